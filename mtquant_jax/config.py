@@ -1,0 +1,169 @@
+"""Every setting of a training: frozen dataclasses with units, from which the command line and the YAML are checked.
+
+Static sizes (environments, steps, layers) decide what compiles; every other number is traced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialistConfig:
+    """One asset class and how its specialist learns."""
+
+    symbols: tuple[str, ...] = ()
+    """Instruments of the class; each belongs to one class only."""
+    domain: Literal["generic", "forex", "commodities", "equity"] = "generic"
+    """Which domain features describe the class."""
+    learning_rate: float = 5e-4
+    """Adam step size at the start of phase 1."""
+    batch_size: int = 500
+    """Timesteps per PPO minibatch; must divide num-envs x num-steps. Lower it to lower memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaControllerConfig:
+    """The agent that gives the specialists capital and sets the risk appetite (phase 2)."""
+
+    learning_rate: float = 1e-3
+    """Adam step size at the start of phase 2."""
+    batch_size: int = 500
+    """Decisions per PPO minibatch; must divide num-envs x num-steps."""
+    interval: int = 8
+    """Bars between two decisions of the meta-controller."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTrainingConfig:
+    """Fine-tuning of the whole hierarchy (phase 3)."""
+
+    learning_rate: float = 1e-4
+    """Adam step size of all agents at the start of phase 3; lower than in phase 1."""
+    batch_size: int = 500
+    """Timesteps per PPO minibatch; must divide num-envs x num-steps."""
+    individual_weight: float = 0.5
+    """Weight of a specialist's gradient towards its own class's profit."""
+    coordination_weight: float = 0.5
+    """Weight of a specialist's gradient towards the portfolio's profit."""
+    specialist_update_interval: int = 5
+    """The meta-controller learns in every update, the specialists in every n-th."""
+    leash: float = 0.1
+    """Weight of the KL divergence from the phase 1 policy in a specialist's loss."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation, shared by the three phases."""
+
+    num_epochs: int = 4
+    """Passes over each rollout."""
+    gamma: float = 0.98
+    """Discount per bar."""
+    gae_lambda: float = 0.9
+    """Decay of generalised advantage estimation, per decision."""
+    clip_range: float = 0.2
+    """Clip of the probability ratio."""
+    value_clip_range: float = 0.0
+    """Clip of the value change in units of value; 0 is off."""
+    value_weight: float = 0.5
+    """Weight of the value loss."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Global norm at which an agent's gradient is clipped."""
+    target_kl: float = 0.0
+    """Approximate KL divergence at which an update stops early; 0 is off."""
+    anneal_learning_rate: bool = True
+    """Lower the learning rate linearly to zero over the phase."""
+    initial_log_std: float = 0.0
+    """Logarithm of the exploration noise at the start, in units of action."""
+    hidden_size: int = 64
+    """Width of the hidden layers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """The account and the episode."""
+
+    account_currency: str = "USD"
+    """Currency of equity, costs and reports."""
+    initial_capital: float = 100_000.0
+    """Starting equity in account currency; training is relative to it."""
+    episode_length: int = 500
+    """Bars per training episode."""
+    leverage: float = 1.0
+    """Gross exposure a class may reach, as a multiple of its budget; shared equally by its instruments."""
+    trade_scale: float = 0.5
+    """Change of an instrument's relative weight that an action of 1 asks for, per bar."""
+    trade_decay: float = 0.1
+    """Share of the relative weight that is given up per bar before the action is added."""
+    stop_out_level: float = 0.5
+    """Margin level (equity / margin) under which the broker closes everything."""
+    ruin_level: float = 0.2
+    """Equity, as a share of initial capital, at which an episode ends in ruin."""
+    cost_multiplier: float = 1.0
+    """Multiplies spread and commission (0 trades for free)."""
+    reward: Literal["log_growth", "mean_variance"] = "log_growth"
+    """What an agent is paid per bar."""
+    risk_aversion: float = 1.0
+    """Gamma of the mean-variance reward."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MarketConfig:
+    """Where bars come from and how they are split."""
+
+    num_paths: int = 16
+    """Synthetic market: independent paths."""
+    num_bars: int = 6000
+    """Synthetic market: hourly bars per path."""
+    edge: float = 0.12
+    """Synthetic market: standard deviation of the hidden drift, in per-bar volatilities; 0 is a driftless market."""
+    start: str = ""
+    """First bar used, UTC, as YYYY-MM-DD; empty: as early as all instruments allow."""
+    end: str = ""
+    """Bars before this date are used, UTC, as YYYY-MM-DD; empty: as late as all instruments allow."""
+    train_fraction: float = 0.70
+    """Share of the bars used for training."""
+    validation_fraction: float = 0.15
+    """Share of the bars used to choose checkpoints; the rest is the test split."""
+    gap_bars: int = 250
+    """Bars left out between two splits; no shorter than the longest look-back of the features."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train the hierarchy of trading agents in three phases."""
+
+    phase1_timesteps: int = 100_000
+    """Decisions per specialist in phase 1."""
+    phase2_timesteps: int = 50_000
+    """Decisions of the meta-controller in phase 2."""
+    phase3_timesteps: int = 50_000
+    """Decisions of the hierarchy in phase 3."""
+    parallel: bool = False
+    """Train the specialists of phase 1 in one vmapped program."""
+    save_freq: int = 10_000
+    """Timesteps between two checkpoints (each is evaluated on the validation split)."""
+    phases: str = "1,2,3"
+    """Phases to run, in order; 2 needs the results of 1, and 3 of both, in the run directory."""
+    quick_test: bool = False
+    """A few seconds of everything: 1000, 500 and 500 timesteps with few environments."""
+    data_dir: str = ""
+    """Directory of bar files, one per symbol; empty: the embedded synthetic market."""
+    run_dir: str = "."
+    """Directory that receives logs, models and metrics."""
+    seed: int = 0
+    """Seed of the whole training."""
+    num_envs: int = 100
+    """Parallel episodes."""
+    num_steps: int = 20
+    """Decisions per episode between two updates."""
+    specialists: dict[str, SpecialistConfig] = dataclasses.field(default_factory=dict)
+    meta_controller: MetaControllerConfig = MetaControllerConfig()
+    joint_training: JointTrainingConfig = JointTrainingConfig()
+    ppo: PPOConfig = PPOConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    market: MarketConfig = MarketConfig()

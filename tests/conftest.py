@@ -1,0 +1,113 @@
+"""Shared fixtures: tiny hand-made markets, so that every number in a test can be worked out by hand."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiled programs are shared by the tests of a session and kept out of the user's own cache.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtquant-jax-tests-"))
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtquant_jax.simulation.execution import AccountRules
+from mtquant_jax.simulation.market_env import MarketParams
+from mtquant_jax.simulation.reward import RewardParams
+from mtquant_jax.types import Contracts, MarketTable, Span
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
+
+
+def f32(values) -> jnp.ndarray:
+    """A float32 array on the device."""
+    return jnp.asarray(values, jnp.float32)
+
+
+def make_table(
+    open_prices, close_prices, spread=0.0, tradable=None, conversion=None, features=None, num_domain: int = 2
+) -> MarketTable:
+    """A table of one path from prices ``[T, N]``; spread broadcasts, conversion is ``[T, N]`` at open and close."""
+    open_prices, close_prices = np.atleast_2d(open_prices), np.atleast_2d(close_prices)
+    num_bars, num_instruments = close_prices.shape
+    if tradable is None:
+        tradable = np.ones((num_bars, num_instruments), bool)
+    factor_open, factor_close = conversion if conversion is not None else (np.ones_like(close_prices),) * 2
+    if features is None:
+        features = np.zeros((num_bars, num_instruments, 3))
+    variance = 1e-6 * np.eye(num_instruments)
+    return MarketTable(
+        open=f32(open_prices)[None],
+        close=f32(close_prices)[None],
+        spread=f32(np.broadcast_to(spread, close_prices.shape))[None],
+        tradable=jnp.asarray(tradable)[None],
+        conversion_open=f32(factor_open)[None],
+        conversion_close=f32(factor_close)[None],
+        features=f32(features)[None],
+        domain=jnp.zeros((1, num_bars, 1, num_domain)),
+        macro=jnp.zeros((1, num_bars, 5)),
+        covariance=jnp.broadcast_to(f32(variance), (1, num_bars, num_instruments, num_instruments)),
+        day=jnp.arange(num_bars, dtype=jnp.int32) // 24,
+    )
+
+
+def make_contracts(num_instruments: int, size=100_000.0, commission=0.0, margin_rate=0.0333) -> Contracts:
+    """Equal contracts, or one value per instrument."""
+    shape = (num_instruments,)
+    return Contracts(
+        contract_size=f32(np.broadcast_to(size, shape)),
+        commission=f32(np.broadcast_to(commission, shape)),
+        margin_rate=f32(np.broadcast_to(margin_rate, shape)),
+    )
+
+
+def make_rules(**changes) -> AccountRules:
+    """The default rules of an account, changed where asked."""
+    rules = {
+        "stop_out_level": 0.5,
+        "ruin_level": 0.2,
+        "cost_multiplier": 1.0,
+        "leverage": 1.0,
+        "trade_scale": 1.0,
+        "trade_decay": 0.0,
+        **changes,
+    }
+    return AccountRules(**{name: f32(value) for name, value in rules.items()})
+
+
+def make_params(
+    table: MarketTable, contracts: Contracts | None = None, span=None, episode_length: int = 1000, **rules
+) -> MarketParams:
+    """A class of all the table's instruments."""
+    num_bars, num_instruments = table.close.shape[1:]
+    first, last = span or (0, num_bars)
+    return MarketParams(
+        table=table,
+        contracts=contracts or make_contracts(num_instruments),
+        mask=jnp.ones((1, num_instruments), bool),
+        share=jnp.full((1, num_instruments), 1.0 / num_instruments),
+        rules=make_rules(**rules),
+        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
+        span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
+        max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+    )
+
+
+def random_prices(num_bars: int, num_instruments: int, seed: int = 0, volatility: float = 1e-3, start=1.0):
+    """Opens and closes ``[T, N]`` of a random walk with gaps between bars."""
+    generator = np.random.default_rng(seed)
+    close = start * np.exp(np.cumsum(volatility * generator.normal(size=(num_bars, num_instruments)), axis=0))
+    gaps = np.exp(0.3 * volatility * generator.normal(size=(num_bars, num_instruments)))
+    opened = np.concatenate([np.broadcast_to(start, (1, num_instruments)), close[:-1]]) * gaps
+    return opened, close
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real hourly bars; tests that want it are skipped where it is absent."""
+    if not (SHARED / "h1").is_dir():
+        pytest.skip("no real bars beside this checkout")
+    return SHARED / "h1"
