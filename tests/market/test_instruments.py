@@ -1,0 +1,129 @@
+"""Contract specifications, file names and currency conversion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.instruments import (
+    contracts,
+    conversion,
+    conversion_plan,
+    load_instruments,
+    symbol_of_file,
+)
+
+INSTRUMENTS = load_instruments()
+ENTRY = (
+    "EURUSD: {digits: 5, contract_size: 100000, spread: 7, commission: 3.5, base_currency: EUR, "
+    "profit_currency: USD, margin_rate: 0.0333, aliases: []}\n"
+)
+
+
+def test_shipped_spreads_are_those_of_the_trading_model():
+    spreads = {symbol: instrument.default_spread for symbol, instrument in INSTRUMENTS.items()}
+    expected = {
+        "EURUSD": 0.00007,
+        "GBPUSD": 0.00009,
+        "USDJPY": 0.008,
+        "XAUUSD": 0.20,
+        "WTIUSD": 0.03,
+        "SPX500": 0.6,
+        "NAS100": 1.5,
+        "US30": 2.5,
+    }
+    assert spreads == pytest.approx(expected)
+    assert {s for s, i in INSTRUMENTS.items() if i.is_currency_pair} == {"EURUSD", "GBPUSD", "USDJPY"}
+
+
+def test_contracts_follow_the_order_of_symbols():
+    arrays = contracts(["US30", "XAUUSD", "EURUSD"], INSTRUMENTS)
+    np.testing.assert_allclose(arrays.contract_size, [1, 100, 100_000])
+    np.testing.assert_allclose(arrays.commission, [0, 3.5, 3.5])
+    np.testing.assert_allclose(arrays.margin_rate, [0.05, 0.05, 0.0333], rtol=1e-6)
+    with pytest.raises(UserError, match="No contract specification for EURUSDX; did you mean EURUSD"):
+        contracts(["EURUSDX"], INSTRUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ENTRY.replace("spread", "spreed"), "EURUSD has the unknown key 'spreed'; did you mean 'spread'"),
+        (ENTRY.replace("digits: 5, ", ""), "EURUSD lacks the key digits"),
+        (ENTRY.replace("spread: 7", "spread: seven"), "EURUSD: spread must be a number at least 0; found 'seven'"),
+        (ENTRY.replace("digits: 5", "digits: 5.5"), "digits must be a whole number from 0 to 8; found 5.5"),
+        (ENTRY.replace("0.0333", "3.33"), "margin_rate must be a number above 0 and at most 1; found 3.33"),
+        (ENTRY.replace("100000", "0"), "contract_size must be a number above 0; found 0"),
+        (ENTRY.replace("100000", "true"), "contract_size must be a number above 0; found True"),
+        (ENTRY.replace("aliases: []", "aliases: EU"), "aliases must be a list"),
+        (
+            ENTRY + ENTRY.replace("EURUSD", "X").replace("[]", "[EURUSD]"),
+            "the name EURUSD is claimed by both EURUSD and X",
+        ),
+        ("EURUSD: 5\n", "EURUSD must be a mapping"),
+    ],
+)
+def test_errors_in_the_file_are_named(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml") as error:
+        load_instruments(path)
+    assert message in str(error.value)
+
+
+def test_a_users_own_file_is_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(ENTRY.replace("spread: 7", "spread: 1e1"))
+    assert load_instruments(path)["EURUSD"].default_spread == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("EURUSD.csv.gz", "EURUSD"),
+        ("eurusd.CSV", "EURUSD"),
+        ("EURUSD_H1_2020_2024.csv", "EURUSD"),
+        ("EURUSD60.csv", "EURUSD"),
+        ("EURUSDH1.csv", "EURUSD"),
+        ("EURUSDm.csv", "EURUSD"),
+        ("EURUSD.pro.csv", "EURUSD"),
+        ("EURUSDpro_H1.csv", "EURUSD"),
+        ("US500_H1.csv", "SPX500"),
+        ("USTEC.csv", "NAS100"),
+        ("GOLD.csv", "XAUUSD"),
+        ("XTIUSD60.csv", "WTIUSD"),
+        ("USOIL.cash.csv.gz", "WTIUSD"),
+        ("US30.csv", "US30"),
+        ("US3060.csv", "US30"),
+        ("US30_H1.csv", "US30"),
+        ("GOLDMAN.csv", None),
+        ("EURUSDT.csv", None),
+        ("notes.csv", None),
+    ],
+)
+def test_file_names_name_symbols(name, symbol):
+    assert symbol_of_file(name, INSTRUMENTS) == symbol
+
+
+def test_profit_of_usdjpy_is_divided_by_its_price():
+    symbols = ["EURUSD", "USDJPY", "XAUUSD"]
+    prices = np.array([[[1.1, 150.0, 4000.0], [1.2, 160.0, 4100.0]]], np.float32)
+    factors = conversion(prices, conversion_plan(symbols, INSTRUMENTS, "USD"))
+    np.testing.assert_allclose(factors, [[[1, 1 / 150, 1], [1, 1 / 160, 1]]], rtol=1e-6)
+    # One lot of USDJPY up by 1 yen at 150: 100 000 yen, 666.67 dollars.
+    assert 100_000 * 1.0 * float(factors[0, 0, 1]) == pytest.approx(666.67, abs=0.01)
+
+
+def test_other_account_currencies_convert_through_chains():
+    symbols = ["EURUSD", "USDJPY", "SPX500"]
+    prices = np.array([1.25, 160.0, 6000.0], np.float32)
+    euro = conversion(prices, conversion_plan(symbols, INSTRUMENTS, "EUR"))
+    np.testing.assert_allclose(euro, [0.8, 1 / 160 / 1.25, 0.8], rtol=1e-6)
+    yen = conversion(prices, conversion_plan(symbols, INSTRUMENTS, "jpy"))
+    np.testing.assert_allclose(yen, [160, 1, 160], rtol=1e-6)
+
+
+def test_an_account_currency_that_nothing_converts_into_is_refused():
+    with pytest.raises(UserError, match=r"Profit of SPX500 is in USD.*account currency CHF; add USDCHF or CHFUSD"):
+        conversion_plan(["SPX500"], INSTRUMENTS, "CHF")
