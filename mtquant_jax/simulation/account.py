@@ -1,0 +1,158 @@
+"""The account: fills, costs, margin and mark-to-market as pure arithmetic on arrays.
+
+Money is relative to initial capital (equity starts at 1.0); units are base units per unit of initial capital, so that
+lots = units x initial capital / contract size. Positions net per instrument and remember their average fill price, as
+MetaTrader does: the profit of a position is units x (price - entry) x k, with k the *current* factor from the profit
+currency to the account currency, and becomes balance when it is closed.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mtquant_jax.types import Contracts, MarketTable
+
+_MARGIN_TOLERANCE = 1e-5  # relative; a level that is under the limit by float32 rounding alone stops nobody out
+
+
+@struct.dataclass
+class Account:
+    """What is owned and owed, relative to initial capital."""
+
+    balance: jax.Array  # [] initial capital plus realised profit less commission
+    units: jax.Array  # [N] signed base units per unit of initial capital; long > 0
+    entry: jax.Array  # [N] average fill price of the open position, quote currency
+
+
+@struct.dataclass
+class Quote:
+    """Prices at one moment."""
+
+    bid: jax.Array  # [N] quote currency
+    spread: jax.Array  # [N] ask - bid, quote currency, cost multiplier applied
+    conversion: jax.Array  # [N] account currency per unit of profit currency
+
+
+@struct.dataclass
+class Flows:
+    """Where equity went, per instrument: equity change = price_profit - spread - commission, exactly.
+
+    Swap, slippage and market impact become fields of their own here when the account charges them.
+    """
+
+    price_profit: jax.Array  # [N] change of value at the bid, share of initial capital
+    spread: jax.Array  # [N] cost, share of initial capital; spreads paid, and their change while short
+    commission: jax.Array  # [N] cost, share of initial capital
+
+    def net(self) -> jax.Array:
+        """Equity change per instrument ``[N]``, share of initial capital."""
+        return self.price_profit - self.spread - self.commission
+
+    def __add__(self, other: Flows) -> Flows:
+        return jax.tree.map(jnp.add, self, other)
+
+
+def open_account(num_instruments: int) -> Account:
+    """An account with no positions and equity 1.0."""
+    return Account(
+        balance=jnp.ones(()),
+        units=jnp.zeros(num_instruments),
+        # 1 and not 0: a flat position's entry is never used, but must not divide by zero in a gradient.
+        entry=jnp.ones(num_instruments),
+    )
+
+
+def quote_at_open(table: MarketTable, path: jax.Array, bar: jax.Array, cost_multiplier: jax.Array) -> Quote:
+    """Prices ``[N]`` at the open of a bar."""
+    return Quote(
+        bid=table.open[path, bar],
+        spread=table.spread[path, bar] * cost_multiplier,
+        conversion=table.conversion_open[path, bar],
+    )
+
+
+def quote_at_close(table: MarketTable, path: jax.Array, bar: jax.Array, cost_multiplier: jax.Array) -> Quote:
+    """Prices ``[N]`` at the close of a bar."""
+    return Quote(
+        bid=table.close[path, bar],
+        spread=table.spread[path, bar] * cost_multiplier,
+        conversion=table.conversion_close[path, bar],
+    )
+
+
+def equity(account: Account, quote: Quote) -> jax.Array:
+    """Equity ``[]`` with longs marked at the bid and shorts at the ask, share of initial capital."""
+    profit = account.units * (quote.bid - account.entry) * quote.conversion
+    return account.balance + jnp.sum(profit - _short_spread(account.units, quote))
+
+
+def exposure(account: Account, quote: Quote) -> jax.Array:
+    """Signed value at the bid ``[N]``, share of initial capital."""
+    return account.units * quote.bid * quote.conversion
+
+
+def margin(account: Account, quote: Quote, contracts: Contracts) -> jax.Array:
+    """Margin held ``[]``, share of initial capital.
+
+    Forex holds lots x contract x rate in the base currency, other CFDs lots x contract x price x rate in the profit
+    currency; both are |units| x price x k x rate in account currency.
+    """
+    return jnp.sum(jnp.abs(exposure(account, quote)) * contracts.margin_rate)
+
+
+def is_stopped_out(account: Account, quote: Quote, contracts: Contracts, stop_out_level: jax.Array) -> jax.Array:
+    """Whether equity / margin is under the stop-out level ``[]`` bool; a flat account never is."""
+    required = margin(account, quote, contracts) * stop_out_level
+    return (required > 0.0) & (equity(account, quote) < required * (1.0 - _MARGIN_TOLERANCE))
+
+
+def fill(
+    account: Account, trade: jax.Array, quote: Quote, contracts: Contracts, cost_multiplier: jax.Array
+) -> tuple[Account, Flows]:
+    """Buy (``trade`` > 0) at the ask and sell at the bid.
+
+    Args:
+        account: before the trade.
+        trade: ``[N]`` signed base units per unit of initial capital.
+        quote: prices of the fill.
+        contracts: commission is charged per lot on every side.
+        cost_multiplier: scales the commission; the quote's spread carries it already.
+
+    Returns:
+        The account after the trade and its ``Flows`` (price_profit is zero: nothing moved).
+    """
+    price = quote.bid + jnp.where(trade > 0.0, quote.spread, 0.0)
+    units = account.units + trade
+    reduces = account.units * trade < 0.0
+    flips = account.units * units < 0.0
+    closed = jnp.where(reduces, jnp.where(flips, account.units, -trade), 0.0)
+    realised = closed * (price - account.entry) * quote.conversion
+    size = jnp.where(units == 0.0, 1.0, units)
+    averaged = account.entry + trade / size * (price - account.entry)
+    entry = jnp.where(flips | (account.units == 0.0), price, jnp.where(reduces, account.entry, averaged))
+    commission = jnp.abs(trade) / contracts.contract_size * contracts.commission * cost_multiplier
+    after = Account(balance=account.balance + jnp.sum(realised - commission), units=units, entry=entry)
+    # Buying pays the spread now; a short that is opened will have to, one that is closed no longer does.
+    bought = jnp.maximum(trade, 0.0) * quote.spread * quote.conversion
+    spread = bought + _short_spread(units, quote) - _short_spread(account.units, quote)
+    return after, Flows(price_profit=jnp.zeros_like(trade), spread=spread, commission=commission)
+
+
+def revalue(account: Account, before: Quote, after: Quote) -> Flows:
+    """What the open positions ``[N]`` gain and lose when prices move from one quote to another."""
+
+    def value(quote: Quote) -> jax.Array:
+        return account.units * (quote.bid - account.entry) * quote.conversion
+
+    return Flows(
+        price_profit=value(after) - value(before),
+        spread=_short_spread(account.units, after) - _short_spread(account.units, before),
+        commission=jnp.zeros_like(account.units),
+    )
+
+
+def _short_spread(units: jax.Array, quote: Quote) -> jax.Array:
+    """What shorts ``[N]`` stand below the bid, since they are closed at the ask; account currency."""
+    return jnp.maximum(-units, 0.0) * quote.spread * quote.conversion

@@ -1,0 +1,75 @@
+"""What both environments share: where an episode starts, where it ends, and how rewards see the account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments.environment import Environment
+
+from mtquant_jax.simulation.execution import AccountRules, BarResult
+from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
+from mtquant_jax.types import Contracts, MarketTable, Span
+
+
+@struct.dataclass
+class MarketParams:
+    """Everything traced that a market environment needs; data are arguments, never closed over."""
+
+    table: MarketTable  # instruments padded and ordered by class
+    contracts: Contracts  # [N]
+    mask: jax.Array  # [S, C] bool, real instruments of each class; N = S x C
+    share: jax.Array  # [S, C] share of the class budget one instrument may use, zero where padded
+    rules: AccountRules
+    reward: RewardParams  # scale: [] in the specialist environment, [S] by class in the portfolio's
+    span: Span  # bars an episode may use
+    max_steps_in_episode: jax.Array  # [] bars
+
+
+class MarketEnvironment(Environment):
+    """Base of the market environments: stateless, so one instance per reward function serves every training."""
+
+    _supports_transition_gradients = True
+
+    def __init__(self, reward: RewardFunction):
+        super().__init__()
+        self.reward = reward
+
+    @property
+    def default_params(self) -> MarketParams:
+        """There are none: a market must be given."""
+        raise ValueError(f"{self.name} has no default market: pass params")
+
+    def reset_env(self, key: jax.Array, params: MarketParams) -> tuple[Any, Any]:
+        """Start at a random path and bar of the span; the account is flat."""
+        path, bar = random_start(key, params)
+        state = self.initial_state(path, bar, params)
+        return self.observe(key, state, None, params), state
+
+    def initial_state(self, path: jax.Array, bar: jax.Array, params: Any) -> Any:
+        """A flat account at the close of ``bar`` of market path ``path``."""
+        raise NotImplementedError
+
+    def is_truncated(self, state: Any, params: MarketParams) -> jax.Array:
+        """Whether the episode has its full length or the span has no further bar ``[]``."""
+        return (state.time >= params.max_steps_in_episode) | (state.bar + 1 >= params.span.last)
+
+
+def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
+    """A path and a bar, uniformly, that leave room for a whole episode where the span has it."""
+    path_key, bar_key = jax.random.split(key)
+    num_paths = params.table.open.shape[0]
+    first = jnp.asarray(params.span.first, jnp.int32)
+    latest = jnp.asarray(params.span.last - params.max_steps_in_episode, jnp.int32)
+    bar = jax.random.randint(bar_key, (), first, jnp.maximum(latest, first + 1))
+    return jax.random.randint(path_key, (), 0, num_paths), bar
+
+
+def reward_inputs(result: BarResult, equity: jax.Array, covariance: jax.Array) -> RewardInputs:
+    """What the bar brought, as rewards want it; ``equity`` is that before the bar, ``covariance`` ``[N, N]``."""
+    return RewardInputs(
+        net_return=(result.equity - equity) / jnp.maximum(equity, 1e-6),
+        variance=result.weights @ covariance @ result.weights,
+    )

@@ -1,0 +1,370 @@
+"""The whole hierarchy on one account, as gymnax environments.
+
+`PortfolioEnv` steps bar by bar with the actions of all agents (joint training, evaluation). `AllocationEnv` steps from
+one decision of the meta-controller to the next while frozen specialists trade in between (phase 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import spaces
+
+from mtquant_jax.simulation import account as accounts
+from mtquant_jax.simulation.account import Account
+from mtquant_jax.simulation.execution import BarResult, bar_of_trading, next_relative_weights
+from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, reward_inputs
+from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
+from mtquant_jax.simulation.specialist_env import SpecialistInputs
+from mtquant_jax.types import MarketTable
+
+RETURN_HISTORY = 30  # bars of portfolio returns that the meta-controller sees
+_TRACK_RECORD_DECAY = 1.0 / 100.0  # per bar; a specialist's Sharpe and win rate look back about 100 bars
+_SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with less are not meaningful
+
+
+@struct.dataclass
+class PortfolioParams(MarketParams):
+    """`MarketParams` of all classes together, and what the hierarchy adds."""
+
+    class_reward_scale: jax.Array  # [S] 1 / typical per-bar return of each class
+    meta_interval: jax.Array  # [] bars between decisions of the meta-controller
+    discount: jax.Array  # [] per bar, inside one step of AllocationEnv
+    specialists: Any = None  # what the frozen specialists of AllocationEnv act with
+
+
+@struct.dataclass
+class Allocation:
+    """What the meta-controller decides."""
+
+    capital: jax.Array  # [S + 1] shares of equity given to the specialists, and cash last; they sum to 1
+    risk_appetite: jax.Array  # [] in (0, 1)
+
+    def budgets(self) -> jax.Array:
+        """Share of equity ``[S]`` that each class may use."""
+        return self.capital[:-1] * self.risk_appetite
+
+
+@struct.dataclass
+class TrackRecord:
+    """How each specialist did lately, per unit of its budget."""
+
+    equity: jax.Array  # [S] compounded returns on budget, starts at 1
+    peak: jax.Array  # [S]
+    mean: jax.Array  # [S] EWMA of per-bar returns on budget
+    second_moment: jax.Array  # [S] EWMA of their squares
+    win_rate: jax.Array  # [S] EWMA of bars with a gain, 0.5 at the start
+
+
+@struct.dataclass
+class PortfolioState:
+    """The episode of the whole hierarchy."""
+
+    time: jax.Array  # [] int32, bars since the start
+    path: jax.Array  # [] int32
+    bar: jax.Array  # [] int32, the bar whose close is now
+    account: Account  # over N = S x C instruments
+    equity: jax.Array  # [] share of initial capital
+    peak_equity: jax.Array  # []
+    relative_weights: jax.Array  # [S, C] weight / (budget x leverage x share), about [-1, 1]
+    allocation: Allocation
+    returns: jax.Array  # [30] per-bar log returns of the portfolio, latest last
+    track_record: TrackRecord
+
+
+@struct.dataclass
+class PortfolioObservation:
+    """Where the market stands and how the portfolio does; `portfolio_inputs` looks the rest up."""
+
+    path: jax.Array  # [] int32
+    bar: jax.Array  # [] int32
+    decides: jax.Array  # [] bool, whether the meta-controller's action counts now
+    relative_weights: jax.Array  # [S, C]
+    class_drawdown: jax.Array  # [S]
+    class_sharpe: jax.Array  # [S] per bar
+    class_win_rate: jax.Array  # [S]
+    returns: jax.Array  # [30] in units of the typical per-bar return
+    drawdown: jax.Array  # []
+
+
+@struct.dataclass
+class PortfolioInputs:
+    """What the networks of the hierarchy see."""
+
+    specialists: SpecialistInputs  # [..., S, C, F + 1] and [..., S, D + 1]
+    portfolio: jax.Array  # [..., K]; K = 74 for eight instruments in three classes
+
+
+class PortfolioEnv(MarketEnvironment):
+    """All specialists and the meta-controller on one account, bar by bar."""
+
+    def initial_state(self, path: jax.Array, bar: jax.Array, params: PortfolioParams) -> PortfolioState:
+        """A flat account at the close of ``bar`` with equal capital shares (cash included)."""
+        num_classes, _ = params.mask.shape
+        ones, zeros = jnp.ones(num_classes), jnp.zeros(num_classes)
+        return PortfolioState(
+            time=jnp.zeros((), jnp.int32),
+            path=jnp.asarray(path, jnp.int32),
+            bar=jnp.asarray(bar, jnp.int32),
+            account=accounts.open_account(params.mask.size),
+            equity=jnp.ones(()),
+            peak_equity=jnp.ones(()),
+            relative_weights=jnp.zeros(params.mask.shape),
+            allocation=decode_allocation(jnp.zeros(num_classes + 2)),
+            returns=jnp.zeros(RETURN_HISTORY),
+            track_record=TrackRecord(
+                equity=ones, peak=ones, mean=zeros, second_moment=zeros, win_rate=jnp.full(num_classes, 0.5)
+            ),
+        )
+
+    def step_env(
+        self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
+    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
+        """Trade one bar.
+
+        Args:
+            key: unused, the market is data.
+            state: at the close of bar t.
+            action: ``[S + 1, max(C, S + 2)]``; row s holds specialist s's changes of relative weight in its first C
+                columns, the last row the meta-controller's S + 1 capital logits and its risk-appetite logit, which
+                count every ``meta_interval`` bars only.
+            params: the market of all classes.
+
+        Returns:
+            Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
+            ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``weights`` ``[N]``,
+            ``traded`` ``[N]``, ``flows`` and ``budgets`` ``[S]``.
+        """
+        del key
+        num_classes, width = params.mask.shape
+        allocation = self._allocation(state, action[num_classes, : num_classes + 2], params)
+        budgets = allocation.budgets()
+        relative = next_relative_weights(state.relative_weights, action[:num_classes, :width], params.rules)
+        per_weight = budgets[:, None] * params.rules.leverage * params.share
+        result = bar_of_trading(
+            state.account,
+            jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1),
+            params.table,
+            state.path,
+            state.bar,
+            params.contracts,
+            params.rules,
+        )
+        covariance = params.table.covariance[state.path, state.bar]
+        inputs = reward_inputs(result, state.equity, covariance)
+        on_budget = self._class_inputs(result, state, budgets, covariance, params)
+        reward = self.reward(inputs, params.reward)
+        class_rewards = jax.vmap(self.reward)(
+            on_budget,
+            RewardParams(
+                scale=params.class_reward_scale,
+                risk_aversion=jnp.broadcast_to(params.reward.risk_aversion, (num_classes,)),
+            ),
+        )
+        relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, per_weight, 1.0)
+        state = PortfolioState(
+            time=state.time + 1,
+            path=state.path,
+            bar=state.bar + 1,
+            account=result.account,
+            equity=result.equity,
+            peak_equity=jnp.maximum(state.peak_equity, result.equity),
+            relative_weights=jnp.where(params.mask, jnp.clip(relative_now, -2.0, 2.0), 0.0),
+            allocation=allocation,
+            returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
+            track_record=_extend(state.track_record, on_budget.net_return),
+        )
+        observation = self.observe(None, state, action, params)
+        observation, state = self._apply_transition_gradient_policy(observation, state)
+        info = {
+            "rewards": jnp.append(class_rewards, reward),
+            "equity": result.equity,
+            "weights": result.weights,
+            "traded": result.traded,
+            "flows": result.flows,
+            "budgets": budgets,
+        }
+        return observation, state, reward, result.stopped_out | result.ruined, info
+
+    def observe(
+        self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams
+    ) -> PortfolioObservation:
+        """What is known at the close of the state's bar."""
+        record = state.track_record
+        deviation = jnp.sqrt(jnp.maximum(record.second_moment - record.mean**2, 1e-12))
+        return PortfolioObservation(
+            path=state.path,
+            bar=state.bar,
+            decides=_decides(state, params),
+            relative_weights=state.relative_weights,
+            class_drawdown=1.0 - record.equity / record.peak,
+            class_sharpe=record.mean / deviation,
+            class_win_rate=record.win_rate,
+            returns=state.returns * params.reward.scale,
+            drawdown=1.0 - state.equity / state.peak_equity,
+        )
+
+    def action_space(self, params: PortfolioParams) -> spaces.Box:
+        """Actions of all agents, padded to one width."""
+        num_classes, width = params.mask.shape
+        return spaces.Box(-jnp.inf, jnp.inf, (num_classes + 1, max(width, num_classes + 2)))
+
+    def _allocation(self, state: PortfolioState, action: jax.Array, params: PortfolioParams) -> Allocation:
+        decided = decode_allocation(action)
+        decides = _decides(state, params)
+        return jax.tree.map(lambda new, held: jnp.where(decides, new, held), decided, state.allocation)
+
+    def _class_inputs(
+        self,
+        result: BarResult,
+        state: PortfolioState,
+        budgets: jax.Array,
+        covariance: jax.Array,
+        params: PortfolioParams,
+    ) -> RewardInputs:
+        """Each class's return and variance on its budget ``[S]``, as if it traded alone."""
+        num_classes, width = params.mask.shape
+        # A budget just cut still pays for closing what the larger one held.
+        base = jnp.maximum(jnp.maximum(budgets, state.allocation.budgets()), _SMALLEST_BUDGET)
+        net = result.flows.net().reshape(num_classes, width).sum(-1)
+        weights = result.weights.reshape(num_classes, width) / base[:, None]
+        blocks = covariance.reshape(num_classes, width, num_classes, width)
+        own = blocks[jnp.arange(num_classes), :, jnp.arange(num_classes), :]
+        return RewardInputs(
+            net_return=net / jnp.maximum(state.equity, 1e-6) / base,
+            variance=jnp.einsum("si,sij,sj->s", weights, own, weights),
+        )
+
+
+class AllocationEnv(MarketEnvironment):
+    """One step is one decision of the meta-controller: frozen specialists trade ``interval`` bars under it."""
+
+    def __init__(
+        self, reward: RewardFunction, act: Callable[[Any, PortfolioObservation, MarketTable], jax.Array], interval: int
+    ):
+        """``act(specialists, observation, table) -> [S, C]`` is the frozen specialists' policy."""
+        super().__init__(reward)
+        self.portfolio = PortfolioEnv(reward)
+        self.act = act
+        self.interval = interval
+
+    def initial_state(self, path: jax.Array, bar: jax.Array, params: PortfolioParams) -> PortfolioState:
+        """As `PortfolioEnv.initial_state`."""
+        return self.portfolio.initial_state(path, bar, params)
+
+    def observe(
+        self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams
+    ) -> PortfolioObservation:
+        """As `PortfolioEnv.observe`."""
+        return self.portfolio.observe(key, state, action, params)
+
+    def step_env(
+        self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
+    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
+        """Hold the allocation ``[S + 2]`` of one action until the next decision, or until the episode ends within.
+
+        The reward is discounted per bar within the step, so that values mean the same as bar by bar.
+        """
+        num_classes, width = params.mask.shape
+        columns = max(width, num_classes + 2)
+        meta_row = jnp.pad(action, (0, columns - num_classes - 2))[None]
+
+        def one_bar(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], None]:
+            state, reward, weight, terminated = carry
+            observation = self.portfolio.observe(None, state, None, params)
+            trades = jnp.pad(self.act(params.specialists, observation, params.table), ((0, 0), (0, columns - width)))
+            actions = jnp.concatenate([trades, meta_row])
+            after, bar_reward, now_terminated = self.portfolio.step_env(key, state, actions, params)[1:4]
+            running = ~terminated & ~self.is_truncated(state, params)
+            state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
+            reward = reward + jnp.where(running, weight * bar_reward, 0.0)
+            return (state, reward, weight * params.discount, terminated | (running & now_terminated)), None
+
+        start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
+        (state, reward, _, terminated), _ = jax.lax.scan(one_bar, start, length=self.interval)
+        observation = self.observe(None, state, action, params)
+        observation, state = self._apply_transition_gradient_policy(observation, state)
+        return observation, state, reward, terminated, {"equity": state.equity, "budgets": state.allocation.budgets()}
+
+    def action_space(self, params: PortfolioParams) -> spaces.Box:
+        """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
+        return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))
+
+
+def decode_allocation(action: jax.Array) -> Allocation:
+    """``[..., S + 2]`` logits -> capital shares (softmax over classes and cash) and risk appetite (sigmoid)."""
+    return Allocation(capital=jax.nn.softmax(action[..., :-1]), risk_appetite=jax.nn.sigmoid(action[..., -1]))
+
+
+def portfolio_inputs(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> PortfolioInputs:
+    """Look up what the networks see, for observations with any leading axes.
+
+    Args:
+        observation: from `PortfolioEnv` or `AllocationEnv`.
+        table: market of all classes, N = S x C padded instruments.
+        slots: the positions of the real instruments among the N, whose correlations are shown.
+    """
+    return PortfolioInputs(
+        specialists=class_inputs(observation, table), portfolio=portfolio_state(observation, table, slots)
+    )
+
+
+def class_inputs(observation: PortfolioObservation, table: MarketTable) -> SpecialistInputs:
+    """What each specialist sees ``[..., S, C, F + 1]``: the same as in its own environment."""
+    features = table.features[observation.path, observation.bar]
+    features = features.reshape(*observation.relative_weights.shape, features.shape[-1])
+    domain = table.domain[observation.path, observation.bar]
+    return SpecialistInputs(
+        instruments=jnp.concatenate([features, observation.relative_weights[..., None]], axis=-1),
+        market=jnp.concatenate([domain, observation.class_drawdown[..., None]], axis=-1),
+    )
+
+
+def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> jax.Array:
+    """The meta-controller's view ``[..., K]``.
+
+    30 portfolio returns, their volatility, drawdown, the correlations of the real instruments (28 of 8), Sharpe, win
+    rate and drawdown of each specialist, macro indicators (5): 74 numbers by default.
+    """
+    index = jnp.asarray(slots)
+    covariance = table.covariance[observation.path, observation.bar][..., index[:, None], index[None, :]]
+    deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
+    correlation = covariance / jnp.maximum(deviation[..., :, None] * deviation[..., None, :], 1e-20)
+    rows, columns = jnp.triu_indices(len(slots), k=1)
+    return jnp.concatenate(
+        [
+            observation.returns,
+            jnp.std(observation.returns, axis=-1, keepdims=True),
+            observation.drawdown[..., None],
+            correlation[..., rows, columns],
+            observation.class_sharpe,
+            observation.class_win_rate,
+            observation.class_drawdown,
+            table.macro[observation.path, observation.bar],
+        ],
+        axis=-1,
+    )
+
+
+def _decides(state: PortfolioState, params: PortfolioParams) -> jax.Array:
+    return state.time % params.meta_interval == 0
+
+
+def _extend(record: TrackRecord, returns: jax.Array) -> TrackRecord:
+    """The track record after one more bar of returns on budget ``[S]``."""
+
+    def ewma(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old + _TRACK_RECORD_DECAY * (new - old)
+
+    equity = record.equity * jnp.maximum(1.0 + returns, 1e-3)
+    return TrackRecord(
+        equity=equity,
+        peak=jnp.maximum(record.peak, equity),
+        mean=ewma(record.mean, returns),
+        second_moment=ewma(record.second_moment, returns**2),
+        win_rate=ewma(record.win_rate, (returns > 0.0).astype(returns.dtype)),
+    )

@@ -1,0 +1,149 @@
+"""One asset class as a gymnax environment: actions are changes of relative weights, the reward is the class's growth.
+
+Observations are compact (where in the market, and the account); `specialist_inputs` looks the features up, so that a
+rollout stores indices and not features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import spaces
+
+from mtquant_jax.simulation import account as accounts
+from mtquant_jax.simulation.account import Account
+from mtquant_jax.simulation.execution import bar_of_trading, next_relative_weights
+from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, reward_inputs
+from mtquant_jax.types import MarketTable
+
+
+@struct.dataclass
+class SpecialistState:
+    """The episode of one class."""
+
+    time: jax.Array  # [] int32, bars since the start
+    path: jax.Array  # [] int32
+    bar: jax.Array  # [] int32, the bar whose close is now
+    account: Account
+    equity: jax.Array  # [] share of initial capital
+    peak_equity: jax.Array  # []
+    relative_weights: jax.Array  # [C] weight / (leverage x share), about [-1, 1]
+
+
+@struct.dataclass
+class SpecialistObservation:
+    """Where the market stands and what is held; the features are looked up by `specialist_inputs`."""
+
+    path: jax.Array  # [] int32
+    bar: jax.Array  # [] int32
+    relative_weights: jax.Array  # [C]
+    drawdown: jax.Array  # [] 1 - equity / peak
+
+
+@struct.dataclass
+class SpecialistInputs:
+    """What a specialist's network sees."""
+
+    instruments: jax.Array  # [..., C, F + 1] features and the relative weight held
+    market: jax.Array  # [..., D + 1] domain features and the drawdown
+
+
+class SpecialistEnv(MarketEnvironment):
+    """A specialist alone with its class: its budget is the whole equity."""
+
+    def initial_state(self, path: jax.Array, bar: jax.Array, params: MarketParams) -> SpecialistState:
+        """A flat account at the close of ``bar``."""
+        num_instruments = params.mask.size
+        return SpecialistState(
+            time=jnp.zeros((), jnp.int32),
+            path=jnp.asarray(path, jnp.int32),
+            bar=jnp.asarray(bar, jnp.int32),
+            account=accounts.open_account(num_instruments),
+            equity=jnp.ones(()),
+            peak_equity=jnp.ones(()),
+            relative_weights=jnp.zeros(num_instruments),
+        )
+
+    def step_env(
+        self, key: jax.Array, state: SpecialistState, action: jax.Array, params: MarketParams
+    ) -> tuple[SpecialistObservation, SpecialistState, jax.Array, jax.Array, dict[Any, Any]]:
+        """Trade one bar.
+
+        Args:
+            key: unused, the market is data.
+            state: at the close of bar t.
+            action: ``[C]`` change of relative weight wanted, in units of ``trade_scale``.
+            params: the class's market.
+
+        Returns:
+            Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
+            ``weights`` ``[C]``, ``traded`` ``[C]`` and ``flows``.
+        """
+        del key
+        per_weight = params.rules.leverage * params.share[0]
+        relative = next_relative_weights(state.relative_weights, action, params.rules)
+        target = jnp.where(params.mask[0], relative * per_weight, 0.0)
+        result = bar_of_trading(
+            state.account, target, params.table, state.path, state.bar, params.contracts, params.rules
+        )
+        covariance = params.table.covariance[state.path, state.bar]
+        reward = self.reward(reward_inputs(result, state.equity, covariance), params.reward)
+        state = SpecialistState(
+            time=state.time + 1,
+            path=state.path,
+            bar=state.bar + 1,
+            account=result.account,
+            equity=result.equity,
+            peak_equity=jnp.maximum(state.peak_equity, result.equity),
+            relative_weights=jnp.where(params.mask[0], result.weights / jnp.where(params.mask[0], per_weight, 1.0), 0),
+        )
+        observation = self.observe(None, state, action, params)
+        observation, state = self._apply_transition_gradient_policy(observation, state)
+        info = {
+            "equity": result.equity,
+            "weights": result.weights,
+            "traded": result.traded,
+            "flows": result.flows,
+        }
+        return observation, state, reward, result.stopped_out | result.ruined, info
+
+    def observe(
+        self, key: jax.Array | None, state: SpecialistState, action: jax.Array | None, params: MarketParams
+    ) -> SpecialistObservation:
+        """What is known at the close of the state's bar."""
+        return SpecialistObservation(
+            path=state.path,
+            bar=state.bar,
+            relative_weights=state.relative_weights,
+            drawdown=1.0 - state.equity / state.peak_equity,
+        )
+
+    def action_space(self, params: MarketParams) -> spaces.Box:
+        """Changes of relative weight ``[C]``; anything beyond two full turns is clipped by the limits."""
+        limit = 2.0 / params.rules.trade_scale
+        return spaces.Box(-limit, limit, (params.mask.size,))
+
+    def observation_space(self, params: MarketParams) -> spaces.Dict:
+        """The compact observation's ranges."""
+        paths, bars = params.table.open.shape[:2]
+        return spaces.Dict(
+            {
+                "path": spaces.Box(0, paths - 1, (), jnp.int32),
+                "bar": spaces.Box(0, bars - 1, (), jnp.int32),
+                "relative_weights": spaces.Box(-jnp.inf, jnp.inf, (params.mask.size,)),
+                "drawdown": spaces.Box(0.0, jnp.inf, ()),
+            }
+        )
+
+
+def specialist_inputs(observation: SpecialistObservation, table: MarketTable) -> SpecialistInputs:
+    """Look up the features of observations with any leading axes; ``table`` holds one class ``[P, T, C, F]``."""
+    features = table.features[observation.path, observation.bar]
+    domain = table.domain[observation.path, observation.bar, 0]
+    return SpecialistInputs(
+        instruments=jnp.concatenate([features, observation.relative_weights[..., None]], axis=-1),
+        market=jnp.concatenate([domain, observation.drawdown[..., None]], axis=-1),
+    )
