@@ -1,0 +1,46 @@
+"""Action distributions of several agents at once: rows are agents, columns their actions, padding is masked."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+_HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
+
+
+@struct.dataclass
+class DiagonalGaussian:
+    """Independent normals; the action is stored as drawn, before the environment clips or squashes it."""
+
+    mean: jax.Array  # [..., A, K]
+    log_std: jax.Array  # broadcasts to mean
+    mask: jax.Array  # broadcasts to mean, bool; False where an agent has no such action
+
+    def mode(self) -> jax.Array:
+        """The mean ``[..., A, K]``, zero where padded."""
+        return jnp.where(self.mask, self.mean, 0.0)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """One draw ``[..., A, K]``, zero where padded."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return jnp.where(self.mask, self.mean + jnp.exp(self.log_std) * noise, 0.0)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log density of each agent's action ``[..., A]``."""
+        standardised = (action - self.mean) * jnp.exp(-self.log_std)
+        return self._sum(-0.5 * standardised**2 - self.log_std - _HALF_LOG_2PI)
+
+    def entropy(self) -> jax.Array:
+        """Differential entropy of each agent's action ``[..., A]``, nats."""
+        return self._sum(jnp.broadcast_to(0.5 + _HALF_LOG_2PI + self.log_std, self.mean.shape))
+
+    def kl_to(self, other: DiagonalGaussian) -> jax.Array:
+        """KL(self || other) of each agent ``[..., A]``, nats."""
+        variance_ratio = jnp.exp(2.0 * (self.log_std - other.log_std))
+        distance = ((self.mean - other.mean) * jnp.exp(-other.log_std)) ** 2
+        return self._sum(0.5 * (variance_ratio + distance - 1.0) - (self.log_std - other.log_std))
+
+    def _sum(self, terms: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(self.mask, terms, 0.0), axis=-1)

@@ -1,0 +1,231 @@
+"""The agents PPO trains: one specialist, the meta-controller, and all of them together.
+
+Specialists are stacked on a leading axis; in actions an agent is a row, padded to the widest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtquant_jax.agents.distributions import DiagonalGaussian
+from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
+from mtquant_jax.agents.normalizer import Normalizer
+from mtquant_jax.ppo.contract import Group
+from mtquant_jax.simulation.portfolio_env import (
+    PortfolioInputs,
+    PortfolioObservation,
+    PortfolioParams,
+    class_inputs,
+    portfolio_inputs,
+    portfolio_state,
+)
+from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistObservation, specialist_inputs
+from mtquant_jax.types import MarketTable
+
+SPECIALIST, SPECIALISTS, META = "specialist", "specialists", "meta"
+
+_CLASS_AXES: Any = SpecialistInputs(instruments=-3, market=-2)  # type: ignore[arg-type]  # where the S axis of stacked inputs stands
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialistAgent:
+    """One specialist in its own environment; A = 1, K = C."""
+
+    network: SpecialistNetwork
+
+    num_agents = 1
+    groups = (Group(SPECIALIST),)
+
+    def inputs(self, observation: SpecialistObservation, env_params: Any) -> SpecialistInputs:
+        """Features of the class and what is held."""
+        return specialist_inputs(observation, env_params.table)
+
+    def policy(self, params: Any, normalizers: Any, inputs: SpecialistInputs, env_params: Any) -> DiagonalGaussian:
+        """Changes of relative weight ``[..., 1, C]``."""
+        normalised = normalizers[SPECIALIST].normalise(inputs)
+        mean, log_std = self.network.apply({"params": params[SPECIALIST]}, normalised, method="policy")
+        return DiagonalGaussian(mean=mean[..., None, :], log_std=log_std, mask=env_params.mask)
+
+    def value(self, params: Any, normalizers: Any, inputs: SpecialistInputs) -> jax.Array:
+        """Value ``[..., 1]`` of the class's own reward."""
+        normalised = normalizers[SPECIALIST].normalise(inputs)
+        return self.network.apply({"params": params[SPECIALIST]}, normalised, method="value")[..., None]
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """``[..., 1, C] -> [..., C]``."""
+        return action[..., 0, :]
+
+    def decides(self, observation: SpecialistObservation) -> jax.Array:
+        """Always ``[..., 1]``."""
+        return jnp.ones((*observation.bar.shape, 1))
+
+    def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
+        """``[..., 1]``."""
+        return reward[..., None]
+
+    def extend_normalizers(self, normalizers: Any, inputs: SpecialistInputs) -> Any:
+        """Statistics of the class's inputs."""
+        return {SPECIALIST: normalizers[SPECIALIST].extend(inputs)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaAgent:
+    """The meta-controller over frozen specialists; A = 1, K = S + 2."""
+
+    network: MetaNetwork
+    slots: tuple[int, ...]
+
+    num_agents = 1
+    groups = (Group(META),)
+
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> jax.Array:
+        """The portfolio state ``[..., 74]``."""
+        return portfolio_state(observation, env_params.table, self.slots)
+
+    def policy(self, params: Any, normalizers: Any, inputs: jax.Array, env_params: Any) -> DiagonalGaussian:
+        """Logits of capital shares and risk appetite ``[..., 1, S + 2]``."""
+        normalised = normalizers[META].normalise(inputs)
+        mean, log_std = self.network.apply({"params": params[META]}, normalised, method="policy")
+        return DiagonalGaussian(mean=mean[..., None, :], log_std=log_std, mask=jnp.ones((1, 1), bool))
+
+    def value(self, params: Any, normalizers: Any, inputs: jax.Array) -> jax.Array:
+        """Value ``[..., 1]`` of the portfolio's reward."""
+        normalised = normalizers[META].normalise(inputs)
+        return self.network.apply({"params": params[META]}, normalised, method="value")[..., None]
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """``[..., 1, S + 2] -> [..., S + 2]``."""
+        return action[..., 0, :]
+
+    def decides(self, observation: PortfolioObservation) -> jax.Array:
+        """Always ``[..., 1]``: its environment steps from decision to decision."""
+        return jnp.ones((*observation.bar.shape, 1))
+
+    def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
+        """``[..., 1]``."""
+        return reward[..., None]
+
+    def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
+        """Statistics of the portfolio state."""
+        return {META: normalizers[META].extend(inputs)}
+
+
+@dataclasses.dataclass(frozen=True)
+class HierarchyAgent:
+    """All specialists and the meta-controller, bar by bar; A = S + 1, K = max(C, S + 2)."""
+
+    specialist: SpecialistNetwork
+    meta: MetaNetwork
+    slots: tuple[int, ...]
+    num_classes: int
+
+    groups = (Group(SPECIALISTS, stacked=True), Group(META))
+
+    @property
+    def num_agents(self) -> int:
+        """S + 1."""
+        return self.num_classes + 1
+
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> PortfolioInputs:
+        """What every network sees."""
+        return portfolio_inputs(observation, env_params.table, self.slots)
+
+    def policy(
+        self, params: Any, normalizers: Any, inputs: PortfolioInputs, env_params: PortfolioParams
+    ) -> DiagonalGaussian:
+        """Actions of all agents ``[..., S + 1, K]``; the meta-controller's in the last row."""
+        num_classes, width = env_params.mask.shape
+        num_meta = num_classes + 2
+        columns = max(width, num_meta)
+        normalised = normalizers[SPECIALISTS].normalise(inputs.specialists)
+        mean, log_std = specialists_policy(self.specialist, params[SPECIALISTS], normalised)
+        meta_mean, meta_log_std = self.meta.apply(
+            {"params": params[META]}, normalizers[META].normalise(inputs.portfolio), method="policy"
+        )
+        mask = jnp.concatenate(
+            [_pad(env_params.mask, columns, False), _pad(jnp.ones((1, num_meta), bool), columns, False)]
+        )
+        return DiagonalGaussian(
+            mean=jnp.concatenate([_pad(mean, columns), _pad(meta_mean[..., None, :], columns)], axis=-2),
+            log_std=jnp.concatenate([_pad(log_std, columns), _pad(meta_log_std[None], columns)]),
+            mask=mask,
+        )
+
+    def value(self, params: Any, normalizers: Any, inputs: PortfolioInputs) -> jax.Array:
+        """Values ``[..., S + 1]`` of the classes' own rewards and of the portfolio's."""
+        normalised = normalizers[SPECIALISTS].normalise(inputs.specialists)
+
+        def class_value(params: Any, class_inputs: SpecialistInputs) -> jax.Array:
+            return self.specialist.apply({"params": params}, class_inputs, method="value")
+
+        own = jax.vmap(class_value, in_axes=(0, _CLASS_AXES), out_axes=-1)(params[SPECIALISTS], normalised)
+        portfolio = self.meta.apply(
+            {"params": params[META]}, normalizers[META].normalise(inputs.portfolio), method="value"
+        )
+        return jnp.concatenate([own, portfolio[..., None]], axis=-1)
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """As it is."""
+        return action
+
+    def decides(self, observation: PortfolioObservation) -> jax.Array:
+        """``[..., S + 1]``: specialists on every bar, the meta-controller on its own."""
+        specialists = jnp.ones((*observation.bar.shape, self.num_classes))
+        return jnp.concatenate([specialists, observation.decides[..., None].astype(jnp.float32)], axis=-1)
+
+    def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
+        """``[..., S + 1]``: each class's own, then the portfolio's."""
+        return info["rewards"]
+
+    def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
+        """Statistics of both kinds of inputs."""
+        return {
+            SPECIALISTS: jax.vmap(Normalizer.extend, in_axes=(0, _CLASS_AXES))(
+                normalizers[SPECIALISTS], inputs.specialists
+            ),
+            META: normalizers[META].extend(inputs.portfolio),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenSpecialists:
+    """The deterministic specialists inside `AllocationEnv`; hashable, so that equal ones share one program."""
+
+    network: SpecialistNetwork
+
+    def __call__(self, specialists: Any, observation: PortfolioObservation, table: MarketTable) -> jax.Array:
+        """Mean changes of relative weight ``[S, C]``; ``specialists`` is ``(params, normalizer)``, both stacked."""
+        params, normalizer = specialists
+        return specialists_policy(self.network, params, normalizer.normalise(class_inputs(observation, table)))[0]
+
+
+def specialists_policy(
+    network: SpecialistNetwork, params: Any, inputs: SpecialistInputs
+) -> tuple[jax.Array, jax.Array]:
+    """Means ``[..., S, C]`` and log standard deviations ``[S, C]`` of stacked specialists on normalised inputs."""
+
+    def policy(params: Any, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array]:
+        return network.apply({"params": params}, inputs, method="policy")
+
+    return jax.vmap(policy, in_axes=(0, _CLASS_AXES), out_axes=(-2, 0))(params, inputs)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of equal shape -> one with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree: Any, index: int) -> Any:
+    """One member of a stacked pytree."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _pad(values: jax.Array, columns: int, padding: Any = 0.0) -> jax.Array:
+    """Pad the last axis to ``columns``."""
+    widths = [(0, 0)] * (values.ndim - 1) + [(0, columns - values.shape[-1])]
+    return jnp.pad(values, widths, constant_values=padding)

@@ -1,0 +1,129 @@
+"""The networks: a specialist sees its class, the meta-controller the portfolio.
+
+Initialisation runs on the host, outside any compiled program (batched LAPACK inside one can deadlock XLA on 2 cores).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.simulation.specialist_env import SpecialistInputs
+
+_HEAD_GAIN = {"policy_head": 0.01, "value_head": 1.0}  # of the output layers; hidden layers use sqrt 2
+
+
+class SpecialistNetwork(nn.Module):
+    """A domain encoder over the class, one policy head per instrument, and a separate critic."""
+
+    num_instruments: int  # C
+    hidden_size: int
+    initial_log_std: float
+
+    def setup(self) -> None:
+        """The layers."""
+        self.domain_encoder = nn.Dense(self.hidden_size)
+        self.instrument_encoder = nn.Dense(self.hidden_size)
+        self.trunk = nn.Dense(self.hidden_size)
+        self.policy_head = nn.Dense(self.num_instruments)
+        self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_instruments,))
+        self.critic_encoder = nn.Dense(self.hidden_size)
+        self.critic_trunk = nn.Dense(self.hidden_size)
+        self.value_head = nn.Dense(1)
+
+    def __call__(self, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Mean ``[..., C]``, log standard deviation ``[C]`` and value ``[...]``."""
+        return *self.policy(inputs), self.value(inputs)
+
+    def policy(self, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array]:
+        """Mean ``[..., C]`` and log standard deviation ``[C]`` of the changes of relative weight.
+
+        All instruments share encoder and trunk; each reads its own column of the head.
+        """
+        context = self.domain_encoder(_flatten(inputs))[..., None, :]
+        hidden = nn.tanh(self.instrument_encoder(inputs.instruments) + context)
+        hidden = nn.tanh(self.trunk(hidden))
+        heads = self.policy_head(hidden)  # [..., C, C]; instrument i reads column i
+        return jnp.diagonal(heads, axis1=-2, axis2=-1), self.log_std
+
+    def value(self, inputs: SpecialistInputs) -> jax.Array:
+        """Value ``[...]`` of the class's state."""
+        hidden = nn.tanh(self.critic_encoder(_flatten(inputs)))
+        return self.value_head(nn.tanh(self.critic_trunk(hidden)))[..., 0]
+
+
+class MetaNetwork(nn.Module):
+    """Policy and critic of the meta-controller over the portfolio state."""
+
+    num_actions: int  # S + 2
+    hidden_size: int
+    initial_log_std: float
+
+    def setup(self) -> None:
+        """The layers."""
+        self.encoder = nn.Dense(self.hidden_size)
+        self.trunk = nn.Dense(self.hidden_size)
+        self.policy_head = nn.Dense(self.num_actions)
+        self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_actions,))
+        self.critic_encoder = nn.Dense(self.hidden_size)
+        self.critic_trunk = nn.Dense(self.hidden_size)
+        self.value_head = nn.Dense(1)
+
+    def __call__(self, portfolio: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Mean ``[..., S + 2]``, log standard deviation ``[S + 2]`` and value ``[...]``."""
+        return *self.policy(portfolio), self.value(portfolio)
+
+    def policy(self, portfolio: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean ``[..., S + 2]`` and log standard deviation ``[S + 2]`` of the allocation logits."""
+        hidden = nn.tanh(self.trunk(nn.tanh(self.encoder(portfolio))))
+        return self.policy_head(hidden), self.log_std
+
+    def value(self, portfolio: jax.Array) -> jax.Array:
+        """Value ``[...]`` of the portfolio's state."""
+        hidden = nn.tanh(self.critic_trunk(nn.tanh(self.critic_encoder(portfolio))))
+        return self.value_head(hidden)[..., 0]
+
+
+def initialise(network: nn.Module, example: Any, seed: int) -> Any:
+    """Parameters of a network, made on the host with NumPy.
+
+    Kernels are orthogonal (gain sqrt 2 hidden, 0.01 policy head, 1 value head), biases zero, ``log_std`` as the network
+    says.
+
+    Args:
+        network: the module; its ``__call__`` is traced for shapes only.
+        example: inputs, arrays or `jax.ShapeDtypeStruct`.
+        seed: any non-negative integer.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
+    generator = np.random.default_rng(seed)
+
+    def leaf(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
+        names = [part.key for part in path]
+        if names[-1] == "kernel":
+            value = _orthogonal(generator, shape.shape) * _HEAD_GAIN.get(names[-2], np.sqrt(2.0))
+        elif names[-1] == "log_std":
+            value = np.full(shape.shape, network.initial_log_std)
+        else:
+            value = np.zeros(shape.shape)
+        return jnp.asarray(value, shape.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _orthogonal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A matrix with orthonormal rows or columns, uniformly distributed (Saxe et al. 2014; sign fixed by R)."""
+    rows, columns = shape
+    q, r = np.linalg.qr(generator.normal(size=(max(shape), min(shape))))
+    q = q * np.sign(np.diag(r))
+    return q if rows >= columns else q.T
+
+
+def _flatten(inputs: SpecialistInputs) -> jax.Array:
+    """All that is known about the class in one vector ``[..., C (F + 1) + D + 1]``."""
+    flat = inputs.instruments.reshape(*inputs.instruments.shape[:-2], -1)
+    return jnp.concatenate([flat, inputs.market], axis=-1)
