@@ -1,0 +1,100 @@
+"""Turns a pytree into named NumPy arrays and back, exactly: what checkpoints and bundles put on disk.
+
+Arrays are copies, so that a donated buffer may be overwritten while they are being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtquant_jax.errors import UserError
+
+
+def to_named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Copy a pytree's leaves to the host, named by their place in it (``params.encoder.kernel``).
+
+    Typed PRNG keys become their key data, uint32 with one more axis. Python numbers become 0-d arrays.
+
+    Raises:
+        ValueError: two leaves have the same name (a dictionary key holds a dot).
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    arrays = {_name(path): np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for path, leaf in leaves}
+    if len(arrays) != len(leaves):
+        raise ValueError("two leaves of the pytree have the same name; use no dots in dictionary keys")
+    return arrays
+
+
+def empty_arrays(like: Any) -> dict[str, np.ndarray]:
+    """The arrays of a pytree that have no elements: all there is to know of them is in `like`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(like)
+    return {
+        _name(path): np.zeros(leaf.shape, leaf.dtype)
+        for path, leaf in leaves
+        if not _is_key(leaf) and 0 in getattr(leaf, "shape", ())
+    }
+
+
+def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) -> Any:
+    """Put named arrays back into a pytree.
+
+    Args:
+        arrays: what `to_named_arrays` gave.
+        like: a pytree of the same structure; leaves are arrays or `jax.ShapeDtypeStruct`.
+        source: where the arrays come from, for messages.
+
+    Returns:
+        a pytree like `like` of JAX arrays; 64-bit leaves stay NumPy arrays where JAX is limited to 32 bits.
+
+    Raises:
+        UserError: an array is missing, too many, or of another shape or type.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    expected = {_name(path): leaf for path, leaf in leaves}
+    complaint = f"{source} does not fit this configuration:"
+    if missing := [name for name in expected if name not in arrays]:
+        raise UserError(f"{complaint} {missing[0]} is missing{_and_more(missing)}")
+    if surplus := [name for name in arrays if name not in expected]:
+        raise UserError(f"{complaint} {surplus[0]} has no place in it{_and_more(surplus)}")
+    restored = [_restored(arrays[name], leaf, f"{complaint} {name}") for name, leaf in expected.items()]
+    return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
+    if _is_key(like):
+        data = jax.eval_shape(jax.random.key_data, like)
+        _check(array, data.shape, data.dtype, complaint)
+        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=_key_implementation(like))
+    wanted = like if hasattr(like, "dtype") else np.asarray(like)
+    _check(array, wanted.shape, wanted.dtype, complaint)
+    exact = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
+    return jax.numpy.asarray(array) if exact else array
+
+
+def _key_implementation(like: Any) -> Any:
+    """How the random bits of a key are made; `jax.random.key_impl` tells it of tracers, but not of abstract leaves."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
+
+
+def _check(array: np.ndarray, shape: tuple[int, ...], dtype: Any, complaint: str) -> None:
+    if array.shape != tuple(shape) or array.dtype != dtype:
+        found = f"{array.dtype}{list(array.shape)}"
+        raise UserError(f"{complaint} is {found}, expected {np.dtype(dtype)}{list(shape)}")
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".") or "array"

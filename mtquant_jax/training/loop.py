@@ -1,0 +1,248 @@
+"""The host loop of one training: compiled chunks, and between them metrics, checkpoints and validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.ppo.contract import TrainState
+from mtquant_jax.ppo.train import start_training, train_chunk, train_chunk_parallel
+from mtquant_jax.training.checkpoints import CheckpointWriter
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.phases import Plan, Policy
+from mtquant_jax.training.records import RunRecorder
+
+Validate = Callable[[int, Policy], dict[str, Any]]
+"""``validate(member, policy)`` -> performance on the validation split."""
+
+_CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What one training gave."""
+
+    policy: Policy  # the best by validation
+    best_timesteps: int
+    validation: dict[str, Any]  # of the best
+    history: list[dict[str, Any]]  # validation of every checkpoint
+    timesteps: int
+    seconds: dict[str, float]  # compile, run, validate, total; of all members trained together
+    timesteps_per_second: float  # over the run seconds, of all members together
+    chunk_rates: list[float]  # timesteps per second chunk by chunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What the host loop works with."""
+
+    recorder: RunRecorder
+    checkpoints: CheckpointWriter
+    compiler: Compiler
+
+
+def train(
+    host: Host,
+    phase: int,
+    names: Sequence[str],
+    plans: Sequence[Plan],
+    save_freq: int,
+    checkpoint_path: Callable[[str, int], Path],
+    validate: Validate,
+    keep_start: bool = False,
+) -> list[Outcome]:
+    """Run one plan, or several equal ones as one vmapped program.
+
+    Args:
+        host: records, checkpoints, compilation.
+        phase: 1, 2 or 3, for records.
+        names: one per plan, for records.
+        plans: of one program; more than one are trained side by side.
+        save_freq: timesteps between checkpoints; each is validated.
+        checkpoint_path: ``(name, timesteps) -> directory``.
+        validate: performance of a member's policy on the validation split.
+        keep_start: whether the starting policy is a candidate too.
+
+    Returns:
+        One `Outcome` per plan; its policy is the best by the validation Sharpe ratio.
+    """
+    began = time.perf_counter()
+    compile_before = host.compiler.seconds
+    runner = _Runner(host, plans)
+    board = _Board(host, phase, names, plans[0].agents, checkpoint_path, validate)
+    if keep_start:
+        board.checkpoint(0, runner.members())
+    per_update, done = plans[0].program.timesteps_per_update, 0
+    rates: list[float] = []
+    for updates, saves in chunks(plans[0].total_updates, per_update, save_freq):
+        start = time.perf_counter()
+        metrics = runner.run(updates)
+        rates.append(updates * per_update * len(plans) / (time.perf_counter() - start))
+        done += updates * per_update
+        validation = board.checkpoint(done, runner.members()) if saves else None
+        board.show(done, metrics, rates[-1], validation, plans[0].total_updates * per_update)
+    compiling = host.compiler.seconds - compile_before
+    total = time.perf_counter() - began
+    seconds = {"compile": compiling, "run": runner.seconds, "validate": board.seconds, "total": total}
+    return board.outcomes(done, seconds, done * len(plans) / runner.seconds, rates)
+
+
+def chunks(total_updates: int, timesteps_per_update: int, save_freq: int) -> list[tuple[int, bool]]:
+    """Lengths of the chunks in updates, and whether a checkpoint follows.
+
+    Checkpoints follow the first update at or past every multiple of ``save_freq`` and the last one.
+    """
+    due = range(save_freq, total_updates * timesteps_per_update, save_freq)
+    saves = sorted({-(-timesteps // timesteps_per_update) for timesteps in due} | {total_updates})
+    longest = max(1, total_updates // _CHUNKS_PER_TRAINING)
+    result, done = [], 0
+    for save in saves:
+        while done < save:
+            length = min(longest, save - done)
+            done += length
+            result.append((length, done == save))
+    return result
+
+
+class _Runner:
+    """Holds the training state on the device and advances it chunk by chunk."""
+
+    def __init__(self, host: Host, plans: Sequence[Plan]) -> None:
+        self._plans, self.seconds = plans, 0.0
+        program = plans[0].program
+        states = [
+            start_training(program, p.start.params, p.start.normalizers, p.reference, p.env_params, p.key)
+            for p in plans
+        ]
+        self._parallel = len(plans) > 1
+        self._state = stack(states) if self._parallel else states[0]
+        self._env_params = stack([p.env_params for p in plans]) if self._parallel else plans[0].env_params
+        self._hyper = stack([p.hyper for p in plans]) if self._parallel else plans[0].hyper
+        function = train_chunk_parallel if self._parallel else train_chunk
+        arguments = (self._state, self._env_params, self._hyper, jnp.ones((), jnp.int32))
+        self._chunk = host.compiler(function, (program,), *arguments)
+
+    def run(self, updates: int) -> list[dict[str, np.ndarray]]:
+        """Advance by so many updates; metrics of each member."""
+        start = time.perf_counter()
+        self._state, metrics = self._chunk(self._state, self._env_params, self._hyper, jnp.asarray(updates, jnp.int32))
+        metrics = jax.device_get(metrics)
+        self.seconds += time.perf_counter() - start
+        return [unstack(metrics, i) for i in range(len(self._plans))] if self._parallel else [metrics]
+
+    def members(self) -> list[TrainState]:
+        """The state of each member."""
+        count = len(self._plans)
+        return [unstack(self._state, i) for i in range(count)] if self._parallel else [self._state]
+
+
+class _Board:
+    """Validates and saves checkpoints, keeps the best, and shows how it goes."""
+
+    def __init__(
+        self,
+        host: Host,
+        phase: int,
+        names: Sequence[str],
+        agents: Sequence[str],
+        checkpoint_path: Callable[[str, int], Path],
+        validate: Validate,
+    ) -> None:
+        self._host, self._phase, self._names, self._agents = host, phase, names, agents
+        self._path, self._validate = checkpoint_path, validate
+        self._history: list[list[dict[str, Any]]] = [[] for _ in names]
+        self._best: list[tuple[float, int, Policy] | None] = [None for _ in names]
+        self.seconds = 0.0
+
+    def checkpoint(self, timesteps: int, states: Sequence[TrainState]) -> list[dict[str, Any]]:
+        """Save and validate each member; returns their performance."""
+        results = []
+        for i, (name, state) in enumerate(zip(self._names, states, strict=True)):
+            policy = Policy(state.params, state.normalizers)
+            save_checkpoint(self._host.checkpoints, self._path(name, timesteps), state)
+            compiled, start = self._host.compiler.seconds, time.perf_counter()
+            performance = self._validate(i, policy)
+            self.seconds += time.perf_counter() - start - (self._host.compiler.seconds - compiled)
+            self._history[i].append({"timesteps": timesteps, **performance})
+            best = self._best[i]
+            if best is None or score(performance) > best[0]:
+                # The state is donated to the next chunk, so the best policy is kept as a copy.
+                self._best[i] = (score(performance), timesteps, jax.tree.map(jnp.copy, policy))
+            results.append(performance)
+        return results
+
+    def show(
+        self,
+        timesteps: int,
+        metrics: Sequence[dict[str, np.ndarray]],
+        rate: float,
+        validation: list[dict[str, Any]] | None,
+        total: int,
+    ) -> None:
+        """One row of metrics per member, and one line on the console."""
+        for i, name in enumerate(self._names):
+            row: dict[str, Any] = {**flat_metrics(metrics[i], self._agents), "timesteps_per_second": rate}
+            shown = validation[i] if validation else {}
+            row |= {f"validation_{key}": shown.get(key) for key in _VALIDATION_COLUMNS}
+            self._host.recorder.metrics(self._phase, name, timesteps, row)
+            reward = float(np.ravel(metrics[i]["reward"])[-1])
+            text = f"  {name:<16} {timesteps:>11,}/{total:,}  {rate:>9,.0f}/s  reward {reward:+.4f}"
+            if validation:
+                text += f"  validation {describe(shown)}"
+            self._host.recorder.info(text)
+
+    def outcomes(
+        self, timesteps: int, seconds: dict[str, float], rate: float, chunk_rates: list[float]
+    ) -> list[Outcome]:
+        """The best of each member."""
+        result = []
+        for history, best in zip(self._history, self._best, strict=True):
+            assert best is not None  # the last chunk is always saved
+            validation = next(entry for entry in history if entry["timesteps"] == best[1])
+            validation = {key: value for key, value in validation.items() if key != "timesteps"}
+            result.append(Outcome(best[2], best[1], validation, history, timesteps, seconds, rate, chunk_rates))
+        return result
+
+
+_VALIDATION_COLUMNS = ("sharpe", "total_return", "max_drawdown", "turnover_per_day", "mean_exposure", "cost_share")
+
+
+def score(performance: dict[str, Any]) -> float:
+    """What checkpoints are chosen by: the validation Sharpe ratio; a flat policy has none and counts as 0."""
+    return 0.0 if performance["sharpe"] is None else performance["sharpe"]
+
+
+def describe(performance: dict[str, Any]) -> str:
+    """Sharpe, return and drawdown in words."""
+    sharpe = "none (flat)" if performance["sharpe"] is None else f"{performance['sharpe']:+.2f}"
+    return (
+        f"Sharpe {sharpe}  return {100 * performance['total_return']:+.2f} %  "
+        f"drawdown {100 * performance['max_drawdown']:.2f} %"
+    )
+
+
+def save_checkpoint(writer: CheckpointWriter, path: Path, state: TrainState) -> None:
+    """Save what acts and what training needs besides as two Orbax checkpoints, ``policy`` and ``training``.
+
+    The policy can be restored under another number of environments, the training only under the same.
+    """
+    writer.save(path / "policy", {"params": state.params, "normalizers": state.normalizers})
+    writer.save(path / "training", dataclasses.replace(state, params={}, normalizers={}))
+
+
+def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[str, float]:
+    """Metrics as named numbers; the values of several agents carry the agent's name."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        values = np.ravel(value)
+        labels = [name] if len(values) == 1 else [f"{name}/{agent}" for agent in agents[: len(values)]]
+        flat |= {label: float(v) for label, v in zip(labels, values, strict=True)}
+    return flat

@@ -1,0 +1,113 @@
+"""Settings -> the market a training trades in: bars, table, contracts, splits and reward scales."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
+from mtquant_jax.market.instruments import contracts, load_instruments
+from mtquant_jax.market.splits import split
+from mtquant_jax.market.synthetic import generate, load_calibration
+from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
+from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Market:
+    """The arranged market of a run."""
+
+    universe: Universe
+    table: MarketTable  # N = S x C, padded
+    contracts: Contracts  # [N]
+    splits: Splits
+    day: np.ndarray  # [T] int, days since 1970 UTC
+    timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
+    class_scale: np.ndarray  # [S] 1 / typical per-bar return of a fully used class budget
+    portfolio_scale: float  # 1 / typical per-bar return of the equally divided portfolio
+    description: str
+    notices: tuple[str, ...]
+
+
+def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
+    """The specialists' universes in the order of the configuration."""
+    return tuple(AssetClass(name, tuple(s.symbols), s.domain) for name, s in config.specialists.items())
+
+
+def prepare_market(config: TrainConfig) -> Market:
+    """Read or generate bars, compute the table, split it.
+
+    Raises:
+        UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
+    """
+    universe = universe_of(asset_classes(config))
+    instruments = load_instruments()
+    notices: list[str] = []
+    if config.data_dir:
+        bars, notices = load_bars(
+            Path(config.data_dir), universe.symbols, instruments, config.market.start, config.market.end
+        )
+        source = f"bars of {config.data_dir}"
+    else:
+        bars = generate(
+            jax.random.key(config.seed),
+            config.market.num_paths,
+            config.market.num_bars,
+            config.market.edge,
+            load_calibration(),
+            universe.symbols,
+            instruments,
+        )
+        source = f"synthetic market (edge {config.market.edge:g})"
+    splits = split(
+        len(bars.timestamps),
+        config.market.train_fraction,
+        config.market.validation_fraction,
+        config.market.gap_bars,
+        config.simulation.episode_length,
+        LOOK_BACK_BARS,
+    )
+    table = build_table(bars, universe.classes, instruments, config.simulation.account_currency)
+    class_scale, portfolio_scale = _reward_scales(table, universe, splits, config.simulation.leverage)
+    return Market(
+        universe=universe,
+        table=arrange_table(table, universe),
+        contracts=arrange_contracts(contracts(universe.symbols, instruments), universe),
+        splits=splits,
+        day=np.asarray(table.day),
+        timestamps=np.asarray(bars.timestamps),
+        class_scale=class_scale,
+        portfolio_scale=portfolio_scale,
+        description=_describe(source, bars, universe),
+        notices=tuple(notices),
+    )
+
+
+def _reward_scales(table: MarketTable, universe: Universe, splits: Splits, leverage: float) -> tuple[np.ndarray, float]:
+    """Scales ``[S]`` and ``[]`` that make per-bar rewards of order one; from the training split only.
+
+    The typical return is the root mean square of a fully used budget in independent instruments.
+    """
+    first, last = splits.train
+    returns = jnp.diff(jnp.log(table.close[:, first:last]), axis=1)
+    mean_square = np.asarray(jnp.mean(returns**2, axis=(0, 1)), np.float64)[universe.source].reshape(
+        universe.mask.shape
+    )
+    class_square = np.sum(np.where(universe.mask, universe.share**2 * mean_square, 0.0), axis=-1) * leverage**2
+    class_square = np.maximum(class_square, 1e-12)
+    portfolio_square = float(np.sum(class_square)) / universe.num_classes**2
+    return 1.0 / np.sqrt(class_square), 1.0 / float(np.sqrt(portfolio_square))
+
+
+def _describe(source: str, bars: Bars, universe: Universe) -> str:
+    """One line on what is traded."""
+    start, end = (np.datetime64(int(t), "s").astype("datetime64[D]") for t in bars.timestamps[[0, -1]])
+    paths = bars.close.shape[0]
+    over = f" on {paths} paths" if paths > 1 else ""
+    return f"{source}: {len(universe.symbols)} instruments, {len(bars.timestamps):,} bars from {start} to {end}{over}"

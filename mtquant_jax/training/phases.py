@@ -1,0 +1,340 @@
+"""What each phase is: its environment, agent, hyper-parameters and starting point, as a plan PPO can run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from mtquant_jax.agents.hierarchy import (
+    META,
+    SPECIALIST,
+    SPECIALISTS,
+    FrozenSpecialists,
+    HierarchyAgent,
+    MetaAgent,
+    SpecialistAgent,
+    stack,
+)
+from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
+from mtquant_jax.agents.normalizer import start_normalizer
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.ppo.contract import Hyper, Objective, Program
+from mtquant_jax.simulation.execution import AccountRules
+from mtquant_jax.simulation.market_env import MarketParams
+from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv, PortfolioParams
+from mtquant_jax.simulation.reward import REWARDS, RewardParams
+from mtquant_jax.simulation.specialist_env import SpecialistEnv
+from mtquant_jax.simulation.universe import class_contracts, class_table
+from mtquant_jax.training.market_setup import Market
+from mtquant_jax.types import Span
+
+# gymnax compiles per instance, so equal environments must be the same object.
+specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
+portfolio_env = functools.cache(lambda reward: PortfolioEnv(REWARDS[reward]))
+allocation_env = functools.cache(lambda reward, act, interval: AllocationEnv(REWARDS[reward], act, interval))
+
+
+@struct.dataclass
+class Policy:
+    """What acts: parameters and the statistics of its observations, by group."""
+
+    params: Any
+    normalizers: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A training that PPO can run."""
+
+    program: Program
+    env_params: Any
+    hyper: Hyper
+    start: Policy
+    reference: Any  # {group: parameters} of policies on a leash
+    total_updates: int
+    key: jax.Array
+    agents: tuple[str, ...]  # names of the A agents, for metrics
+
+
+def specialist_network(config: TrainConfig, market: Market) -> SpecialistNetwork:
+    """The network that all specialists share the shape of."""
+    return SpecialistNetwork(market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std)
+
+
+def meta_network(config: TrainConfig, market: Market) -> MetaNetwork:
+    """The meta-controller's network."""
+    return MetaNetwork(market.universe.num_classes + 2, config.ppo.hidden_size, config.ppo.initial_log_std)
+
+
+def specialist_agent(config: TrainConfig, market: Market) -> SpecialistAgent:
+    """The agent of phase 1."""
+    return SpecialistAgent(specialist_network(config, market))
+
+
+def hierarchy_agent(config: TrainConfig, market: Market) -> HierarchyAgent:
+    """The agent of phase 3, and of every evaluation of a portfolio."""
+    return HierarchyAgent(
+        specialist_network(config, market),
+        meta_network(config, market),
+        market.universe.slots,
+        market.universe.num_classes,
+    )
+
+
+def updates_for(timesteps: int, config: TrainConfig) -> int:
+    """Updates that give at least so many decisions; a rollout is never cut."""
+    return math.ceil(timesteps / (config.num_envs * config.num_steps))
+
+
+def class_params(config: TrainConfig, market: Market, index: int, split: str = "train") -> MarketParams:
+    """The market of one class over one split."""
+    universe = market.universe
+    return MarketParams(
+        table=class_table(market.table, universe, index),
+        contracts=class_contracts(market.contracts, universe, index),
+        mask=jnp.asarray(universe.mask[index : index + 1]),
+        share=jnp.asarray(universe.share[index : index + 1]),
+        rules=_rules(config),
+        reward=_reward(config, market.class_scale[index]),
+        span=_span(market, split),
+        max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+    )
+
+
+def portfolio_params(
+    config: TrainConfig, market: Market, split: str = "train", specialists: Any = None
+) -> PortfolioParams:
+    """The market of all classes over one split; ``specialists`` act inside `AllocationEnv`."""
+    return PortfolioParams(
+        table=market.table,
+        contracts=market.contracts,
+        mask=jnp.asarray(market.universe.mask),
+        share=jnp.asarray(market.universe.share),
+        rules=_rules(config),
+        reward=_reward(config, market.portfolio_scale),
+        span=_span(market, split),
+        max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        class_reward_scale=_scalar(market.class_scale),
+        meta_interval=jnp.asarray(config.meta_controller.interval, jnp.int32),
+        discount=_scalar(config.ppo.gamma),
+        specialists=specialists,
+    )
+
+
+def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
+    """An untrained specialist."""
+    env, agent = specialist_env(config.simulation.reward), specialist_agent(config, market)
+    example = _example_inputs(env, agent, jax.eval_shape(lambda: class_params(config, market, index)))
+    params = initialise(agent.network, example, _seed(config, 1, index))
+    return Policy({SPECIALIST: params}, {SPECIALIST: start_normalizer(example)})
+
+
+def start_meta(config: TrainConfig, market: Market) -> Policy:
+    """An untrained meta-controller: about equal capital shares and half the risk appetite."""
+    agent = MetaAgent(meta_network(config, market), market.universe.slots)
+    env = portfolio_env(config.simulation.reward)
+    example = _example_inputs(env, agent, jax.eval_shape(lambda: portfolio_params(config, market)))
+    params = initialise(agent.network, example, _seed(config, 2, 0))
+    return Policy({META: params}, {META: start_normalizer(example)})
+
+
+def plan_specialist(config: TrainConfig, market: Market, index: int) -> Plan:
+    """Phase 1 for one class: PPO on the class's own profit."""
+    settings = list(config.specialists.values())[index]
+    total_updates = updates_for(config.phase1_timesteps, config)
+    program = Program(
+        env=specialist_env(config.simulation.reward),
+        agent=specialist_agent(config, market),
+        objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
+        num_envs=config.num_envs,
+        num_steps=config.num_steps,
+        num_minibatches=config.num_envs * config.num_steps // settings.batch_size,
+        num_epochs=config.ppo.num_epochs,
+    )
+    return Plan(
+        program=program,
+        env_params=class_params(config, market, index),
+        hyper=_hyper(config, {SPECIALIST: settings.learning_rate}, total_updates),
+        start=start_specialist(config, market, index),
+        reference={},
+        total_updates=total_updates,
+        key=_key(config, 1, index),
+        agents=(market.universe.classes[index].name,),
+    )
+
+
+def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) -> Plan:
+    """Phase 2: PPO on the portfolio's profit, over frozen specialists, decision by decision."""
+    frozen = stacked_specialists(specialists)
+    interval = config.meta_controller.interval
+    total_updates = updates_for(config.phase2_timesteps, config)
+    act = FrozenSpecialists(specialist_network(config, market))
+    program = Program(
+        env=allocation_env(config.simulation.reward, act, interval),
+        agent=MetaAgent(meta_network(config, market), market.universe.slots),
+        objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
+        num_envs=config.num_envs,
+        num_steps=config.num_steps,
+        num_minibatches=config.num_envs * config.num_steps // config.meta_controller.batch_size,
+        num_epochs=config.ppo.num_epochs,
+    )
+    hyper = _hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
+    acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
+    return Plan(
+        program=program,
+        env_params=portfolio_params(config, market, specialists=acting),
+        # One decision spans many bars: the discount between decisions is that of all of them.
+        hyper=dataclasses.replace(hyper, gamma=hyper.gamma**interval),
+        start=start_meta(config, market),
+        reference={},
+        total_updates=total_updates,
+        key=_key(config, 2, 0),
+        agents=("meta_controller",),
+    )
+
+
+def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], meta: Policy) -> Plan:
+    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated."""
+    joint, num_classes = config.joint_training, market.universe.num_classes
+    start = hierarchy(stacked_specialists(specialists), meta)
+    total_updates = updates_for(config.phase3_timesteps, config)
+    own, portfolio = tuple(range(num_classes)), (num_classes,) * num_classes
+    only_specialists, only_meta = (1.0,) * num_classes + (0.0,), (0.0,) * num_classes + (1.0,)
+    nobody, everybody = (0.0,) * (num_classes + 1), (1.0,) * (num_classes + 1)
+    program = Program(
+        env=portfolio_env(config.simulation.reward),
+        agent=hierarchy_agent(config, market),
+        objectives=(
+            Objective(streams=(*own, num_classes), policy=only_specialists, value=nobody),
+            Objective(streams=(*portfolio, num_classes), policy=only_specialists, value=nobody),
+            Objective(streams=(*own, num_classes), policy=only_meta, value=everybody, leash=1.0),
+        ),
+        num_envs=config.num_envs,
+        num_steps=config.num_steps,
+        num_minibatches=config.num_envs * config.num_steps // joint.batch_size,
+        num_epochs=config.ppo.num_epochs,
+        learn_normalizers=False,  # the phase 1 policies on the leash see through the same statistics
+        coordinated_group=SPECIALISTS,
+    )
+    hyper = _hyper(config, {SPECIALISTS: joint.learning_rate, META: joint.learning_rate}, total_updates)
+    intervals = {SPECIALISTS: _scalar(joint.specialist_update_interval), META: _scalar(1.0)}
+    return Plan(
+        program=program,
+        env_params=portfolio_params(config, market),
+        hyper=dataclasses.replace(hyper, update_interval=intervals),
+        start=start,
+        # A copy: the training donates its state, in which parameters and reference must be buffers of their own.
+        reference={SPECIALISTS: jax.tree.map(jnp.copy, start.params[SPECIALISTS])},
+        total_updates=total_updates,
+        key=_key(config, 3, 0),
+        agents=(*(c.name for c in market.universe.classes), "meta_controller"),
+    )
+
+
+def stacked_specialists(specialists: list[Policy]) -> Policy:
+    """Phase 1 policies -> one with a leading axis over classes."""
+    return Policy(
+        {SPECIALISTS: stack([s.params[SPECIALIST] for s in specialists])},
+        {SPECIALISTS: stack([s.normalizers[SPECIALIST] for s in specialists])},
+    )
+
+
+def hierarchy(specialists: Policy, meta: Policy) -> Policy:
+    """Stacked specialists and a meta-controller as one policy."""
+    return Policy({**specialists.params, **meta.params}, {**specialists.normalizers, **meta.normalizers})
+
+
+def specialist_of(policy: Policy, index: int) -> Policy:
+    """One specialist of a hierarchy, as phase 1 would have it."""
+
+    def pick(leaf: jax.Array) -> jax.Array:
+        return leaf[index]
+
+    return Policy(
+        {SPECIALIST: jax.tree.map(pick, policy.params[SPECIALISTS])},
+        {SPECIALIST: jax.tree.map(pick, policy.normalizers[SPECIALISTS])},
+    )
+
+
+def meta_of(policy: Policy) -> Policy:
+    """The meta-controller of a hierarchy."""
+    return Policy({META: policy.params[META]}, {META: policy.normalizers[META]})
+
+
+def equal_allocation(meta: Policy) -> Policy:
+    """A meta-controller that always gives every class and cash the same share, at half the risk appetite."""
+    head = jax.tree.map(jnp.zeros_like, meta.params[META]["policy_head"])
+    return Policy({META: {**meta.params[META], "policy_head": head}}, meta.normalizers)
+
+
+def _example_inputs(env: Any, agent: Any, params: Any) -> Any:
+    """Shapes of one observation's network inputs."""
+
+    def inputs(params: Any) -> Any:
+        state = env.initial_state(jnp.zeros((), jnp.int32), params.span.first, params)
+        return agent.inputs(env.observe(None, state, None, params), params)
+
+    return jax.eval_shape(inputs, params)
+
+
+def _hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates: int) -> Hyper:
+    ppo, joint = config.ppo, config.joint_training
+    values: dict[str, Any] = {
+        "learning_rate": learning_rates,
+        "update_interval": dict.fromkeys(learning_rates, 1.0),
+        "total_updates": total_updates,
+        "anneal_learning_rate": float(ppo.anneal_learning_rate),
+        "gamma": ppo.gamma,
+        "gae_lambda": ppo.gae_lambda,
+        "clip_range": ppo.clip_range,
+        "value_clip_range": ppo.value_clip_range,
+        "value_weight": ppo.value_weight,
+        "entropy_weight": ppo.entropy_weight,
+        "max_grad_norm": ppo.max_grad_norm,
+        "target_kl": ppo.target_kl,
+        "leash": joint.leash,
+        "individual_weight": joint.individual_weight,
+        "coordination_weight": joint.coordination_weight,
+    }
+    return Hyper(**jax.tree.map(_scalar, values))
+
+
+def _rules(config: TrainConfig) -> AccountRules:
+    simulation = config.simulation
+    return AccountRules(
+        stop_out_level=_scalar(simulation.stop_out_level),
+        ruin_level=_scalar(simulation.ruin_level),
+        cost_multiplier=_scalar(simulation.cost_multiplier),
+        leverage=_scalar(simulation.leverage),
+        trade_scale=_scalar(simulation.trade_scale),
+        trade_decay=_scalar(simulation.trade_decay),
+    )
+
+
+def _reward(config: TrainConfig, scale: float) -> RewardParams:
+    return RewardParams(scale=_scalar(scale), risk_aversion=_scalar(config.simulation.risk_aversion))
+
+
+def _span(market: Market, split: str) -> Span:
+    first, last = getattr(market.splits, split)
+    return Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32))
+
+
+def _scalar(value: Any) -> jax.Array:
+    """A strongly typed float32, so that a changed number never compiles anything anew."""
+    return jnp.asarray(value, jnp.float32)
+
+
+def _key(config: TrainConfig, phase: int, index: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), phase), index)
+
+
+def _seed(config: TrainConfig, phase: int, index: int) -> int:
+    return int(np.random.SeedSequence([config.seed, phase, index]).generate_state(1)[0])

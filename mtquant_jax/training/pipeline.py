@@ -1,0 +1,390 @@
+"""The host's side of a run: phases in order, what one hands to the next, and what the run leaves on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import mtquant_jax
+from mtquant_jax.agents.hierarchy import SPECIALIST
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import to_yaml
+from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.evaluation.statistics import performance
+from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.training import phases
+from mtquant_jax.training.bundles import check_symbols, read_manifest, write_bundle
+from mtquant_jax.training.checkpoints import CheckpointWriter, restore
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.loop import Host, Outcome, describe, train
+from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.training.phases import Policy
+from mtquant_jax.training.records import RunPaths, RunRecorder, read_json
+from mtquant_jax.validation import parse_phases, validate
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
+_META = "meta_controller"
+
+
+def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
+    """Train the phases a configuration asks for and write everything a run leaves on disk.
+
+    Args:
+        config: the resolved settings.
+        config_source: where they come from, for the log.
+
+    Returns:
+        The content of ``training_summary.json``.
+
+    Raises:
+        UserError: bad settings or data, or a phase without the results it needs; raised before anything is written.
+    """
+    began = time.perf_counter()
+    validate(config)
+    paths = RunPaths(Path(config.run_dir))
+    wanted = parse_phases(config.phases)
+    earlier = _earlier_results(config, paths, wanted)
+    market = prepare_market(config)
+    start = datetime.now()
+    with RunRecorder(paths, start) as recorder, CheckpointWriter() as writer:
+        host = Host(recorder, writer, Compiler())
+        session = Session(config, paths, market, host, start.strftime("%Y%m%dT%H%M%S"), earlier)
+        session.introduce(config_source, time.perf_counter() - began)
+        for phase in wanted:
+            session.run_phase(phase)
+        writer.wait()
+        summary = session.summarise(wanted, start, time.perf_counter() - began)
+    return summary
+
+
+@dataclasses.dataclass
+class Session:
+    """One run: its settings, market and host, and the results of the phases so far."""
+
+    config: TrainConfig
+    paths: RunPaths
+    market: Market
+    host: Host
+    run_id: str
+    results: dict[int, dict[str, Any]]  # by phase; of this run or found in the run directory
+    _setup_seconds: float = 0.0
+
+    def introduce(self, config_source: str, setup_seconds: float) -> None:
+        """Say what is about to happen and write the resolved settings."""
+        self._setup_seconds = setup_seconds
+        record = self.host.recorder
+        self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
+        record.info(f"mtquant-jax {mtquant_jax.__version__} on {_device()}, settings from {config_source}")
+        record.info(f"{self.market.description}; ready in {setup_seconds:.1f} s")
+        for notice in self.market.notices:
+            record.warning(notice)
+        for phase in parse_phases(self.config.phases):
+            timesteps = self._timesteps(phase)
+            rounded = phases.updates_for(timesteps, self.config) * self.config.num_envs * self.config.num_steps
+            if rounded != timesteps:
+                record.info(
+                    f"phase {phase}: {timesteps:,} timesteps are rounded up to {rounded:,}, whole updates of "
+                    f"{self.config.num_envs} environments x {self.config.num_steps} steps"
+                )
+
+    def run_phase(self, phase: int) -> None:
+        """Train a phase, choose its best checkpoint, write its results and models."""
+        began = time.perf_counter()
+        compile_before = self.host.compiler.seconds
+        self.host.recorder.info(f"phase {phase}: {_TITLES[phase]}")
+        # Checkpoints of an earlier run with other settings must not be mistaken for this one's.
+        shutil.rmtree(self.paths.checkpoints(phase), ignore_errors=True)
+        self.paths.phase_results(phase).unlink(missing_ok=True)
+        result = {1: self._phase1, 2: self._phase2, 3: self._phase3}[phase]()
+        self.host.checkpoints.wait()
+        wall = time.perf_counter() - began
+        compiling = self.host.compiler.seconds - compile_before
+        head = {
+            "phase": phase,
+            "run_id": self.run_id,
+            "seed": self.config.seed,
+            "timesteps_requested": self._timesteps(phase),
+            "seconds": {"total": wall, "compile": compiling, "run": wall - compiling},
+        }
+        self.results[phase] = {**head, **result}
+        self.host.recorder.write_json(self.paths.phase_results(phase), self.results[phase])
+        self.host.recorder.info(f"phase {phase} took {wall:.1f} s, of which {compiling:.1f} s compiling")
+
+    def summarise(self, wanted: Sequence[int], start: datetime, seconds: float) -> dict[str, Any]:
+        """Write and return the summary of the run."""
+        summary = {
+            "run_id": self.run_id,
+            "started": start.isoformat(timespec="seconds"),
+            "phases": list(wanted),
+            "seconds": {"total": seconds, "setup": self._setup_seconds, "compile": self.host.compiler.seconds},
+            "device": _device(),
+            "versions": _versions(),
+            "seed": self.config.seed,
+            "market": self._describe_market(),
+            "results": {f"phase{phase}": self.results[phase] for phase in wanted},
+            "models": self._models(),
+            "configuration": dataclasses.asdict(self.config),
+        }
+        self.host.recorder.write_json(self.paths.training_summary, summary)
+        self.host.recorder.info(f"done in {seconds:.1f} s; summary in {self.paths.training_summary}")
+        return summary
+
+    # The three phases.
+
+    def _phase1(self) -> dict[str, Any]:
+        config, classes = self.config, self.market.universe.classes
+        plans = [phases.plan_specialist(config, self.market, i) for i in range(len(classes))]
+        groups = [list(range(len(classes)))] if config.parallel else [[i] for i in range(len(classes))]
+        specialists = {}
+        for group in groups:
+            outcomes = train(
+                self.host,
+                1,
+                [classes[i].name for i in group],
+                [plans[i] for i in group],
+                config.save_freq,
+                lambda name, timesteps: self.paths.checkpoint(1, timesteps) / name,
+                functools.partial(self._validate_specialist, [plans[i] for i in group]),
+            )
+            for i, outcome in zip(group, outcomes, strict=True):
+                name = classes[i].name
+                checkpoint = self.paths.checkpoint(1, outcome.best_timesteps) / name
+                self._write_specialist(i, outcome.policy, 1, outcome.best_timesteps, outcome.validation)
+                specialists[name] = {
+                    "symbols": list(classes[i].symbols),
+                    **self._report(outcome, checkpoint, self.paths.specialist_bundle(name)),
+                }
+        return {"parallel": config.parallel, "specialists": specialists}
+
+    def _phase2(self) -> dict[str, Any]:
+        specialists = [self._restore_specialist(i) for i in range(self.market.universe.num_classes)]
+        plan = phases.plan_meta(self.config, self.market, specialists)
+        frozen = phases.stacked_specialists(specialists)
+        equal = self._validate_portfolio(phases.hierarchy(frozen, phases.equal_allocation(plan.start)))
+        self.host.recorder.info(f"  equal allocation             validation {describe(equal)}")
+        (outcome,) = train(
+            self.host,
+            2,
+            [_META],
+            [plan],
+            self.config.save_freq,
+            lambda _, timesteps: self.paths.checkpoint(2, timesteps),
+            lambda _, policy: self._validate_portfolio(phases.hierarchy(frozen, policy)),
+        )
+        self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
+        checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
+        report = self._report(outcome, checkpoint, self.paths.meta_bundle)
+        return {"specialists_from": self.results[1]["run_id"], "equal_allocation": equal, _META: report}
+
+    def _phase3(self) -> dict[str, Any]:
+        specialists = [self._restore_specialist(i) for i in range(self.market.universe.num_classes)]
+        plan = phases.plan_joint(self.config, self.market, specialists, self._restore_meta())
+        (outcome,) = train(
+            self.host,
+            3,
+            ["portfolio"],
+            [plan],
+            self.config.save_freq,
+            lambda _, timesteps: self.paths.checkpoint(3, timesteps),
+            lambda _, policy: self._validate_portfolio(policy),
+            keep_start=True,
+        )
+        if outcome.best_timesteps == 0:
+            self.host.recorder.info("  no fine-tuned checkpoint beat its starting point; phase 2's policies stay")
+        for i in range(self.market.universe.num_classes):
+            specialist = phases.specialist_of(outcome.policy, i)
+            self._write_specialist(i, specialist, 3, outcome.best_timesteps, outcome.validation)
+        self._write_meta(phases.meta_of(outcome.policy), 3, outcome.best_timesteps, outcome.validation)
+        checkpoint = self.paths.checkpoint(3, outcome.best_timesteps)
+        report = self._report(outcome, checkpoint, self.paths.meta_bundle)
+        origin = {"specialists_from": self.results[1]["run_id"], "meta_controller_from": self.results[2]["run_id"]}
+        return {**origin, "portfolio": report}
+
+    # Validation.
+
+    def _validate_specialist(self, plans: Sequence[phases.Plan], member: int, policy: Policy) -> dict[str, Any]:
+        plan = plans[member]
+        return self._performance(plan.program.env, plan.program.agent, policy, plan.env_params)
+
+    def _validate_portfolio(self, policy: Policy) -> dict[str, Any]:
+        env = phases.portfolio_env(self.config.simulation.reward)
+        agent = phases.hierarchy_agent(self.config, self.market)
+        return self._performance(env, agent, policy, phases.portfolio_params(self.config, self.market))
+
+    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:
+        """Trade the validation split once; its last bar is the last that is traded."""
+        first, last = self.market.splits.validation
+        arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
+        compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
+        return performance(compiled(*arguments), self.market.day[first:last])
+
+    # What is restored and what is written.
+
+    def _restore_specialist(self, index: int) -> Policy:
+        name = self.market.universe.classes[index].name
+        report = self.results[1]["specialists"][name]
+        like = jax.eval_shape(lambda: phases.start_specialist(self.config, self.market, index))
+        return self._restore(report["best_checkpoint"], like)
+
+    def _restore_meta(self) -> Policy:
+        like = jax.eval_shape(lambda: phases.start_meta(self.config, self.market))
+        return self._restore(self.results[2][_META]["best_checkpoint"], like)
+
+    def _restore(self, checkpoint: str, like: Policy) -> Policy:
+        self.host.checkpoints.wait()
+        tree = {"params": like.params, "normalizers": like.normalizers}
+        return Policy(**restore(self.paths.run_dir / checkpoint / "policy", tree))
+
+    def _write_specialist(
+        self, index: int, policy: Policy, phase: int, timesteps: int, validation: dict[str, Any]
+    ) -> None:
+        asset_class = self.market.universe.classes[index]
+        manifest = {
+            "kind": SPECIALIST,
+            "name": asset_class.name,
+            "symbols": list(asset_class.symbols),
+            "domain": asset_class.domain,
+            **self._manifest(phase, timesteps, validation),
+        }
+        write_bundle(self.paths.specialist_bundle(asset_class.name), manifest, _tree(policy))
+
+    def _write_meta(self, policy: Policy, phase: int, timesteps: int, validation: dict[str, Any]) -> None:
+        manifest = {
+            "kind": _META,
+            "symbols": list(self.market.universe.symbols),
+            "classes": {c.name: list(c.symbols) for c in self.market.universe.classes},
+            "interval": self.config.meta_controller.interval,
+            **self._manifest(phase, timesteps, validation),
+        }
+        write_bundle(self.paths.meta_bundle, manifest, _tree(policy))
+
+    def _manifest(self, phase: int, timesteps: int, validation: dict[str, Any]) -> dict[str, Any]:
+        simulation = self.config.simulation
+        return {
+            "phase": phase,
+            "timesteps": timesteps,
+            "seed": self.config.seed,
+            "features": list(FEATURE_NAMES),
+            "network": {"hidden_size": self.config.ppo.hidden_size, "width": self.market.universe.width},
+            "action": {
+                "leverage": simulation.leverage,
+                "trade_scale": simulation.trade_scale,
+                "trade_decay": simulation.trade_decay,
+            },
+            "validation": validation,
+            "versions": _versions(),
+        }
+
+    def _report(self, outcome: Outcome, checkpoint: Path, model: Path) -> dict[str, Any]:
+        return {
+            "timesteps": outcome.timesteps,
+            "seconds": outcome.seconds,
+            "timesteps_per_second": outcome.timesteps_per_second,
+            "chunk_timesteps_per_second": outcome.chunk_rates,
+            "validation": outcome.validation,
+            "best_timesteps": outcome.best_timesteps,
+            "best_checkpoint": self._relative(checkpoint),
+            "model": self._relative(model),
+            "history": outcome.history,
+        }
+
+    def _models(self) -> dict[str, str]:
+        bundles = {c.name: self.paths.specialist_bundle(c.name) for c in self.market.universe.classes}
+        bundles[_META] = self.paths.meta_bundle
+        return {name: self._relative(path) for name, path in bundles.items() if path.exists()}
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.paths.run_dir).as_posix()
+
+    def _timesteps(self, phase: int) -> int:
+        return (self.config.phase1_timesteps, self.config.phase2_timesteps, self.config.phase3_timesteps)[phase - 1]
+
+    def _describe_market(self) -> dict[str, Any]:
+        splits = dataclasses.asdict(self.market.splits)
+        times = self.market.timestamps
+        return {
+            "description": self.market.description,
+            "notices": list(self.market.notices),
+            "bars": len(times),
+            "paths": int(self.market.table.open.shape[0]),
+            "splits": {
+                name: {"first": _time(times[first]), "last": _time(times[last - 1]), "bars": last - first}
+                for name, (first, last) in splits.items()
+            },
+        }
+
+
+_TITLES = {
+    1: "specialists learn their asset classes",
+    2: "the meta-controller learns to give them capital",
+    3: "joint fine-tuning of all agents",
+}
+
+
+def _earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Results of earlier phases that the wanted ones build on and that are not trained in this run.
+
+    Raises:
+        UserError: they are missing, are of other symbols, or do not belong together.
+    """
+    needed = sorted({before for phase in wanted for before in range(1, phase)} - set(wanted))
+    found = {
+        phase: read_json(
+            paths.phase_results(phase),
+            f"phase {min(p for p in wanted if p > phase)} needs the results of phase {phase} in the run directory",
+        )
+        for phase in needed
+    }
+    if 1 in found:
+        _check_specialists(config, paths, found[1])
+    if 2 in found and 1 in found and found[2]["specialists_from"] != found[1]["run_id"]:
+        raise UserError(
+            f"phase 2 in {paths.run_dir} was trained on other specialists than those of phase 1 there; "
+            "run phase 2 again (--phases 2,3)"
+        )
+    if 2 in found and 1 in wanted:
+        raise UserError("--phases 1,3 would put new specialists under an old meta-controller; use --phases 1,2,3")
+    return found
+
+
+def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, Any]) -> None:
+    """Whether the specialists of phase 1 are those the configuration asks for."""
+    for name, settings in config.specialists.items():
+        if name not in results.get("specialists", {}):
+            raise UserError(
+                f"{paths.phase_results(1)} has no specialist {name}; "
+                f"it has {', '.join(results.get('specialists', {})) or 'none'}"
+            )
+        bundle = paths.specialist_bundle(name)
+        check_symbols(bundle, read_manifest(bundle), settings.symbols)
+
+
+def _tree(policy: Policy) -> dict[str, Any]:
+    return {"params": policy.params, "normalizers": policy.normalizers}
+
+
+def _time(seconds: Any) -> str:
+    """A bar's open time, UTC."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    return f"{device.platform} ({device.device_kind}) x {jax.device_count()}, {platform.machine()}"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"mtquant-jax": mtquant_jax.__version__, "python": platform.python_version()}
+    return versions | {name: metadata.version(name) for name in _PACKAGES}
