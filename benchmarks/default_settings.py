@@ -1,0 +1,129 @@
+"""Why phase 1's defaults are what they are: variants on the synthetic market, judged on its validation split.
+
+    python -m benchmarks.default_settings [--seeds 3]
+
+The score is the net growth per bar in typical per-bar returns of the class (the unit of the reward), of the policy
+after the last update, costs included. Seeds are vmapped. Only synthetic markets are used, never real bars.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from benchmarks.recording import RESULTS, spread, store
+from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.ppo.train import run_updates, start_training
+from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.training.phases import plan_specialist
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "small changes (scale 0.1, noise e^-1, no decay)": {
+        "simulation": {"trade_scale": 0.1, "trade_decay": 0.0},
+        "ppo": {"initial_log_std": -1.0},
+    },
+    "no decay": {"simulation": {"trade_decay": 0.0}},
+    "decay 0.2": {"simulation": {"trade_decay": 0.2}},
+    "scale 0.3": {"simulation": {"trade_scale": 0.3}},
+    "scale 1.0": {"simulation": {"trade_scale": 1.0}},
+    "noise e^-1": {"ppo": {"initial_log_std": -1.0}},
+    "gamma 0.95": {"ppo": {"gamma": 0.95}},
+    "gamma 0.99": {"ppo": {"gamma": 0.99}},
+    "lambda 0.95": {"ppo": {"gae_lambda": 0.95}},
+    "2 epochs": {"ppo": {"num_epochs": 2}},
+    "8 epochs": {"ppo": {"num_epochs": 8}},
+    "learning rate x 2": {"learning_rate_factor": 2.0},
+    "learning rate x 0.5": {"learning_rate_factor": 0.5},
+    "minibatch x 0.5": {"batch_size_factor": 0.5},
+    "hidden size 128": {"ppo": {"hidden_size": 128}},
+    "mtquant's learning rate and batch (3e-4, 64)": {"learning_rate": 3e-4, "batch_size": 80},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare settings of phase 1."""
+
+    seeds: int = 3
+    """Trainings per variant, vmapped."""
+    timesteps: int = 100_000
+    """Of each training."""
+    only: tuple[str, ...] = ()
+    """Names of variants; empty: all."""
+    name: str = "default_settings"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Train every variant, print and store the scores."""
+    prepare_jax()
+    default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    default = dataclasses.replace(default, phase1_timesteps=arguments.timesteps)
+    market = prepare_market(default)
+    rows = []
+    for name, changes in VARIANTS.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        start = time.perf_counter()
+        scores = {
+            asset_class.name: spread(_scores(_changed(default, changes), market, i, arguments.seeds))
+            for i, asset_class in enumerate(market.universe.classes)
+        }
+        rows.append({"variant": name, "seconds": time.perf_counter() - start, "net_growth_per_bar": scores})
+        medians = "  ".join(f"{k} {v['median']:+.4f}" for k, v in scores.items())
+        print(f"{name:<50} {medians}  ({rows[-1]['seconds']:.0f} s)", file=sys.stderr, flush=True)
+    store(arguments.name, {"seeds": arguments.seeds, "variants": rows}, arguments.results)
+
+
+def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
+    """The settings of a variant."""
+    changes = dict(changes)
+    rate, size = changes.pop("learning_rate_factor", 1.0), changes.pop("batch_size_factor", 1.0)
+    fixed = {key: changes.pop(key) for key in ("learning_rate", "batch_size") if key in changes}
+    specialists = {
+        name: dataclasses.replace(
+            s, **{"learning_rate": s.learning_rate * rate, "batch_size": int(s.batch_size * size), **fixed}
+        )
+        for name, s in config.specialists.items()
+    }
+    groups = {name: dataclasses.replace(getattr(config, name), **values) for name, values in changes.items()}
+    return dataclasses.replace(config, specialists=specialists, **groups)
+
+
+def _scores(config: TrainConfig, market: Market, index: int, seeds: int) -> list[float]:
+    """Net growth per bar on the validation split, seed by seed."""
+    plans = [plan_specialist(dataclasses.replace(config, seed=seed), market, index) for seed in range(seeds)]
+    program, env_params = plans[0].program, plans[0].env_params
+    states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
+    train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))
+    states, _ = train(states, env_params, plans[0].hyper, jnp.asarray(plans[0].total_updates, jnp.int32))
+    first, last = market.splits.validation
+    scores = []
+    for seed in range(seeds):
+        state = unstack(states, seed)
+        record = backtest(
+            program.env, program.agent, last - first - 1, state.params, state.normalizers, env_params, jnp.int32(first)
+        )
+        growth = np.diff(np.log(np.asarray(record.equity, np.float64)), axis=0).mean()
+        scores.append(float(growth * market.class_scale[index]))
+    return scores
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
