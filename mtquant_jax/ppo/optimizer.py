@@ -34,7 +34,7 @@ def apply_gradients(
     Returns:
         New parameters, new optimiser states, and the gradient norms before clipping ``{group: [] or [S]}``.
     """
-    remaining = 1.0 - hyper.anneal_learning_rate * update / hyper.total_updates
+    remaining = jnp.maximum(1.0 - hyper.anneal_learning_rate * update / hyper.total_updates, 0.0)
 
     def step(param: Any, state: Any, gradient: Any, rate: jax.Array) -> tuple[Any, Any, jax.Array]:
         norm = optax.tree.norm(gradient)

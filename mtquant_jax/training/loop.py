@@ -15,7 +15,7 @@ import numpy as np
 from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.ppo.contract import TrainState
 from mtquant_jax.ppo.train import start_training, train_chunk, train_chunk_parallel
-from mtquant_jax.training.checkpoints import CheckpointWriter
+from mtquant_jax.training.checkpoints import CheckpointWriter, restore
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.phases import Plan, Policy
 from mtquant_jax.training.records import RunRecorder
@@ -118,10 +118,7 @@ class _Runner:
     def __init__(self, host: Host, plans: Sequence[Plan]) -> None:
         self._plans, self.seconds = plans, 0.0
         program = plans[0].program
-        states = [
-            start_training(program, p.start.params, p.start.normalizers, p.reference, p.env_params, p.key)
-            for p in plans
-        ]
+        states = [host.compiler(start_training, (program,), *p.start_arguments)(*p.start_arguments) for p in plans]
         self._parallel = len(plans) > 1
         self._state = stack(states) if self._parallel else states[0]
         self._env_params = stack([p.env_params for p in plans]) if self._parallel else plans[0].env_params
@@ -236,6 +233,21 @@ def save_checkpoint(writer: CheckpointWriter, path: Path, state: TrainState) -> 
     """
     writer.save(path / "policy", {"params": state.params, "normalizers": state.normalizers})
     writer.save(path / "training", dataclasses.replace(state, params={}, normalizers={}))
+
+
+def restore_checkpoint(path: Path, like: TrainState) -> TrainState:
+    """The whole training state of a checkpoint, from which training goes on bit for bit.
+
+    Args:
+        path: what `save_checkpoint` wrote.
+        like: a state of the same shapes, as from ``jax.eval_shape`` of `start_training`.
+
+    Raises:
+        UserError: there is no such checkpoint, or it has other shapes (another number of environments, say).
+    """
+    policy = restore(path / "policy", {"params": like.params, "normalizers": like.normalizers})
+    training = restore(path / "training", dataclasses.replace(like, params={}, normalizers={}))
+    return dataclasses.replace(training, **policy)
 
 
 def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[str, float]:

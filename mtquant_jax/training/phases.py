@@ -62,6 +62,11 @@ class Plan:
     key: jax.Array
     agents: tuple[str, ...]  # names of the A agents, for metrics
 
+    @property
+    def start_arguments(self) -> tuple[Any, ...]:
+        """What `start_training` takes after the program."""
+        return self.start.params, self.start.normalizers, self.reference, self.env_params, self.key
+
 
 def specialist_network(config: TrainConfig, market: Market) -> SpecialistNetwork:
     """The network that all specialists share the shape of."""

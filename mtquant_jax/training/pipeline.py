@@ -216,19 +216,26 @@ class Session:
 
     def _validate_specialist(self, plans: Sequence[phases.Plan], member: int, policy: Policy) -> dict[str, Any]:
         plan = plans[member]
-        return self._performance(plan.program.env, plan.program.agent, policy, plan.env_params)
+        return self._performance(*self._backtest(plan.program.env, plan.program.agent, policy, plan.env_params))
 
     def _validate_portfolio(self, policy: Policy) -> dict[str, Any]:
+        return self._performance(*self._portfolio_backtest(policy))
+
+    def _portfolio_backtest(self, policy: Policy) -> tuple[Any, ...]:
         env = phases.portfolio_env(self.config.simulation.reward)
         agent = phases.hierarchy_agent(self.config, self.market)
-        return self._performance(env, agent, policy, phases.portfolio_params(self.config, self.market))
+        return self._backtest(env, agent, policy, phases.portfolio_params(self.config, self.market))
 
-    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:
-        """Trade the validation split once; its last bar is the last that is traded."""
+    def _backtest(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> tuple[Any, ...]:
+        """Static and other arguments of a `backtest` of the validation split; its last bar is the last traded."""
         first, last = self.market.splits.validation
-        arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
-        compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
-        return performance(compiled(*arguments), self.market.day[first:last])
+        static = (env, agent, last - first - 1)
+        return static, policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32)
+
+    def _performance(self, static: tuple[Any, ...], *arguments: Any) -> dict[str, Any]:
+        first, last = self.market.splits.validation
+        record = self.host.compiler(backtest, static, *arguments)(*arguments)
+        return performance(record, self.market.day[first:last])
 
     # What is restored and what is written.
 

@@ -94,7 +94,7 @@ def test_annealing_reaches_zero_by_update_index():
     hyper = toys.hyper(2, anneal_learning_rate=1.0)
     state, _ = train_chunk(prog, toys.start(prog, params), params, hyper, jnp.int32(2))
     before = jax.tree.map(np.asarray, state.params)
-    state, _ = train_chunk(prog, state, params, hyper, jnp.int32(1))  # update 2 of 2: the rate is 0
+    state, _ = train_chunk(prog, state, params, hyper, jnp.int32(3))  # past the end the rate is 0, never negative
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(a, b)
 
