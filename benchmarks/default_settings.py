@@ -1,6 +1,6 @@
 """Why phase 1's defaults are what they are: variants on the synthetic market, judged on its validation split.
 
-    python -m benchmarks.default_settings [--seeds 3]
+    python benchmarks/default_settings.py [--seeds 3]
 
 The score is the net growth per bar in typical per-bar returns of the class (the unit of the reward), of the policy
 after the last update, costs included. Seeds are vmapped. Only synthetic markets are used, never real bars.
@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from recording import RESULTS, spread, store
 
-from benchmarks.recording import RESULTS, spread, store
 from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.cli import prepare_jax
 from mtquant_jax.config import TrainConfig

@@ -1,6 +1,6 @@
 """How long the default training and the quick test take, from process start to end, with a cold compilation cache.
 
-    python -m benchmarks.pipeline [--runs 3] [--data-dir DIR]
+    python benchmarks/pipeline.py [--runs 3] [--data-dir DIR]
 
 Each run is a process of its own with an empty cache directory; a warm run follows that finds the programs compiled.
 """
@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-
-from benchmarks.recording import RESULTS, spread, store
+from recording import RESULTS, spread, store
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Timesteps a second of PPO on the forex specialist after compilation, for several numbers of environments.
 
-    python -m benchmarks.ppo_throughput [--runs 5] [--num-envs 100 1000]
+    python benchmarks/ppo_throughput.py [--runs 5] [--num-envs 100 1000]
 
 One timestep is one decision, learning included (all epochs).
 """
@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import tyro
+from recording import RESULTS, spread, store
 
-from benchmarks.recording import RESULTS, spread, store
 from mtquant_jax.cli import prepare_jax
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped

@@ -209,7 +209,15 @@ class _Board:
         return result
 
 
-_VALIDATION_COLUMNS = ("sharpe", "total_return", "max_drawdown", "turnover_per_day", "mean_exposure", "cost_share")
+_VALIDATION_COLUMNS = (
+    "sharpe",
+    "sharpe_standard_error",
+    "total_return",
+    "max_drawdown",
+    "turnover_per_day",
+    "mean_exposure",
+    "cost_share",
+)
 
 
 def score(performance: dict[str, Any]) -> float:
@@ -218,8 +226,10 @@ def score(performance: dict[str, Any]) -> float:
 
 
 def describe(performance: dict[str, Any]) -> str:
-    """Sharpe, return and drawdown in words."""
-    sharpe = "none (flat)" if performance["sharpe"] is None else f"{performance['sharpe']:+.2f}"
+    """Sharpe with its standard error, return and drawdown in words."""
+    sharpe = "none (flat)"
+    if performance["sharpe"] is not None:
+        sharpe = f"{performance['sharpe']:+.2f} ± {performance['sharpe_standard_error']:.2f}"
     return (
         f"Sharpe {sharpe}  return {100 * performance['total_return']:+.2f} %  "
         f"drawdown {100 * performance['max_drawdown']:.2f} %"

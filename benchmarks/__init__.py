@@ -1,1 +1,0 @@
-"""One script per claim; results as JSON in ``results/``."""
