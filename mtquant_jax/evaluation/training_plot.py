@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mtquant_jax.errors import UserError
@@ -98,6 +99,8 @@ def read_curves(path: Path) -> list[Curve]:
         curve = curves.setdefault(row["agent"], Curve(row["agent"], [], []))
         try:
             timesteps = int(row["timesteps"])
+            if None in row.values():
+                raise ValueError("cells are missing")
             if row[reward]:
                 curve.reward.append((timesteps, float(row[reward])))
             if row["validation_sharpe"]:
@@ -133,14 +136,16 @@ def _sharpe(performance: Any) -> tuple[float, float] | None:
     """Sharpe ratio and its standard error of a performance in a results file; None where nothing was traded."""
     if not isinstance(performance, dict):
         return None
-    values = (performance.get("sharpe"), performance.get("sharpe_standard_error"))
-    return None if any(not isinstance(value, (int, float)) for value in values) else (float(values[0]), float(values[1]))
+    sharpe, error = performance.get("sharpe"), performance.get("sharpe_standard_error")
+    if not isinstance(sharpe, (int, float)) or not isinstance(error, (int, float)):
+        return None
+    return float(sharpe), float(error)
 
 
 def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -> Figure:
     """The figure: validation Sharpe in the upper row, on one scale, and training reward in the lower one."""
-    figure = Figure(figsize=(max(4.0 * len(curves), 6.0), 6.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.06, wspace=0.03, hspace=0.04)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.06, wspace=0.03, hspace=0.04)
+    figure = Figure(figsize=(max(4.0 * len(curves), 6.0), 6.6), layout=layout)
     grid = figure.subplots(2, len(curves), sharex="col", squeeze=False)
     legend_rows = max(-(-len(agents) // _LEGEND_COLUMNS) for agents in curves.values())
     for column, (phase, agents) in enumerate(curves.items()):
@@ -153,7 +158,8 @@ def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -
         _validation(above, agents, lines.get(phase))
         _rewards(below, agents)
         below.set_title(f"per {_DECISIONS[phase]}", fontsize=9, color=_QUIET, loc="left")
-        last = max(timesteps for curve in agents for timesteps, *_ in (*curve.reward, *curve.sharpe))
+        drawn = [point for curve in agents for point in (*curve.reward, *curve.sharpe)]
+        last = max((point[0] for point in drawn), default=1)
         for axes in (above, below):
             _tidy(axes, last)
         below.set_xlabel("timesteps" + (" per specialist" if phase == 1 else ""), color=_QUIET)
@@ -218,9 +224,9 @@ def _label(curve: Curve) -> str:
     return curve.agent.replace("_", "-") if curve.agent in _PORTFOLIO else curve.agent
 
 
-def _tidy(axes: Axes, last: int) -> None:
+def _tidy(axes: Axes, last: float) -> None:
     """Two spines, a quiet grid, a zero line and thousands written as k."""
-    axes.set_xlim(0, last * 1.04)
+    axes.set_xlim(-0.03 * last, 1.04 * last)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
