@@ -7,7 +7,7 @@ import numpy as np
 from mtquant_jax.evaluation.backtest import BacktestRecord
 
 _DAYS_PER_YEAR = 365.25
-_NO_RISK = 1e-9  # daily deviation under which a curve counts as flat: float32 equity cannot tell it from zero
+_NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot tell it from zero
 
 
 def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -21,7 +21,8 @@ def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
     closes = np.concatenate([equity[:1], equity[last_of_day]]).astype(np.float64)
     # The first bar's equity is the start of the account, not a day of trading.
     closes = closes if last_of_day[0] > 0 else closes[1:]
-    return closes[1:] / np.maximum(closes[:-1], 1e-9) - 1.0
+    solvent = closes[:-1] > 0.0  # an account that owes money no longer trades
+    return np.where(solvent, closes[1:] / np.where(solvent, closes[:-1], 1.0) - 1.0, 0.0)
 
 
 def trading_days_per_year(day: np.ndarray) -> float:

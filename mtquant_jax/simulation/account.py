@@ -125,12 +125,14 @@ def fill(
     """
     price = quote.bid + jnp.where(trade > 0.0, quote.spread, 0.0)
     units = account.units + trade
-    reduces = account.units * trade < 0.0
-    flips = account.units * units < 0.0
+    # Signs, since products of tiny positions underflow, and no division by what does not grow, since the gradient of a
+    # masked division overflows.
+    side = jnp.sign(account.units)
+    reduces, adds, flips = side * jnp.sign(trade) < 0.0, side * jnp.sign(trade) > 0.0, side * jnp.sign(units) < 0.0
     closed = jnp.where(reduces, jnp.where(flips, account.units, -trade), 0.0)
     realised = closed * (price - account.entry) * quote.conversion
-    size = jnp.where(units == 0.0, 1.0, units)
-    averaged = account.entry + trade / size * (price - account.entry)
+    added_share = jnp.where(adds, trade, 0.0) / jnp.where(adds, units, 1.0)
+    averaged = account.entry + added_share * (price - account.entry)
     entry = jnp.where(flips | (account.units == 0.0), price, jnp.where(reduces, account.entry, averaged))
     commission = jnp.abs(trade) / contracts.contract_size * contracts.commission * cost_multiplier
     after = Account(balance=account.balance + jnp.sum(realised - commission), units=units, entry=entry)

@@ -35,6 +35,7 @@ class BarResult:
     account: Account
     equity: jax.Array  # [] at the close of t + 1 (after a late stop-out: at the open it was settled at)
     weights: jax.Array  # [N] signed exposure / equity at that moment
+    held_weights: jax.Array  # [N] signed exposure after the fills / equity before the bar
     flows: Flows  # [N] share of initial capital
     traded: jax.Array  # [N] absolute value traded, share of the equity before
     stopped_out: jax.Array  # [] bool
@@ -85,21 +86,24 @@ def bar_of_trading(
     flows = accounts.revalue(account, close_now, open_next)
     account, fill_flows = accounts.fill(account, trade, open_next, contracts, cost)
     flows = flows + fill_flows + accounts.revalue(account, open_next, close_next)
+    held = accounts.exposure(account, open_next)
 
     stopped_on_close = ~stopped_on_gap & accounts.is_stopped_out(account, close_next, contracts, rules.stop_out_level)
-    account, late_flows, final = _settle_at_next_open(
+    account, late_flows, late_trade, final = _settle_at_next_open(
         account, stopped_on_close, close_next, table, path, bar + 2, contracts, cost
     )
     equity = accounts.equity(account, final)
+    value_per_unit = open_next.bid * open_next.conversion
     solvent_equity = jnp.maximum(equity, 1e-6)
     return BarResult(
         account=account,
         equity=equity,
         weights=accounts.exposure(account, final) / solvent_equity,
         flows=flows + late_flows,
-        traded=jnp.abs(trade) * open_next.bid * open_next.conversion / jnp.maximum(equity_now, 1e-6),
+        held_weights=held / jnp.maximum(equity_now, 1e-6),
+        traded=(jnp.abs(trade) + jnp.abs(late_trade)) * value_per_unit / jnp.maximum(equity_now, 1e-6),
         stopped_out=stopped_on_gap | stopped_on_close,
-        ruined=equity <= rules.ruin_level,
+        ruined=~(equity > rules.ruin_level),  # also where equity is not a number,
     )
 
 
@@ -118,7 +122,7 @@ def _settle_at_next_open(
     bar: jax.Array,
     contracts: Contracts,
     cost: jax.Array,
-) -> tuple[Account, Flows, accounts.Quote]:
+) -> tuple[Account, Flows, jax.Array, accounts.Quote]:
     """Close everything at the open of ``bar`` if ``stopped``; otherwise leave account and quote as they are.
 
     Where the data end before ``bar``, the last close is the last price there is.
@@ -128,7 +132,6 @@ def _settle_at_next_open(
     settled_at = jax.tree.map(lambda late, now: jnp.where(stopped & exists, late, now), next_open, quote)
     flows = accounts.revalue(account, quote, settled_at)
     tradable = table.tradable[path, jnp.where(exists, bar, bar - 1)]
-    account, fill_flows = accounts.fill(
-        account, jnp.where(stopped & tradable, -account.units, 0.0), settled_at, contracts, cost
-    )
-    return account, flows + fill_flows, settled_at
+    trade = jnp.where(stopped & tradable, -account.units, 0.0)
+    account, fill_flows = accounts.fill(account, trade, settled_at, contracts, cost)
+    return account, flows + fill_flows, trade, settled_at

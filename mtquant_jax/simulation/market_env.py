@@ -23,7 +23,7 @@ class MarketParams:
     mask: jax.Array  # [S, C] bool, real instruments of each class; N = S x C
     share: jax.Array  # [S, C] share of the class budget one instrument may use, zero where padded
     rules: AccountRules
-    reward: RewardParams  # scale: [] in the specialist environment, [S] by class in the portfolio's
+    reward: RewardParams
     span: Span  # bars an episode may use
     max_steps_in_episode: jax.Array  # [] bars
 
@@ -67,9 +67,14 @@ def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.A
     return jax.random.randint(path_key, (), 0, num_paths), bar
 
 
+def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:
+    """``w' M w`` for ``[..., N]`` and ``[..., N, N]``; not a matrix product, which GPUs round to a few digits."""
+    return jnp.sum(weights * jnp.sum(matrix * weights[..., None, :], axis=-1), axis=-1)
+
+
 def reward_inputs(result: BarResult, equity: jax.Array, covariance: jax.Array) -> RewardInputs:
     """What the bar brought, as rewards want it; ``equity`` is that before the bar, ``covariance`` ``[N, N]``."""
     return RewardInputs(
         net_return=(result.equity - equity) / jnp.maximum(equity, 1e-6),
-        variance=result.weights @ covariance @ result.weights,
+        variance=quadratic_form(result.held_weights, covariance),
     )

@@ -17,7 +17,7 @@ from gymnax.environments import spaces
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account
 from mtquant_jax.simulation.execution import BarResult, bar_of_trading, next_relative_weights
-from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, reward_inputs
+from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, quadratic_form, reward_inputs
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.types import MarketTable
@@ -116,9 +116,7 @@ class PortfolioEnv(MarketEnvironment):
             relative_weights=jnp.zeros(params.mask.shape),
             allocation=decode_allocation(jnp.zeros(num_classes + 2)),
             returns=jnp.zeros(RETURN_HISTORY),
-            track_record=TrackRecord(
-                equity=ones, peak=ones, mean=zeros, second_moment=zeros, win_rate=jnp.full(num_classes, 0.5)
-            ),
+            track_record=TrackRecord(equity=ones, peak=ones, mean=zeros, second_moment=zeros, win_rate=0.5 * ones),
         )
 
     def step_env(
@@ -165,7 +163,8 @@ class PortfolioEnv(MarketEnvironment):
                 risk_aversion=jnp.broadcast_to(params.reward.risk_aversion, (num_classes,)),
             ),
         )
-        relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, per_weight, 1.0)
+        measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
+        relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
         state = PortfolioState(
             time=state.time + 1,
             path=state.path,
@@ -231,12 +230,12 @@ class PortfolioEnv(MarketEnvironment):
         # A budget just cut still pays for closing what the larger one held.
         base = jnp.maximum(jnp.maximum(budgets, state.allocation.budgets()), _SMALLEST_BUDGET)
         net = result.flows.net().reshape(num_classes, width).sum(-1)
-        weights = result.weights.reshape(num_classes, width) / base[:, None]
+        weights = result.held_weights.reshape(num_classes, width) / base[:, None]
         blocks = covariance.reshape(num_classes, width, num_classes, width)
         own = blocks[jnp.arange(num_classes), :, jnp.arange(num_classes), :]
         return RewardInputs(
             net_return=net / jnp.maximum(state.equity, 1e-6) / base,
-            variance=jnp.einsum("si,sij,sj->s", weights, own, weights),
+            variance=quadratic_form(weights, own),
         )
 
 
@@ -248,7 +247,8 @@ class AllocationEnv(MarketEnvironment):
     ):
         """``act(specialists, observation, table) -> [S, C]`` is the frozen specialists' policy."""
         super().__init__(reward)
-        self.portfolio = PortfolioEnv(reward)
+        # What happens within a step stays differentiable; this environment's own policy detaches at its end.
+        self.portfolio = PortfolioEnv(reward).with_transition_gradients()
         self.act = act
         self.interval = interval
 
@@ -338,7 +338,7 @@ def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots
     return jnp.concatenate(
         [
             observation.returns,
-            jnp.std(observation.returns, axis=-1, keepdims=True),
+            jnp.sqrt(jnp.maximum(jnp.var(observation.returns, axis=-1, keepdims=True), 1e-12)),
             observation.drawdown[..., None],
             correlation[..., rows, columns],
             observation.class_sharpe,

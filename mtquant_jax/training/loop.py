@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -221,8 +222,14 @@ _VALIDATION_COLUMNS = (
 
 
 def score(performance: dict[str, Any]) -> float:
-    """What checkpoints are chosen by: the validation Sharpe ratio; a flat policy has none and counts as 0."""
-    return 0.0 if performance["sharpe"] is None else performance["sharpe"]
+    """What checkpoints are chosen by: the validation Sharpe ratio.
+
+    A flat policy has none and counts as 0; one that is not a number loses against everything.
+    """
+    sharpe = performance["sharpe"]
+    if sharpe is None:
+        return 0.0
+    return float(sharpe) if math.isfinite(sharpe) else -math.inf
 
 
 def describe(performance: dict[str, Any]) -> str:

@@ -192,9 +192,12 @@ def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) ->
     )
     hyper = _hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
+    env_params = portfolio_params(config, market, specialists=acting)
+    # Episodes end between decisions: a shortened last one would be discounted like a whole one.
+    episode_length = math.ceil(config.simulation.episode_length / interval) * interval
     return Plan(
         program=program,
-        env_params=portfolio_params(config, market, specialists=acting),
+        env_params=dataclasses.replace(env_params, max_steps_in_episode=jnp.asarray(episode_length, jnp.int32)),
         # One decision spans many bars: the discount between decisions is that of all of them.
         hyper=dataclasses.replace(hyper, gamma=hyper.gamma**interval),
         start=start_meta(config, market),

@@ -1,0 +1,147 @@
+"""A backtest is nothing but the environment stepped from a flat account by the mode of the policy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtquant_jax.agents.distributions import DiagonalGaussian
+from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.simulation.portfolio_env import class_inputs
+from mtquant_jax.simulation.reward import REWARDS
+from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
+from tests.simulation.markets import PORTFOLIO_ENV, action_columns, random_portfolio
+
+ENV = SpecialistEnv(REWARDS["log_growth"])
+KEY = jax.random.key(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedAgent:
+    """Acts on features and holdings by a formula; noisy, so that only the mode is repeatable."""
+
+    portfolio: bool = False
+
+    def inputs(self, observation, env_params):
+        if self.portfolio:
+            return class_inputs(observation, env_params.table), observation.drawdown
+        return specialist_inputs(observation, env_params.table), observation.drawdown
+
+    def policy(self, params, normalizers, inputs, env_params):
+        seen, drawdown = inputs
+        mean = params * jnp.sin(3.0 * jnp.sum(seen.instruments, -1)) - drawdown[..., None]
+        if self.portfolio:
+            num_classes, width = env_params.mask.shape
+            columns = max(width, num_classes + 2)
+            meta = jnp.zeros((*mean.shape[:-2], 1, columns)).at[..., 0].set(jnp.sin(5.0 * seen.market[..., 0, :1]))
+            mean = jnp.pad(mean, [(0, 0)] * (mean.ndim - 1) + [(0, columns - width)])
+            mean = jnp.concatenate([mean, meta], axis=-2)
+        else:
+            mean = mean[..., None, :]
+        return DiagonalGaussian(mean=mean, log_std=jnp.zeros(mean.shape[-1:]), mask=jnp.ones((1, 1), bool))
+
+    def env_action(self, action):
+        return action if self.portfolio else action[..., 0, :]
+
+
+def two_paths(params, second):
+    """The market of ``params`` and another one of the same shape as two paths."""
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]) if a.ndim > 1 else a, params.table, second.table)
+    return params.replace(table=joined)
+
+
+def class_market(seed):
+    opens, closes = random_prices(30, 2, seed=seed, volatility=5e-3)
+    features = np.random.default_rng(seed).normal(size=(30, 2, 3))
+    return make_params(make_table(opens, closes, spread=1e-3, features=features), make_contracts(2, commission=3.5))
+
+
+def by_hand(env, agent, params, path, first, num_steps):
+    """Rows of equity, gross exposure, turnover and costs from single steps."""
+    state, rows = env.initial_state(path, first, params), []
+
+    @jax.jit
+    def step(state):
+        batched = jax.tree.map(lambda leaf: leaf[None], env.observe(None, state, None, params))
+        action = agent.policy(f32(0.5), {}, agent.inputs(batched, params), params).mode()
+        return env.step_env(KEY, state, agent.env_action(action)[0], params)
+
+    for _ in range(num_steps):
+        _, state, _, _, info = step(state)
+        costs = np.asarray(info["flows"].spread) + np.asarray(info["flows"].commission)
+        gross, traded = np.sum(np.abs(np.asarray(info["weights"]))), np.sum(np.asarray(info["traded"]))
+        rows.append((float(info["equity"]), gross, traded, np.sum(costs)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_backtest_equals_stepping_by_hand(first):
+    params, agent = two_paths(class_market(0), class_market(1)), FixedAgent()
+    record = backtest(ENV, agent, 20, f32(0.5), {}, params, jnp.asarray(first, jnp.int32))
+    assert record.equity.shape == (21, 2)
+    np.testing.assert_array_equal(record.equity[0], [1.0, 1.0])
+    for path in range(2):
+        rows = by_hand(ENV, agent, params, path, first, 20)
+        np.testing.assert_allclose(record.equity[1:, path], rows[:, 0], rtol=1e-6)
+        for column, name in enumerate(("exposure", "turnover", "costs"), start=1):
+            np.testing.assert_allclose(getattr(record, name)[:, path], rows[:, column], rtol=1e-4, atol=1e-6)
+    assert not np.any(record.terminated)
+    assert np.min(record.turnover) > 0.0
+    assert abs(float(record.equity[-1, 0] - record.equity[-1, 1])) > 1e-4
+
+
+def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
+    universe, params = random_portfolio(2, 1, num_bars=30, meta_interval=4)
+    agent = FixedAgent(portfolio=True)
+    assert action_columns(universe) == 4
+    record = backtest(PORTFOLIO_ENV, agent, 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
+    rows = by_hand(PORTFOLIO_ENV, agent, params, 0, 0, 12)
+    np.testing.assert_allclose(record.equity[1:, 0], rows[:, 0], rtol=1e-6)
+    assert record.budgets.shape == (12, 1, 2)
+    # The meta-controller decides in bars 0, 4 and 8.
+    changes = np.any(np.abs(np.diff(record.budgets[:, 0], axis=0)) > 1e-6, axis=-1)
+    assert np.flatnonzero(changes).tolist() == [3, 7]
+
+
+@dataclasses.dataclass(frozen=True)
+class AllIn:
+    """Buys all it can."""
+
+    def inputs(self, observation, env_params):
+        return observation.relative_weights
+
+    def policy(self, params, normalizers, inputs, env_params):
+        mean = jnp.ones_like(inputs)[..., None, :]
+        return DiagonalGaussian(mean=mean, log_std=jnp.zeros(1), mask=jnp.ones((1, 1), bool))
+
+    def env_action(self, action):
+        return action[..., 0, :]
+
+
+def test_equity_is_held_after_ruin_and_nothing_is_traded_any_more():
+    # Path 0 loses 90 % in bar 3 and wins it back threefold; path 1 rises by 1 % a bar.
+    fall = np.array([1.0, 1.0, 1.0, 0.1, 0.3, 0.9, 0.9])[:, None]
+    rise = 1.01 ** np.arange(7)[:, None]
+    params = two_paths(make_params(make_table(fall, fall, spread=1e-3)), make_params(make_table(rise, rise)))
+    record = backtest(ENV, AllIn(), 6, {}, {}, params, jnp.asarray(0, jnp.int32))
+    # Bought at the ask 1.001 with weight 1 at 1.0: 1 - 0.001, then 0.1 - 0.001 (a little bought in between).
+    np.testing.assert_allclose(record.equity[1:3, 0], [0.999, 0.999], atol=1e-4)
+    assert float(record.equity[3, 0]) == pytest.approx(0.099, abs=1e-3)
+    np.testing.assert_array_equal(record.equity[4:, 0], np.full(3, record.equity[3, 0]))
+    for name in ("exposure", "turnover", "costs"):
+        assert not np.any(np.asarray(getattr(record, name))[3:, 0])
+    assert np.asarray(record.terminated).tolist() == [True, False]
+    # Path 1 buys 1 unit of 1.0 at 1.01 in its first bar and goes on: it knows nothing of path 0.
+    assert float(record.equity[-1, 1]) == pytest.approx(1.01**5, rel=2e-3)
+    assert np.all(np.diff(record.equity[1:, 1]) > 0.0)
+
+
+def test_a_backtest_is_the_same_every_time():
+    params, agent = class_market(2), FixedAgent()
+    arguments = (ENV, agent, 20, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
+    one, other = backtest(*arguments), backtest(*arguments)
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
