@@ -57,10 +57,11 @@ def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
     wanted = parse_phases(config.phases)
     earlier = _earlier_results(config, paths, wanted)
     market = prepare_market(config)
+    restored = _restore(config, paths, market, earlier)
     start = datetime.now()
     with RunRecorder(paths, start) as recorder, CheckpointWriter() as writer:
         host = Host(recorder, writer, Compiler())
-        session = Session(config, paths, market, host, start.strftime("%Y%m%dT%H%M%S"), earlier)
+        session = Session(config, paths, market, host, start.strftime("%Y%m%dT%H%M%S"), earlier, *restored)
         session.introduce(config_source, time.perf_counter() - began)
         for phase in wanted:
             session.run_phase(phase)
@@ -79,6 +80,8 @@ class Session:
     host: Host
     run_id: str
     results: dict[int, dict[str, Any]]  # by phase; of this run or found in the run directory
+    specialists: list[Policy]  # phase 1's best, restored; empty before phase 1
+    meta: Policy | None  # phase 2's best, restored
     _setup_seconds: float = 0.0
 
     def introduce(self, config_source: str, setup_seconds: float) -> None:
@@ -90,6 +93,9 @@ class Session:
         record.info(f"{self.market.description}; ready in {setup_seconds:.1f} s")
         for notice in self.market.notices:
             record.warning(notice)
+        for phase, result in self.results.items():
+            if result.get("market") != self.market.description:
+                record.warning(f"phase {phase} was trained on another market: {result.get('market')}")
         for phase in parse_phases(self.config.phases):
             timesteps = self._timesteps(phase)
             rounded = phases.updates_for(timesteps, self.config) * self.config.num_envs * self.config.num_steps
@@ -114,6 +120,7 @@ class Session:
         head = {
             "phase": phase,
             "run_id": self.run_id,
+            "market": self.market.description,
             "seed": self.config.seed,
             "timesteps_requested": self._timesteps(phase),
             "seconds": {"total": wall, "compile": compiling, "run": wall - compiling},
@@ -166,12 +173,13 @@ class Session:
                     "symbols": list(classes[i].symbols),
                     **self._report(outcome, checkpoint, self.paths.specialist_bundle(name)),
                 }
+        self.host.checkpoints.wait()
+        self.specialists = _restore_specialists(config, self.paths, self.market, specialists)
         return {"parallel": config.parallel, "specialists": specialists}
 
     def _phase2(self) -> dict[str, Any]:
-        specialists = [self._restore_specialist(i) for i in range(self.market.universe.num_classes)]
-        plan = phases.plan_meta(self.config, self.market, specialists)
-        frozen = phases.stacked_specialists(specialists)
+        plan = phases.plan_meta(self.config, self.market, self.specialists)
+        frozen = phases.stacked_specialists(self.specialists)
         equal = self._validate_portfolio(phases.hierarchy(frozen, phases.equal_allocation(plan.start)))
         self.host.recorder.info(f"  equal allocation             validation {describe(equal)}")
         (outcome,) = train(
@@ -182,15 +190,19 @@ class Session:
             self.config.save_freq,
             lambda _, timesteps: self.paths.checkpoint(2, timesteps),
             lambda _, policy: self._validate_portfolio(phases.hierarchy(frozen, policy)),
+            keep_start=True,
         )
+        self._tell_if_start_was_best(outcome)
         self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
         checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
+        self.host.checkpoints.wait()
+        self.meta = _restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
         report = self._report(outcome, checkpoint, self.paths.meta_bundle)
         return {"specialists_from": self.results[1]["run_id"], "equal_allocation": equal, _META: report}
 
     def _phase3(self) -> dict[str, Any]:
-        specialists = [self._restore_specialist(i) for i in range(self.market.universe.num_classes)]
-        plan = phases.plan_joint(self.config, self.market, specialists, self._restore_meta())
+        assert self.meta is not None  # checked before the run began
+        plan = phases.plan_joint(self.config, self.market, self.specialists, self.meta)
         (outcome,) = train(
             self.host,
             3,
@@ -201,8 +213,7 @@ class Session:
             lambda _, policy: self._validate_portfolio(policy),
             keep_start=True,
         )
-        if outcome.best_timesteps == 0:
-            self.host.recorder.info("  no fine-tuned checkpoint beat its starting point; phase 2's policies stay")
+        self._tell_if_start_was_best(outcome)
         for i in range(self.market.universe.num_classes):
             specialist = phases.specialist_of(outcome.policy, i)
             self._write_specialist(i, specialist, 3, outcome.best_timesteps, outcome.validation)
@@ -211,6 +222,10 @@ class Session:
         report = self._report(outcome, checkpoint, self.paths.meta_bundle)
         origin = {"specialists_from": self.results[1]["run_id"], "meta_controller_from": self.results[2]["run_id"]}
         return {**origin, "portfolio": report}
+
+    def _tell_if_start_was_best(self, outcome: Outcome) -> None:
+        if outcome.best_timesteps == 0:
+            self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
 
     # Validation.
 
@@ -237,22 +252,7 @@ class Session:
         record = self.host.compiler(backtest, static, *arguments)(*arguments)
         return performance(record, self.market.day[first:last])
 
-    # What is restored and what is written.
-
-    def _restore_specialist(self, index: int) -> Policy:
-        name = self.market.universe.classes[index].name
-        report = self.results[1]["specialists"][name]
-        like = jax.eval_shape(lambda: phases.start_specialist(self.config, self.market, index))
-        return self._restore(report["best_checkpoint"], like)
-
-    def _restore_meta(self) -> Policy:
-        like = jax.eval_shape(lambda: phases.start_meta(self.config, self.market))
-        return self._restore(self.results[2][_META]["best_checkpoint"], like)
-
-    def _restore(self, checkpoint: str, like: Policy) -> Policy:
-        self.host.checkpoints.wait()
-        tree = {"params": like.params, "normalizers": like.normalizers}
-        return Policy(**restore(self.paths.run_dir / checkpoint / "policy", tree))
+    # What is written.
 
     def _write_specialist(
         self, index: int, policy: Policy, phase: int, timesteps: int, validation: dict[str, Any]
@@ -290,7 +290,7 @@ class Session:
                 "trade_scale": simulation.trade_scale,
                 "trade_decay": simulation.trade_decay,
             },
-            "validation": validation,
+            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **validation},
             "versions": _versions(),
         }
 
@@ -309,7 +309,8 @@ class Session:
 
     def _models(self) -> dict[str, str]:
         bundles = {c.name: self.paths.specialist_bundle(c.name) for c in self.market.universe.classes}
-        bundles[_META] = self.paths.meta_bundle
+        if {2, 3} & set(self.results):  # otherwise it is an earlier run's
+            bundles[_META] = self.paths.meta_bundle
         return {name: self._relative(path) for name, path in bundles.items() if path.exists()}
 
     def _relative(self, path: Path) -> str:
@@ -376,6 +377,40 @@ def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, 
             )
         bundle = paths.specialist_bundle(name)
         check_symbols(bundle, read_manifest(bundle), settings.symbols)
+
+
+def _restore(
+    config: TrainConfig, paths: RunPaths, market: Market, earlier: dict[int, dict[str, Any]]
+) -> tuple[list[Policy], Policy | None]:
+    """The policies of earlier phases, before anything is written: a network of another size is refused here."""
+    if 1 not in earlier:
+        return [], None
+    specialists = _restore_specialists(config, paths, market, earlier[1]["specialists"])
+    if 2 not in earlier:
+        return specialists, None
+    return specialists, _restore_meta(config, paths, market, earlier[2][_META]["best_checkpoint"])
+
+
+def _restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, reports: dict[str, Any]) -> list[Policy]:
+    """Phase 1's best specialists in the order of the classes."""
+    return [
+        _restore_policy(
+            paths.run_dir / reports[asset_class.name]["best_checkpoint"],
+            jax.eval_shape(functools.partial(phases.start_specialist, config, market, i)),
+        )
+        for i, asset_class in enumerate(market.universe.classes)
+    ]
+
+
+def _restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
+    """Phase 2's best meta-controller."""
+    return _restore_policy(
+        paths.run_dir / checkpoint, jax.eval_shape(functools.partial(phases.start_meta, config, market))
+    )
+
+
+def _restore_policy(checkpoint: Path, like: Policy) -> Policy:
+    return Policy(**restore(checkpoint / "policy", {"params": like.params, "normalizers": like.normalizers}))
 
 
 def _tree(policy: Policy) -> dict[str, Any]:

@@ -164,7 +164,9 @@ class RunRecorder:
 
     @cached_property
     def _tensorboard(self) -> SummaryWriter:
-        writer = SummaryWriter(logdir=str(self.paths.tensorboard), flush_secs=10)
+        # A folder per run, so that curves of several runs in one directory stay apart.
+        folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}"
+        writer = SummaryWriter(logdir=str(folder), flush_secs=10)
         self._resources.callback(writer.close)
         return writer
 

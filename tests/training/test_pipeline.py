@@ -46,7 +46,7 @@ def check_tree(run_dir):
     logs = sorted((run_dir / LOGS).glob("e2e_training_????????_??????.log"))
     assert logs
     assert "phase 3 took" in logs[-1].read_text()
-    assert list((run_dir / "logs/tensorboard").glob("events.out.tfevents.*"))
+    assert list((run_dir / "logs/tensorboard").glob("*/events.out.tfevents.*"))
     phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
     assert list(phase1["specialists"]) == list(CLASSES)
     for name, symbols in CLASSES.items():
@@ -188,6 +188,20 @@ def test_models_of_other_symbols_are_refused(capsys, synthetic_run, tmp_path):
     message = refused(capsys, "--phases", "2", "--run-dir", str(synthetic_run), "--config", str(config))
     assert "was trained on EURUSD, GBPUSD, USDJPY; this configuration asks for EURUSD, USDJPY" in message
     assert sorted(p.stat().st_mtime_ns for p in synthetic_run.rglob("*")) == before
+
+
+def test_a_phase_that_does_not_fit_is_refused_and_destroys_nothing(capsys, synthetic_run):
+    before = sorted((str(p), p.stat().st_mtime_ns) for p in synthetic_run.rglob("*"))
+    message = refused(capsys, "--phases", "2,3", "--ppo.hidden-size", "32", "--run-dir", str(synthetic_run))
+    assert "does not fit this configuration" in message
+    assert sorted((str(p), p.stat().st_mtime_ns) for p in synthetic_run.rglob("*")) == before
+
+
+def test_another_market_than_the_earlier_phases_had_is_pointed_out(capsys, train, synthetic_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(synthetic_run, run_dir)
+    train("--phases", "3", "--market.edge", "0.2", run_dir=run_dir)
+    assert "warning: phase 1 was trained on another market: synthetic market (edge 0.12)" in capsys.readouterr().out
 
 
 def test_a_missing_data_directory_is_refused(capsys, tmp_path):

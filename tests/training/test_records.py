@@ -104,7 +104,7 @@ def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     with RunRecorder(paths, START) as recorder:
         recorder.metrics(1, "forex", 1000, {"loss": 0.5, "broken": math.nan})
-    (events,) = paths.tensorboard.iterdir()
+    (events,) = paths.tensorboard.glob("*/*")
     content, scalars = events.read_bytes(), {}
     while content:  # length (8 bytes), its checksum (4), the event, its checksum (4)
         length = int.from_bytes(content[:8], "little")
