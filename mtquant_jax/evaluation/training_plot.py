@@ -134,7 +134,9 @@ def _sharpe(performance: Any) -> tuple[float, float] | None:
     if not isinstance(performance, dict):
         return None
     values = (performance.get("sharpe"), performance.get("sharpe_standard_error"))
-    return None if any(not isinstance(value, (int, float)) for value in values) else (float(values[0]), float(values[1]))
+    return (
+        None if any(not isinstance(value, (int, float)) for value in values) else (float(values[0]), float(values[1]))
+    )
 
 
 def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -> Figure:
