@@ -12,7 +12,7 @@ import numpy as np
 
 
 def parametric(weights: np.ndarray, covariance: np.ndarray, confidence: float, horizon: float = 1.0) -> float:
-    """z sqrt(w' Sigma w x horizon): normal returns without drift; hedges reduce it.
+    """The quantile z times sqrt(w' Sigma w x horizon): normal returns without drift; hedges reduce it.
 
     Args:
         weights: ``[N]`` signed exposure / equity.
