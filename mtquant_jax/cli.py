@@ -107,11 +107,11 @@ def load_config(
     if source is None:
         source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
     try:
-        base = _layers(source, phases, early.quick_test)
+        base = _layers(source, phases, early.quick_test, early.risk_preset)
     except UserError:
         if not {"-h", "--help"} & set(argv):
             raise
-        base = _layers(str(shipped("agents.yaml")), phases, early.quick_test)
+        base = _layers(str(shipped("agents.yaml")), phases, early.quick_test, None)
     default = TrainCommand(settings=base, config=early.config or DEFAULT_CONFIG)
     config = tyro.cli(TrainCommand, default=default, args=list(argv), prog=prog).settings
     validate(config)
@@ -178,27 +178,45 @@ def _early_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The flags that decide which layers lie under the others; tyro checks them again with all the rest."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", nargs="?")
+    parser.add_argument("--risk-preset", "--risk_preset", nargs="?")
     on, off = ("--quick-test", "--quick_test"), ("--no-quick-test", "--no-quick_test", "--no_quick_test")
     parser.add_argument(*on, dest="quick_test", action="store_const", const=True)
     parser.add_argument(*off, dest="quick_test", action="store_const", const=False)
     return parser.parse_known_args(list(argv))[0]
 
 
-def _layers(source: str, phases: str | None, quick_test: bool | None) -> TrainConfig:
-    """All layers under the flags: the shipped file, the user's file, the phase of a script, the quick test."""
+def _risk_preset(name: str) -> dict[str, Any]:
+    """A preset's limits, in ``configs/risk.yaml``."""
+    path = shipped("risk.yaml")
+    presets = read_yaml(path)
+    if name not in presets:
+        raise UserError(f"--risk-preset {name}: unknown preset; choose from {', '.join(presets)} ({path})")
+    limits: dict[str, Any] = presets[name] or {}
+    return limits
+
+
+def _layers(source: str, phases: str | None, quick_test: bool | None, risk_preset: str | None) -> TrainConfig:
+    """All layers under the flags: the shipped files, the user's file, the phase of a script, the quick test.
+
+    The risk preset lies under the user's file, so that a file may change single limits of it.
+    """
     origin = shipped("agents.yaml")
     base = apply(TrainConfig(), read_yaml(origin), str(origin))
     mapping = read_yaml(Path(source))
     config = apply(base, mapping, source)  # checks the file alone, before anything is laid over it
+    preset = config.risk_preset if risk_preset is None else risk_preset
+    base = apply(base, {"risk_preset": preset, "risk": _risk_preset(preset)}, str(shipped("risk.yaml")))
+    if risk_preset is not None:
+        mapping = {key: value for key, value in mapping.items() if key != "risk_preset"}
     if phases is not None:
         mapping = {**mapping, "phases": phases}
     if quick_test or (quick_test is None and config.quick_test):
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])
-        preset = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}
+        quick = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}
         whole = {"specialists": classes}
         # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
         # its resolved configuration. Asked for as a flag, it wins over the file.
-        mapping = _merge({**mapping, **whole}, preset) if quick_test else _merge(_merge(whole, preset), mapping)
+        mapping = _merge({**mapping, **whole}, quick) if quick_test else _merge(_merge(whole, quick), mapping)
     return apply(base, mapping, source)
 
 

@@ -84,6 +84,20 @@ class PPOConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MarginLeverageConfig:
+    """Leverage the account is given, by margin class; 0 keeps the instruments' own margin rates."""
+
+    forex: float = 0.0
+    """Currency pairs; 30 holds 1/30 of the notional as margin."""
+    metals: float = 0.0
+    """Gold and other metals."""
+    energy: float = 0.0
+    """Oil and gas."""
+    indices: float = 0.0
+    """Equity indices."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SimulationConfig:
     """The account and the episode."""
 
@@ -104,11 +118,45 @@ class SimulationConfig:
     ruin_level: float = 0.2
     """Equity, as a share of initial capital, at which an episode ends in ruin."""
     cost_multiplier: float = 1.0
-    """Multiplies spread and commission (0 trades for free)."""
+    """Multiplies spread, commission, slippage, impact and swap (0 trades for free)."""
+    impact: float = 0.0
+    """Lambda of the quadratic market impact, lambda / 2 x variance of the weight change per bar; 0 is none."""
+    margin_leverage: MarginLeverageConfig = MarginLeverageConfig()
+    broker_clock: str = "NewYork+7"
+    """Time zone whose midnight ends the trading day, when swap is charged and the day's loss begins anew: an IANA name,
+    or NewYork+7 (the day ends at 17:00 in New York)."""
     reward: Literal["log_growth", "mean_variance"] = "log_growth"
     """What an agent is paid per bar."""
     risk_aversion: float = 1.0
     """Gamma of the mean-variance reward."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RiskConfig:
+    """The risk layer between policies and orders; 0 switches a limit off. Presets are in configs/risk.yaml."""
+
+    instrument_limit: float = 0.40
+    """Exposure of one instrument, as a share of equity."""
+    class_limit: float = 0.40
+    """Gross exposure of one class, as a share of equity (of the portfolio; a specialist alone is its class)."""
+    correlation_threshold: float = 0.70
+    """Correlation from which two positions that add to each other count as the same bet."""
+    correlation_limit: float = 0.40
+    """Gross exposure of positions that are the same bet, as a share of equity."""
+    gross_limit: float = 1.20
+    """Gross exposure of the whole book, as a share of equity."""
+    margin_limit: float = 0.50
+    """Margin held, as a share of equity."""
+    var_limit: float = 0.02
+    """Value at risk of a day, as a share of equity."""
+    var_confidence: float = 0.95
+    """Confidence of the value at risk."""
+    halving_loss: float = 0.05
+    """Loss of the day, as a share of the equity it began with, from which sizes are halved."""
+    reduction_loss: float = 0.10
+    """Loss of the day from which positions may only shrink."""
+    flattening_loss: float = 0.15
+    """Loss of the day from which everything is closed until the next day."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +201,10 @@ class TrainConfig:
     """A few seconds of everything: 1000, 500 and 500 timesteps with few environments."""
     data_dir: str = ""
     """Directory of bar files, one per symbol; empty: the embedded synthetic market."""
+    instruments: str = ""
+    """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
+    risk_preset: str = "default"
+    """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
     run_dir: str = "."
     """Directory that receives logs, models and metrics."""
     seed: int = 0
@@ -166,4 +218,5 @@ class TrainConfig:
     joint_training: JointTrainingConfig = JointTrainingConfig()
     ppo: PPOConfig = PPOConfig()
     simulation: SimulationConfig = SimulationConfig()
+    risk: RiskConfig = RiskConfig()
     market: MarketConfig = MarketConfig()

@@ -46,8 +46,16 @@ class Contracts:
     """What one lot of each instrument is and costs; padded instruments hold ones and zeros."""
 
     contract_size: jax.Array  # [N] base units per lot
-    commission: jax.Array  # [N] account currency per lot and side
+    commission: jax.Array  # [N] fee currency per lot and side
     margin_rate: jax.Array  # [N] share of notional held as margin
+    slippage: jax.Array  # [N] price units by which every fill is worse
+    slippage_volatility: jax.Array  # [N] the same as a share of the per-bar volatility
+    swap_price: jax.Array  # [2, N] price units per night for longs and shorts; positive is received
+    swap_money: jax.Array  # [2, N] fee currency per lot and night
+    swap_rate: jax.Array  # [2, N] yearly interest on the value of the position
+    min_lot: jax.Array  # [N] smallest order, lots
+    lot_step: jax.Array  # [N] lots
+    max_lot: jax.Array  # [N] largest order, lots
 
 
 @struct.dataclass
@@ -60,11 +68,13 @@ class MarketTable:
     tradable: jax.Array  # [P, T, N] bool
     conversion_open: jax.Array  # [P, T, N] account currency per unit of profit currency, at the open
     conversion_close: jax.Array  # [P, T, N] account currency per unit of profit currency, at the close
+    fee_conversion: jax.Array  # [P, T, N] account currency per unit of fee currency, at the open
+    swap_nights: jax.Array  # [T, N] nights charged for holding from the open of bar t - 1 to that of bar t
     features: jax.Array  # [P, T, N, F] dimensionless, causal
     domain: jax.Array  # [P, T, C, D] dimensionless, causal
     macro: jax.Array  # [P, T, M] dimensionless, causal
     covariance: jax.Array  # [P, T, N, N] EWMA of per-bar log returns, up to and including bar t
-    day: jax.Array  # [T] int32, days since 1970 UTC of the bar's open
+    day: jax.Array  # [T] int32, the broker's day of the bar's open, days since 1970
 
 
 @struct.dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
+from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.types import Contracts, MarketTable, Span
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
@@ -28,7 +30,17 @@ def f32(values) -> jnp.ndarray:
 
 
 def make_table(
-    open_prices, close_prices, spread=0.0, tradable=None, conversion=None, features=None, num_domain: int = 2
+    open_prices,
+    close_prices,
+    spread=0.0,
+    tradable=None,
+    conversion=None,
+    features=None,
+    num_domain: int = 2,
+    swap_nights=0.0,
+    fee_conversion=1.0,
+    covariance=None,
+    day=None,
 ) -> MarketTable:
     """A table of one path from prices ``[T, N]``; spread broadcasts, conversion is ``[T, N]`` at open and close."""
     open_prices, close_prices = np.atleast_2d(open_prices), np.atleast_2d(close_prices)
@@ -38,7 +50,10 @@ def make_table(
     factor_open, factor_close = conversion if conversion is not None else (np.ones_like(close_prices),) * 2
     if features is None:
         features = np.zeros((num_bars, num_instruments, 3))
-    variance = 1e-6 * np.eye(num_instruments)
+    if covariance is None:
+        covariance = 1e-6 * np.eye(num_instruments)
+    if day is None:
+        day = np.arange(num_bars) // 24
     return MarketTable(
         open=f32(open_prices)[None],
         close=f32(close_prices)[None],
@@ -46,21 +61,34 @@ def make_table(
         tradable=jnp.asarray(tradable)[None],
         conversion_open=f32(factor_open)[None],
         conversion_close=f32(factor_close)[None],
+        fee_conversion=f32(np.broadcast_to(fee_conversion, close_prices.shape))[None],
+        swap_nights=f32(np.broadcast_to(swap_nights, close_prices.shape)),
         features=f32(features)[None],
         domain=jnp.zeros((1, num_bars, 1, num_domain)),
         macro=jnp.zeros((1, num_bars, 5)),
-        covariance=jnp.broadcast_to(f32(variance), (1, num_bars, num_instruments, num_instruments)),
-        day=jnp.arange(num_bars, dtype=jnp.int32) // 24,
+        covariance=jnp.broadcast_to(f32(covariance), (1, num_bars, num_instruments, num_instruments)),
+        day=jnp.asarray(day, jnp.int32),
     )
 
 
-def make_contracts(num_instruments: int, size=100_000.0, commission=0.0, margin_rate=0.0333) -> Contracts:
-    """Equal contracts, or one value per instrument."""
+def make_contracts(num_instruments: int, size=100_000.0, commission=0.0, margin_rate=0.0333, **others) -> Contracts:
+    """Equal contracts without slippage, swap or lot limits, or one value per instrument (swaps: per side)."""
+    pairs = ("swap_price", "swap_money", "swap_rate")
+    values = {
+        "contract_size": size,
+        "commission": commission,
+        "margin_rate": margin_rate,
+        "slippage": 0.0,
+        "slippage_volatility": 0.0,
+        "min_lot": 0.01,
+        "lot_step": 0.01,
+        "max_lot": 1e9,
+        **dict.fromkeys(pairs, 0.0),
+        **others,
+    }
     shape = (num_instruments,)
     return Contracts(
-        contract_size=f32(np.broadcast_to(size, shape)),
-        commission=f32(np.broadcast_to(commission, shape)),
-        margin_rate=f32(np.broadcast_to(margin_rate, shape)),
+        **{name: f32(np.broadcast_to(v, (2, *shape) if name in pairs else shape)) for name, v in values.items()}
     )
 
 
@@ -70,16 +98,27 @@ def make_rules(**changes) -> AccountRules:
         "stop_out_level": 0.5,
         "ruin_level": 0.2,
         "cost_multiplier": 1.0,
+        "impact": 0.0,
+        "round_lots": 0.0,
+        "initial_capital": 100_000.0,
         "leverage": 1.0,
         "trade_scale": 1.0,
         "trade_decay": 0.0,
         **changes,
     }
-    return AccountRules(**{name: f32(value) for name, value in rules.items()})
+    arrays = {name: f32(value) for name, value in rules.items()}
+    return AccountRules(**{**arrays, "round_lots": arrays["round_lots"] > 0})
+
+
+def make_risk(**limits) -> RiskRules:
+    """No limits but those given."""
+    values = {field.name: NO_LIMIT for field in dataclasses.fields(RiskRules)}
+    values |= {"correlation_threshold": 0.7, "var_z": 1.645, "bars_per_day": 24.0, **limits}
+    return RiskRules(**{name: f32(value) for name, value in values.items()})
 
 
 def make_params(
-    table: MarketTable, contracts: Contracts | None = None, span=None, episode_length: int = 1000, **rules
+    table: MarketTable, contracts: Contracts | None = None, span=None, episode_length: int = 1000, risk=None, **rules
 ) -> MarketParams:
     """A class of all the table's instruments."""
     num_bars, num_instruments = table.close.shape[1:]
@@ -90,6 +129,7 @@ def make_params(
         mask=jnp.ones((1, num_instruments), bool),
         share=jnp.full((1, num_instruments), 1.0 / num_instruments),
         rules=make_rules(**rules),
+        risk=risk or make_risk(),
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),

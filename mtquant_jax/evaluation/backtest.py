@@ -20,7 +20,9 @@ class BacktestRecord:
     equity: jax.Array  # [L + 1, P] share of initial capital, 1.0 at the start; held after a termination
     exposure: jax.Array  # [L, P] gross exposure / equity
     turnover: jax.Array  # [L, P] value traded / equity
-    costs: jax.Array  # [L, P] spread and commission, share of initial capital
+    costs: jax.Array  # [L, P] spread, commission, slippage and impact, share of initial capital
+    swap: jax.Array  # [L, P] swap received (positive) or paid, share of initial capital
+    risk_cuts: dict[str, jax.Array]  # rule -> [L, P] share of the exposure wanted that it took away
     terminated: jax.Array  # [P] bool, ruined or stopped out
     budgets: jax.Array  # [L, P, S] share of equity each class may use; one column of ones for a specialist alone
 
@@ -62,19 +64,24 @@ def backtest(
             equity,
             jnp.where(running, jnp.sum(jnp.abs(info["weights"]), -1), 0.0),
             jnp.where(running, jnp.sum(info["traded"], -1), 0.0),
-            jnp.where(running, jnp.sum(flows.spread + flows.commission, -1), 0.0),
+            jnp.where(running, jnp.sum(flows.costs(), -1), 0.0),
+            jnp.where(running, jnp.sum(flows.swap, -1), 0.0),
+            {n: jnp.where(running, v, 0.0) for n, v in info["metrics"].items() if n.startswith("risk/")},
             info.get("budgets", jnp.ones((num_paths, 1))),
         )
         return (state, equity, terminated | ended), row
 
     start = jax.vmap(lambda path: env.initial_state(path, first, env_params))(paths)
     carry = (start, jnp.ones(num_paths), jnp.zeros(num_paths, bool))
-    (_, _, terminated), (equity, exposure, turnover, costs, budgets) = jax.lax.scan(step, carry, length=num_steps)
+    (_, _, terminated), rows = jax.lax.scan(step, carry, length=num_steps)
+    equity, exposure, turnover, costs, swap, risk_cuts, budgets = rows
     return BacktestRecord(
         equity=jnp.concatenate([jnp.ones((1, num_paths)), equity]),
         exposure=exposure,
         turnover=turnover,
         costs=costs,
+        swap=swap,
+        risk_cuts=risk_cuts,
         terminated=terminated,
         budgets=budgets,
     )

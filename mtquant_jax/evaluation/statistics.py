@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mtquant_jax.evaluation.backtest import BacktestRecord
 
 _DAYS_PER_YEAR = 365.25
 _NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot tell it from zero
+
+_CUT = 1e-5  # share of the exposure wanted under which a cut is float32 rounding
 
 
 def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -57,7 +61,7 @@ def maximum_drawdown(equity: np.ndarray) -> np.ndarray:
     return np.max(1.0 - equity / peaks, axis=0)
 
 
-def performance(record: BacktestRecord, day: np.ndarray) -> dict[str, float | int | None]:
+def performance(record: BacktestRecord, day: np.ndarray) -> dict[str, Any]:
     """The figures of a backtest that training reports.
 
     Args:
@@ -67,8 +71,9 @@ def performance(record: BacktestRecord, day: np.ndarray) -> dict[str, float | in
     Returns:
         ``sharpe`` (annualised, daily returns of all paths pooled) and its standard error, ``total_return``,
         ``max_drawdown`` and ``worst_drawdown`` (mean and worst over paths), ``turnover_per_day``, ``mean_exposure``
-        (shares of equity), ``time_in_market``, ``cost_share`` (costs per path, share of initial capital), ``days``
-        per path, ``paths``, ``terminated`` paths.
+        (shares of equity), ``time_in_market``, ``cost_share`` and ``swap_share`` (costs and swap per path, shares of
+        initial capital), ``risk_bound`` (rule -> share of bars on which it cut something), ``days`` per path,
+        ``paths``, ``terminated`` paths.
     """
     equity = np.asarray(record.equity, np.float64)
     returns = daily_returns(equity, day)
@@ -85,6 +90,11 @@ def performance(record: BacktestRecord, day: np.ndarray) -> dict[str, float | in
         "mean_exposure": float(exposure.mean()),
         "time_in_market": float((exposure > 1e-3).mean()),
         "cost_share": float(np.sum(np.asarray(record.costs), axis=0).mean()),
+        "swap_share": float(np.sum(np.asarray(record.swap), axis=0).mean()),
+        "risk_bound": {
+            name.removeprefix("risk/"): float((np.asarray(cuts) > _CUT).mean())
+            for name, cuts in record.risk_cuts.items()
+        },
         "days": len(returns),
         "paths": int(equity.shape[1]),
         "terminated": int(np.sum(np.asarray(record.terminated))),

@@ -16,6 +16,7 @@ import numpy as np
 from flax import struct
 
 from mtquant_jax.market.averages import TREND_SPANS, VOLATILITY_SPANS, Averages, State, initial_state, update
+from mtquant_jax.market.calendar import NEW_YORK_CLOSE, broker_days, charged_nights
 from mtquant_jax.market.domain import MACRO_NAMES, Universe, correlations, domain_and_macro, universe
 from mtquant_jax.market.instruments import ConversionPlan, Instrument, conversion, conversion_plan
 from mtquant_jax.types import AssetClass, Bars, MarketTable
@@ -50,7 +51,11 @@ LOOK_BACK_BARS = max(*RETURN_HORIZONS, *TREND_SPANS, *VOLATILITY_SPANS, _BOLLING
 
 
 def build_table(
-    bars: Bars, classes: Sequence[AssetClass], instruments: Mapping[str, Instrument], account_currency: str
+    bars: Bars,
+    classes: Sequence[AssetClass],
+    instruments: Mapping[str, Instrument],
+    account_currency: str,
+    broker_timezone: str = NEW_YORK_CLOSE,
 ) -> MarketTable:
     """All that a simulation looks up, for instruments in the order of bars.symbols, as float32 arrays on the device.
 
@@ -58,16 +63,27 @@ def build_table(
     profit currency into the account currency.
     """
     plan = conversion_plan(bars.symbols, instruments, account_currency)
+    fees = conversion_plan(bars.symbols, instruments, account_currency, "fee_currency")
     static = universe(bars.symbols, classes, instruments)
     prices = [jnp.asarray(x, jnp.float32) for x in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
     spread, tradable = jnp.asarray(bars.spread, jnp.float32), jnp.asarray(bars.tradable, bool)
-    day, calendar = _calendar(np.asarray(bars.timestamps))
-    table: MarketTable = _table(prices, spread, tradable, jnp.asarray(calendar), jnp.asarray(day), static, plan)
+    timestamps = np.asarray(bars.timestamps)
+    triple_days = tuple(instruments[symbol].triple_swap_day for symbol in bars.symbols)
+    table: MarketTable = _table(
+        prices,
+        spread,
+        tradable,
+        jnp.asarray(_calendar(timestamps)),
+        jnp.asarray(broker_days(timestamps, broker_timezone)),
+        jnp.asarray(charged_nights(timestamps, triple_days, broker_timezone)),
+        static,
+        (plan, fees),
+    )
     return table
 
 
-def _calendar(timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days since 1970 [T] int32, and [T, 7] float32: hour and weekday as sine and cosine, Tokyo, London, New York.
+def _calendar(timestamps: np.ndarray) -> np.ndarray:
+    """[T, 7] float32: hour and weekday as sine and cosine, Tokyo, London, New York.
 
     Sessions by UTC hour of the bar's open, without daylight saving: 0-9, 7-16 and 12-21.
     """
@@ -78,7 +94,7 @@ def _calendar(timestamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     week = np.exp(2j * np.pi * np.arange(7) / 7)[weekday]
     sessions = [(hour >= first) & (hour < last) for first, last in ((0, 9), (7, 16), (12, 21))]
     columns = np.stack([clock.imag, clock.real, week.imag, week.real, *sessions], axis=-1)
-    return day.astype(np.int32), columns.astype(np.float32)
+    return columns.astype(np.float32)
 
 
 @struct.dataclass
@@ -98,15 +114,16 @@ class _Row:
     calendar: jax.Array  # [7] see _calendar
 
 
-@functools.partial(jax.jit, static_argnames=("static", "plan"))
+@functools.partial(jax.jit, static_argnames=("static", "plans"))
 def _table(
     prices: list[jax.Array],
     spread: jax.Array,
     tradable: jax.Array,
     calendar: jax.Array,
     day: jax.Array,
+    swap_nights: jax.Array,
     static: Universe,
-    plan: ConversionPlan,
+    plans: tuple[ConversionPlan, ConversionPlan],
 ) -> MarketTable:
     open_, high, low, close, volume, moves = (jnp.swapaxes(x, 0, 1) for x in (*prices, tradable))
     window, padding = (_RANGE_BARS, 1, 1), ((_RANGE_BARS - 1, 0), (0, 0), (0, 0))
@@ -132,8 +149,10 @@ def _table(
         close=prices[3],
         spread=spread,
         tradable=tradable,
-        conversion_open=conversion(prices[0], plan),
-        conversion_close=conversion(prices[3], plan),
+        conversion_open=conversion(prices[0], plans[0]),
+        conversion_close=conversion(prices[3], plans[0]),
+        fee_conversion=conversion(prices[0], plans[1]),
+        swap_nights=swap_nights,
         features=features,
         domain=domain,
         macro=macro,

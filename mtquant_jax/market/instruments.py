@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 
 from mtquant_jax.config_files import read_yaml, shipped
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.calendar import WEEKDAYS
 from mtquant_jax.types import Contracts
 
 _CURRENCY_CODES = (
@@ -42,13 +43,35 @@ class Instrument:
     spread: float
     """Default spread in points, used where the bars carry none."""
     commission: float
-    """Account currency per lot and side."""
+    """Fee currency per lot and side."""
     base_currency: str
     """What one unit of the instrument is: EUR, XAU, SPX."""
     profit_currency: str
     """The currency that profit is counted in."""
+    margin_class: str
+    """forex, metals, energy or indices."""
     margin_rate: float
     """Share of the notional held as margin, in (0, 1]."""
+    swap_mode: str
+    """points, money or interest."""
+    swap_long: float
+    """Received (positive) or paid per night by longs: points, fee currency per lot, or percent a year."""
+    swap_short: float
+    """The same by shorts."""
+    triple_swap_day: str
+    """The weekday whose night counts three times."""
+    fee_currency: str = "USD"
+    """The currency of commission and of swap in money."""
+    min_lot: float = 0.01
+    """Smallest order, lots."""
+    lot_step: float = 0.01
+    """Orders are multiples of it, lots."""
+    max_lot: float = 100.0
+    """Largest order, lots."""
+    slippage: float = 0.0
+    """Points by which every fill is worse than the quote."""
+    slippage_volatility: float = 0.0
+    """The same as a share of the per-bar volatility."""
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
 
@@ -69,26 +92,51 @@ class Instrument:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Instrument) if field.name != "symbol")
+_REQUIRED = tuple(field.name for field in dataclasses.fields(Instrument) if field.default is dataclasses.MISSING)[
+    1:
+]  # all but the symbol, which is the entry's name
+MARGIN_CLASSES = ("forex", "metals", "energy", "indices")
+_CHOICES = {
+    "margin_class": MARGIN_CLASSES,
+    "swap_mode": ("points", "money", "interest"),
+    "triple_swap_day": WEEKDAYS[:5],
+}
+_NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether the lowest itself is too low
+    "contract_size": (0.0, np.inf, True),
+    "spread": (0.0, np.inf, False),
+    "commission": (0.0, np.inf, False),
+    "margin_rate": (0.0, 1.0, True),
+    "swap_long": (-np.inf, np.inf, False),
+    "swap_short": (-np.inf, np.inf, False),
+    "min_lot": (0.0, np.inf, True),
+    "lot_step": (0.0, np.inf, True),
+    "max_lot": (0.0, np.inf, True),
+    "slippage": (0.0, np.inf, False),
+    "slippage_volatility": (0.0, 10.0, False),
+}
 
 
 def load_instruments(path: Path | None = None) -> dict[str, Instrument]:
     """Contract specifications by symbol, in the order of the file; None reads the shipped configs/instruments.yaml.
 
+    A file of the user's adds instruments to the shipped ones and replaces those of the same symbol as a whole.
+
     Raises UserError naming file, symbol and key for an unknown or missing key, a wrong type, a value out of range or a
     name that two instruments claim.
     """
-    path = shipped("instruments.yaml") if path is None else Path(path)
+    origin = shipped("instruments.yaml")
+    entries = {str(key).upper(): (origin, entry) for key, entry in read_yaml(origin).items()}
+    if path is not None:
+        entries |= {str(key).upper(): (Path(path), entry) for key, entry in read_yaml(Path(path)).items()}
     instruments: dict[str, Instrument] = {}
     owner: dict[str, str] = {}
-    for key, entry in read_yaml(path).items():
-        instrument = _instrument(path, str(key).upper(), entry)
+    for symbol, (file, entry) in entries.items():
+        instrument = _instrument(file, symbol, entry)
         for name in (instrument.symbol, *instrument.aliases):
             if name in owner:
-                raise UserError(f"{path}: the name {name} is claimed by both {owner[name]} and {instrument.symbol}")
+                raise UserError(f"{file}: the name {name} is claimed by both {owner[name]} and {instrument.symbol}")
             owner[name] = instrument.symbol
         instruments[instrument.symbol] = instrument
-    if not instruments:
-        raise UserError(f"{path}: no instruments; each needs an entry such as 'EURUSD: {{digits: 5, ...}}'")
     return instruments
 
 
@@ -99,41 +147,41 @@ def _instrument(path: Path, symbol: str, entry: Any) -> Instrument:
     for key in entry:
         if key not in _FIELDS:
             raise UserError(f"{where} has the unknown key '{key}'; did you mean '{nearest(str(key), _FIELDS)}'?")
-    missing = [key for key in _FIELDS if key not in entry and key != "aliases"]
+    missing = [key for key in _REQUIRED if key not in entry]
     if missing:
         raise UserError(f"{where} lacks the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    values = {key: _value(f"{where}: {key}", key, value) for key, value in entry.items()}
+    if values.get("lot_step", 0.01) > values.get("max_lot", 100.0):
+        raise UserError(f"{where}: lot_step {values['lot_step']:g} is above max_lot {values.get('max_lot', 100.0):g}")
+    return Instrument(symbol=symbol, **values)
 
-    def number(key: str, low: float, high: float, *, above: bool) -> float:
-        value = entry[key]
-        good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good_type or not ((value > low if above else value >= low) and value <= high):
-            limit = f"{'above' if above else 'at least'} {low:g}" + (f" and at most {high:g}" if high < np.inf else "")
-            raise UserError(f"{where}: {key} must be a number {limit}; found {value!r}")
-        return float(value)
 
-    def currency(key: str) -> str:
-        value = entry[key]
+def _value(where: str, key: str, value: Any) -> Any:
+    """One value of an entry, checked."""
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            raise UserError(f"{where} must be one of {', '.join(_CHOICES[key])}; found {value!r}")
+        return value
+    if key.endswith("_currency"):
         if not isinstance(value, str) or not value:
-            raise UserError(f"{where}: {key} must be a name such as USD; found {value!r}")
+            raise UserError(f"{where} must be a name such as USD; found {value!r}")
         return value.upper()
-
-    digits = entry["digits"]
-    if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 8:
-        raise UserError(f"{where}: digits must be a whole number from 0 to 8; found {digits!r}")
-    aliases = entry.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) and alias for alias in aliases):
-        raise UserError(f"{where}: aliases must be a list of names such as [GOLD]; found {aliases!r}")
-    return Instrument(
-        symbol=symbol,
-        digits=digits,
-        contract_size=number("contract_size", 0.0, np.inf, above=True),
-        spread=number("spread", 0.0, np.inf, above=False),
-        commission=number("commission", 0.0, np.inf, above=False),
-        base_currency=currency("base_currency"),
-        profit_currency=currency("profit_currency"),
-        margin_rate=number("margin_rate", 0.0, 1.0, above=True),
-        aliases=tuple(alias.upper() for alias in aliases),
-    )
+    if key == "digits":
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 8:
+            raise UserError(f"{where} must be a whole number from 0 to 8; found {value!r}")
+        return value
+    if key == "aliases":
+        if not isinstance(value, list) or not all(isinstance(alias, str) and alias for alias in value):
+            raise UserError(f"{where} must be a list of names such as [GOLD]; found {value!r}")
+        return tuple(alias.upper() for alias in value)
+    low, high, above = _NUMBERS[key]
+    good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good_type or not ((value > low if above else value >= low) and value <= high) or not np.isfinite(value):
+        bounds = ([f"{'above' if above else 'at least'} {low:g}"] if low > -np.inf else []) + (
+            [f"at most {high:g}"] if high < np.inf else []
+        )
+        raise UserError(f"{where} must be a number {' and '.join(bounds)}".rstrip() + f"; found {value!r}")
+    return float(value)
 
 
 def nearest(name: str, candidates: Sequence[str]) -> str:
@@ -167,13 +215,41 @@ def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str
     return None
 
 
-def contracts(symbols: Sequence[str], instruments: Mapping[str, Instrument]) -> Contracts:
-    """Contract arrays [N] float32 in the order of symbols; UserError for a symbol without a specification."""
+def contracts(
+    symbols: Sequence[str],
+    instruments: Mapping[str, Instrument],
+    margin_leverage: Mapping[str, float] | None = None,
+) -> Contracts:
+    """Contract arrays [N] float32 in the order of symbols.
+
+    Args:
+        symbols: N names; UserError for one without a specification.
+        instruments: the specifications.
+        margin_leverage: margin class -> leverage of the account, which replaces the instruments' margin rates.
+    """
     chosen = select(symbols, instruments)
+    leverage = dict(margin_leverage or {})
+    rates = [1.0 / leverage[i.margin_class] if i.margin_class in leverage else i.margin_rate for i in chosen]
+
+    def array(values: Sequence[Any]) -> jax.Array:
+        return jnp.asarray(values, jnp.float32)
+
+    def swap(mode: str, unit: Callable[[Instrument], float]) -> jax.Array:
+        both = [(i.swap_long, i.swap_short) if i.swap_mode == mode else (0.0, 0.0) for i in chosen]
+        return array([[pair[side] * unit(i) for pair, i in zip(both, chosen, strict=True)] for side in (0, 1)])
+
     return Contracts(
-        contract_size=jnp.asarray([i.contract_size for i in chosen], jnp.float32),
-        commission=jnp.asarray([i.commission for i in chosen], jnp.float32),
-        margin_rate=jnp.asarray([i.margin_rate for i in chosen], jnp.float32),
+        contract_size=array([i.contract_size for i in chosen]),
+        commission=array([i.commission for i in chosen]),
+        margin_rate=array(rates),
+        slippage=array([i.slippage * i.point for i in chosen]),
+        slippage_volatility=array([i.slippage_volatility for i in chosen]),
+        swap_price=swap("points", lambda i: i.point),
+        swap_money=swap("money", lambda i: 1.0),
+        swap_rate=swap("interest", lambda i: 0.01),
+        min_lot=array([i.min_lot for i in chosen]),
+        lot_step=array([i.lot_step for i in chosen]),
+        max_lot=array([i.max_lot for i in chosen]),
     )
 
 
@@ -189,16 +265,35 @@ class ConversionPlan:
 
 
 def conversion_plan(
-    symbols: Sequence[str], instruments: Mapping[str, Instrument], account_currency: str
+    symbols: Sequence[str],
+    instruments: Mapping[str, Instrument],
+    account_currency: str,
+    of: Literal["profit_currency", "fee_currency"] = "profit_currency",
 ) -> ConversionPlan:
-    """How profit of each symbol becomes account currency, using the prices of the same symbols.
+    """How profit or fees of each symbol become account currency, using the prices of the same symbols.
 
-    1 where the profit currency is the account currency, the price of XXXUSD for profit in XXX, 1 / price of USDXXX
-    (USDJPY in a USD account), and the shortest chain of such prices otherwise. Raises UserError where no chain exists.
+    1 where the currency is the account's, the price of XXXUSD for XXX, 1 / price of USDXXX (USDJPY in a USD account),
+    and the shortest chain of such prices otherwise. Raises UserError where no chain exists.
     """
     chosen = select(symbols, instruments)
     account = account_currency.upper()
-    # Breadth first from the account currency outwards: paths[c] turns one unit of c into account currency.
+    paths = _paths_to(account, chosen)
+    legs = []
+    for instrument in chosen:
+        currency = getattr(instrument, of)
+        free = of == "fee_currency" and instrument.commission == 0.0 and instrument.swap_mode != "money"
+        if currency not in paths and not free:
+            what = "Profit" if of == "profit_currency" else "Commission"
+            raise UserError(
+                f"{what} of {instrument.symbol} is in {currency}, and no loaded instrument converts it into the "
+                f"account currency {account}; add {currency}{account} or {account}{currency}"
+            )
+        legs.append(paths.get(currency, ()))
+    return ConversionPlan(legs=tuple(legs))
+
+
+def _paths_to(account: str, chosen: Sequence[Instrument]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """For every currency that prices lead from to the account's, those prices; breadth first from the account."""
     paths: dict[str, tuple[tuple[int, int], ...]] = {account: ()}
     frontier = [account]
     while frontier:
@@ -213,14 +308,7 @@ def conversion_plan(
                         paths[source] = ((index, sign), *paths[currency])
                         reached.append(source)
         frontier = reached
-    for instrument in chosen:
-        if instrument.profit_currency not in paths:
-            raise UserError(
-                f"Profit of {instrument.symbol} is in {instrument.profit_currency}, and no loaded instrument converts "
-                f"it into the account currency {account}; add {instrument.profit_currency}{account} or "
-                f"{account}{instrument.profit_currency}"
-            )
-    return ConversionPlan(legs=tuple(paths[instrument.profit_currency] for instrument in chosen))
+    return paths
 
 
 def conversion(prices: jax.Array, plan: ConversionPlan) -> jax.Array:

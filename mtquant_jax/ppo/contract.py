@@ -168,6 +168,7 @@ class Trajectory:
     terminated: jax.Array  # [L, E] bool
     truncated: jax.Array  # [L, E] bool
     decides: jax.Array  # [L, E, A]
+    metrics: dict[str, jax.Array]  # [L, E] what the environment measures of itself, if it does
 
 
 @struct.dataclass

@@ -91,11 +91,13 @@ def _update(program: Program, state: TrainState, env_params: Any, hyper: Hyper) 
 
 
 def _acted(trajectory: Trajectory) -> Metrics:
-    """What the agents did: mean reward and size of action ``[A]``, and how episodes ended ``[]``."""
+    """What the agents did: mean reward and size of action ``[A]``, how episodes ended and what the environment measured
+    ``[]``.
+    """
     mean_size = jnp.mean(jnp.abs(trajectory.action), axis=(0, 1))  # [A, K]; padding is always exactly zero
     return {
         "reward": jnp.mean(trajectory.reward, axis=(0, 1)),
         "action_magnitude": jnp.sum(mean_size, axis=-1) / jnp.maximum(jnp.sum(mean_size > 0.0, axis=-1), 1),
         "terminated": jnp.mean(trajectory.terminated.astype(jnp.float32)),
         "truncated": jnp.mean(trajectory.truncated.astype(jnp.float32)),
-    }
+    } | {name: jnp.mean(values) for name, values in trajectory.metrics.items()}

@@ -8,6 +8,8 @@ currency to the account currency, and becomes balance when it is closed.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -15,6 +17,7 @@ from flax import struct
 from mtquant_jax.types import Contracts, MarketTable
 
 _MARGIN_TOLERANCE = 1e-5  # relative; a level that is under the limit by float32 rounding alone stops nobody out
+_DAYS_OF_INTEREST = 360.0  # a year of swap interest, as brokers count it
 
 
 @struct.dataclass
@@ -33,22 +36,30 @@ class Quote:
     bid: jax.Array  # [N] quote currency
     spread: jax.Array  # [N] ask - bid, quote currency, cost multiplier applied
     conversion: jax.Array  # [N] account currency per unit of profit currency
+    fee_conversion: jax.Array  # [N] account currency per unit of fee currency
 
 
 @struct.dataclass
 class Flows:
-    """Where equity went, per instrument: equity change = price_profit - spread - commission, exactly.
+    """Where equity went, per instrument ``[N]``, shares of initial capital.
 
-    Swap, slippage and market impact become fields of their own here when the account charges them.
+    Equity change = price_profit - spread - commission - slippage - impact + swap, exactly.
     """
 
-    price_profit: jax.Array  # [N] change of value at the bid, share of initial capital
-    spread: jax.Array  # [N] cost, share of initial capital; spreads paid, and their change while short
-    commission: jax.Array  # [N] cost, share of initial capital
+    price_profit: jax.Array  # [N] change of value at the bid
+    spread: jax.Array  # [N] cost: spreads paid, and their change while short
+    commission: jax.Array  # [N] cost
+    slippage: jax.Array  # [N] cost of fills worse than the quote
+    impact: jax.Array  # [N] cost of moving the market
+    swap: jax.Array  # [N] received (positive) or paid for holding overnight
 
     def net(self) -> jax.Array:
-        """Equity change per instrument ``[N]``, share of initial capital."""
-        return self.price_profit - self.spread - self.commission
+        """Equity change per instrument ``[N]``."""
+        return self.price_profit - self.costs() + self.swap
+
+    def costs(self) -> jax.Array:
+        """What trading cost per instrument ``[N]``; swap is not trading."""
+        return self.spread + self.commission + self.slippage + self.impact
 
     def __add__(self, other: Flows) -> Flows:
         return jax.tree.map(jnp.add, self, other)
@@ -64,12 +75,19 @@ def open_account(num_instruments: int) -> Account:
     )
 
 
+def no_flows(num_instruments: int) -> Flows:
+    """Nothing happened ``[N]``."""
+    zeros = jnp.zeros(num_instruments)
+    return Flows(price_profit=zeros, spread=zeros, commission=zeros, slippage=zeros, impact=zeros, swap=zeros)
+
+
 def quote_at_open(table: MarketTable, path: jax.Array, bar: jax.Array, cost_multiplier: jax.Array) -> Quote:
     """Prices ``[N]`` at the open of a bar."""
     return Quote(
         bid=table.open[path, bar],
         spread=table.spread[path, bar] * cost_multiplier,
         conversion=table.conversion_open[path, bar],
+        fee_conversion=table.fee_conversion[path, bar],
     )
 
 
@@ -79,6 +97,7 @@ def quote_at_close(table: MarketTable, path: jax.Array, bar: jax.Array, cost_mul
         bid=table.close[path, bar],
         spread=table.spread[path, bar] * cost_multiplier,
         conversion=table.conversion_close[path, bar],
+        fee_conversion=table.fee_conversion[path, bar],
     )
 
 
@@ -109,21 +128,27 @@ def is_stopped_out(account: Account, quote: Quote, contracts: Contracts, stop_ou
 
 
 def fill(
-    account: Account, trade: jax.Array, quote: Quote, contracts: Contracts, cost_multiplier: jax.Array
+    account: Account,
+    trade: jax.Array,
+    quote: Quote,
+    contracts: Contracts,
+    cost_multiplier: jax.Array,
+    slippage: jax.Array | float = 0.0,
 ) -> tuple[Account, Flows]:
-    """Buy (``trade`` > 0) at the ask and sell at the bid.
+    """Buy (``trade`` > 0) at the ask and sell at the bid, both worsened by slippage.
 
     Args:
         account: before the trade.
         trade: ``[N]`` signed base units per unit of initial capital.
         quote: prices of the fill.
         contracts: commission is charged per lot on every side.
-        cost_multiplier: scales the commission; the quote's spread carries it already.
+        cost_multiplier: scales the commission; the quote's spread and the slippage carry it already.
+        slippage: ``[N]`` price units.
 
     Returns:
         The account after the trade and its ``Flows`` (price_profit is zero: nothing moved).
     """
-    price = quote.bid + jnp.where(trade > 0.0, quote.spread, 0.0)
+    price = quote.bid + jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
     units = account.units + trade
     # Signs, since products of tiny positions underflow, and no division by what does not grow, since the gradient of a
     # masked division overflows.
@@ -134,12 +159,36 @@ def fill(
     added_share = jnp.where(adds, trade, 0.0) / jnp.where(adds, units, 1.0)
     averaged = account.entry + added_share * (price - account.entry)
     entry = jnp.where(flips | (account.units == 0.0), price, jnp.where(reduces, account.entry, averaged))
-    commission = jnp.abs(trade) / contracts.contract_size * contracts.commission * cost_multiplier
+    lots_fee = jnp.abs(trade) / contracts.contract_size * contracts.commission
+    commission = lots_fee * quote.fee_conversion * cost_multiplier
     after = Account(balance=account.balance + jnp.sum(realised - commission), units=units, entry=entry)
     # Buying pays the spread now; a short that is opened will have to, one that is closed no longer does.
     bought = jnp.maximum(trade, 0.0) * quote.spread * quote.conversion
     spread = bought + _short_spread(units, quote) - _short_spread(account.units, quote)
-    return after, Flows(price_profit=jnp.zeros_like(trade), spread=spread, commission=commission)
+    flows = no_flows(trade.shape[-1])
+    slipped = jnp.abs(trade) * slippage * quote.conversion
+    return after, dataclasses.replace(flows, spread=spread, commission=commission, slippage=slipped)
+
+
+def charge(account: Account, amount: jax.Array) -> Account:
+    """Take amounts ``[N]`` from the balance."""
+    return dataclasses.replace(account, balance=account.balance - jnp.sum(amount))
+
+
+def swap(
+    account: Account, quote: Quote, nights: jax.Array, contracts: Contracts, cost_multiplier: jax.Array
+) -> jax.Array:
+    """What holding the open positions over so many charged nights brings ``[N]``; negative is paid.
+
+    Points: units x price x k; money: lots x amount; interest: value x rate / 360; each per night.
+    """
+    long = (account.units > 0.0).astype(jnp.int32)
+    price, money, rate = (
+        jnp.where(long, both[0], both[1]) for both in (contracts.swap_price, contracts.swap_money, contracts.swap_rate)
+    )
+    per_unit = (price + quote.bid * rate / _DAYS_OF_INTEREST) * quote.conversion
+    per_unit = per_unit + money / contracts.contract_size * quote.fee_conversion
+    return jnp.abs(account.units) * per_unit * nights * cost_multiplier
 
 
 def revalue(account: Account, before: Quote, after: Quote) -> Flows:
@@ -148,10 +197,10 @@ def revalue(account: Account, before: Quote, after: Quote) -> Flows:
     def value(quote: Quote) -> jax.Array:
         return account.units * (quote.bid - account.entry) * quote.conversion
 
-    return Flows(
+    return dataclasses.replace(
+        no_flows(account.units.shape[-1]),
         price_profit=value(after) - value(before),
         spread=_short_spread(account.units, after) - _short_spread(account.units, before),
-        commission=jnp.zeros_like(account.units),
     )
 
 

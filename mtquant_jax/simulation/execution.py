@@ -1,19 +1,23 @@
 """One bar of trading: target weights decided at the close of bar t -> the account at the close of bar t + 1.
 
-The order of events: gap to the open of t + 1, margin check on the gap price, fills at that open, move to the close,
-margin check. The risk layer will turn target into permitted weights before `bar_of_trading` is called; swap and the
-circuit breakers belong between the gap and the fills.
+The order of events: gap to the open of t + 1, swap for the nights crossed, margin check on the gap price, fills at that
+open, move to the close, margin check. Target weights have passed the risk layer (`risk`).
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from mtquant_jax.simulation import account as accounts
-from mtquant_jax.simulation.account import Account, Flows
+from mtquant_jax.simulation.account import Account, Flows, Quote
 from mtquant_jax.types import Contracts, MarketTable
+
+_STEP_TOLERANCE = 1e-3  # of a lot step; float32 may stand a little under a whole number of steps
+_SMALLEST_EQUITY = 1e-6  # share of initial capital by which weights are divided at least
 
 
 @struct.dataclass
@@ -22,7 +26,10 @@ class AccountRules:
 
     stop_out_level: jax.Array  # [] margin level under which the broker closes everything
     ruin_level: jax.Array  # [] equity, share of initial capital, at which trading ends
-    cost_multiplier: jax.Array  # [] multiplies spread and commission
+    cost_multiplier: jax.Array  # [] multiplies spread, commission, slippage, impact and swap
+    impact: jax.Array  # [] lambda of the quadratic impact, 1/2 lambda dw' Sigma dw of equity; 0 is none
+    round_lots: jax.Array  # [] bool, orders in whole lot steps (evaluation and trading; training is continuous)
+    initial_capital: jax.Array  # [] account currency; lots = units x capital / contract size
     leverage: jax.Array  # [] gross exposure of a class, multiple of its budget
     trade_scale: jax.Array  # [] change of relative weight that an action of 1 asks for
     trade_decay: jax.Array  # [] share of the relative weight given up before the action is added
@@ -69,23 +76,29 @@ def bar_of_trading(
         table: the market; row ``bar + 1`` must exist (row ``bar + 2`` is used where it does).
         path: ``[]`` market path.
         bar: ``[]`` the bar whose close is now.
-        contracts: ``[N]`` contract sizes, commissions, margin rates.
-        rules: stop-out, ruin, cost multiplier.
+        contracts: ``[N]`` contract sizes, costs, margin rates, lot steps.
+        rules: stop-out, ruin, cost multiplier, impact, lot rounding.
     """
     cost = rules.cost_multiplier
     close_now = accounts.quote_at_close(table, path, bar, cost)
     open_next = accounts.quote_at_open(table, path, bar + 1, cost)
     close_next = accounts.quote_at_close(table, path, bar + 1, cost)
+    covariance = table.covariance[path, bar]
     equity_now = accounts.equity(account, close_now)
+    order = _order(account, target_weights, equity_now, close_now, contracts, rules)
 
-    order = _order(account, target_weights, equity_now, close_now)
+    flows = accounts.revalue(account, close_now, open_next)
+    swap = accounts.swap(account, open_next, table.swap_nights[bar + 1], contracts, cost)
+    account = accounts.charge(account, -swap)
     stopped_on_gap = accounts.is_stopped_out(account, open_next, contracts, rules.stop_out_level)
     trade = jnp.where(stopped_on_gap, -account.units, order)
     trade = jnp.where(table.tradable[path, bar + 1], trade, 0.0)
-
-    flows = accounts.revalue(account, close_now, open_next)
-    account, fill_flows = accounts.fill(account, trade, open_next, contracts, cost)
+    slippage = slippage_price(open_next, covariance, contracts) * cost
+    account, fill_flows = accounts.fill(account, trade, open_next, contracts, cost, slippage)
+    impact = _impact(trade, equity_now, open_next, covariance, rules)
+    account = accounts.charge(account, impact)
     flows = flows + fill_flows + accounts.revalue(account, open_next, close_next)
+    flows = dataclasses.replace(flows, swap=swap, impact=impact)
     held = accounts.exposure(account, open_next)
 
     stopped_on_close = ~stopped_on_gap & accounts.is_stopped_out(account, close_next, contracts, rules.stop_out_level)
@@ -94,44 +107,88 @@ def bar_of_trading(
     )
     equity = accounts.equity(account, final)
     value_per_unit = open_next.bid * open_next.conversion
-    solvent_equity = jnp.maximum(equity, 1e-6)
+    solvent = jnp.maximum(equity_now, _SMALLEST_EQUITY)
     return BarResult(
         account=account,
         equity=equity,
-        weights=accounts.exposure(account, final) / solvent_equity,
+        weights=accounts.exposure(account, final) / jnp.maximum(equity, _SMALLEST_EQUITY),
         flows=flows + late_flows,
-        held_weights=held / jnp.maximum(equity_now, 1e-6),
-        traded=(jnp.abs(trade) + jnp.abs(late_trade)) * value_per_unit / jnp.maximum(equity_now, 1e-6),
+        held_weights=held / solvent,
+        traded=(jnp.abs(trade) + jnp.abs(late_trade)) * value_per_unit / solvent,
         stopped_out=stopped_on_gap | stopped_on_close,
-        ruined=~(equity > rules.ruin_level),  # also where equity is not a number,
+        ruined=~(equity > rules.ruin_level),  # also where equity is not a number
     )
 
 
-def _order(account: Account, target_weights: jax.Array, equity: jax.Array, quote: accounts.Quote) -> jax.Array:
-    """Units to trade ``[N]`` so that exposure / equity meets the target at the quote."""
+def current_weights(account: Account, quote: Quote) -> jax.Array:
+    """Signed exposure / equity ``[N]``."""
+    equity = accounts.equity(account, quote)
+    return accounts.exposure(account, quote) / jnp.maximum(equity, _SMALLEST_EQUITY)
+
+
+def slippage_price(quote: Quote, covariance: jax.Array, contracts: Contracts) -> jax.Array:
+    """Price units ``[N]`` by which a fill is worse: a fixed part and a share of the last known per-bar volatility."""
+    volatility = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0.0))
+    return contracts.slippage + contracts.slippage_volatility * volatility * quote.bid
+
+
+def whole_lots(order: jax.Array, contracts: Contracts, initial_capital: jax.Array) -> jax.Array:
+    """Units ``[N]`` rounded toward zero to the lot step: zero below the smallest order, cut at the largest."""
+    lots = jnp.abs(order) * initial_capital / contracts.contract_size
+    rounded = jnp.floor(lots / contracts.lot_step + _STEP_TOLERANCE) * contracts.lot_step
+    allowed = jnp.where(rounded < contracts.min_lot * (1.0 - _STEP_TOLERANCE), 0.0, rounded)
+    allowed = jnp.minimum(allowed, contracts.max_lot)
+    return jnp.sign(order) * allowed * contracts.contract_size / initial_capital
+
+
+def _order(
+    account: Account,
+    target_weights: jax.Array,
+    equity: jax.Array,
+    quote: Quote,
+    contracts: Contracts,
+    rules: AccountRules,
+) -> jax.Array:
+    """Units to trade ``[N]`` so that exposure / equity meets the target at the quote, in whole lots where asked."""
     value_per_unit = quote.bid * quote.conversion
-    return target_weights * equity / value_per_unit - account.units
+    order = target_weights * equity / value_per_unit - account.units
+    return jnp.where(rules.round_lots, whole_lots(order, contracts, rules.initial_capital), order)
+
+
+def _impact(trade: jax.Array, equity: jax.Array, quote: Quote, covariance: jax.Array, rules: AccountRules) -> jax.Array:
+    """Cost ``[N]`` of moving the market, 1/2 lambda dw' Sigma dw of equity, split by instrument.
+
+    Garleanu and Pedersen (Journal of Finance 2013) with Lambda = lambda Sigma.
+    """
+    solvent = jnp.maximum(equity, _SMALLEST_EQUITY)
+    change = trade * quote.bid * quote.conversion / solvent
+    return 0.5 * rules.impact * rules.cost_multiplier * change * jnp.sum(covariance * change, axis=-1) * solvent
 
 
 def _settle_at_next_open(
     account: Account,
     stopped: jax.Array,
-    quote: accounts.Quote,
+    quote: Quote,
     table: MarketTable,
     path: jax.Array,
     bar: jax.Array,
     contracts: Contracts,
     cost: jax.Array,
-) -> tuple[Account, Flows, jax.Array, accounts.Quote]:
+) -> tuple[Account, Flows, jax.Array, Quote]:
     """Close everything at the open of ``bar`` if ``stopped``; otherwise leave account and quote as they are.
 
     Where the data end before ``bar``, the last close is the last price there is.
     """
     exists = bar < table.open.shape[1]
-    next_open = accounts.quote_at_open(table, path, jnp.where(exists, bar, bar - 1), cost)
-    settled_at = jax.tree.map(lambda late, now: jnp.where(stopped & exists, late, now), next_open, quote)
+    row = jnp.where(exists, bar, bar - 1)
+    late = stopped & exists
+    next_open = accounts.quote_at_open(table, path, row, cost)
+    settled_at = jax.tree.map(lambda after, now: jnp.where(late, after, now), next_open, quote)
     flows = accounts.revalue(account, quote, settled_at)
-    tradable = table.tradable[path, jnp.where(exists, bar, bar - 1)]
-    trade = jnp.where(stopped & tradable, -account.units, 0.0)
-    account, fill_flows = accounts.fill(account, trade, settled_at, contracts, cost)
-    return account, flows + fill_flows, trade, settled_at
+    nights = jnp.where(late, table.swap_nights[row], 0.0)
+    swap = accounts.swap(account, settled_at, nights, contracts, cost)
+    account = accounts.charge(account, -swap)
+    slippage = slippage_price(settled_at, table.covariance[path, bar - 1], contracts) * cost
+    trade = jnp.where(stopped & table.tradable[path, row], -account.units, 0.0)
+    account, fill_flows = accounts.fill(account, trade, settled_at, contracts, cost, slippage)
+    return account, dataclasses.replace(flows + fill_flows, swap=swap), trade, settled_at

@@ -9,9 +9,14 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments.environment import Environment
 
-from mtquant_jax.simulation.execution import AccountRules, BarResult
+from mtquant_jax.simulation import account as accounts
+from mtquant_jax.simulation.account import Account
+from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
+from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
+
+_SMALLEST_EQUITY = 1e-6  # share of initial capital by which returns are divided at least
 
 
 @struct.dataclass
@@ -23,6 +28,7 @@ class MarketParams:
     mask: jax.Array  # [S, C] bool, real instruments of each class; N = S x C
     share: jax.Array  # [S, C] share of the class budget one instrument may use, zero where padded
     rules: AccountRules
+    risk: RiskRules
     reward: RewardParams
     span: Span  # bars an episode may use
     max_steps_in_episode: jax.Array  # [] bars
@@ -57,6 +63,62 @@ class MarketEnvironment(Environment):
         return (state.time >= params.max_steps_in_episode) | (state.bar + 1 >= params.span.last)
 
 
+@struct.dataclass
+class Book:
+    """What both environments carry: the account and what is measured on it."""
+
+    account: Account
+    equity: jax.Array  # [] share of initial capital
+    peak_equity: jax.Array  # []
+    risk: RiskState
+
+
+def open_book(path: jax.Array, bar: jax.Array, params: MarketParams) -> Book:
+    """A flat account of equity 1 at the close of ``bar``."""
+    one = jnp.ones(())
+    account = accounts.open_account(params.mask.size)
+    return Book(account=account, equity=one, peak_equity=one, risk=start_risk(params.table.day[bar], one))
+
+
+def trade(
+    book: Book, target: jax.Array, path: jax.Array, bar: jax.Array, params: MarketParams
+) -> tuple[Book, BarResult, dict[str, jax.Array]]:
+    """Pass target weights ``[N]`` through the risk layer, trade one bar, and measure.
+
+    Returns:
+        The book at the close of ``bar + 1``, the bar's result, and metrics ``[]``: gross exposure, turnover, costs and
+        swap as shares of equity, and what each risk rule cut (``risk/RULE``, share of the exposure wanted).
+    """
+    table = params.table
+    num_classes, width = params.mask.shape
+    close = accounts.quote_at_close(table, path, bar, params.rules.cost_multiplier)
+    permission = permit(
+        target,
+        current_weights(book.account, close),
+        table.covariance[path, bar],
+        jnp.repeat(jnp.arange(num_classes), width),
+        params.contracts,
+        book.risk,
+        params.risk,
+    )
+    result = bar_of_trading(book.account, permission.weights, table, path, bar, params.contracts, params.rules)
+    after = Book(
+        account=result.account,
+        equity=result.equity,
+        peak_equity=jnp.maximum(book.peak_equity, result.equity),
+        risk=next_risk(book.risk, table.day[bar + 1], book.equity, result.equity),
+    )
+    base = jnp.maximum(book.equity, _SMALLEST_EQUITY)
+    metrics = {
+        "exposure": jnp.sum(jnp.abs(result.weights)),
+        "turnover": jnp.sum(result.traded),
+        "costs": jnp.sum(result.flows.costs()) / base,
+        "swap": jnp.sum(result.flows.swap) / base,
+    }
+    metrics |= {f"risk/{name}": permission.cuts[i] for i, name in enumerate(RULES)}
+    return after, result, metrics
+
+
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
     """A path and a bar, uniformly, that leave room for a whole episode where the span has it."""
     path_key, bar_key = jax.random.split(key)
@@ -75,6 +137,6 @@ def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:
 def reward_inputs(result: BarResult, equity: jax.Array, covariance: jax.Array) -> RewardInputs:
     """What the bar brought, as rewards want it; ``equity`` is that before the bar, ``covariance`` ``[N, N]``."""
     return RewardInputs(
-        net_return=(result.equity - equity) / jnp.maximum(equity, 1e-6),
+        net_return=(result.equity - equity) / jnp.maximum(equity, _SMALLEST_EQUITY),
         variance=quadratic_form(result.held_weights, covariance),
     )

@@ -14,10 +14,16 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import spaces
 
-from mtquant_jax.simulation import account as accounts
-from mtquant_jax.simulation.account import Account
-from mtquant_jax.simulation.execution import BarResult, bar_of_trading, next_relative_weights
-from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, quadratic_form, reward_inputs
+from mtquant_jax.simulation.execution import BarResult, next_relative_weights
+from mtquant_jax.simulation.market_env import (
+    Book,
+    MarketEnvironment,
+    MarketParams,
+    open_book,
+    quadratic_form,
+    reward_inputs,
+    trade,
+)
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.types import MarketTable
@@ -67,9 +73,7 @@ class PortfolioState:
     time: jax.Array  # [] int32, bars since the start
     path: jax.Array  # [] int32
     bar: jax.Array  # [] int32, the bar whose close is now
-    account: Account  # over N = S x C instruments
-    equity: jax.Array  # [] share of initial capital
-    peak_equity: jax.Array  # []
+    book: Book  # over N = S x C instruments
     relative_weights: jax.Array  # [S, C] weight / (budget x leverage x share), about [-1, 1]
     allocation: Allocation
     returns: jax.Array  # [30] per-bar log returns of the portfolio, latest last
@@ -110,9 +114,7 @@ class PortfolioEnv(MarketEnvironment):
             time=jnp.zeros((), jnp.int32),
             path=jnp.asarray(path, jnp.int32),
             bar=jnp.asarray(bar, jnp.int32),
-            account=accounts.open_account(params.mask.size),
-            equity=jnp.ones(()),
-            peak_equity=jnp.ones(()),
+            book=open_book(path, bar, params),
             relative_weights=jnp.zeros(params.mask.shape),
             allocation=decode_allocation(jnp.zeros(num_classes + 2)),
             returns=jnp.zeros(RETURN_HISTORY),
@@ -135,7 +137,7 @@ class PortfolioEnv(MarketEnvironment):
         Returns:
             Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
             ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``weights`` ``[N]``,
-            ``traded`` ``[N]``, ``flows`` and ``budgets`` ``[S]``.
+            ``traded`` ``[N]``, ``flows``, ``metrics`` and ``budgets`` ``[S]``.
         """
         del key
         num_classes, width = params.mask.shape
@@ -143,17 +145,10 @@ class PortfolioEnv(MarketEnvironment):
         budgets = allocation.budgets()
         relative = next_relative_weights(state.relative_weights, action[:num_classes, :width], params.rules)
         per_weight = budgets[:, None] * params.rules.leverage * params.share
-        result = bar_of_trading(
-            state.account,
-            jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1),
-            params.table,
-            state.path,
-            state.bar,
-            params.contracts,
-            params.rules,
-        )
+        target = jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1)
+        book, result, metrics = trade(state.book, target, state.path, state.bar, params)
         covariance = params.table.covariance[state.path, state.bar]
-        inputs = reward_inputs(result, state.equity, covariance)
+        inputs = reward_inputs(result, state.book.equity, covariance)
         on_budget = self._class_inputs(result, state, budgets, covariance, params)
         reward = self.reward(inputs, params.reward)
         class_rewards = jax.vmap(self.reward)(
@@ -169,9 +164,7 @@ class PortfolioEnv(MarketEnvironment):
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
-            account=result.account,
-            equity=result.equity,
-            peak_equity=jnp.maximum(state.peak_equity, result.equity),
+            book=book,
             relative_weights=jnp.where(params.mask, jnp.clip(relative_now, -2.0, 2.0), 0.0),
             allocation=allocation,
             returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
@@ -185,6 +178,7 @@ class PortfolioEnv(MarketEnvironment):
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
+            "metrics": metrics,
             "budgets": budgets,
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
@@ -204,7 +198,7 @@ class PortfolioEnv(MarketEnvironment):
             class_sharpe=record.mean / deviation,
             class_win_rate=record.win_rate,
             returns=state.returns * params.reward.scale,
-            drawdown=1.0 - state.equity / state.peak_equity,
+            drawdown=1.0 - state.book.equity / state.book.peak_equity,
         )
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
@@ -234,7 +228,7 @@ class PortfolioEnv(MarketEnvironment):
         blocks = covariance.reshape(num_classes, width, num_classes, width)
         own = blocks[jnp.arange(num_classes), :, jnp.arange(num_classes), :]
         return RewardInputs(
-            net_return=net / jnp.maximum(state.equity, 1e-6) / base,
+            net_return=net / jnp.maximum(state.book.equity, 1e-6) / base,
             variance=quadratic_form(weights, own),
         )
 
@@ -273,22 +267,26 @@ class AllocationEnv(MarketEnvironment):
         columns = max(width, num_classes + 2)
         meta_row = jnp.pad(action, (0, columns - num_classes - 2))[None]
 
-        def one_bar(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], None]:
+        def one_bar(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Any]:
             state, reward, weight, terminated = carry
             observation = self.portfolio.observe(None, state, None, params)
             trades = jnp.pad(self.act(params.specialists, observation, params.table), ((0, 0), (0, columns - width)))
             actions = jnp.concatenate([trades, meta_row])
-            after, bar_reward, now_terminated = self.portfolio.step_env(key, state, actions, params)[1:4]
+            stepped = self.portfolio.step_env(key, state, actions, params)
+            after, bar_reward, now_terminated, info = stepped[1:]
             running = ~terminated & ~self.is_truncated(state, params)
             state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
             reward = reward + jnp.where(running, weight * bar_reward, 0.0)
-            return (state, reward, weight * params.discount, terminated | (running & now_terminated)), None
+            carry = (state, reward, weight * params.discount, terminated | (running & now_terminated))
+            return carry, (running.astype(reward.dtype), info["metrics"])
 
         start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
-        (state, reward, _, terminated), _ = jax.lax.scan(one_bar, start, length=self.interval)
+        (state, reward, _, terminated), (running, measured) = jax.lax.scan(one_bar, start, length=self.interval)
+        metrics = {name: jnp.sum(values * running) / jnp.sum(running) for name, values in measured.items()}
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
-        return observation, state, reward, terminated, {"equity": state.equity, "budgets": state.allocation.budgets()}
+        info = {"equity": state.book.equity, "budgets": state.allocation.budgets(), "metrics": metrics}
+        return observation, state, reward, terminated, info
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""

@@ -13,10 +13,15 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import spaces
 
-from mtquant_jax.simulation import account as accounts
-from mtquant_jax.simulation.account import Account
-from mtquant_jax.simulation.execution import bar_of_trading, next_relative_weights
-from mtquant_jax.simulation.market_env import MarketEnvironment, MarketParams, reward_inputs
+from mtquant_jax.simulation.execution import next_relative_weights
+from mtquant_jax.simulation.market_env import (
+    Book,
+    MarketEnvironment,
+    MarketParams,
+    open_book,
+    reward_inputs,
+    trade,
+)
 from mtquant_jax.types import MarketTable
 
 
@@ -27,9 +32,7 @@ class SpecialistState:
     time: jax.Array  # [] int32, bars since the start
     path: jax.Array  # [] int32
     bar: jax.Array  # [] int32, the bar whose close is now
-    account: Account
-    equity: jax.Array  # [] share of initial capital
-    peak_equity: jax.Array  # []
+    book: Book
     relative_weights: jax.Array  # [C] weight / (leverage x share), about [-1, 1]
 
 
@@ -56,15 +59,12 @@ class SpecialistEnv(MarketEnvironment):
 
     def initial_state(self, path: jax.Array, bar: jax.Array, params: MarketParams) -> SpecialistState:
         """A flat account at the close of ``bar``."""
-        num_instruments = params.mask.size
         return SpecialistState(
             time=jnp.zeros((), jnp.int32),
             path=jnp.asarray(path, jnp.int32),
             bar=jnp.asarray(bar, jnp.int32),
-            account=accounts.open_account(num_instruments),
-            equity=jnp.ones(()),
-            peak_equity=jnp.ones(()),
-            relative_weights=jnp.zeros(num_instruments),
+            book=open_book(path, bar, params),
+            relative_weights=jnp.zeros(params.mask.size),
         )
 
     def step_env(
@@ -80,24 +80,20 @@ class SpecialistEnv(MarketEnvironment):
 
         Returns:
             Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
-            ``weights`` ``[C]``, ``traded`` ``[C]`` and ``flows``.
+            ``weights`` ``[C]``, ``traded`` ``[C]``, ``flows`` and ``metrics``.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
         relative = next_relative_weights(state.relative_weights, action, params.rules)
         target = jnp.where(params.mask[0], relative * per_weight, 0.0)
-        result = bar_of_trading(
-            state.account, target, params.table, state.path, state.bar, params.contracts, params.rules
-        )
+        book, result, metrics = trade(state.book, target, state.path, state.bar, params)
         covariance = params.table.covariance[state.path, state.bar]
-        reward = self.reward(reward_inputs(result, state.equity, covariance), params.reward)
+        reward = self.reward(reward_inputs(result, state.book.equity, covariance), params.reward)
         state = SpecialistState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
-            account=result.account,
-            equity=result.equity,
-            peak_equity=jnp.maximum(state.peak_equity, result.equity),
+            book=book,
             relative_weights=jnp.where(params.mask[0], result.weights / jnp.where(params.mask[0], per_weight, 1.0), 0),
         )
         observation = self.observe(None, state, action, params)
@@ -107,6 +103,7 @@ class SpecialistEnv(MarketEnvironment):
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
+            "metrics": metrics,
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
 
@@ -118,7 +115,7 @@ class SpecialistEnv(MarketEnvironment):
             path=state.path,
             bar=state.bar,
             relative_weights=state.relative_weights,
-            drawdown=1.0 - state.equity / state.peak_equity,
+            drawdown=1.0 - state.book.equity / state.book.peak_equity,
         )
 
     def action_space(self, params: MarketParams) -> spaces.Box:

@@ -74,6 +74,8 @@ def arrange_table(table: MarketTable, universe: Universe) -> MarketTable:
         tradable=pick(table.tradable, False),
         conversion_open=pick(table.conversion_open, 1.0),
         conversion_close=pick(table.conversion_close, 1.0),
+        fee_conversion=pick(table.fee_conversion, 1.0),
+        swap_nights=pick(table.swap_nights, 0.0),
         features=jnp.where(real[:, None], table.features[:, :, source], 0.0),
         domain=table.domain,
         macro=table.macro,
@@ -85,10 +87,12 @@ def arrange_table(table: MarketTable, universe: Universe) -> MarketTable:
 def arrange_contracts(contracts: Contracts, universe: Universe) -> Contracts:
     """Contracts of ``symbols`` -> contracts of the N = S x C slots; padding costs nothing."""
     source, real = universe.source, universe.mask.reshape(-1)
+    sizes = ("contract_size", "min_lot", "lot_step", "max_lot")  # which others are divided by
     return Contracts(
-        contract_size=jnp.where(real, contracts.contract_size[source], 1.0),
-        commission=jnp.where(real, contracts.commission[source], 0.0),
-        margin_rate=jnp.where(real, contracts.margin_rate[source], 0.0),
+        **{
+            field.name: jnp.where(real, getattr(contracts, field.name)[..., source], float(field.name in sizes))
+            for field in dataclasses.fields(Contracts)
+        }
     )
 
 
@@ -97,11 +101,13 @@ def class_table(table: MarketTable, universe: Universe, index: int) -> MarketTab
     first, last = index * universe.width, (index + 1) * universe.width
     cut = {
         name: getattr(table, name)[:, :, first:last]
-        for name in ("open", "close", "spread", "tradable", "conversion_open", "conversion_close", "features")
+        for name in ("open", "close", "spread", "tradable", "conversion_open", "conversion_close", "fee_conversion")
     }
     return dataclasses.replace(
         table,
         **cut,
+        swap_nights=table.swap_nights[:, first:last],
+        features=table.features[:, :, first:last],
         domain=table.domain[:, :, index : index + 1],
         covariance=table.covariance[:, :, first:last, first:last],
     )
@@ -109,4 +115,4 @@ def class_table(table: MarketTable, universe: Universe, index: int) -> MarketTab
 
 def class_contracts(contracts: Contracts, universe: Universe, index: int) -> Contracts:
     """The part of arranged contracts that belongs to one class."""
-    return jax.tree.map(lambda leaf: leaf[index * universe.width : (index + 1) * universe.width], contracts)
+    return jax.tree.map(lambda leaf: leaf[..., index * universe.width : (index + 1) * universe.width], contracts)

@@ -27,7 +27,8 @@ class Market:
     table: MarketTable  # N = S x C, padded
     contracts: Contracts  # [N]
     splits: Splits
-    day: np.ndarray  # [T] int, days since 1970 UTC
+    day: np.ndarray  # [T] int, the broker's days since 1970
+    bars_per_day: float  # counted
     timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
     class_scale: np.ndarray  # [S] 1 / typical per-bar return of a fully used class budget
     portfolio_scale: float  # 1 / typical per-bar return of the equally divided portfolio
@@ -47,13 +48,18 @@ def prepare_market(config: TrainConfig) -> Market:
         UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
     """
     universe = universe_of(asset_classes(config))
-    instruments = load_instruments()
+    instruments = load_instruments(Path(config.instruments) if config.instruments else None)
     notices: list[str] = []
     if config.data_dir:
         bars, notices = load_bars(
             Path(config.data_dir), universe.symbols, instruments, config.market.start, config.market.end
         )
         source = f"bars of {config.data_dir}"
+        if not config.instruments:
+            notices.append(
+                "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
+                "give your broker's with --instruments FILE"
+            )
     else:
         bars = generate(
             jax.random.key(config.seed),
@@ -73,14 +79,18 @@ def prepare_market(config: TrainConfig) -> Market:
         config.simulation.episode_length,
         LOOK_BACK_BARS,
     )
-    table = build_table(bars, universe.classes, instruments, config.simulation.account_currency)
+    simulation = config.simulation
+    leverages = dataclasses.asdict(simulation.margin_leverage).items()
+    margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
+    table = build_table(bars, universe.classes, instruments, simulation.account_currency, simulation.broker_clock)
     class_scale, portfolio_scale = _reward_scales(table, universe, splits, config.simulation.leverage)
     return Market(
         universe=universe,
         table=arrange_table(table, universe),
-        contracts=arrange_contracts(contracts(universe.symbols, instruments), universe),
+        contracts=arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe),
         splits=splits,
         day=np.asarray(table.day),
+        bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
         timestamps=np.asarray(bars.timestamps),
         class_scale=class_scale,
         portfolio_scale=portfolio_scale,

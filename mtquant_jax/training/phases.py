@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams
+from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.universe import class_contracts, class_table
 from mtquant_jax.training.market_setup import Market
@@ -107,6 +109,8 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
         mask=jnp.asarray(universe.mask[index : index + 1]),
         share=jnp.asarray(universe.share[index : index + 1]),
         rules=_rules(config),
+        # Alone, a specialist is its class: what limits the class's share of the portfolio does not limit it.
+        risk=_risk(config, market, alone=True),
         reward=_reward(config, market.class_scale[index]),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
@@ -123,6 +127,7 @@ def portfolio_params(
         mask=jnp.asarray(market.universe.mask),
         share=jnp.asarray(market.universe.share),
         rules=_rules(config),
+        risk=_risk(config, market, alone=False),
         reward=_reward(config, market.portfolio_scale),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
@@ -131,6 +136,12 @@ def portfolio_params(
         discount=_scalar(config.ppo.gamma),
         specialists=specialists,
     )
+
+
+def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
+    """The same market as evaluation and trading see it: orders in whole lot steps."""
+    rules = dataclasses.replace(env_params.rules, round_lots=jnp.asarray(whole_lots))
+    return dataclasses.replace(env_params, rules=rules)
 
 
 def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
@@ -320,9 +331,38 @@ def _rules(config: TrainConfig) -> AccountRules:
         stop_out_level=_scalar(simulation.stop_out_level),
         ruin_level=_scalar(simulation.ruin_level),
         cost_multiplier=_scalar(simulation.cost_multiplier),
+        impact=_scalar(simulation.impact),
+        round_lots=jnp.asarray(False),
+        initial_capital=_scalar(simulation.initial_capital),
         leverage=_scalar(simulation.leverage),
         trade_scale=_scalar(simulation.trade_scale),
         trade_decay=_scalar(simulation.trade_decay),
+    )
+
+
+def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
+    """The limits; those on shares of the portfolio are off for a specialist alone."""
+    risk = config.risk
+
+    def limit(value: float) -> jax.Array:
+        return _scalar(value if value > 0.0 else NO_LIMIT)
+
+    def share(value: float) -> jax.Array:
+        return _scalar(NO_LIMIT) if alone else limit(value)
+
+    return RiskRules(
+        instrument_limit=share(risk.instrument_limit),
+        class_limit=share(risk.class_limit),
+        correlation_threshold=_scalar(risk.correlation_threshold),
+        correlation_limit=share(risk.correlation_limit),
+        gross_limit=share(risk.gross_limit),
+        margin_limit=limit(risk.margin_limit),
+        var_limit=limit(risk.var_limit),
+        var_z=_scalar(NormalDist().inv_cdf(risk.var_confidence)),
+        bars_per_day=_scalar(market.bars_per_day),
+        halving_loss=limit(risk.halving_loss),
+        reduction_loss=limit(risk.reduction_loss),
+        flattening_loss=limit(risk.flattening_loss),
     )
 
 

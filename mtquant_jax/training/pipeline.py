@@ -169,9 +169,10 @@ class Session:
                 name = classes[i].name
                 checkpoint = self.paths.checkpoint(1, outcome.best_timesteps) / name
                 self._write_specialist(i, outcome.policy, 1, outcome.best_timesteps, outcome.validation)
+                continuous = self._validate_specialist(plans, i, outcome.policy, whole_lots=False)
                 specialists[name] = {
                     "symbols": list(classes[i].symbols),
-                    **self._report(outcome, checkpoint, self.paths.specialist_bundle(name)),
+                    **self._report(outcome, checkpoint, self.paths.specialist_bundle(name), continuous),
                 }
         self.host.checkpoints.wait()
         self.specialists = _restore_specialists(config, self.paths, self.market, specialists)
@@ -197,7 +198,8 @@ class Session:
         checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
         self.host.checkpoints.wait()
         self.meta = _restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
-        report = self._report(outcome, checkpoint, self.paths.meta_bundle)
+        continuous = self._validate_portfolio(phases.hierarchy(frozen, outcome.policy), whole_lots=False)
+        report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         return {"specialists_from": self.results[1]["run_id"], "equal_allocation": equal, _META: report}
 
     def _phase3(self) -> dict[str, Any]:
@@ -219,7 +221,8 @@ class Session:
             self._write_specialist(i, specialist, 3, outcome.best_timesteps, outcome.validation)
         self._write_meta(phases.meta_of(outcome.policy), 3, outcome.best_timesteps, outcome.validation)
         checkpoint = self.paths.checkpoint(3, outcome.best_timesteps)
-        report = self._report(outcome, checkpoint, self.paths.meta_bundle)
+        continuous = self._validate_portfolio(outcome.policy, whole_lots=False)
+        report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         origin = {"specialists_from": self.results[1]["run_id"], "meta_controller_from": self.results[2]["run_id"]}
         return {**origin, "portfolio": report}
 
@@ -227,30 +230,27 @@ class Session:
         if outcome.best_timesteps == 0:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
 
-    # Validation.
+    # Validation: in whole lots, as the policy would be traded.
 
-    def _validate_specialist(self, plans: Sequence[phases.Plan], member: int, policy: Policy) -> dict[str, Any]:
+    def _validate_specialist(
+        self, plans: Sequence[phases.Plan], member: int, policy: Policy, whole_lots: bool = True
+    ) -> dict[str, Any]:
         plan = plans[member]
-        return self._performance(*self._backtest(plan.program.env, plan.program.agent, policy, plan.env_params))
+        env_params = phases.evaluation_params(plan.env_params, whole_lots)
+        return self._performance(plan.program.env, plan.program.agent, policy, env_params)
 
-    def _validate_portfolio(self, policy: Policy) -> dict[str, Any]:
-        return self._performance(*self._portfolio_backtest(policy))
-
-    def _portfolio_backtest(self, policy: Policy) -> tuple[Any, ...]:
+    def _validate_portfolio(self, policy: Policy, whole_lots: bool = True) -> dict[str, Any]:
         env = phases.portfolio_env(self.config.simulation.reward)
         agent = phases.hierarchy_agent(self.config, self.market)
-        return self._backtest(env, agent, policy, phases.portfolio_params(self.config, self.market))
+        env_params = phases.evaluation_params(phases.portfolio_params(self.config, self.market), whole_lots)
+        return self._performance(env, agent, policy, env_params)
 
-    def _backtest(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> tuple[Any, ...]:
-        """Static and other arguments of a `backtest` of the validation split; its last bar is the last traded."""
+    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:
+        """Trade the validation split once; its last bar is the last that is traded."""
         first, last = self.market.splits.validation
-        static = (env, agent, last - first - 1)
-        return static, policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32)
-
-    def _performance(self, static: tuple[Any, ...], *arguments: Any) -> dict[str, Any]:
-        first, last = self.market.splits.validation
-        record = self.host.compiler(backtest, static, *arguments)(*arguments)
-        return performance(record, self.market.day[first:last])
+        arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
+        compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
+        return performance(compiled(*arguments), self.market.day[first:last])
 
     # What is written.
 
@@ -294,13 +294,15 @@ class Session:
             "versions": _versions(),
         }
 
-    def _report(self, outcome: Outcome, checkpoint: Path, model: Path) -> dict[str, Any]:
+    def _report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: dict[str, Any]) -> dict[str, Any]:
+        """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
         return {
             "timesteps": outcome.timesteps,
             "seconds": outcome.seconds,
             "timesteps_per_second": outcome.timesteps_per_second,
             "chunk_timesteps_per_second": outcome.chunk_rates,
             "validation": outcome.validation,
+            "validation_in_continuous_lots": continuous,
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self._relative(checkpoint),
             "model": self._relative(model),

@@ -20,8 +20,8 @@ EQUITY = np.array([1.0, 1.5, 1.1, 0.4, 0.99, 2.0, 1.188])[:, None]
 
 def record(equity, **changes) -> BacktestRecord:
     steps, paths = equity.shape[0] - 1, equity.shape[1]
-    columns = {name: np.zeros((steps, paths)) for name in ("exposure", "turnover", "costs")}
-    fixed = {"terminated": np.zeros(paths, bool), "budgets": np.ones((steps, paths, 1))}
+    columns = {name: np.zeros((steps, paths)) for name in ("exposure", "turnover", "costs", "swap")}
+    fixed = {"terminated": np.zeros(paths, bool), "budgets": np.ones((steps, paths, 1)), "risk_cuts": {}}
     return BacktestRecord(equity=equity, **{**columns, **fixed, **changes})
 
 

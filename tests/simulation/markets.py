@@ -9,7 +9,7 @@ from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import AssetClass, Contracts, MarketTable, Span
-from tests.conftest import f32, make_contracts, make_rules, make_table, random_prices
+from tests.conftest import f32, make_contracts, make_risk, make_rules, make_table, random_prices
 
 PORTFOLIO_ENV = PortfolioEnv(REWARDS["log_growth"])
 DEFAULT_CLASSES = (
@@ -59,6 +59,7 @@ def make_portfolio(
         mask=jnp.asarray(universe.mask),
         share=jnp.asarray(universe.share),
         rules=make_rules(**rules),
+        risk=make_risk(),
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),

@@ -17,7 +17,12 @@ CAPITAL = 100_000.0  # units are relative to it: one lot of a 100 000 contract i
 
 def quote(bid, spread=0.0, conversion=1.0) -> Quote:
     bid = f32(np.atleast_1d(bid))
-    return Quote(bid=bid, spread=f32(np.broadcast_to(spread, bid.shape)), conversion=f32(np.atleast_1d(conversion)))
+    return Quote(
+        bid=bid,
+        spread=f32(np.broadcast_to(spread, bid.shape)),
+        conversion=f32(np.atleast_1d(conversion)),
+        fee_conversion=jnp.ones_like(bid),
+    )
 
 
 def money(share) -> float:
@@ -153,7 +158,7 @@ def test_a_float64_replay_agrees(seed):
 
     def step(account, row):
         trade, bid, spread, factor = row
-        now = Quote(bid=bid, spread=spread, conversion=factor)
+        now = Quote(bid=bid, spread=spread, conversion=factor, fee_conversion=jnp.ones_like(bid))
         account, _ = accounts.fill(account, trade, now, contracts, f32(1.0))
         return account, accounts.equity(account, now)
 

@@ -76,7 +76,7 @@ def play(agent, networks, normalizers, params, num_steps, first):
         inputs = agent.inputs(observation, params)
         action = agent.policy(networks, normalizers, inputs, params).mode()
         _, after, reward, _, _ = PORTFOLIO_ENV.step_env(None, state, action, params)
-        return after, (observation, inputs, action, state.account, state.equity, reward)
+        return after, (observation, inputs, action, state.book.account, state.book.equity, reward)
 
     return jax.lax.scan(step, PORTFOLIO_ENV.initial_state(0, first, params), length=num_steps)[1]
 

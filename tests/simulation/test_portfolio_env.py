@@ -61,9 +61,9 @@ def test_one_bar_of_the_portfolio_by_hand():
     # equity, class 1 gives its one 0.4. Weights 1.0 x 0.2, -0.5 x 0.2, 0.375 x 0.4 = 0.2, -0.1, 0.15.
     np.testing.assert_allclose(info["budgets"], [0.2, 0.2], rtol=1e-6)
     # Units at the closes 1, 2, 4: 0.2, -0.05, 0.0375; the padded slot holds none whatever was asked of it.
-    np.testing.assert_allclose(state.account.units, [0.2, -0.05, 0.0375, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(state.book.account.units, [0.2, -0.05, 0.0375, 0.0], rtol=1e-6)
     # Bought at the ask 1.011, sold at the bid 2, bought at 4.
-    np.testing.assert_allclose(state.account.entry[:3], [1.011, 2.0, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(state.book.account.entry[:3], [1.011, 2.0, 4.0], rtol=1e-6)
     # Commission units / 100 x 5: 0.01, 0.0025, 0.001875.
     # 0.2 x (1.02 - 1.011) - 0.01 = -0.0082
     # -0.05 x (1.982 - 2) - 0.0025 = -0.0016
@@ -119,7 +119,7 @@ def test_a_class_that_gave_up_budget_is_judged_on_the_larger_one():
     _, after, _, _, info = STEP(KEY, state, less, params)
     net = float(info["flows"].net()[0])
     assert float(info["rewards"][0]) == pytest.approx(np.log1p(net / 0.992 / 0.8), abs=1e-6)
-    assert float(after.account.units[0]) == pytest.approx(0.2 * 0.992, rel=1e-3)
+    assert float(after.book.account.units[0]) == pytest.approx(0.2 * 0.992, rel=1e-3)
 
 
 # Decisions.
@@ -216,7 +216,7 @@ def test_ruin_inside_an_interval_stops_there():
     )
     assert terminated
     assert int(state.bar) == 2
-    assert float(state.equity) == pytest.approx(0.5, rel=1e-5)
+    assert float(state.book.equity) == pytest.approx(0.5, rel=1e-5)
     assert float(reward) == pytest.approx(0.9 * np.log(0.5), rel=1e-4)  # one bar later, discounted once
 
 
@@ -274,10 +274,10 @@ def test_the_four_endings(by_decision, path, time, terminated, truncated):
     assert int(info["final_observation"].bar[0]) == 2
     assert float(info["final_observation"].drawdown[0]) == pytest.approx(0.5 if path else 0.0, abs=1e-6)
     if terminated or truncated:
-        assert float(state.equity[0]) == 1.0
+        assert float(state.book.equity[0]) == 1.0
         assert int(state.time[0]) == 0
         assert not np.any(np.asarray(observation.relative_weights[0]))
-        assert not np.any(np.asarray(state.account.units[0]))
+        assert not np.any(np.asarray(state.book.account.units[0]))
         np.testing.assert_array_equal(state.track_record.equity[0], [1.0, 1.0])
     else:
         assert int(observation.bar[0]) == 2
@@ -314,7 +314,7 @@ def test_the_portfolio_state_shows_returns_volatility_drawdown_correlations_reco
     params = make_portfolio(universe, table)
     state = ENV.initial_state(0, 1, params)
     returns = np.random.default_rng(0).normal(size=30)
-    state = state.replace(returns=f32(returns), equity=f32(0.9), peak_equity=f32(1.2))
+    state = state.replace(returns=f32(returns), book=state.book.replace(equity=f32(0.9), peak_equity=f32(1.2)))
     params = params.replace(reward=params.reward.replace(scale=f32(3.0)))
     shown = np.asarray(SHOWN(ENV.observe(None, state, None, params), params.table, universe.slots))
     np.testing.assert_allclose(shown[:30], 3 * returns, rtol=1e-5)
@@ -346,8 +346,8 @@ def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
         np.testing.assert_allclose(inside.specialists.instruments, outside.instruments, atol=2e-6)
         np.testing.assert_allclose(inside.specialists.market, outside.market, atol=5e-6)
         assert float(info["rewards"][0]) == pytest.approx(float(reward), abs=2e-6)
-        assert float(info["equity"]) == pytest.approx(float(own.equity), rel=2e-6)
-    assert abs(float(own.equity) - 1.0) > 1e-3
+        assert float(info["equity"]) == pytest.approx(float(own.book.equity), rel=2e-6)
+    assert abs(float(own.book.equity) - 1.0) > 1e-3
 
 
 # Numbers that must stay numbers.
@@ -362,7 +362,7 @@ def test_a_class_without_any_budget_leaves_finite_numbers(logits):
         assert np.all(np.isfinite(observation.relative_weights))
         assert np.isfinite(float(reward))
         assert np.all(np.isfinite(info["rewards"]))
-        assert np.isfinite(float(state.equity))
+        assert np.isfinite(float(state.book.equity))
 
 
 def test_what_the_meta_controller_sees_has_a_finite_gradient_when_nothing_happened_yet():

@@ -26,7 +26,7 @@ def test_orders_fill_at_the_next_open_and_are_marked_at_its_close():
     units = 0.5 / 1.10
     commission = units / 100_000 * 5.5
     equity = 1.0 + units * (1.12 - 1.1101) - commission
-    assert float(state.account.units[0]) == pytest.approx(units, rel=1e-6)
+    assert float(state.book.account.units[0]) == pytest.approx(units, rel=1e-6)
     assert float(info["equity"]) == pytest.approx(equity, rel=1e-6)
     assert float(reward) == pytest.approx(np.log(equity), rel=1e-4)
     assert float(state.relative_weights[0]) == pytest.approx(units * 1.12 / equity, rel=1e-5)
@@ -40,7 +40,7 @@ def test_the_gap_hits_the_old_position_before_the_new_order_fills():
     # Long 1.0, then asked to go flat; the market opens 10 % lower first.
     _, state, _, _, info = step(state, [-1.0], params)
     assert float(info["equity"]) == pytest.approx(0.9, rel=1e-6)
-    assert float(state.account.units[0]) == pytest.approx(0.0, abs=1e-6)
+    assert float(state.book.account.units[0]) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_an_instrument_that_is_not_tradable_keeps_its_position():
@@ -49,20 +49,20 @@ def test_an_instrument_that_is_not_tradable_keeps_its_position():
     tradable[2, 0] = False
     params = make_params(make_table(opens, closes, tradable=tradable))
     _, state, *_ = step(ENV.initial_state(0, 0, params), [0.6, 0.6], params)
-    before = state.account.units
+    before = state.book.account.units
     _, state, *_ = step(state, [-1.0, -1.0], params)
-    assert float(state.account.units[0]) == float(before[0])
-    assert float(state.account.units[1]) < 0.0
+    assert float(state.book.account.units[0]) == float(before[0])
+    assert float(state.book.account.units[1]) < 0.0
 
 
 def test_no_action_means_no_order():
     opens, closes = random_prices(60, 3, seed=2)
     params = make_params(make_table(opens, closes, spread=1e-3), make_contracts(3, commission=3.5))
     _, state, *_ = step(ENV.initial_state(0, 0, params), [0.5, -0.4, 0.3], params)
-    units = state.account.units
+    units = state.book.account.units
     for _ in range(20):
         state = step(state, [0.0, 0.0, 0.0], params)[1]
-    np.testing.assert_allclose(state.account.units, units, rtol=1e-5)
+    np.testing.assert_allclose(state.book.account.units, units, rtol=1e-5)
 
 
 def test_a_flat_policy_keeps_equity_exactly():
@@ -80,7 +80,7 @@ def test_actions_are_changes_clipped_at_the_limits_and_shared_among_instruments(
     params = make_params(table, trade_scale=0.1)
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0, -50.0], params)
     np.testing.assert_allclose(state.relative_weights, [0.1, -1.0], rtol=1e-5)
-    np.testing.assert_allclose(state.account.units, [0.05, -0.5], rtol=1e-5)  # each instrument may use one half
+    np.testing.assert_allclose(state.book.account.units, [0.05, -0.5], rtol=1e-5)  # each instrument may use one half
     _, state, *_ = step(state, [1.0, 1.0], params)
     np.testing.assert_allclose(state.relative_weights, [0.2, -0.9], rtol=1e-5)
 
@@ -124,7 +124,7 @@ def test_the_four_endings(path, time, terminated, truncated):
     # The observation before the reset is kept apart from the one that follows.
     assert int(info["final_observation"].bar[0]) == 2
     if terminated or truncated:
-        assert float(state.equity[0]) == 1.0
+        assert float(state.book.equity[0]) == 1.0
         assert int(state.time[0]) == 0
         assert float(observation.relative_weights[0, 0]) == 0.0
     else:
@@ -148,7 +148,7 @@ def test_a_gap_through_the_stop_out_level_closes_at_the_gap_price_and_terminates
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
-    assert float(state.account.units[0]) == 0.0
+    assert float(state.book.account.units[0]) == 0.0
     assert float(info["equity"]) == pytest.approx(0.25, rel=1e-4)  # not the ruinous close
 
 

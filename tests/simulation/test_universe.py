@@ -13,8 +13,8 @@ from mtquant_jax.simulation.universe import (
     class_table,
     universe_of,
 )
-from mtquant_jax.types import AssetClass, Contracts
-from tests.conftest import f32, make_table
+from mtquant_jax.types import AssetClass
+from tests.conftest import f32, make_contracts, make_table
 from tests.simulation.markets import DEFAULT_CLASSES, make_universe, with_classes
 
 # A table in another order than the classes: positions of a0, a1, b0 are 2, 0, 1.
@@ -76,7 +76,7 @@ def test_padding_stays_finite_whatever_stands_in_the_first_instrument():
 
 
 def test_arranged_contracts_follow_the_classes_and_padding_is_free():
-    contracts = Contracts(f32([1.0, 2.0, 3.0]), f32([0.1, 0.2, 0.3]), f32([0.01, 0.02, 0.03]))
+    contracts = make_contracts(3, size=[1.0, 2.0, 3.0], commission=[0.1, 0.2, 0.3], margin_rate=[0.01, 0.02, 0.03])
     arranged = arrange_contracts(contracts, SHUFFLED)
     np.testing.assert_allclose(arranged.contract_size, [3.0, 1.0, 2.0, 1.0], rtol=1e-6)
     np.testing.assert_allclose(arranged.commission, [0.3, 0.1, 0.2, 0.0], rtol=1e-6)
@@ -85,7 +85,7 @@ def test_arranged_contracts_follow_the_classes_and_padding_is_free():
 
 def test_a_class_is_its_part_of_the_arranged_market():
     table = arrange_table(numbered_table(), SHUFFLED)
-    contracts = arrange_contracts(Contracts(*[f32([1.0, 2.0, 3.0])] * 3), SHUFFLED)
+    contracts = arrange_contracts(make_contracts(3, size=[1.0, 2.0, 3.0]), SHUFFLED)
     second = class_table(table, SHUFFLED, 1)
     np.testing.assert_array_equal(second.open[0, 0], [11.0, 1.0])
     np.testing.assert_array_equal(second.tradable[0, 0], [True, False])
