@@ -153,6 +153,10 @@ class TrainConfig:
     """A few seconds of everything: 1000, 500 and 500 timesteps with few environments."""
     data_dir: str = ""
     """Directory of bar files, one per symbol; empty: the embedded synthetic market."""
+    broker_timezone: str = "UTC"
+    """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
+    timeframe: Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"] = "files"
+    """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: str = "."
     """Directory that receives logs, models and metrics."""
     seed: int = 0

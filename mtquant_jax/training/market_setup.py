@@ -51,7 +51,13 @@ def prepare_market(config: TrainConfig) -> Market:
     notices: list[str] = []
     if config.data_dir:
         bars, notices = load_bars(
-            Path(config.data_dir), universe.symbols, instruments, config.market.start, config.market.end
+            Path(config.data_dir),
+            universe.symbols,
+            instruments,
+            config.market.start,
+            config.market.end,
+            config.broker_timezone,
+            config.timeframe,
         )
         source = f"bars of {config.data_dir}"
     else:
@@ -65,14 +71,7 @@ def prepare_market(config: TrainConfig) -> Market:
             instruments,
         )
         source = f"synthetic market (edge {config.market.edge:g})"
-    splits = split(
-        len(bars.timestamps),
-        config.market.train_fraction,
-        config.market.validation_fraction,
-        config.market.gap_bars,
-        config.simulation.episode_length,
-        LOOK_BACK_BARS,
-    )
+    splits = splits_of(config, len(bars.timestamps))
     table = build_table(bars, universe.classes, instruments, config.simulation.account_currency)
     class_scale, portfolio_scale = _reward_scales(table, universe, splits, config.simulation.leverage)
     return Market(
@@ -86,6 +85,18 @@ def prepare_market(config: TrainConfig) -> Market:
         portfolio_scale=portfolio_scale,
         description=_describe(source, bars, universe),
         notices=tuple(notices),
+    )
+
+
+def splits_of(config: TrainConfig, num_bars: int) -> Splits:
+    """The splits of so many bars; UserError where they are too few for the settings."""
+    return split(
+        num_bars,
+        config.market.train_fraction,
+        config.market.validation_fraction,
+        config.market.gap_bars,
+        config.simulation.episode_length,
+        LOOK_BACK_BARS,
     )
 
 
