@@ -81,9 +81,8 @@ def check(config: TrainConfig) -> int:
     bars, problems, notices = _combined(config, members)
     _print_list("Notices", notices)
     if bars is not None:
-        print(_period(config, bars, len(members)))
+        print(_period(config, bars, len(members)) + "\n")
     if problems:
-        print()
         _print_list(f"Training would refuse this: {len(problems)} problem{'s' if len(problems) > 1 else ''}", problems)
         return REFUSED
     print("Training would take this.")
@@ -96,15 +95,17 @@ def _symbols(config: TrainConfig) -> list[str]:
 
 def _combined(config: TrainConfig, members: Sequence[Member]) -> tuple[Bars | None, list[str], list[str]]:
     """The bars of the files that can be used, all problems on the way to a training, and all notices."""
-    from mtquant_jax.market.bars import combine
+    from mtquant_jax.market.bars import combine, misfits, notices_of
     from mtquant_jax.market.domain import universe
     from mtquant_jax.market.instruments import conversion_plan, load_instruments
     from mtquant_jax.training.market_setup import asset_classes, splits_of
 
     problems = [member.findings.problem for member in members if member.findings.problem]
-    notices = [notice for member in members for notice in member.findings.notices]
+    notices = [notice for member in members for notice in notices_of(member)]
     usable = [member for member in members if member.file is not None]
-    if not usable:
+    misfitting = misfits([member.file for member in usable if member.file is not None]) if usable else []
+    problems += misfitting
+    if misfitting or not usable:
         return None, problems, notices
     bars = None
     try:

@@ -112,6 +112,17 @@ def test_a_check_goes_on_with_the_files_that_are_right(data, capsys):
     assert "Common period of the 1 usable files: 2024-01-01 00:00 to 2024-06-15 15:00 UTC" in output
 
 
+def test_a_check_tells_all_files_that_do_not_fit(data, capsys):
+    (data.parent / "mine.yaml").write_text("specialists: {all: {symbols: [EURUSD, USDJPY, XAUUSD, GBPUSD]}}")
+    write(data / "XAUUSD.csv", times("2024-01-01T00:00", "2024-06-01T00:00", 900), 2, 2, 2000.0)
+    write(data / "GBPUSD.csv", times("2024-01-01T00:30", "2024-06-01T00:00", 3600), 2)
+    assert run("check", data) == 1
+    output = capsys.readouterr().out
+    assert "- XAUUSD.csv has M15 bars but EURUSD.csv H1 bars; all files must share one bar interval; --timef" in output
+    assert "- Bars of GBPUSD.csv open 30 minutes past but those of EURUSD.csv 0 minutes past; all files" in output
+    assert "refuse this: 2 problems" in output and "Common period" not in output
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -52,27 +52,56 @@ def load_bars(
 def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
     """Bars of files that are right by themselves, as `load_bars` says; UserError where they do not fit together."""
     files = [member.file for member in members if member.file is not None]
-    interval = _common_interval(files)
+    for problem in misfits(files):
+        raise UserError(problem)
     first, last = _period(files, start, end)
     clock = _clock(files, first, last)
     if clock.size == 0:
         raise UserError(f"No bars between {format_time(first)} and {format_time(last)}")
-    _check_clock(files, clock, interval)
+    _check_clock(files, clock)
 
     notices: list[str] = []
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("open", "high", "low", "close", "spread", "volume")}
     tradable = []
     for member, file in zip(members, files, strict=True):
-        spread, spread_notices = _spread(member.instrument, file)
-        notices += member.findings.notices + _clock_notices(member) + spread_notices
-        present, aligned = _align(file, spread, clock)
-        notices += _hole_notices(member.instrument.symbol, clock[present], clock, interval)
+        present, aligned = _align(file, _spread(member.instrument, file), clock)
+        notices += notices_of(member)
+        notices += _hole_notices(member.instrument.symbol, clock[present], clock, file.interval)
         tradable.append(present)
         for name, values in aligned.items():
             columns[name].append(values)
     arrays = {name: np.stack(values, axis=-1)[None] for name, values in columns.items()}
     symbols = tuple(member.instrument.symbol for member in members)
     return Bars(symbols=symbols, timestamps=clock, tradable=np.stack(tradable, axis=-1)[None], **arrays), notices
+
+
+def notices_of(member: Member) -> list[str]:
+    """What the user should know about one file that can be used."""
+    if member.file is None:
+        return member.findings.notices
+    return member.findings.notices + _clock_notices(member) + _spread_notices(member.instrument, member.file)
+
+
+def misfits(files: Sequence[BarFile]) -> list[str]:
+    """A sentence for every file whose bars are not of the interval, or do not open at the minute, that most have."""
+    interval = _most_frequent(np.array([file.interval for file in files]))
+    usual = next(file for file in files if file.interval == interval)
+    longest = timeframe_name(max(file.interval for file in files))
+    problems = [
+        f"{file.name} has {timeframe_name(file.interval)} bars but {usual.name} {timeframe_name(interval)} bars; all "
+        f"files must share one bar interval; --timeframe {longest} makes one of finer files"
+        for file in files
+        if file.interval != interval
+    ]
+    phases = [_most_frequent(file.timestamps % min(interval, 3600)) for file in files]
+    most = _most_frequent(np.array(phases))
+    usual = next(file for file, phase in zip(files, phases, strict=True) if phase == most)
+    return problems + [
+        f"Bars of {file.name} open {phase / 60:g} minutes past but those of {usual.name} {most / 60:g} minutes past; all "
+        "files must share one clock"
+        for file, phase in zip(files, phases, strict=True)
+        if phase != most and file.interval == interval
+    ]
 
 
 def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
@@ -85,28 +114,9 @@ def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
     return times
 
 
-def _common_interval(files: Sequence[BarFile]) -> int:
-    """Seconds between two bars, which all files must share; so must the minute that bars open at."""
-    interval = files[0].interval
-    for file in files:
-        if file.interval != interval:
-            longest = timeframe_name(max(other.interval for other in files))
-            raise UserError(
-                f"{file.name} has {timeframe_name(file.interval)} bars but {files[0].name} {timeframe_name(interval)} "
-                f"bars; all files must share one bar interval; --timeframe {longest} makes one of finer files"
-            )
-    phases = [_most_frequent(file.timestamps % min(interval, 3600)) for file in files]
-    for file, phase in zip(files, phases, strict=True):
-        if phase != phases[0]:
-            raise UserError(
-                f"Bars of {file.name} open {phase / 60:g} minutes past but those of {files[0].name} "
-                f"{phases[0] / 60:g} minutes past; all files must share one clock"
-            )
-    return interval
-
-
-def _check_clock(files: Sequence[BarFile], clock: np.ndarray, interval: int) -> None:
+def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
     """Refuse files whose long bars open at different hours: on a common clock each would trade in only some rows."""
+    interval = files[0].interval
     if interval <= 3600 or len(clock) < 3 or _most_frequent(np.diff(clock)) == interval:
         return
     hours = [_most_frequent(file.timestamps % interval) for file in files]
@@ -124,8 +134,9 @@ def _clock_text(file: BarFile) -> str:
 
 
 def _most_frequent(values: np.ndarray) -> int:
-    found, counts = np.unique(values, return_counts=True)
-    return int(found[np.argmax(counts)])
+    """The whole number that occurs most often among the first 100 000; among equals the one that comes first."""
+    found, first, counts = np.unique(values[:100_000], return_index=True, return_counts=True)
+    return int(found[np.lexsort((first, -counts))[0]])
 
 
 def _period(files: Sequence[BarFile], start: str, end: str) -> tuple[int, int]:
@@ -177,21 +188,25 @@ def _clock_notices(member: Member) -> list[str]:
     return []
 
 
-def _spread(instrument: Instrument, file: BarFile) -> tuple[np.ndarray, list[str]]:
-    """Spread [R] in price units, and notices about it."""
-    default = instrument.default_spread
-    spread = file.spread
+def _spread(instrument: Instrument, file: BarFile) -> np.ndarray:
+    """Spread [R] in price units: the file's where it has one, else the instrument's default."""
+    if file.spread is None or not file.spread.any():
+        return np.full(len(file.timestamps), instrument.default_spread)
+    return file.spread
+
+
+def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
+    default, spread = instrument.default_spread, file.spread
     if spread is None or not spread.any():
         why = "has no spread column" if spread is None else "has a spread of zero on every bar"
-        notice = f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."
-        return np.full(len(file.timestamps), default), [notice]
+        return [f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."]
     median = float(np.median(spread))
-    if not default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
-        return spread, [
-            f"{file.name}: the median spread of {median:.6g} (its points taken as {file.point:g}) is far "
-            f"from the default of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
-        ]
-    return spread, []
+    if default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
+        return []
+    return [
+        f"{file.name}: the median spread of {median:.6g} (its points taken as {file.point:g}) is far from the default "
+        f"of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
+    ]
 
 
 def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:
