@@ -90,6 +90,18 @@ def train_main(argv: Sequence[str] | None = None, phases: str | None = None, pro
     return _guarded(lambda: _train(arguments, phases, prog or Path(sys.argv[0]).name))
 
 
+def data_main(argv: Sequence[str]) -> int:
+    """Run ``mtquant-jax data COMMAND ...``.
+
+    Returns:
+        exit code: 0, 1 where training would refuse the data, 2 for an input that the user can mend, 130 when
+        interrupted.
+    """
+    from mtquant_jax import data_commands
+
+    return _guarded(lambda: data_commands.run(list(argv)))
+
+
 def load_config(
     argv: Sequence[str], phases: str | None = None, prog: str = "mtquant-jax train"
 ) -> tuple[TrainConfig, str]:
@@ -152,10 +164,10 @@ def _train(arguments: Sequence[str], phases: str | None, prog: str) -> None:
     pipeline.run(config, config_source=source)
 
 
-def _guarded(command: Callable[[], None]) -> int:
-    """Run a command; an error of the user's becomes one line and exit code 2."""
+def _guarded(command: Callable[[], int | None]) -> int:
+    """Run a command, which may return an exit code; an error of the user's becomes one line and exit code 2."""
     try:
-        command()
+        return command() or 0
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -167,7 +179,6 @@ def _guarded(command: Callable[[], None]) -> int:
         return 141
     except SystemExit as stop:
         return _exit_code(stop)
-    return 0
 
 
 def _exit_code(stop: SystemExit) -> int:
@@ -234,4 +245,5 @@ _COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         lambda arguments: train_main(arguments, prog="mtquant-jax train"),
         "three-phase training of specialists and meta-controller",
     ),
+    "data": (lambda arguments: data_main(arguments), "check bar files, or convert them to Parquet"),
 }

@@ -205,6 +205,10 @@ class TrainConfig:
     """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
     risk_preset: str = "default"
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
+    broker_timezone: str = "UTC"
+    """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
+    timeframe: Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"] = "files"
+    """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: str = "."
     """Directory that receives logs, models and metrics."""
     seed: int = 0

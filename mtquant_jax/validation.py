@@ -88,6 +88,11 @@ def validate(config: TrainConfig) -> None:
     _check_specialists(config)
     _check_batch_sizes(config)
     _check_market(config)
+    _check_zone(config.broker_timezone)
+    if config.timeframe != "files" and not config.data_dir:
+        raise UserError(
+            f"--timeframe {config.timeframe}: the synthetic market has hourly bars of its own; give --data-dir"
+        )
     if not config.simulation.account_currency.strip():
         raise UserError("--simulation.account-currency is empty; give a currency such as USD")
     if config.joint_training.individual_weight + config.joint_training.coordination_weight == 0:
@@ -95,6 +100,12 @@ def validate(config: TrainConfig) -> None:
             "--joint-training.individual-weight and --joint-training.coordination-weight are both 0; "
             "with nothing to learn from, phase 3 needs at least one above 0"
         )
+
+
+def _check_zone(broker_timezone: str) -> None:
+    from mtquant_jax.market.zones import read_zone  # brings NumPy, which the help must not wait for
+
+    read_zone(broker_timezone)
 
 
 def _setting(config: Any, key: str) -> Any:

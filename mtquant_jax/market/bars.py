@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.formats import BarFile, format_time, read_bar_file
-from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
+from mtquant_jax.market.bar_sets import Member, read_members
+from mtquant_jax.market.formats import BarFile, format_time
+from mtquant_jax.market.instruments import Instrument
+from mtquant_jax.market.sessions import LONG_GAP, looks_like_broker_time
+from mtquant_jax.market.timeframes import FILES, timeframe_name
+from mtquant_jax.market.zones import read_zone
 from mtquant_jax.types import Bars
 
-_LONG_GAP_HOURS = 5 * 24
 _SPREAD_FACTOR = 5.0
 
 
@@ -25,100 +28,115 @@ def load_bars(
     instruments: Mapping[str, Instrument],
     start: str = "",
     end: str = "",
+    broker_timezone: str = "UTC",
+    timeframe: str = FILES,
 ) -> tuple[Bars, list[str]]:
     """Bars of symbols (float64 NumPy, P = 1) from the files of data_dir, and what the user should know about them.
 
     The clock is the union of all bar times from the latest first bar to the earliest last bar, cut to start <= t < end
-    (UTC dates, YYYY-MM-DD; empty: no cut). Spreads are in price units; without a spread column, or with one that is
-    zero throughout, the instrument's default counts.
+    (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock of broker_timezone (see
+    `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; without
+    spreads in the file, or with ones that are zero throughout, the instrument's default counts.
 
-    Notices are plain sentences: long holes, missing or unusual spreads, broker times taken as UTC. Raises UserError for
-    a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different bar intervals
-    and no common period.
+    Notices are plain sentences: long holes, missing or unusual spreads, repairs, broker times taken as UTC. Raises
+    UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
+    bar intervals or clocks and no common period.
     """
-    if not symbols:
-        raise UserError("No instruments were asked for; list at least one symbol in the asset classes")
-    chosen = select(symbols, instruments)
-    paths = _find_files(Path(data_dir), symbols, instruments)
-    files = [read_bar_file(path) for path in paths]
-    for instrument, file in zip(chosen, files, strict=True):
-        _check_price_scale(instrument, file)
-    _common_interval(files)
+    members = read_members(Path(data_dir), symbols, instruments, read_zone(broker_timezone), timeframe)
+    for member in members:
+        if member.findings.problem:
+            raise UserError(member.findings.problem)
+    return combine(members, start, end)
+
+
+def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
+    """Bars of files that are right by themselves, as `load_bars` says; UserError where they do not fit together."""
+    files = [member.file for member in members if member.file is not None]
+    for problem in misfits(files):
+        raise UserError(problem)
     first, last = _period(files, start, end)
-    clock = np.unique(np.concatenate([file.timestamps for file in files]))
-    clock = clock[(clock >= first) & (clock <= last)]
+    clock = _clock(files, first, last)
     if clock.size == 0:
         raise UserError(f"No bars between {format_time(first)} and {format_time(last)}")
+    _check_clock(files, clock)
 
     notices: list[str] = []
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("open", "high", "low", "close", "spread", "volume")}
     tradable = []
-    for instrument, file in zip(chosen, files, strict=True):
-        spread, spread_notices = _spread(instrument, file)
-        if file.broker_time:
-            notices.append(f"{file.name} is a MetaTrader export; its times are taken as UTC.")
-        notices += spread_notices + _hole_notices(instrument.symbol, file.timestamps, clock)
-        present, aligned = _align(file, spread, clock)
+    for member, file in zip(members, files, strict=True):
+        present, aligned = _align(file, _spread(member.instrument, file), clock)
+        notices += notices_of(member)
+        notices += _hole_notices(member.instrument.symbol, clock[present], clock, file.interval)
         tradable.append(present)
         for name, values in aligned.items():
             columns[name].append(values)
     arrays = {name: np.stack(values, axis=-1)[None] for name, values in columns.items()}
-    return Bars(symbols=tuple(symbols), timestamps=clock, tradable=np.stack(tradable, axis=-1)[None], **arrays), notices
+    symbols = tuple(member.instrument.symbol for member in members)
+    return Bars(symbols=symbols, timestamps=clock, tradable=np.stack(tradable, axis=-1)[None], **arrays), notices
 
 
-def _find_files(data_dir: Path, symbols: Sequence[str], instruments: Mapping[str, Instrument]) -> list[Path]:
-    """The one file of each symbol, in the order of symbols."""
-    if not data_dir.is_dir():
-        raise UserError(f"The data directory {data_dir} does not exist")
-    seen = sorted(p for p in data_dir.iterdir() if p.is_file() and p.name.lower().endswith((".csv", ".csv.gz")))
-    by_symbol: dict[str, list[Path]] = {}
-    for path in seen:
-        symbol = symbol_of_file(path.name, instruments)
-        if symbol is not None:
-            by_symbol.setdefault(symbol, []).append(path)
-    for symbol in symbols:
-        matches = by_symbol.get(symbol, [])
-        if len(matches) > 1:
-            names = " and ".join(path.name for path in matches)
-            raise UserError(f"{data_dir} has {len(matches)} files for {symbol}: {names}; keep one of them")
-        if not matches:
-            names = ", ".join(path.name for path in seen) or "none"
-            raise UserError(
-                f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
-            )
-    return [by_symbol[symbol][0] for symbol in symbols]
+def notices_of(member: Member) -> list[str]:
+    """What the user should know about one file that can be used."""
+    if member.file is None:
+        return member.findings.notices
+    return member.findings.notices + _clock_notices(member) + _spread_notices(member.instrument, member.file)
 
 
-def _check_price_scale(instrument: Instrument, file: BarFile) -> None:
-    """Refuse prices that look like integer points: read as prices they would make every spread 10^digits too small."""
-    if instrument.digits >= 2 and file.decimals == 0:
-        raise UserError(
-            f"{file.name}: prices such as {file.close[0]:.10g} have no decimals although {instrument.symbol} is quoted "
-            f"with {instrument.digits}; if they are points, divide them by {10**instrument.digits}"
-        )
+def misfits(files: Sequence[BarFile]) -> list[str]:
+    """A sentence for every file whose bars are not of the interval, or do not open at the minute, that most have."""
+    interval = _most_frequent(np.array([file.interval for file in files]))
+    usual = next(file for file in files if file.interval == interval)
+    longest = timeframe_name(max(file.interval for file in files))
+    problems = [
+        f"{file.name} has {timeframe_name(file.interval)} bars but {usual.name} {timeframe_name(interval)} bars; all "
+        f"files must share one bar interval; --timeframe {longest} makes one of finer files"
+        for file in files
+        if file.interval != interval
+    ]
+    phases = [_most_frequent(file.timestamps % min(interval, 3600)) for file in files]
+    most = _most_frequent(np.array(phases))
+    usual = next(file for file, phase in zip(files, phases, strict=True) if phase == most)
+    return problems + [
+        f"Bars of {file.name} open {phase / 60:g} minutes past but those of {usual.name} {most / 60:g} minutes past; "
+        "all files must share one clock"
+        for file, phase in zip(files, phases, strict=True)
+        if phase != most and file.interval == interval
+    ]
 
 
-def _common_interval(files: Sequence[BarFile]) -> int:
-    """Seconds between two bars, the median step, which all files must share; so must the minute that bars open at."""
-    intervals = []
-    for file in files:
-        if len(file.timestamps) < 2:
-            raise UserError(f"{file.name} has only one bar; at least two are needed to know the bar interval")
-        intervals.append(int(np.median(np.diff(file.timestamps))))
-    for file, interval in zip(files, intervals, strict=True):
-        if interval != intervals[0]:
-            raise UserError(
-                f"{file.name} has a bar every {interval / 3600:g} hours but {files[0].name} every "
-                f"{intervals[0] / 3600:g}; all files must share one bar interval"
-            )
-    phases = [int(np.median(file.timestamps % min(intervals[0], 3600))) for file in files]
-    for file, phase in zip(files, phases, strict=True):
-        if phase != phases[0]:
-            raise UserError(
-                f"Bars of {file.name} open {phase / 60:g} minutes past but those of {files[0].name} "
-                f"{phases[0] / 60:g} minutes past; all files must share one clock"
-            )
-    return intervals[0]
+def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
+    """All bar times [T] of the files from first to last, each once."""
+    times = np.concatenate([file.timestamps for file in files])
+    times = times[(times >= first) & (times <= last)]
+    if len(files) > 1:
+        times = np.sort(times, kind="stable")  # merges sorted runs, where np.unique would hash millions of times
+        times = times[np.diff(times, prepend=times[:1] - 1) > 0]
+    return times
+
+
+def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
+    """Refuse files whose long bars open at different hours: on a common clock each would trade in only some rows."""
+    interval = files[0].interval
+    if interval <= 3600 or len(clock) < 3 or _most_frequent(np.diff(clock)) == interval:
+        return
+    hours = [_most_frequent(file.timestamps % interval) for file in files]
+    other = next((i for i, hour in enumerate(hours) if hour != hours[0]), len(files) - 1)
+    name = timeframe_name(interval)
+    raise UserError(
+        f"The {name} bars of {files[other].name} open at {_clock_text(files[other])} UTC but those of {files[0].name} "
+        f"at {_clock_text(files[0])}; all files must share one clock: give --broker-timezone if it is a broker's, or "
+        f"finer files and --timeframe {name}"
+    )
+
+
+def _clock_text(file: BarFile) -> str:
+    return format_time(_most_frequent(file.timestamps % 86_400))[11:]
+
+
+def _most_frequent(values: np.ndarray) -> int:
+    """The whole number that occurs most often among the first 100 000; among equals the one that comes first."""
+    found, first, counts = np.unique(values[:100_000], return_index=True, return_counts=True)
+    return int(found[np.lexsort((first, -counts))[0]])
 
 
 def _period(files: Sequence[BarFile], start: str, end: str) -> tuple[int, int]:
@@ -147,32 +165,59 @@ def _date(name: str, value: str) -> int:
         raise UserError(f"The {name} date {value!r} is not YYYY-MM-DD") from error
 
 
-def _spread(instrument: Instrument, file: BarFile) -> tuple[np.ndarray, list[str]]:
-    """Spread [R] in price units, and notices about it."""
-    default = instrument.default_spread
-    spread = file.spread
+def _clock_notices(member: Member) -> list[str]:
+    """What there is to say about stamps taken as UTC that may be a broker's."""
+    file = member.source
+    if file is None or not file.naive or file.zone != "UTC":
+        return []
+    if file.broker_time:
+        return [
+            f"{file.name} is a {file.format} file; its times are taken as UTC. They usually are the broker's: name "
+            "its zone with --broker-timezone (often NewYork+7)."
+        ]
+    if file.format.startswith("HistData"):
+        return [
+            f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all the "
+            "year: --broker-timezone Etc/GMT+5."
+        ]
+    if looks_like_broker_time(file):
+        return [
+            f"{file.name}: its weeks begin at the same hour in summer and in winter, as on the clock of a broker and "
+            "not in UTC; name its zone with --broker-timezone (often NewYork+7)."
+        ]
+    return []
+
+
+def _spread(instrument: Instrument, file: BarFile) -> np.ndarray:
+    """Spread [R] in price units: the file's where it has one, else the instrument's default."""
+    if file.spread is None or not file.spread.any():
+        return np.full(len(file.timestamps), instrument.default_spread)
+    return file.spread
+
+
+def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
+    default, spread = instrument.default_spread, file.spread
     if spread is None or not spread.any():
         why = "has no spread column" if spread is None else "has a spread of zero on every bar"
-        notice = f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."
-        return np.full(len(file.timestamps), default), [notice]
+        return [f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."]
     median = float(np.median(spread))
-    if not default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
-        return spread, [
-            f"{file.name}: the median spread of {median:.6g} (its points taken as {10.0**-file.decimals:g}) is far "
-            f"from the default of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
-        ]
-    return spread, []
+    if default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
+        return []
+    return [
+        f"{file.name}: the median spread of {median:.6g} (its points taken as {file.point:g}) is far from the default "
+        f"of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
+    ]
 
 
-def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray) -> list[str]:
+def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:
     """A sentence for every stretch longer than five days inside the clock without a bar of the instrument."""
     inside = times[(times > clock[0]) & (times < clock[-1])]
     edges = np.concatenate([clock[:1], inside, clock[-1:]])
-    hours = np.diff(edges) // 3600
+    seconds = np.diff(edges)
     return [
-        f"{symbol} has no bars for {hours[i]} hours from {format_time(edges[i])} to {format_time(edges[i + 1])}; "
-        "its last price is carried and it is not tradable there."
-        for i in np.flatnonzero(hours > _LONG_GAP_HOURS)
+        f"{symbol} has no bars for {seconds[i] // 3600} hours from {format_time(edges[i])} to "
+        f"{format_time(edges[i + 1])}; its last price is carried and it is not tradable there."
+        for i in np.flatnonzero(seconds - interval >= LONG_GAP)
     ]
 
 
@@ -181,6 +226,8 @@ def _align(file: BarFile, spread: np.ndarray, clock: np.ndarray) -> tuple[np.nda
     # The clock starts at or after the file's first bar, so there always is a row to carry.
     row = np.searchsorted(file.timestamps, clock, side="right") - 1
     present = file.timestamps[row] == clock
+    if file.tradable is not None:
+        present &= file.tradable[row]
     close = file.close[row]
     return present, {
         "open": np.where(present, file.open[row], close),

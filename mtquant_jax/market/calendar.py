@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
 import numpy as np
-import pandas as pd
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.market.zones import read_zone
 
 NEW_YORK_CLOSE = "NewYork+7"
 """The common broker clock: New York local time plus seven hours, so that the day ends at 17:00 in New York."""
@@ -18,8 +15,8 @@ _DAY = 86_400  # seconds
 _MONDAY = 3  # 1970-01-01 was a Thursday, three days after a Monday
 
 
-def broker_seconds(timestamps: np.ndarray, timezone: str) -> np.ndarray:
-    """UTC seconds -> what a clock in the broker's time zone shows ``[T]`` int64, as seconds since 1970-01-01 00:00.
+def broker_days(timestamps: np.ndarray, timezone: str) -> np.ndarray:
+    """The broker's day ``[T]`` int32 of each bar's open, days since 1970.
 
     Args:
         timestamps: ``[T]`` int64, seconds since 1970 UTC.
@@ -28,21 +25,7 @@ def broker_seconds(timestamps: np.ndarray, timezone: str) -> np.ndarray:
     Raises:
         UserError: there is no such time zone.
     """
-    shift = 7 * 3600 if timezone == NEW_YORK_CLOSE else 0
-    name = "America/New_York" if timezone == NEW_YORK_CLOSE else timezone
-    try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise UserError(
-            f"unknown time zone {timezone!r}; use an IANA name such as Europe/Athens or UTC, or {NEW_YORK_CLOSE}"
-        ) from error
-    local = pd.DatetimeIndex(np.asarray(timestamps, "datetime64[s]")).tz_localize("UTC").tz_convert(zone)
-    return np.asarray(local.tz_localize(None).as_unit("s").asi8) + shift
-
-
-def broker_days(timestamps: np.ndarray, timezone: str) -> np.ndarray:
-    """The broker's day ``[T]`` int32 of each bar's open, days since 1970."""
-    return (broker_seconds(timestamps, timezone) // _DAY).astype(np.int32)
+    return (read_zone(timezone).from_utc(np.asarray(timestamps, np.int64)) // _DAY).astype(np.int32)
 
 
 def charged_nights(timestamps: np.ndarray, triple_days: tuple[str, ...], timezone: str) -> np.ndarray:
@@ -55,7 +38,7 @@ def charged_nights(timestamps: np.ndarray, triple_days: tuple[str, ...], timezon
     Args:
         timestamps: ``[T]`` int64, seconds since 1970 UTC, increasing.
         triple_days: for each instrument the weekday whose night counts three times: Mon to Fri.
-        timezone: as in `broker_seconds`.
+        timezone: as in `broker_days`.
     """
     day = broker_days(timestamps, timezone).astype(np.int64)
     columns = []

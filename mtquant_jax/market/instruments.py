@@ -28,7 +28,7 @@ CURRENCIES = frozenset(_CURRENCY_CODES.split())
 
 _TIMEFRAMES = "M1|M5|M15|M30|H1|H4|D1|W1|MN1|MN|1440|10080|43200|240|60|30|15|5|1"
 # Letters that brokers append to a symbol without a separator; anything after a separator is accepted as it is.
-_SUFFIXES = "MICRO|MINI|CASH|PRO|ECN|RAW|STD|STP|VIP|M|C|I|R|Z"
+_SUFFIXES = "MICRO|MINI|CASH|SPOT|ZERO|PRIME|PRO|ECN|RAW|STD|STP|VIP|SB|M|C|I|R|Z"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,9 +205,11 @@ def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str
     """The symbol that a bar file's name means, or None.
 
     Understands `EURUSD.csv.gz`, `EURUSD_H1_2020_2024.csv`, `EURUSD60.csv`, `EURUSDm.csv`, `EURUSD.pro.csv` and aliases
-    (`GOLD.csv`), in any case. Where two names fit, the longer one counts (US3060.csv is US30 in 60 minutes).
+    (`GOLD.csv`), HistData's `DAT_ASCII_EURUSD_M1_2023.csv` and a broker's `#US30.csv`, in any case. Where two
+    names fit, the longer one counts (US3060.csv is US30 in 60 minutes).
     """
-    stem = re.sub(r"\.csv(\.gz)?$", "", file_name, flags=re.IGNORECASE).upper()
+    stem = re.sub(r"\.(csv|txt|tsv|prn|parquet|pq|zip)(\.gz)?$", "", file_name, flags=re.IGNORECASE).upper()
+    stem = re.sub(r"^(DAT_[A-Z]+_|[#.!])", "", stem)  # HistData's names, and marks that brokers put before CFDs
     names = {name: i.symbol for i in instruments.values() for name in (i.symbol, *i.aliases)}
     for name in sorted(names, key=len, reverse=True):
         if re.fullmatch(rf"{re.escape(name)}({_SUFFIXES})?({_TIMEFRAMES})?([^A-Z0-9].*)?", stem):

@@ -12,7 +12,7 @@ import numpy as np
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.market.bars import load_bars
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
-from mtquant_jax.market.instruments import contracts, load_instruments
+from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic import generate, load_calibration
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
@@ -41,6 +41,11 @@ def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
     return tuple(AssetClass(name, tuple(s.symbols), s.domain) for name, s in config.specialists.items())
 
 
+def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
+    """The contract specifications of a configuration, by symbol."""
+    return load_instruments(Path(config.instruments) if config.instruments else None)
+
+
 def prepare_market(config: TrainConfig) -> Market:
     """Read or generate bars, compute the table, split it.
 
@@ -48,11 +53,17 @@ def prepare_market(config: TrainConfig) -> Market:
         UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
     """
     universe = universe_of(asset_classes(config))
-    instruments = load_instruments(Path(config.instruments) if config.instruments else None)
+    instruments = instruments_of(config)
     notices: list[str] = []
     if config.data_dir:
         bars, notices = load_bars(
-            Path(config.data_dir), universe.symbols, instruments, config.market.start, config.market.end
+            Path(config.data_dir),
+            universe.symbols,
+            instruments,
+            config.market.start,
+            config.market.end,
+            config.broker_timezone,
+            config.timeframe,
         )
         source = f"bars of {config.data_dir}"
         if not config.instruments:
@@ -71,14 +82,7 @@ def prepare_market(config: TrainConfig) -> Market:
             instruments,
         )
         source = f"synthetic market (edge {config.market.edge:g})"
-    splits = split(
-        len(bars.timestamps),
-        config.market.train_fraction,
-        config.market.validation_fraction,
-        config.market.gap_bars,
-        config.simulation.episode_length,
-        LOOK_BACK_BARS,
-    )
+    splits = splits_of(config, len(bars.timestamps))
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
     margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
@@ -96,6 +100,18 @@ def prepare_market(config: TrainConfig) -> Market:
         portfolio_scale=portfolio_scale,
         description=_describe(source, bars, universe),
         notices=tuple(notices),
+    )
+
+
+def splits_of(config: TrainConfig, num_bars: int) -> Splits:
+    """The splits of so many bars; UserError where they are too few for the settings."""
+    return split(
+        num_bars,
+        config.market.train_fraction,
+        config.market.validation_fraction,
+        config.market.gap_bars,
+        config.simulation.episode_length,
+        LOOK_BACK_BARS,
     )
 
 
