@@ -17,12 +17,15 @@ from typing import Annotated, Any
 import tyro
 
 from mtquant_jax import __version__
+from mtquant_jax.commands import calibrate
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.errors import UserError
 from mtquant_jax.validation import validate
 
 DEFAULT_CONFIG = "configs/agents.yaml"
+
+_Commands = dict[str, tuple[Callable[[Sequence[str]], int], str]]
 
 _QUICK_TEST: dict[str, Any] = {
     "quick_test": True,
@@ -61,18 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit code: 0, 2 for an input that the user can mend, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="mtquant-jax", description="Train and test trading agents.", allow_abbrev=False
-    )
+    return _dispatch("mtquant-jax", "Train and test trading agents.", _COMMANDS, arguments)
+
+
+def _dispatch(prog: str, description: str, table: _Commands, arguments: Sequence[str]) -> int:
+    """Run the command of the table that the first argument names, with the other arguments."""
+    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"mtquant-jax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (_, summary) in _COMMANDS.items():
+    for name, (_, summary) in table.items():
         commands.add_parser(name, help=summary, add_help=False)
     try:
         command = parser.parse_args(arguments[:1]).command
     except SystemExit as stop:
         return _exit_code(stop)
-    return _COMMANDS[command][0](arguments[1:])
+    return table[command][0](arguments[1:])
 
 
 def train_main(argv: Sequence[str] | None = None, phases: str | None = None, prog: str | None = None) -> int:
@@ -240,10 +246,25 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return {**under, **both}
 
 
-_COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+_DATA_COMMANDS: _Commands = {
+    "check": (
+        lambda arguments: data_main(["check", *arguments]),
+        "tell what is in bar files, and whether training would take them",
+    ),
+    "convert": (lambda arguments: data_main(["convert", *arguments]), "write the aligned bars as Parquet"),
+    "calibrate": (
+        lambda arguments: _guarded(lambda: calibrate.run(arguments, "mtquant-jax data calibrate")),
+        "measure bar files and write what the synthetic market is drawn from",
+    ),
+}
+
+_COMMANDS: _Commands = {
     "train": (
         lambda arguments: train_main(arguments, prog="mtquant-jax train"),
         "three-phase training of specialists and meta-controller",
     ),
-    "data": (lambda arguments: data_main(arguments), "check bar files, or convert them to Parquet"),
+    "data": (
+        lambda arguments: _dispatch("mtquant-jax data", "Work on bar files.", _DATA_COMMANDS, arguments),
+        "check, convert and measure bar files",
+    ),
 }

@@ -8,6 +8,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+ScenarioName = Literal[
+    "neutral",
+    "low_volatility",
+    "trending",
+    "ranging",
+    "high_volatility",
+    "crisis",
+    "correlation_breakdown",
+    "sector_rotation",
+    "macro_events",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class SpecialistConfig:
@@ -169,6 +181,10 @@ class MarketConfig:
     """Synthetic market: hourly bars per path."""
     edge: float = 0.12
     """Synthetic market: standard deviation of the hidden drift, in per-bar volatilities; 0 is a driftless market."""
+    calibration: str = ""
+    """Synthetic market: YAML file from `mtquant-jax data calibrate`; empty: the shipped configs/synthetic.yaml."""
+    scenario: ScenarioName = "neutral"
+    """Synthetic market: conditions that the whole market is drawn under (docs/synthetic_market.md)."""
     start: str = ""
     """First bar used, UTC, as YYYY-MM-DD; empty: as early as all instruments allow."""
     end: str = ""

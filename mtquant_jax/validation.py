@@ -205,6 +205,9 @@ def _check_market(config: TrainConfig) -> None:
             f"--market.train-fraction {market.train_fraction} and --market.validation-fraction "
             f"{market.validation_fraction} leave nothing for the test split; their sum must be below 1"
         )
+    if config.data_dir and (market.scenario != "neutral" or market.calibration):
+        given = f"--market.scenario {market.scenario}" if market.scenario != "neutral" else "--market.calibration"
+        raise UserError(f"{given} shapes the synthetic market, and --data-dir takes its place; give one of the two")
     start, end = (_parse_date(key, getattr(market, key)) for key in ("start", "end"))
     if start and end and start >= end:
         raise UserError(f"--market.start {start} must be before --market.end {end}")

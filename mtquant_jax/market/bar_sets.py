@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.calibration import load_calibration
+from mtquant_jax.market.calibration_files import load_calibration
 from mtquant_jax.market.formats import PRICES, BarFile, Findings, inspect_bar_file
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
 from mtquant_jax.market.timeframes import resample

@@ -1,102 +1,107 @@
-"""Turns historical Bars into the numbers that the synthetic market is drawn from, and reads them back from YAML.
+"""Turns historical Bars into the numbers that the synthetic market is drawn from.
 
-Moments only, in NumPy: hour-of-day volatility, stochastic volatility from the autocovariance of log |return|, tails
-from the ratio of mean absolute to root mean square return, and correlations of standardised returns.
+Moments only, in NumPy: hour-of-day volatility, regimes, stochastic volatility from the autocovariance of log |return|,
+tails and jumps from quantiles and kurtosis, and correlations of standardised returns.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mtquant_jax.config_files import read_yaml, shipped
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.calibration_fits import (
+    covariance,
+    extreme_correlation,
+    find_regimes,
+    stochastic_volatility,
+    tails,
+)
 from mtquant_jax.types import Bars
 
 _HOUR = 3600
-_TAIL_DOF = (5, 12)  # integers a chi-square of summed squares can have; 5 is the least with a finite kurtosis
-_LAGS = (1, 96)  # bars over which the autocovariance of log |return| is fitted
-_NUMBERS = (
-    "hourly_volatility",
-    "start_price",
-    "tail_dof",
-    "volatility_persistence",
-    "volatility_of_volatility",
-    "open_gap",
-    "break_gap",
-    "weekend_gap",
-    "median_volume",
-)
+_SMALLEST_SIZE = 0.01  # of |return| in volatilities; the logarithm of less says more about ticks than about volatility
+_MIN_COMMON = 500  # bars that a correlation of the turbulent regime needs
+_EXTREME = 0.995  # quantile of |return| beyond which two instruments are asked whether they moved together
 
 
 def calibrate(bars: Bars) -> dict[str, Any]:
     """Calibration of hourly history (P = 1), as plain numbers by symbol.
 
     Per instrument: hourly_volatility (deviation of log returns of bars that follow the one before by an hour),
-    start_price (last close), tail_dof (of Student-t), volatility_persistence per bar and volatility_of_volatility
-    (stationary deviation of log volatility), open_gap, break_gap and weekend_gap (deviation of open against the close
-    before, in hourly volatilities: next hour, after the daily break, after a weekend), median_volume (ticks) and
-    hour_profile [24] (volatility by UTC hour, mean square 1). For all: volatility_common_share (correlation of log
-    volatilities) and correlations [N, N].
+    start_price (last close), tail_dof (of Student-t), jump_rate (per bar) and jump_size (deviation in volatilities),
+    persistence per bar and stationary deviation of the fast and the slow part of log volatility, turbulence (log
+    volatility of the turbulent regime less that of the calm one), open_gap, break_gap and weekend_gap (deviation of
+    open against the close before, in hourly volatilities: next hour, after the daily break, after a weekend),
+    median_volume (ticks) and hour_profile [24] (volatility by UTC hour, mean square 1). For all: turbulent_entry and
+    turbulent_exit (probability per bar), and matrices [N, N]: correlations in the calm regime, turbulent_correlations,
+    extreme_correlations (of normals that are extreme together as often as the returns are) and volatility_correlations
+    (of log volatilities).
 
     Raises UserError for bars that are not hourly or too few.
     """
     times = np.asarray(bars.timestamps)
     if len(times) < 1000 or np.median(np.diff(times)) != _HOUR:
         raise UserError(f"A calibration needs at least 1000 hourly bars; found {len(times)}")
-    instruments, scores, log_sizes = {}, [], []
-    for index, symbol in enumerate(bars.symbols):
-        rows = np.flatnonzero(np.asarray(bars.tradable)[0, :, index])
-        numbers, score, log_size = _instrument(bars, index, rows)
-        instruments[symbol] = numbers
-        scores.append(score)
-        log_sizes.append(log_size)
+    measured = [_measure(bars, index) for index in range(len(bars.symbols))]
+    instruments = {symbol: numbers for symbol, (numbers, _) in zip(bars.symbols, measured, strict=True)}
+    scaled = np.stack([returns for _, returns in measured])
+    log_sizes = np.log(np.maximum(np.abs(scaled), _SMALLEST_SIZE))
+    regimes = find_regimes(log_sizes, times // 86_400)
+
+    for index, numbers in enumerate(instruments.values()):
+        size = log_sizes[index]
+        means = [
+            np.nanmean(size[regimes.turbulent == state]) if np.any(regimes.turbulent == state) else 0.0
+            for state in (False, True)
+        ]
+        turbulence = means[1] - means[0] if regimes.turbulent.any() else 0.0
+        numbers["turbulence"] = float(turbulence)
+        log_sizes[index] = size - turbulence * regimes.turbulent
+        numbers |= stochastic_volatility(log_sizes[index])
+        of_volatility = float(np.hypot(numbers["fast_volatility"], numbers["slow_volatility"]))
+        numbers |= tails(scaled[index] * np.exp(-turbulence * regimes.turbulent), of_volatility)
+    scores = np.stack([_standardised(row) for row in scaled])
+    calm = _correlations(scores[:, ~regimes.turbulent], np.eye(len(scores)))
     return {
-        "volatility_common_share": _common_share(np.stack(log_sizes), list(instruments.values())),
+        "turbulent_entry": regimes.entry,
+        "turbulent_exit": regimes.exit,
         "instruments": instruments,
-        "correlations": _correlations(np.stack(scores)).tolist(),
+        "correlations": calm.tolist(),
+        "turbulent_correlations": _correlations(scores[:, regimes.turbulent], calm).tolist(),
+        "extreme_correlations": _extreme_correlations(scores).tolist(),
+        "volatility_correlations": _volatility_correlations(log_sizes, list(instruments.values())).tolist(),
     }
 
 
-def _instrument(bars: Bars, index: int, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Numbers of one instrument from its tradable rows; its standardised returns and log sizes on the clock [T]."""
+def _measure(bars: Bars, index: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Volatility, hours, gaps, levels of an instrument; its returns over their hour's volatility on the clock [T]."""
+    rows = np.flatnonzero(np.asarray(bars.tradable)[0, :, index])
     times = np.asarray(bars.timestamps)[rows]
     close = np.asarray(bars.close, np.float64)[0, rows, index]
     open_ = np.asarray(bars.open, np.float64)[0, rows, index]
     step = np.diff(times)
     regular, pause, weekend = step == _HOUR, step == 2 * _HOUR, (step > 40 * _HOUR) & (step < 80 * _HOUR)
-    returns = np.diff(np.log(close))
-    gaps = np.log(open_[1:] / close[:-1])
-    bodies = np.log(close[1:] / open_[1:])  # these exist in the hour after the break too
+    returns, bodies, gaps = np.diff(np.log(close)), np.log(close / open_)[1:], np.log(open_[1:] / close[:-1])
     hour = (times[1:] // _HOUR) % 24
     volatility = float(np.std(returns[regular]))
     profile = np.array([_deviation(bodies[hour == h], volatility) for h in range(24)])
     profile /= np.sqrt(np.mean(np.square(profile[hour[regular]])))
-
-    scaled = np.where(regular, returns / (volatility * profile[hour]), np.nan)
-    log_size = np.log(np.maximum(np.abs(scaled), 0.01))
-    persistence, of_volatility = _stochastic_volatility(log_size)
-    ratio = np.nanmean(np.abs(scaled)) / np.sqrt(np.nanmean(np.square(scaled)))
     numbers: dict[str, Any] = {
         "hourly_volatility": volatility,
         "start_price": float(close[-1]),
-        "tail_dof": _tail_dof(ratio, of_volatility),
-        "volatility_persistence": persistence,
-        "volatility_of_volatility": of_volatility,
         "open_gap": min(_deviation(gaps[regular], 0.0) / volatility, 0.9),
         "break_gap": _deviation(gaps[pause], 0.0) / volatility,
         "weekend_gap": _deviation(gaps[weekend], volatility) / volatility,
         "median_volume": float(np.median(np.asarray(bars.volume)[0, rows, index])),
         "hour_profile": profile.tolist(),
     }
-    num_bars = len(bars.timestamps)
-    on_clock = np.full((2, num_bars), np.nan)
-    on_clock[0, rows[1:]] = _standardised(scaled)
-    on_clock[1, rows[1:]] = log_size
-    return numbers, on_clock[0], on_clock[1]
+    scaled = np.full(len(bars.timestamps), np.nan)
+    scaled[rows[1:]] = np.where(regular, returns / (volatility * profile[hour]), np.nan)
+    return numbers, scaled
 
 
 def _deviation(values: np.ndarray, otherwise: float) -> float:
@@ -105,37 +110,6 @@ def _deviation(values: np.ndarray, otherwise: float) -> float:
         return otherwise
     limit = 8.0 * np.sqrt(np.mean(np.square(values)))
     return float(np.sqrt(np.mean(np.square(np.clip(values, -limit, limit)))))
-
-
-def _stochastic_volatility(log_size: np.ndarray) -> tuple[float, float]:
-    """Persistence and deviation of an AR(1) log volatility.
-
-    The autocovariance of log |return| at lag k is deviation^2 persistence^k, whatever the tails of the noise (Harvey,
-    Ruiz and Shephard 1994); the lags are fitted by least squares over a grid of persistences.
-    """
-    lags = np.arange(*_LAGS)
-    autocovariance = np.array([_covariance(log_size[:-lag], log_size[lag:]) for lag in lags])
-    grid = np.linspace(0.80, 0.998, 199)
-    decay = grid[:, None] ** lags
-    variance: np.ndarray = np.maximum((decay @ autocovariance) / np.sum(np.square(decay), axis=1), 1e-4)
-    error = np.sum(np.square(autocovariance - variance[:, None] * decay), axis=1)
-    best = int(np.argmin(error))
-    return float(grid[best]), float(np.sqrt(min(variance[best], 1.0)))
-
-
-def _covariance(left: np.ndarray, right: np.ndarray) -> float:
-    both = np.isfinite(left) & np.isfinite(right)
-    left, right = left[both], right[both]
-    return float(np.mean((left - left.mean()) * (right - right.mean())))
-
-
-def _tail_dof(ratio: float, of_volatility: float) -> int:
-    """Degrees of freedom at which E|x| / sqrt(E x^2) of a Student-t with lognormal volatility is nearest to ratio."""
-    candidates = np.arange(_TAIL_DOF[0], _TAIL_DOF[1] + 1)
-    # Drawn once with a fixed seed: E|t| needs the gamma function, which NumPy lacks.
-    rng = np.random.default_rng(0)
-    ratios = [np.mean(np.abs(rng.standard_t(dof, 200_000))) / np.sqrt(dof / (dof - 2)) for dof in candidates]
-    return int(candidates[np.argmin(np.abs(np.array(ratios) * np.exp(-(of_volatility**2) / 2) - ratio))])
 
 
 def _standardised(scaled: np.ndarray, span: int = 48) -> np.ndarray:
@@ -149,73 +123,36 @@ def _standardised(scaled: np.ndarray, span: int = 48) -> np.ndarray:
     return clipped
 
 
-def _correlations(scores: np.ndarray) -> np.ndarray:
-    """Pairwise correlations [N, N] of scores [N, T] where both have a return."""
-    size = len(scores)
-    result = np.eye(size)
-    for i in range(size):
-        for j in range(i):
-            both = np.isfinite(scores[i]) & np.isfinite(scores[j])
-            if both.sum() >= 100:
-                result[i, j] = result[j, i] = np.corrcoef(scores[i, both], scores[j, both])[0, 1]
+def _correlations(scores: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Pairwise correlations [N, N] of scores [N, T] where both have a return; `otherwise` where those are few."""
+    result = otherwise.copy()
+    for i, j in itertools.combinations(range(len(scores)), 2):
+        both = np.isfinite(scores[i]) & np.isfinite(scores[j])
+        if both.sum() >= _MIN_COMMON:
+            result[i, j] = result[j, i] = np.corrcoef(scores[i, both], scores[j, both])[0, 1]
     return result
 
 
-def _common_share(log_sizes: np.ndarray, numbers: Sequence[dict[str, Any]]) -> float:
-    """Mean correlation of log volatilities, from cross-covariances at lags 1 to 24 (free of the noise's own)."""
-    found = []
-    for i, left in enumerate(numbers):
-        for j, right in enumerate(numbers):
-            if i != j:
-                lags = range(1, 25)
-                decay = np.mean([right["volatility_persistence"] ** lag for lag in lags])
-                covariance = np.mean([_covariance(log_sizes[i, :-lag], log_sizes[j, lag:]) for lag in lags])
-                found.append(
-                    covariance / (decay * left["volatility_of_volatility"] * right["volatility_of_volatility"])
-                )
-    return float(np.clip(np.mean(found), 0.0, 0.95)) if found else 0.0
+def _extreme_correlations(scores: np.ndarray) -> np.ndarray:
+    """Correlations [N, N] of normals that are extreme together as often as the returns of two instruments are."""
+    result = np.eye(len(scores))
+    for i, j in itertools.combinations(range(len(scores)), 2):
+        both = np.isfinite(scores[i]) & np.isfinite(scores[j])
+        if both.sum() >= _MIN_COMMON:
+            left, right = (np.abs(scores[k, both]) for k in (i, j))
+            together = (left > np.quantile(left, _EXTREME)) & (right > np.quantile(right, _EXTREME))
+            result[i, j] = result[j, i] = extreme_correlation(float(np.mean(together)) / (1.0 - _EXTREME), _EXTREME)
+    return result
 
 
-def load_calibration(path: Path | None = None) -> dict[str, Any]:
-    """A calibration as `calibrate` makes it; None reads the shipped configs/synthetic.yaml.
-
-    Raises UserError naming file and key where something is missing or not a number.
-    """
-    path = shipped("synthetic.yaml") if path is None else Path(path)
-    content = read_yaml(path)
-    for key in ("volatility_common_share", "instruments", "correlations"):
-        if key not in content:
-            raise UserError(f"{path} lacks the key {key}; write it with scripts/calibrate_synthetic_market.py")
-    for symbol, numbers in content["instruments"].items():
-        for key in _NUMBERS:
-            value = numbers.get(key)
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise UserError(f"{path}: {symbol}: {key} must be a number; found {value!r}")
-        if len(numbers.get("hour_profile", ())) != 24:
-            raise UserError(f"{path}: {symbol}: hour_profile must have 24 numbers, one per UTC hour")
-    if np.shape(content["correlations"]) != (len(content["instruments"]),) * 2:
-        raise UserError(f"{path}: correlations must have a row and a column per instrument")
-    return content
-
-
-def calibration_yaml(calibration: dict[str, Any], source: str) -> str:
-    """A calibration as YAML text, rounded to four significant digits, with a comment that names its source."""
-
-    def plain(value: float) -> str:
-        return f"{float(f'{value:.4g}'):.10g}"
-
-    lines = [
-        f"# Calibration of the synthetic market, measured from {source}",
-        "# by scripts/calibrate_synthetic_market.py. Meaning and units: calibrate() in mtquant_jax/market.",
-        f"volatility_common_share: {plain(calibration['volatility_common_share'])}",
-        "instruments:",
-    ]
-    for symbol, numbers in calibration["instruments"].items():
-        lines.append(f"  {symbol}:")
-        lines += [f"    {key}: {plain(numbers[key])}" for key in _NUMBERS]
-        profile = [plain(value) for value in numbers["hour_profile"]]
-        lines.append(f"    hour_profile: [{', '.join(profile[:12])},")
-        lines.append(f"                   {', '.join(profile[12:])}]")
-    lines.append(f"correlations:  # rows and columns in the order {', '.join(calibration['instruments'])}")
-    lines += [f"  - [{', '.join(f'{value:.3f}' for value in row)}]" for row in calibration["correlations"]]
-    return "\n".join(lines) + "\n"
+def _volatility_correlations(log_sizes: np.ndarray, numbers: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Correlations [N, N] of log volatilities, from cross-covariances at lags 1 to 24 (free of the noise's own)."""
+    lags = np.arange(1, 25)
+    found = np.eye(len(numbers))
+    for (i, left), (j, right) in itertools.permutations(enumerate(numbers), 2):
+        wanted = sum(
+            left[f"{part}_volatility"] * right[f"{part}_volatility"] * np.mean(right[f"{part}_persistence"] ** lags)
+            for part in ("fast", "slow")
+        )
+        found[i, j] = np.mean([covariance(log_sizes[i, :-lag], log_sizes[j, lag:]) for lag in lags]) / wanted
+    return np.clip(0.5 * (found + found.T), -0.95, 0.95) * (1.0 - np.eye(len(found))) + np.eye(len(found))

@@ -1,12 +1,12 @@
-"""Turns a seed and a calibration into Bars of an artificial hourly market with a known, documented edge.
+"""Turns a seed, a calibration and a scenario into Bars of an artificial hourly market with a known, documented edge.
 
 The edge is a hidden drift per instrument: an AR(1) with coefficient 0.98 per bar and a stationary deviation of `edge`
-in units of the bar's volatility, independent of the noise. With edge = 0 prices are martingales: nothing can be earned.
+in units of the bar's volatility, independent of the noise. With edge = 0 and without a scenario that has a drift,
+prices are martingales: nothing can be earned.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,36 +17,21 @@ import numpy as np
 from flax import struct
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.calibration import load_calibration
+from mtquant_jax.market.calibration_files import load_calibration
 from mtquant_jax.market.instruments import Instrument, select
-from mtquant_jax.types import Bars
+from mtquant_jax.market.scenarios import Scenario
+from mtquant_jax.market.synthetic_parameters import TAIL_RANGE, Parameters, clock, parameters
+from mtquant_jax.types import AssetClass, Bars
+
+__all__ = ["DRIFT_PERSISTENCE", "clock", "generate"]
 
 DRIFT_PERSISTENCE = 0.98
-"""Coefficient of the hidden drift per hourly bar: a half-life of 34 bars."""
+"""Coefficient of the hidden drift per hourly bar outside of trending scenarios: a half-life of 34 bars."""
 
-_FIRST_BAR = 1_514_764_800  # Monday 2018-01-01 00:00 UTC
-_BREAK_HOUR = 21  # UTC; instruments that are not currency pairs pause for this hour
-_WIDE_HOURS, _WIDE_FACTOR = (21, 22), 2.5  # spreads around the New York close
 _SPREAD_NOISE, _VOLUME_NOISE, _VOLUME_ELASTICITY = 0.2, 0.35, 0.8
-_MAX_SCORE, _MAX_TAIL_FACTOR = 15.0, 8.0  # a Student-t has no moment generating function; its cut tails have one
-
-
-@struct.dataclass
-class _Parameters:
-    """The calibration as arrays, traced: another calibration of the same size compiles nothing."""
-
-    mixing: jax.Array  # [N, N] lower triangle; mixing @ independent normals have the wanted correlations
-    dof: jax.Array  # [N] of Student-t
-    dof_mask: jax.Array  # [K, N] which of the K squared normals count for each instrument
-    volatility: jax.Array  # [T, N] of the log return, from open to close; 0 where not tradable
-    gap: jax.Array  # [T, N] deviation of log open / close before; 0 where not tradable
-    persistence: jax.Array  # [N] of log volatility
-    of_volatility: jax.Array  # [N] stationary deviation of log volatility
-    common_share: jax.Array  # [] share of log volatility's variance that all instruments have in common
-    start_price: jax.Array  # [N]
-    spread: jax.Array  # [T, N] default, with the hour's factor, price units
-    volume: jax.Array  # [T, N] ticks
-    tradable: jax.Array  # [T, N] bool
+_BY_REGIME, _EXTREME = ("body", "gap", "jump"), ("tail", "occurrence")
+_OWN = ("fast", "slow", "drift", "spread", "volume", "high_1", "high_2", "low_1", "low_2")
+_COMMON = ("regime", *_BY_REGIME, *_EXTREME)
 
 
 def generate(
@@ -57,13 +42,16 @@ def generate(
     calibration: Mapping[str, Any] | None,
     symbols: Sequence[str],
     instruments: Mapping[str, Instrument],
+    scenario: Scenario | None = None,
+    classes: Sequence[AssetClass] = (),
 ) -> Bars:
     """Bars of num_paths independent markets of num_bars hours, drawn on the device in float32.
 
     Hours run from Monday 2018-01-01 00:00 UTC, Sunday 22:00 to Friday 21:00; instruments that are not currency pairs
     have a break at 21:00 UTC, where the price is carried and nothing is tradable. `edge` is the stationary deviation of
     the hidden drift in volatilities per bar. `calibration` is as `calibrate` and `load_calibration` give it; None is
-    the shipped one. The same key gives the same bars.
+    the shipped one. `scenario` is neutral if None; leaves [P] give every path its own. `classes` move together where
+    sectors rotate; a symbol outside of them is a class of its own. The same key gives the same bars.
 
     Raises UserError for a symbol that the calibration or the contract specifications do not know.
     """
@@ -76,106 +64,51 @@ def generate(
             "For other instruments give bar files with --data-dir"
         )
     timestamps = clock(num_bars)
-    parameters = _parameters(calibration, select(symbols, instruments), timestamps)
-    columns = _draw(key, jnp.asarray(edge, jnp.float32), parameters, num_paths)
+    traced = parameters(calibration, select(symbols, instruments), _class_of(symbols, classes), timestamps)
+    per_path = jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf, np.float32), (num_paths,)), scenario or Scenario()
+    )
+    columns = draw(key, jnp.asarray(edge, jnp.float32), per_path, traced)
     return Bars(symbols=tuple(symbols), timestamps=timestamps, **columns)
 
 
-def clock(num_bars: int) -> np.ndarray:
-    """Bar opens [T] int64, seconds since 1970 UTC: hours of the week from Sunday 22:00 to Friday 21:00 (119 a week)."""
-    hours = np.arange(2 * num_bars + 168)
-    of_week = hours % 168  # 0 is Monday 00:00
-    is_open = (of_week < 4 * 24 + 21) | (of_week >= 6 * 24 + 22)
-    return (_FIRST_BAR + 3600 * hours[is_open][:num_bars]).astype(np.int64)
+def _class_of(symbols: Sequence[str], classes: Sequence[AssetClass]) -> list[int]:
+    """The number of each symbol's class, counted in the order in which the classes occur."""
+    names = [next((c.name for c in classes if symbol in c.symbols), symbol) for symbol in symbols]
+    order = list(dict.fromkeys(names))
+    return [order.index(name) for name in names]
 
 
-def _parameters(calibration: Mapping[str, Any], chosen: Sequence[Instrument], timestamps: np.ndarray) -> _Parameters:
-    numbers = [calibration["instruments"][instrument.symbol] for instrument in chosen]
+@struct.dataclass
+class _Hidden:
+    """What moves the market and cannot be seen."""
 
-    def each(key: str) -> np.ndarray:
-        return np.array([one[key] for one in numbers], np.float64)
-
-    hour = (timestamps // 3600) % 24
-    pauses = np.array([not instrument.is_currency_pair for instrument in chosen])
-    tradable = ~((hour == _BREAK_HOUR)[:, None] & pauses)
-    profile = np.array([one["hour_profile"] for one in numbers]).T[hour]  # [T, N]
-    after_break = np.pad(~tradable[:-1], ((1, 0), (0, 0)))
-    after_weekend = np.diff(timestamps, prepend=timestamps[0] - 3600) > 3600
-    gap = np.where(after_break, each("break_gap"), each("open_gap") * profile)
-    gap = np.where(after_weekend[:, None], each("weekend_gap"), gap)
-    body = profile * np.sqrt(1.0 - np.minimum(each("open_gap"), 0.9) ** 2)
-    widening = np.where(np.isin(hour, _WIDE_HOURS), _WIDE_FACTOR, 1.0)[:, None]
-    spread = np.array([instrument.default_spread for instrument in chosen]) * widening
-    dof = np.round(each("tail_dof")).astype(int)
-    correlation = np.asarray(calibration["correlations"], np.float64)
-    rows = [list(calibration["instruments"]).index(instrument.symbol) for instrument in chosen]
-    arrays = {
-        "mixing": _mixing(correlation[np.ix_(rows, rows)], dof),
-        "dof": dof,
-        "dof_mask": np.arange(dof.max())[:, None] < dof,
-        "volatility": np.where(tradable, body * each("hourly_volatility"), 0.0),
-        "gap": np.where(tradable, gap * each("hourly_volatility"), 0.0),
-        "persistence": each("volatility_persistence"),
-        "of_volatility": each("volatility_of_volatility"),
-        "common_share": np.asarray(calibration["volatility_common_share"]),
-        "start_price": each("start_price"),
-        "spread": spread,
-        "volume": each("median_volume") * profile / np.median(profile, axis=0),
-    }
-    return _Parameters(
-        tradable=jnp.asarray(tradable), **{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()}
-    )
+    regime: jax.Array  # [P, T] bool, turbulent
+    log_volatility: jax.Array  # [P, T, N] of the bar's volatility over that of its hour
+    drift: jax.Array  # [P, T, N] volatilities per bar
 
 
-def _mixing(correlation: np.ndarray, dof: np.ndarray) -> np.ndarray:
-    """Lower triangle L [N, N] with which the Student-t scores get the wanted correlations.
-
-    The chi-squares of a pair come from normals with the same correlation rho as the scores; where rho is small they are
-    nearly independent, which lowers the correlation of the scores by E[W^-1/2]^2 / E[W^-1] (W chi-square). Computed on
-    the host: LAPACK inside a compiled program can hang on few cores.
-    """
-    half = np.array([math.exp(math.lgamma((n - 1) / 2) - math.lgamma(n / 2)) for n in dof]) * np.sqrt((dof - 2) / 2)
-    kept = half[:, None] * half
-    wanted = correlation / (1.0 - (1.0 - kept) * (1.0 - correlation**2))
-    values, vectors = np.linalg.eigh(wanted * (1.0 - np.eye(len(dof))) + np.eye(len(dof)))
-    repaired = (vectors * np.maximum(values, 1e-4)) @ vectors.T  # pairwise estimates need not be positive definite
-    scale = 1.0 / np.sqrt(np.diag(repaired))
-    return np.linalg.cholesky(repaired * scale[:, None] * scale)
-
-
-@functools.partial(jax.jit, static_argnames=("num_paths",))
-def _draw(key: jax.Array, edge: jax.Array, p: _Parameters, num_paths: int) -> dict[str, jax.Array]:
-    """Columns of Bars [P, T, N]."""
-    shape = (num_paths, *p.tradable.shape)
-    count = p.dof_mask.shape[0]
-    # One call for all noise: every further call would compile the generator again.
-    noise = jax.random.normal(key, (count + 11, *shape))
-    normals = _correlated(p, noise[: count + 2])
-    common, own, drift_shock, spread_noise, volume_noise = (noise[count + 2 + i] for i in range(5))
-
-    # Student-t: a normal over the root of a chi-square, which is a sum of squared normals; unit variance.
-    chi_square = jnp.sum(jnp.square(normals[:count]) * p.dof_mask[:, None, None], axis=0)
-    tail = jnp.minimum(jnp.sqrt((p.dof - 2.0)[None, None] / chi_square), _MAX_TAIL_FACTOR)
-    score = jnp.clip(normals[count] * tail, -_MAX_SCORE, _MAX_SCORE)
-    share = p.common_share
-    shock = jnp.sqrt(share) * common[..., :1] + jnp.sqrt(1.0 - share) * own
-    shocks = jnp.stack([shock * p.of_volatility[None, None], edge * drift_shock], axis=-1)
-    log_volatility, deviation, log_open, log_close = _walk(p, shocks, score, normals[count + 1])
+@jax.jit
+def draw(key: jax.Array, edge: jax.Array, scenario: Scenario, p: Parameters) -> dict[str, jax.Array]:
+    """Columns of Bars [P, T, N]; the leaves of scenario are [P]. Pure, so that it can be vmapped."""
+    noise, common = _noise(key, scenario.volatility.shape[0], p)
+    hidden = _hidden(edge, scenario, p, noise, common["regime"])
+    mixed = _correlated(scenario, p, noise, common, hidden.regime)
+    tail = _tail_factor(p, mixed["tail"])
+    deviation = p.volatility[None] * jnp.exp(hidden.log_volatility)
+    body = _body(p, deviation, tail * mixed["body"], tail, hidden.drift)
+    body = body + _jumps(scenario, p, deviation, mixed["jump"], mixed["occurrence"])
+    gap_deviation = p.gap[None] * jnp.exp(hidden.log_volatility)
+    gap = gap_deviation * mixed["gap"] - 0.5 * jnp.square(gap_deviation)
+    log_open, log_close = _prices(scenario, gap, body, p.tradable)
 
     start = p.start_price[None, None]
     open_, close = start * jnp.exp(log_open), start * jnp.exp(log_close)
-    # Extremes of a Brownian bridge from open to close: (b + sqrt(b^2 + 2 s^2 X)) / 2, where X is exponential, which is
-    # half the sum of two squared normals.
-    body = log_close - log_open
-    exponential = 0.5 * jnp.sum(jnp.square(noise[count + 7 :].reshape(2, 2, *shape)), axis=0)
-    reach = jnp.sqrt(jnp.square(body)[None] + 2.0 * jnp.square(deviation * tail)[None] * exponential)
-    high = jnp.maximum(open_ * jnp.exp(0.5 * (body + reach[0])), jnp.maximum(open_, close))
-    low = jnp.minimum(open_ * jnp.exp(0.5 * (body - reach[1])), jnp.minimum(open_, close))
-
-    spread = p.spread[None] * jnp.exp(_SPREAD_NOISE * spread_noise)
+    high, low = _extremes(open_, close, log_close - log_open, deviation * tail * p.body_share[None, None], noise)
+    spread = p.spread[None] * scenario.spread[:, None, None] * jnp.exp(_SPREAD_NOISE * noise["spread"])
     before = jnp.concatenate([spread[:, :1], spread[:, :-1]], axis=1)
-    volume = p.volume[None] * jnp.exp(_VOLUME_ELASTICITY * log_volatility + _VOLUME_NOISE * volume_noise)
-    tradable = jnp.broadcast_to(p.tradable[None], shape)
+    volume = p.volume[None] * jnp.exp(_VOLUME_ELASTICITY * hidden.log_volatility + _VOLUME_NOISE * noise["volume"])
+    tradable = jnp.broadcast_to(p.tradable[None], open_.shape)
     return {
         "open": open_,
         "high": jnp.where(tradable, high, close),
@@ -187,37 +120,177 @@ def _draw(key: jax.Array, edge: jax.Array, p: _Parameters, num_paths: int) -> di
     }
 
 
-def _walk(
-    p: _Parameters, shocks: jax.Array, score: jax.Array, gap_score: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Log volatility, deviation of the bar's return, and log open and close relative to the start, all [P, T, N].
+def _noise(key: jax.Array, num_paths: int, p: Parameters) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Independent normals by name: per instrument [P, T, N] and common to all [P, T].
 
-    Takes the stationary shocks [P, T, N, 2] of log volatility and of the drift, and the noise of bodies and gaps
-    [P, T, N] of unit variance. Half the variance is subtracted from each log return, so that the expected simple return
-    is zero where the drift is.
+    One call draws them all: every further call would compile the generator again.
     """
-    decay = jnp.stack([p.persistence, jnp.full_like(p.persistence, DRIFT_PERSISTENCE)], axis=-1)[None]
+    num_bars, size = p.tradable.shape
+    names = _BY_REGIME + _EXTREME + _OWN
+    flat = jax.random.normal(key, (num_paths * num_bars * (len(names) * size + len(_COMMON)),), jnp.float32)
+    split = num_paths * num_bars * len(names) * size
+    own = flat[:split].reshape(len(names), num_paths, num_bars, size)
+    common = flat[split:].reshape(len(_COMMON), num_paths, num_bars)
+    return dict(zip(names, own, strict=True)), dict(zip(_COMMON, common, strict=True))
+
+
+def _hidden(edge: jax.Array, s: Scenario, p: Parameters, noise: dict[str, jax.Array], chance: jax.Array) -> _Hidden:
+    """Regime, log volatility and drift, stationary from the first bar on.
+
+    The mean square of exp(log_volatility) is the square of the scenario's volatility, as long as the scenario leaves
+    the regimes alone.
+    """
+    of_volatility = p.of_volatility[None] * s.volatility_of_volatility[:, None, None]  # [P, N, 2]
+    shocks = [
+        _mix(p.volatility_mixing, noise[name]) * of_volatility[:, None, :, index]
+        for index, name in enumerate(("fast", "slow"))
+    ]
+    drift_deviation = jnp.sqrt(jnp.square(edge) + jnp.square(s.trend))[:, None, None]
+    shocks.append(drift_deviation * noise["drift"])
+    persistence = jnp.broadcast_to(s.trend_persistence[:, None, None], (*of_volatility.shape[:2], 1))
+    decay = jnp.concatenate([jnp.broadcast_to(p.persistence[None], of_volatility.shape), persistence], axis=-1)
+    entry, exit_ = (
+        jnp.minimum(probability * factor, 1.0)
+        for probability, factor in ((p.turbulent_entry, s.turbulent_entry), (p.turbulent_exit, s.turbulent_exit))
+    )
+    regime, states = _evolve(jnp.stack(shocks, axis=-1), decay, chance, entry, exit_)
+
+    since = jnp.exp(-p.since_event[None] / s.event_decay[:, None])  # [P, T]
+    event = jnp.log1p((s.event_volatility[:, None] - 1.0) * since) + jnp.log(s.volatility)[:, None]
+    level = jnp.where(regime[..., None], p.turbulence[None, None], 0.0) - p.regime_level[None, None] + event[..., None]
+    mean_square = jnp.sum(jnp.square(of_volatility), axis=-1)
+    log_volatility = level + states[..., 0] + states[..., 1] - mean_square[:, None]
+    turn = jnp.arange(p.tradable.shape[0], dtype=jnp.float32)[None] / s.rotation_bars[:, None]  # [P, T]
+    place = jnp.floor(turn[..., None] + p.class_phase[None, None])
+    rotation = s.rotation[:, None, None] * (1.0 - 2.0 * jnp.mod(place, 2.0))
+    drift = states[..., 2] + rotation + s.drift[:, None, None] * p.direction[None, None]
+    return _Hidden(regime=regime, log_volatility=log_volatility, drift=drift)
+
+
+def _uniform(normal: jax.Array) -> jax.Array:
+    """A number between 0 and 1 from each normal."""
+    return 0.5 * jax.lax.erfc(-math.sqrt(0.5) * normal)
+
+
+def _evolve(
+    shocks: jax.Array, decay: jax.Array, normal: jax.Array, entry: jax.Array, exit_: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Regime [P, T] bool and AR(1) states [P, T, N, 3], from shocks of stationary size, decays [P, N, 3] per bar,
+    a normal per bar [P, T] and the probabilities [P] of entering and leaving turbulence.
+    """
     innovation = jnp.sqrt(1.0 - jnp.square(decay))
+    uniform = _uniform(normal)
 
     def step(
-        carry: tuple[jax.Array, jax.Array], bar: tuple[jax.Array, ...]
-    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
-        hidden, last = carry
-        shock, score, gap_score, volatility, gap = bar
-        hidden = decay * hidden + innovation * shock
-        level = jnp.exp(hidden[..., 0] - jnp.square(p.of_volatility)[None])  # mean square 1
-        deviation, gap_deviation = volatility[None] * level, gap[None] * level
-        log_open = last + gap_deviation * gap_score - 0.5 * jnp.square(gap_deviation)
-        log_close = log_open + deviation * (score + hidden[..., 1]) - 0.5 * jnp.square(deviation)
-        return (hidden, log_close), (hidden[..., 0], deviation, log_open, log_close)
+        carry: tuple[jax.Array, jax.Array], bar: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        regime, state = carry
+        shock, chance = bar
+        regime = jnp.where(regime, chance >= exit_, chance < entry)
+        state = decay * state + innovation * shock
+        return (regime, state), (regime, state)
 
-    shocks, score, gap_score = (jnp.swapaxes(x, 0, 1) for x in (shocks, score, gap_score))
-    start = (shocks[0], jnp.zeros_like(score[0]))  # a shock of stationary size: stationary from the first bar on
-    _, columns = jax.lax.scan(step, start, (shocks, score, gap_score, p.volatility, p.gap))
-    log_volatility, deviation, log_open, log_close = (jnp.swapaxes(x, 0, 1) for x in columns)
-    return log_volatility, deviation, log_open, log_close
+    first = uniform[:, 0] < entry / jnp.maximum(entry + exit_, 1e-9)
+    _, (regime, states) = jax.lax.scan(
+        step, (first, shocks[:, 0]), (jnp.swapaxes(shocks, 0, 1), jnp.swapaxes(uniform, 0, 1))
+    )
+    return jnp.swapaxes(regime, 0, 1), jnp.swapaxes(states, 0, 1)
 
 
-def _correlated(p: _Parameters, normals: jax.Array) -> jax.Array:
-    """Independent normals [..., N] -> normals with the correlations of p.mixing; full float32 also on GPUs."""
-    return jnp.einsum("...j,ij->...i", normals, p.mixing, precision=jax.lax.Precision.HIGHEST)
+def _correlated(
+    s: Scenario, p: Parameters, noise: dict[str, jax.Array], common: dict[str, jax.Array], regime: jax.Array
+) -> dict[str, jax.Array]:
+    """Normals [P, T, N] with the correlations of the regime, bent by the scenario towards none or towards one factor.
+
+    Independence comes from mixing the uncorrelated normals back in, one factor from a normal that all share; both keep
+    the variance at one.
+    """
+    num_bars = p.tradable.shape[0]
+    progress = jnp.arange(num_bars, dtype=jnp.float32)[None] / num_bars
+    bend = jnp.where(progress < s.switch[:, None], s.correlation[:, None], s.correlation_after[:, None])
+    factor, alone = jnp.maximum(bend, 0.0)[..., None], jnp.maximum(-bend, 0.0)[..., None]
+    turbulent, result = regime[..., None], {}
+    for name in _BY_REGIME + _EXTREME:
+        independent = noise[name]
+        if name in _EXTREME:
+            mixed, sign = _mix(p.extreme_mixing, independent), jnp.ones_like(p.direction)
+            own_weight = jnp.diagonal(p.extreme_mixing)[None, None]
+        else:
+            mixed = jnp.where(turbulent, _mix(p.mixing[1], independent), _mix(p.mixing[0], independent))
+            own_weight = jnp.where(turbulent, *(jnp.diagonal(p.mixing[i])[None, None] for i in (1, 0)))
+            sign = p.direction
+        variance = jnp.square(1.0 - alone) + jnp.square(alone) + 2.0 * alone * (1.0 - alone) * own_weight
+        bent = ((1.0 - alone) * mixed + alone * independent) / jnp.sqrt(variance)
+        result[name] = jnp.sqrt(1.0 - factor) * bent + jnp.sqrt(factor) * sign[None, None] * common[name][..., None]
+    return result
+
+
+def _mix(mixing: jax.Array, normals: jax.Array) -> jax.Array:
+    """Independent normals [..., N] -> correlated ones; full float32 also on GPUs."""
+    return jnp.einsum("...j,ij->...i", normals, mixing, precision=jax.lax.Precision.HIGHEST)
+
+
+def _tail_factor(p: Parameters, normal: jax.Array) -> jax.Array:
+    """The table's factor at normals [P, T, N], interpolated."""
+    steps = p.tail_factor.shape[1] - 1
+    place = (jnp.clip(normal, -TAIL_RANGE, TAIL_RANGE) + TAIL_RANGE) * (steps / (2.0 * TAIL_RANGE))
+    left = jnp.minimum(place.astype(jnp.int32), steps - 1)
+    row = (steps + 1) * jnp.arange(normal.shape[-1], dtype=jnp.int32)[None, None]
+    below, above = (jnp.take(p.tail_factor.reshape(-1), row + left + shift) for shift in (0, 1))
+    return jnp.exp(below + (place - left.astype(jnp.float32)) * (above - below))
+
+
+def _body(p: Parameters, deviation: jax.Array, score: jax.Array, tail: jax.Array, drift: jax.Array) -> jax.Array:
+    """Log returns [P, T, N] from open to close without jumps; the expected simple return is that of the drift.
+
+    Given volatility and tail factor the noise is normal: half its variance is subtracted.
+    """
+    noise = deviation * p.body_share[None, None]
+    return noise * score - 0.5 * jnp.square(noise * tail) + deviation * drift
+
+
+def _jumps(s: Scenario, p: Parameters, deviation: jax.Array, score: jax.Array, occurrence: jax.Array) -> jax.Array:
+    """Log returns [P, T, N] of jumps, random and scheduled ones, with an expected simple return of zero.
+
+    Takes the normals of sizes and of occurrence; those of occurrence are correlated, so that jumps come together.
+    """
+    rate = jnp.minimum(p.jump_rate[None] * s.jump_rate[:, None], 0.5)[:, None]  # [P, 1, N]
+    happens = _uniform(occurrence) > 1.0 - rate
+    size = deviation * (p.jump_size[None] * s.jump_size[:, None])[:, None]
+    mean = size * (s.jump_mean[:, None] * p.direction[None])[:, None]
+    scheduled = jnp.where((p.since_event == 0.0)[None, :, None], deviation * s.event_jump[:, None, None], 0.0)
+    spread = jnp.sqrt(jnp.where(happens, jnp.square(size), 0.0) + jnp.square(scheduled))
+    expected = 0.5 * jnp.square(scheduled) + jnp.log1p(rate * jnp.expm1(mean + 0.5 * jnp.square(size)))
+    return spread * score + jnp.where(happens, mean, 0.0) - expected
+
+
+def _prices(s: Scenario, gap: jax.Array, body: jax.Array, tradable: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log open and close [P, T, N] relative to the start, from the log returns of gaps and bodies."""
+
+    def step(last: jax.Array, bar: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        gap, body, open_now = bar
+        log_open = last + gap
+        log_close = log_open + body - jnp.where(open_now[None], s.reversion[:, None] * log_open, 0.0)
+        return log_close, (log_open, log_close)
+
+    returns = (jnp.swapaxes(x, 0, 1) for x in (gap, body))
+    _, columns = jax.lax.scan(step, jnp.zeros_like(gap[:, 0]), (*returns, tradable))
+    log_open, log_close = (jnp.swapaxes(x, 0, 1) for x in columns)
+    return log_open, log_close
+
+
+def _extremes(
+    open_: jax.Array, close: jax.Array, body: jax.Array, deviation: jax.Array, noise: dict[str, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """High and low [P, T, N] of a Brownian bridge from open to close.
+
+    (b + sqrt(b^2 + 2 s^2 X)) / 2, where X is exponential, which is half the sum of two squared normals.
+    """
+
+    def reach(side: str) -> jax.Array:
+        exponential = 0.5 * (jnp.square(noise[f"{side}_1"]) + jnp.square(noise[f"{side}_2"]))
+        return jnp.sqrt(jnp.square(body) + 2.0 * jnp.square(deviation) * exponential)
+
+    high = jnp.maximum(open_ * jnp.exp(0.5 * (body + reach("high"))), jnp.maximum(open_, close))
+    low = jnp.minimum(open_ * jnp.exp(0.5 * (body - reach("low"))), jnp.minimum(open_, close))
+    return high, low

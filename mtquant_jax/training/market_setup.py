@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.calibration_files import load_calibration
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
+from mtquant_jax.market.scenarios import find_scenario
 from mtquant_jax.market.splits import split
-from mtquant_jax.market.synthetic import generate, load_calibration
+from mtquant_jax.market.synthetic import generate
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
@@ -72,16 +75,9 @@ def prepare_market(config: TrainConfig) -> Market:
                 "give your broker's with --instruments FILE"
             )
     else:
-        bars = generate(
-            jax.random.key(config.seed),
-            config.market.num_paths,
-            config.market.num_bars,
-            config.market.edge,
-            load_calibration(),
-            universe.symbols,
-            instruments,
-        )
-        source = f"synthetic market (edge {config.market.edge:g})"
+        bars = _generate(config, universe, instruments)
+        conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
+        source = f"synthetic market (edge {config.market.edge:g}{conditions})"
     splits = splits_of(config, len(bars.timestamps))
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -112,6 +108,22 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
         config.market.gap_bars,
         config.simulation.episode_length,
         LOOK_BACK_BARS,
+    )
+
+
+def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
+    """Synthetic bars of the universe's instruments, as the settings ask for them."""
+    market = config.market
+    return generate(
+        jax.random.key(config.seed),
+        market.num_paths,
+        market.num_bars,
+        market.edge,
+        load_calibration(Path(market.calibration) if market.calibration else None),
+        universe.symbols,
+        instruments,
+        find_scenario(market.scenario),
+        universe.classes,
     )
 
 

@@ -1,0 +1,62 @@
+"""Turns a directory of hourly bar files into the YAML file that a synthetic market is drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from mtquant_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrateCommand:
+    """Measure hourly bar files and write the calibration of a synthetic market like them.
+
+    Train on it with `mtquant-jax train --market.calibration FILE`.
+    """
+
+    data_dir: str
+    """Directory of hourly bar files, one per symbol."""
+    output: str
+    """YAML file to write."""
+    symbols: tuple[str, ...] = ()
+    """Instruments to measure; empty: all of configs/instruments.yaml that have a file."""
+    start: str = ""
+    """First bar used, UTC, as YYYY-MM-DD; empty: as early as all instruments allow."""
+    end: str = ""
+    """Bars before this date are used, UTC, as YYYY-MM-DD; empty: as late as all instruments allow."""
+
+
+def run(arguments: Sequence[str], prog: str) -> None:
+    """Measure and write.
+
+    Raises:
+        UserError: whatever is wrong with the directory, a file, a symbol, or the output's folder.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command = tyro.cli(CalibrateCommand, args=list(arguments), prog=prog)
+    from mtquant_jax.market.bars import load_bars
+    from mtquant_jax.market.calibration import calibrate
+    from mtquant_jax.market.calibration_files import calibration_yaml
+    from mtquant_jax.market.formats import format_time
+    from mtquant_jax.market.instruments import load_instruments, symbol_of_file
+
+    folder, output = Path(command.data_dir), Path(command.output)
+    instruments = load_instruments()
+    symbols: Sequence[str] = command.symbols
+    if not symbols and folder.is_dir():
+        present = {symbol_of_file(path.name, instruments) for path in folder.iterdir()}
+        symbols = [symbol for symbol in instruments if symbol in present]
+    bars, notices = load_bars(folder, symbols or list(instruments), instruments, command.start, command.end)
+    for notice in notices:
+        print(notice)
+    period = f"{format_time(bars.timestamps[0])} to {format_time(bars.timestamps[-1])}"
+    text = calibration_yaml(calibrate(bars), f"hourly bars of {folder.name}, {period} UTC")
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror})") from None
+    print(f"Wrote {output} from {len(bars.timestamps):,} bars of {len(bars.symbols)} instruments, {period} UTC.")
