@@ -5,8 +5,8 @@ lots = units x initial capital / contract size. Positions net per instrument and
 MetaTrader does: the profit of a position is units x (price - entry) x k, with k the *current* factor from the profit
 currency to the account currency, and becomes balance when it is closed.
 
-Thousands of small amounts are added to a balance of about 1, so the balance is a compensated sum (Kahan, CACM 1965), and
-what the rounding of an entry price would give or take is booked to it.
+Thousands of small amounts are added to a balance of about 1, so the balance is a compensated sum (Kahan, CACM 1965),
+and what the rounding of an entry price would give or take is booked to it.
 """
 
 from __future__ import annotations
