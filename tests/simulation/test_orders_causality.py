@@ -1,4 +1,4 @@
-"""Nothing up to bar t knows a bar after t: from bars through features, policy and risk layer to orders, byte for byte."""
+"""Nothing up to bar t knows a later bar: from bars through features, policy and risk layer to orders, byte for byte."""
 
 from __future__ import annotations
 

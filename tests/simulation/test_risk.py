@@ -1,4 +1,4 @@
-"""The risk layer: limits are kept whatever is asked, nothing inside them is touched, breakers act by hand-worked days."""
+"""The risk layer: limits are kept whatever is asked, nothing inside them is touched, breakers act on worked days."""
 
 from __future__ import annotations
 
