@@ -4,6 +4,9 @@ Money is relative to initial capital (equity starts at 1.0); units are base unit
 lots = units x initial capital / contract size. Positions net per instrument and remember their average fill price, as
 MetaTrader does: the profit of a position is units x (price - entry) x k, with k the *current* factor from the profit
 currency to the account currency, and becomes balance when it is closed.
+
+Thousands of small amounts are added to a balance of about 1, so the balance is a compensated sum (Kahan, CACM 1965),
+and what the rounding of an entry price would give or take is booked to it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ class Account:
     """What is owned and owed, relative to initial capital."""
 
     balance: jax.Array  # [] initial capital plus realised profit less commission
+    residue: jax.Array  # [] what float32 has no room for in the balance; belongs to it
     units: jax.Array  # [N] signed base units per unit of initial capital; long > 0
     entry: jax.Array  # [N] average fill price of the open position, quote currency
 
@@ -69,6 +73,7 @@ def open_account(num_instruments: int) -> Account:
     """An account with no positions and equity 1.0."""
     return Account(
         balance=jnp.ones(()),
+        residue=jnp.zeros(()),
         units=jnp.zeros(num_instruments),
         # 1 and not 0: a flat position's entry is never used, but must not divide by zero in a gradient.
         entry=jnp.ones(num_instruments),
@@ -104,7 +109,7 @@ def quote_at_close(table: MarketTable, path: jax.Array, bar: jax.Array, cost_mul
 def equity(account: Account, quote: Quote) -> jax.Array:
     """Equity ``[]`` with longs marked at the bid and shorts at the ask, share of initial capital."""
     profit = account.units * (quote.bid - account.entry) * quote.conversion
-    return account.balance + jnp.sum(profit - _short_spread(account.units, quote))
+    return account.balance + (account.residue + jnp.sum(profit - _short_spread(account.units, quote)))
 
 
 def exposure(account: Account, quote: Quote) -> jax.Array:
@@ -148,20 +153,24 @@ def fill(
     Returns:
         The account after the trade and its ``Flows`` (price_profit is zero: nothing moved).
     """
-    price = quote.bid + jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
+    above = jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
+    price = quote.bid + above
     units = account.units + trade
     # Signs, since products of tiny positions underflow, and no division by what does not grow, since the gradient of a
     # masked division overflows.
     side = jnp.sign(account.units)
     reduces, adds, flips = side * jnp.sign(trade) < 0.0, side * jnp.sign(trade) > 0.0, side * jnp.sign(units) < 0.0
     closed = jnp.where(reduces, jnp.where(flips, account.units, -trade), 0.0)
-    realised = closed * (price - account.entry) * quote.conversion
+    # Differences of prices are exact, sums are not: float32 has 7 digits, and a spread is in the fifth.
+    realised = closed * ((quote.bid - account.entry) + above)
     added_share = jnp.where(adds, trade, 0.0) / jnp.where(adds, units, 1.0)
     averaged = account.entry + added_share * (price - account.entry)
     entry = jnp.where(flips | (account.units == 0.0), price, jnp.where(reduces, account.entry, averaged))
+    rounding = (account.units - closed) * (entry - account.entry) + (trade + closed) * ((entry - quote.bid) - above)
     lots_fee = jnp.abs(trade) / contracts.contract_size * contracts.commission
     commission = lots_fee * quote.fee_conversion * cost_multiplier
-    after = Account(balance=account.balance + jnp.sum(realised - commission), units=units, entry=entry)
+    after = charge(account, commission - (realised + rounding) * quote.conversion)
+    after = dataclasses.replace(after, units=units, entry=entry)
     # Buying pays the spread now; a short that is opened will have to, one that is closed no longer does.
     bought = jnp.maximum(trade, 0.0) * quote.spread * quote.conversion
     spread = bought + _short_spread(units, quote) - _short_spread(account.units, quote)
@@ -172,7 +181,12 @@ def fill(
 
 def charge(account: Account, amount: jax.Array) -> Account:
     """Take amounts ``[N]`` from the balance."""
-    return dataclasses.replace(account, balance=account.balance - jnp.sum(amount))
+    paid = account.residue - jnp.sum(amount)
+    balance = account.balance + paid
+    kept = balance - account.balance
+    # Exact whichever of the two is larger (Knuth's two-sum).
+    residue = (account.balance - (balance - kept)) + (paid - kept)
+    return dataclasses.replace(account, balance=balance, residue=residue)
 
 
 def swap(

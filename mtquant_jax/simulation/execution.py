@@ -152,7 +152,12 @@ def _order(
     """Units to trade ``[N]`` so that exposure / equity meets the target at the quote, in whole lots where asked."""
     value_per_unit = quote.bid * quote.conversion
     order = target_weights * equity / value_per_unit - account.units
-    return jnp.where(rules.round_lots, whole_lots(order, contracts, rules.initial_capital), order)
+    whole = whole_lots(order, contracts, rules.initial_capital)
+    # A position is a whole number of steps too: float32 must not add up crumbs, and a close must leave nothing.
+    step = contracts.lot_step * contracts.contract_size / rules.initial_capital
+    position = jnp.round((account.units + whole) / step) * step
+    whole = jnp.where(whole == 0.0, 0.0, position - account.units)
+    return jnp.where(rules.round_lots, whole, order)
 
 
 def _impact(trade: jax.Array, equity: jax.Array, quote: Quote, covariance: jax.Array, rules: AccountRules) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ from mtquant_jax.market.instruments import (
 INSTRUMENTS = load_instruments()
 ENTRY = (
     "EURUSD: {digits: 5, contract_size: 100000, spread: 7, commission: 3.5, base_currency: EUR, "
-    "profit_currency: USD, margin_rate: 0.0333, aliases: []}\n"
+    "profit_currency: USD, margin_class: forex, margin_rate: 0.0333, swap_mode: points, swap_long: -6.5, "
+    "swap_short: 1.5, triple_swap_day: Wed, aliases: []}\n"
 )
 
 
@@ -62,6 +65,20 @@ def test_contracts_follow_the_order_of_symbols():
             "the name EURUSD is claimed by both EURUSD and X",
         ),
         ("EURUSD: 5\n", "EURUSD must be a mapping"),
+        (ENTRY.replace("swap_long: -6.5, ", ""), "EURUSD lacks the key swap_long"),
+        (
+            ENTRY.replace("margin_class: forex, ", "").replace("swap_mode: points, ", ""),
+            "EURUSD lacks the keys margin_class, swap_mode",
+        ),
+        (ENTRY.replace("points", "pips"), "swap_mode must be one of points, money, interest; found 'pips'"),
+        (ENTRY.replace("Wed", "Sat"), "triple_swap_day must be one of Mon, Tue, Wed, Thu, Fri; found 'Sat'"),
+        (ENTRY.replace("forex", "crypto"), "margin_class must be one of forex, metals, energy, indices"),
+        (ENTRY.replace("-6.5", ".nan"), "swap_long must be a number; found nan"),
+        (ENTRY.replace("aliases", "lot_step: 0, aliases"), "lot_step must be a number above 0; found 0"),
+        (ENTRY.replace("aliases", "slippage: -1, aliases"), "slippage must be a number at least 0; found -1"),
+        (ENTRY.replace("aliases", "slippage_volatility: 11, aliases"), "must be a number at least 0 and at most 10"),
+        (ENTRY.replace("aliases", "lot_step: 1, max_lot: 0.5, aliases"), "lot_step 1 is above max_lot 0.5"),
+        (ENTRY.replace("aliases", "fee_currency: 5, aliases"), "fee_currency must be a name such as USD; found 5"),
     ],
 )
 def test_errors_in_the_file_are_named(tmp_path, text, message):
@@ -135,3 +152,36 @@ def test_other_account_currencies_convert_through_chains():
 def test_an_account_currency_that_nothing_converts_into_is_refused():
     with pytest.raises(UserError, match=r"Profit of SPX500 is in USD.*account currency CHF; add USDCHF or CHFUSD"):
         conversion_plan(["SPX500"], INSTRUMENTS, "CHF")
+
+
+def test_swaps_are_price_money_or_rate_by_mode():
+    arrays = contracts(["EURUSD", "USDJPY", "US30"], INSTRUMENTS)
+    # Points times the point: -6.5 x 0.00001, and -70 x 0.1 for an index with one digit; money as it stands.
+    np.testing.assert_allclose(arrays.swap_price, [[-6.5e-5, 0, -7.0], [1.5e-5, 0, -2.3]], rtol=1e-6)
+    np.testing.assert_allclose(arrays.swap_money, [[0, 5.3, 0], [0, -19.9, 0]], rtol=1e-6)
+    assert not np.asarray(arrays.swap_rate).any()
+    assert {s: i.triple_swap_day for s, i in INSTRUMENTS.items() if i.triple_swap_day != "Wed"} == dict.fromkeys(
+        ["WTIUSD", "SPX500", "NAS100", "US30"], "Fri"
+    )
+
+
+def test_the_leverage_of_an_account_replaces_margin_rates_by_class():
+    arrays = contracts(["EURUSD", "XAUUSD", "US30"], INSTRUMENTS, {"forex": 100.0, "indices": 10.0})
+    np.testing.assert_allclose(arrays.margin_rate, [0.01, 0.05, 0.1], rtol=1e-6)
+
+
+def test_users_instruments_are_laid_over_the_shipped_ones(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(ENTRY.replace("EURUSD", "EURCHF").replace("profit_currency: USD", "profit_currency: CHF"))
+    instruments = load_instruments(path)
+    assert set(instruments) == {*INSTRUMENTS, "EURCHF"}
+    assert (instruments["EURCHF"].min_lot, instruments["EURCHF"].max_lot) == (0.01, 100.0)
+
+
+def test_fees_need_a_conversion_only_where_there_are_fees():
+    # An index without commission and with swap in points pays no fee, so that its dollars need no price.
+    free = dataclasses.replace(INSTRUMENTS["SPX500"], profit_currency="EUR")
+    assert conversion_plan(["SPX500"], {"SPX500": free}, "EUR", "fee_currency").legs == ((),)
+    paying = dataclasses.replace(free, commission=1.0)
+    with pytest.raises(UserError, match="Commission of SPX500 is in USD"):
+        conversion_plan(["SPX500"], {"SPX500": paying}, "EUR", "fee_currency")
