@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.calendar import broker_days, broker_seconds, charged_nights
+from mtquant_jax.market.calendar import broker_days, charged_nights
+from mtquant_jax.market.zones import read_zone
 
 
 def utc(*times: str) -> np.ndarray:
@@ -20,18 +21,18 @@ def shown(seconds: np.ndarray) -> list[str]:
 def test_the_broker_clock_is_new_york_plus_seven_through_daylight_saving():
     # The day ends at 17:00 in New York: 22:00 UTC in winter, 21:00 from 2024-03-10 (second Sunday of March) on.
     times = utc("2024-03-08T21:59", "2024-03-08T22:00", "2024-03-11T20:59", "2024-03-11T21:00")
-    clock = shown(broker_seconds(times, "NewYork+7"))
+    clock = shown(read_zone("NewYork+7").from_utc(times))
     assert clock == ["2024-03-08T23:59", "2024-03-09T00:00", "2024-03-11T23:59", "2024-03-12T00:00"]
     assert np.diff(broker_days(times, "NewYork+7")).tolist() == [1, 2, 1]
 
 
 def test_european_daylight_saving_begins_three_weeks_later():
     # Athens: UTC+2 until 2024-03-31, then UTC+3.
-    assert shown(broker_seconds(utc("2024-03-30T22:00", "2024-03-31T21:00"), "Europe/Athens")) == [
+    assert shown(read_zone("2024-03-31T21:00").from_utc(utc("2024-03-30T22:00"), "Europe/Athens")) == [
         "2024-03-31T00:00",
         "2024-04-01T00:00",
     ]
-    assert shown(broker_seconds(utc("2024-03-30T22:00"), "UTC")) == ["2024-03-30T22:00"]
+    assert shown(read_zone("UTC").from_utc(utc("2024-03-30T22:00"))) == ["2024-03-30T22:00"]
 
 
 @pytest.mark.parametrize(("triple", "expected"), [("Wed", [1, 1, 3, 1, 1]), ("Fri", [1, 1, 1, 1, 3])])
