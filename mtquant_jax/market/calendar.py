@@ -25,7 +25,9 @@ def broker_days(timestamps: np.ndarray, timezone: str) -> np.ndarray:
     Raises:
         UserError: there is no such time zone.
     """
-    return (read_zone(timezone).from_utc(np.asarray(timestamps, np.int64)) // _DAY).astype(np.int32)
+    return (read_zone(timezone, "--simulation.broker-clock").from_utc(np.asarray(timestamps, np.int64)) // _DAY).astype(
+        np.int32
+    )
 
 
 def charged_nights(timestamps: np.ndarray, triple_days: tuple[str, ...], timezone: str) -> np.ndarray:

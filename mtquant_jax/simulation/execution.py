@@ -44,7 +44,7 @@ class BarResult:
     weights: jax.Array  # [N] signed exposure / equity at that moment
     held_weights: jax.Array  # [N] signed exposure after the fills / equity before the bar
     flows: Flows  # [N] share of initial capital
-    traded: jax.Array  # [N] absolute value traded, share of the equity before
+    traded: jax.Array  # [N] absolute value filled at the open of t + 1, share of the equity before
     stopped_out: jax.Array  # [] bool
     ruined: jax.Array  # [] bool
 
@@ -102,11 +102,10 @@ def bar_of_trading(
     held = accounts.exposure(account, open_next)
 
     stopped_on_close = ~stopped_on_gap & accounts.is_stopped_out(account, close_next, contracts, rules.stop_out_level)
-    account, late_flows, late_trade, final = _settle_at_next_open(
+    account, late_flows, final = _settle_at_next_open(
         account, stopped_on_close, close_next, table, path, bar + 2, contracts, cost
     )
     equity = accounts.equity(account, final)
-    value_per_unit = open_next.bid * open_next.conversion
     solvent = jnp.maximum(equity_now, _SMALLEST_EQUITY)
     return BarResult(
         account=account,
@@ -114,7 +113,7 @@ def bar_of_trading(
         weights=accounts.exposure(account, final) / jnp.maximum(equity, _SMALLEST_EQUITY),
         flows=flows + late_flows,
         held_weights=held / solvent,
-        traded=(jnp.abs(trade) + jnp.abs(late_trade)) * value_per_unit / solvent,
+        traded=jnp.abs(trade) * open_next.bid * open_next.conversion / solvent,
         stopped_out=stopped_on_gap | stopped_on_close,
         ruined=~(equity > rules.ruin_level),  # also where equity is not a number
     )
@@ -179,7 +178,7 @@ def _settle_at_next_open(
     bar: jax.Array,
     contracts: Contracts,
     cost: jax.Array,
-) -> tuple[Account, Flows, jax.Array, Quote]:
+) -> tuple[Account, Flows, Quote]:
     """Close everything at the open of ``bar`` if ``stopped``; otherwise leave account and quote as they are.
 
     Where the data end before ``bar``, the last close is the last price there is.
@@ -196,4 +195,4 @@ def _settle_at_next_open(
     slippage = slippage_price(settled_at, table.covariance[path, bar - 1], contracts) * cost
     trade = jnp.where(stopped & table.tradable[path, row], -account.units, 0.0)
     account, fill_flows = accounts.fill(account, trade, settled_at, contracts, cost, slippage)
-    return account, dataclasses.replace(flows + fill_flows, swap=swap), trade, settled_at
+    return account, dataclasses.replace(flows + fill_flows, swap=swap), settled_at

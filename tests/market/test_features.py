@@ -65,7 +65,7 @@ def prefix(bars: Bars, num_bars: int) -> Bars:
 def assert_same_rows(table: MarketTable, other: MarketTable, num_bars: int) -> None:
     for field in dataclasses.fields(MarketTable):
         left, right = (np.asarray(getattr(one, field.name)) for one in (table, other))
-        rows = slice(num_bars) if field.name == "day" else (slice(None), slice(num_bars))
+        rows = slice(num_bars) if field.name in ("day", "swap_nights") else (slice(None), slice(num_bars))
         assert left[rows].tobytes() == right[rows].tobytes(), field.name
 
 
@@ -128,8 +128,8 @@ def test_shapes_names_and_calendar():
     assert correlations(table.covariance).shape == (3, 60, 28)
     assert all(np.asarray(x).dtype == np.float32 for x in (table.features, table.domain, table.macro, table.covariance))
     assert np.asarray(table.day).dtype == np.int32
-    # 1 700 000 000 s: Tuesday 2023-11-14 22:13 UTC, day 19 675.
-    assert np.asarray(table.day)[[0, 1, 2]].tolist() == [19675, 19675, 19676]
+    # 1 700 000 000 s: Tuesday 2023-11-14 22:13 UTC, 17:13 in New York: the broker's day 19 676 has begun.
+    assert np.asarray(table.day)[[0, 1, 2]].tolist() == [19676, 19676, 19676]
     hour_sin, weekday_cos = (FEATURE_NAMES.index(name) for name in ("hour_sin", "weekday_cos"))
     assert float(table.features[0, 0, 0, hour_sin]) == pytest.approx(np.sin(2 * np.pi * 22 / 24), abs=1e-6)
     assert float(table.features[0, 0, 0, weekday_cos]) == pytest.approx(np.cos(2 * np.pi / 7), abs=1e-6)

@@ -98,7 +98,7 @@ def test_margin_of_forex_and_of_a_cfd():
 @pytest.mark.parametrize(("gap", "stopped"), [(0.983, False), (0.98, True)])
 def test_stop_out_is_judged_on_the_gap_price_after_the_weekend(gap, stopped):
     # 30 lots at 1.0 with 100 000: margin 3.33 % of 3 000 000. Equity at the gap 100 000 - 3 000 000 x (1 - gap).
-    # 0.983: 49 000 / (3 000 000 x 0.983 x 0.0333 = 98 202) = 49.9 %; the swap of 900 leaves 49.0 %: not stopped.
+    # 0.983: 49 000 / (3 000 000 x 0.983 x 0.0333 = 98 202) = 49.9 %; less 900 of swap 49.0 %: above 40 %.
     # 0.980: 40 000 / 97 902 = 40.86 %, above 40 %; less the swap of 3 days of 10 USD a lot, 900: 39.94 %, stopped.
     table = make_table([[1.0], [gap], [gap]], [[1.0], [1.1], [1.1]], swap_nights=[[0.0], [3.0], [0.0]])
     offer = make_contracts(1, swap_money=[[-10.0], [-10.0]])
