@@ -209,13 +209,12 @@ def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
 
 def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:
     """A sentence for every stretch longer than five days inside the clock without a bar of the instrument."""
-    inside = times[(times > clock[0]) & (times < clock[-1])]
-    edges = np.concatenate([clock[:1], inside, clock[-1:]])
-    seconds = np.diff(edges)
+    begins = np.concatenate([clock[:1], times + interval])
+    ends = np.concatenate([times, clock[-1:] + interval])
     return [
-        f"{symbol} has no bars for {seconds[i] // 3600} hours from {format_time(edges[i])} to "
-        f"{format_time(edges[i + 1])}; its last price is carried and it is not tradable there."
-        for i in np.flatnonzero(seconds - interval >= LONG_GAP)
+        f"{symbol} has no bars for {(ends[i] - begins[i]) // 3600} hours from {format_time(begins[i])} to "
+        f"{format_time(ends[i])}; its last price is carried and it is not tradable there."
+        for i in np.flatnonzero(ends - begins >= LONG_GAP)
     ]
 
 
