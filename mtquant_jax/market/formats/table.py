@@ -46,7 +46,7 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
     body = pa.py_buffer(source.data)[layout.offset : end]
     pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
     columns = {role: np.concatenate([columns.pop(role) for columns, _ in pieces]) for role in layout.columns}
-    parts = [dataclasses.astuple(stamps) for _, stamps in pieces]
+    parts = [(stamps.seconds, stamps.has_offset, stamps.unread) for _, stamps in pieces]
     packed = f" {source.packing}" if source.packing else ""
     return Rows(
         name=source.name,
@@ -150,9 +150,12 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
 
 
 def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
-    def number(text: bytes) -> float:
+    words = {"true": 1.0, "false": 0.0}
+
+    def number(cell: bytes) -> float:
+        text = cell.decode(errors="replace").strip().lower()
         try:
-            return float(text.decode(errors="replace").replace(layout.decimal_point, "."))
+            return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
         except ValueError:
             return np.nan
 
