@@ -114,7 +114,7 @@ def test_a_long_hole_is_said(tmp_path):
     write(tmp_path, "XAUUSD.csv", [row(t, 2000.25, 2001.55, 1999, 2000, spread=20) for t in gold])
     bars, notices = load_bars(tmp_path, ["EURUSD", "XAUUSD"], INSTRUMENTS)
     assert len(notices) == 1
-    assert notices[0].startswith("XAUUSD has no bars for 193 hours from 2024-01-03 23:00 to 2024-01-12 00:00")
+    assert notices[0].startswith("XAUUSD has no bars for 192 hours from 2024-01-04 00:00 to 2024-01-12 00:00")
     assert not bars.tradable[0, 72:264, 1].any() and bars.tradable[0, 264:, 1].all()
 
 
@@ -264,7 +264,7 @@ def test_real_spreads_are_in_price_units():
     assert bars.spread[0, :, bars.symbols.index("WTIUSD")] == pytest.approx(0.03)
     assert len(notices) == 2
     assert "WTIUSD.csv.gz has no spread column" in notices[0]
-    assert "WTIUSD has no bars for 3147 hours" in notices[1]
+    assert "WTIUSD has no bars for 3146 hours" in notices[1]
     assert bars.timestamps[0] == seconds("2023-08-21T00:00:00")
     assert bars.timestamps[-1] == seconds("2025-12-31T21:00:00")
 

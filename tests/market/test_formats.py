@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.formats import format_time, inspect_bar_file, read_bar_file
+from mtquant_jax.market.formats import format_time, inspect_bar_file, read_bar_file, table
 from mtquant_jax.market.zones import read_zone
 from tests.conftest import SHARED
 
@@ -280,6 +280,34 @@ def test_archives_that_hold_more_or_less_than_one_file_are_refused(tmp_path):
             read_bar_file(tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"absent.csv cannot be read: No such file"):
         read_bar_file(tmp_path / "absent.csv")
+
+
+def test_a_tradable_column_of_text_is_read_also_beside_a_bad_number(tmp_path):
+    lines = [line.strip() for line in ROWS]
+    good = "\n".join([lines[0] + ",tradable", lines[1] + ",true", lines[2] + ",False", lines[3] + ",TRUE"])
+    assert read_bar_file(put(tmp_path, good)).tradable.tolist() == [True, False, True]
+    with pytest.raises(UserError, match=r"row 3 \(2024-01-02 14:00\): open 'x' is not a number; every bar needs one$"):
+        read_bar_file(put(tmp_path, good.replace("1.15,", "x,")))
+
+
+def test_long_files_are_read_in_pieces(tmp_path, monkeypatch):
+    rows = "".join(
+        f"2024-01-{1 + i // 1440:02d} {i // 60 % 24:02d}:{i % 60:02d},1.1,1.2,1.0,{1 + i / 1e5:.5f},{i + 1}\n"
+        for i in range(9000)
+    )
+    path = put(tmp_path, ROWS[0] + rows)
+    whole = read_bar_file(path)
+    monkeypatch.setattr(table, "_PIECE_BYTES", 10_007)
+    pieces = read_bar_file(path)
+    assert len(whole.close) == 9000 and whole.interval == 60
+    for field in ("timestamps", "open", "close", "volume"):
+        np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))
+    path.write_text(path.read_text().replace("1.08000", "?"))
+    with pytest.raises(UserError, match=r"EURUSD.csv row 8002 \(2024-01-06 13:20\): close '\?' is not a number"):
+        read_bar_file(path)
+    path.write_text(path.read_text().replace("?", "1.08,1"))
+    with pytest.raises(UserError, match=r"EURUSD.csv row 8002: 7 columns where the rows above and the header have 6"):
+        read_bar_file(path)
 
 
 def test_bad_numbers_do_not_hide_the_count_of_the_others(tmp_path):

@@ -19,6 +19,8 @@ from mtquant_jax.market.formats.layouts import Layout, find_roles
 from mtquant_jax.market.formats.source import Source
 from mtquant_jax.market.formats.stamps import Stamps, read_stamps
 
+_PIECE_BYTES = 1 << 24
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -42,20 +44,14 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
     while source.data[end - 1 : end].isspace():  # blank lines at the end are no bars
         end -= 1
     body = pa.py_buffer(source.data)[layout.offset : end]
-    kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
-    try:
-        table = _parse(source, layout, body, kinds)
-        columns = {role: _floats(table, column) for role, column in layout.columns.items()}
-    except pa.ArrowInvalid:  # some cell is no number; which one is found out by the checks
-        table = _parse(source, layout, body, {})
-        columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
-    stamps = [table[str(column)] for column in layout.time]
-    stamp = stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" ")
+    pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
+    columns = {role: np.concatenate([columns.pop(role) for columns, _ in pieces]) for role in layout.columns}
+    parts = [(stamps.seconds, stamps.has_offset, stamps.unread) for _, stamps in pieces]
     packed = f" {source.packing}" if source.packing else ""
     return Rows(
         name=source.name,
         format=layout.format + packed,
-        stamps=read_stamps(stamp),
+        stamps=Stamps(*(np.concatenate(part) for part in zip(*parts, strict=True))),
         columns=columns,
         locate=lambda index: _locate(body, layout, index),
         is_utc=layout.is_utc,
@@ -63,7 +59,32 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
     )
 
 
-def _parse(source: Source, layout: Layout, body: pa.Buffer, kinds: dict[int, Any]) -> pa.Table:
+def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Ranges of whole lines: read at once, a file of minutes would need four times its size in memory."""
+    while start < end:
+        stop = data.rfind(b"\n", start, min(start + _PIECE_BYTES, end)) + 1 if start + _PIECE_BYTES < end else end
+        stop = stop if stop > start else end
+        yield start, stop
+        start = stop
+
+
+def _read_piece(
+    source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], Stamps]:
+    """Columns and stamps of one range of lines."""
+    lines = pa.py_buffer(source.data)[slice(*piece)]
+    kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
+    try:
+        table = _parse(source, layout, body, lines, kinds)
+        columns = {role: _floats(table, column) for role, column in layout.columns.items()}
+    except pa.ArrowInvalid:  # some cell is no number; which one is found out by the checks
+        table = _parse(source, layout, body, lines, {})
+        columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
+    stamps = [table[str(column)] for column in layout.time]
+    return columns, read_stamps(stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" "))
+
+
+def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]) -> pa.Table:
     ragged = []
 
     def other_width(row: Any) -> str:
@@ -74,7 +95,7 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, kinds: dict[int, Any
     used = sorted({*layout.time, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(body),
+        pa.BufferReader(lines),
         read_options=pyarrow.csv.ReadOptions(column_names=names),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
@@ -129,9 +150,12 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
 
 
 def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
-    def number(text: bytes) -> float:
+    words = {"true": 1.0, "false": 0.0}
+
+    def number(cell: bytes) -> float:
+        text = cell.decode(errors="replace").strip().lower()
         try:
-            return float(text.decode(errors="replace").replace(layout.decimal_point, "."))
+            return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
         except ValueError:
             return np.nan
 
