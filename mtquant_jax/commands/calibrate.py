@@ -45,6 +45,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.market.instruments import load_instruments, symbol_of_file
 
     folder, output = Path(command.data_dir), Path(command.output)
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"{output}: the folder {output.absolute().parent} does not exist")
     instruments = load_instruments()
     symbols: Sequence[str] = command.symbols
     if not symbols and folder.is_dir():

@@ -15,6 +15,7 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calibration_fits import (
     covariance,
+    draw_regimes,
     extreme_correlation,
     find_regimes,
     stochastic_volatility,
@@ -52,6 +53,7 @@ def calibrate(bars: Bars) -> dict[str, Any]:
     log_sizes = np.log(np.maximum(np.abs(scaled), _SMALLEST_SIZE))
     regimes = find_regimes(log_sizes, times // 86_400)
 
+    drawn = draw_regimes(regimes.entry, regimes.exit)
     for index, numbers in enumerate(instruments.values()):
         size = log_sizes[index]
         means = [
@@ -62,8 +64,7 @@ def calibrate(bars: Bars) -> dict[str, Any]:
         numbers["turbulence"] = float(turbulence)
         log_sizes[index] = size - turbulence * regimes.turbulent
         numbers |= stochastic_volatility(log_sizes[index])
-        of_volatility = float(np.hypot(numbers["fast_volatility"], numbers["slow_volatility"]))
-        numbers |= tails(scaled[index] * np.exp(-turbulence * regimes.turbulent), of_volatility)
+        numbers |= tails(scaled[index], numbers, drawn)
     scores = np.stack([_standardised(row) for row in scaled])
     calm = _correlations(scores[:, ~regimes.turbulent], np.eye(len(scores)))
     return {

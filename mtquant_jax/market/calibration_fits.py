@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
-from scipy import special
+from scipy import signal, special
 
 from mtquant_jax.market.synthetic_parameters import tail_factors
 
@@ -20,9 +21,10 @@ _MAX_VARIANCE = 0.5  # of log volatility: sizes of 0.3 to 4 times the mean withi
 _MIN_DAYS = 100
 _DOF = np.array([2.6, 2.8, 3.0, 3.25, 3.5, 3.75, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0])
 _JUMP_RATES, _JUMP_SIZES = (0.0005, 0.001, 0.002, 0.005), (4.0, 6.0, 8.0, 11.0)
-_QUANTILES = np.array([0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.995, 0.998, 0.999])
-_KURTOSIS_WEIGHT = 0.1  # the fourth moment of one history is known to a few tens of percent, a quantile to a few
-_SAMPLES, _SAMPLE_BARS = 5, 14_000
+_QUANTILES = np.array([0.5, 0.75, 0.9, 0.97, 0.99, 0.995, 0.998, 0.999])
+_QUANTILE_WEIGHTS = np.array([0.5, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0]) / 10.0  # the middle is ticks, the tails are risk
+_KURTOSIS_WEIGHT = 0.2  # the fourth moment of one history is known to a few tens of percent, a quantile to a few
+_SAMPLES, _SAMPLE_BARS, _SHORT_LIST = 15, 14_000, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +102,14 @@ def stochastic_volatility(log_size: np.ndarray) -> dict[str, float]:
     """Persistence and stationary deviation of the fast and the slow part of log volatility.
 
     The autocovariance of log |return| at lag k is v1 p1^k + v2 p2^k, whatever the tails of the noise (Harvey, Ruiz and
-    Shephard 1994); fitted by least squares over a grid of the two persistences.
+    Shephard 1994); fitted by least squares over a grid of the two persistences. About the mean of a history it is less
+    by the variance of that mean, which is much where volatility wanders for months.
     """
     wanted = np.array([covariance(log_size[:-lag], log_size[lag:]) for lag in _LAGS if lag < len(log_size) // 2])
     lags = _LAGS[: len(wanted)]
     best, found = np.inf, (0.5, 0.0, 0.99, 0.0)
     for fast, slow in itertools.product(_FAST, _SLOW):
-        decay = np.stack([fast**lags, slow**lags], axis=1)
+        decay = np.stack([one**lags - _variance_of_mean(one, len(log_size)) for one in (fast, slow)], axis=1)
         variance = np.linalg.lstsq(decay, wanted, rcond=None)[0]
         if variance[0] < 0.0:
             variance = np.array([0.0, decay[:, 1] @ wanted / (decay[:, 1] @ decay[:, 1])])
@@ -125,6 +128,13 @@ def stochastic_volatility(log_size: np.ndarray) -> dict[str, float]:
     }
 
 
+def _variance_of_mean(persistence: float, size: int) -> float:
+    """Variance of the mean of `size` steps of an AR(1) of unit variance."""
+    rest = 1.0 - persistence
+    total = (1.0 + persistence) / rest - 2.0 * persistence * (1.0 - persistence**size) / (size * rest**2)
+    return float(total / size)
+
+
 def covariance(left: np.ndarray, right: np.ndarray) -> float:
     """Covariance of two series where both are finite."""
     both = np.isfinite(left) & np.isfinite(right)
@@ -132,32 +142,63 @@ def covariance(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean((left - left.mean()) * (right - right.mean())))
 
 
-def tails(scaled: np.ndarray, of_volatility: float) -> dict[str, float]:
-    """Degrees of freedom of Student-t, and rate and size of jumps, from returns over their regime's volatility.
+def tails(scaled: np.ndarray, volatility: Mapping[str, float], turbulent: np.ndarray) -> dict[str, float]:
+    """Degrees of freedom of Student-t, and rate and size of jumps, from returns over their hour's volatility.
 
-    Quantiles of |return| and the kurtosis of a history are compared with those of the model, a Student-t and jumps
-    under a lognormal volatility of deviation of_volatility, in logarithms, over a grid. The model's kurtosis is the
-    median over samples as long as a history of two years, for the fourth moment of such tails grows with the sample.
+    Quantiles of |return| and the kurtosis of a history are compared, in logarithms and over a grid, with those of
+    model histories of two years: a Student-t and jumps under the volatility that `stochastic_volatility` found and the
+    regimes of `draw_regimes`. Whole histories, because kurtosis grows with the sample and a persistent volatility
+    shows a history but a part of itself.
     """
     found = scaled[np.isfinite(scaled)]
     found = found / np.sqrt(np.mean(found**2))
     wanted = np.log(np.maximum(np.quantile(np.abs(found), _QUANTILES), 1e-3))
-    wanted_kurtosis = np.log(np.mean(found**4))
-    normal, tail, volatility, jump, when = _draws()
-    level = np.exp(of_volatility * volatility - of_volatility**2)
-    best, answer = np.inf, (5.0, 0.0, 0.0)
-    for index, dof in enumerate(_DOF):
-        for rate, size in [(0.0, 0.0), *itertools.product(_JUMP_RATES, _JUMP_SIZES)]:
-            noise = np.sqrt(max(1.0 - rate * size**2, 0.1)) * tail[index] * normal
-            square = np.square(level * np.where(when < rate, np.hypot(noise, size * jump), noise))
-            square /= square.mean()
-            # Quantiles of the logarithm: roots and logs of nine numbers instead of seventy thousand.
-            quantiles = 0.5 * np.log(np.quantile(square, _QUANTILES))
-            kurtosis = np.log(np.median(_kurtosis(square.reshape(_SAMPLES, -1))))
-            error = np.mean((quantiles - wanted) ** 2) + _KURTOSIS_WEIGHT * (kurtosis - wanted_kurtosis) ** 2
-            if error < best:
-                best, answer = error, (float(dof), rate, size)
-    return {"tail_dof": answer[0], "jump_rate": answer[1], "jump_size": answer[2]}
+    histories = np.array_split(found, max(1, round(len(found) / _SAMPLE_BARS)))
+    wanted_kurtosis = np.log(np.median([np.mean(one**4) / np.mean(one**2) ** 2 for one in histories]))
+    normal, tail, shocks, jump, when = _draws()
+    level = np.exp(_autoregressions(shocks, volatility) + volatility["turbulence"] * turbulent).astype(np.float32)
+
+    def error(candidate: tuple[int, float, float], count: int) -> float:
+        """Distance of a candidate from the history, by the first `count` model histories."""
+        index, rate, size = candidate
+        noise = np.float32(max(1.0 - rate * size**2, 0.1) ** 0.5) * tail[index, :count] * normal[:count]
+        jumps = np.hypot(noise, np.float32(size) * jump[:count])  # a jump and the noise are one wider normal
+        square = np.square(level[:count] * np.where(when[:count] < rate, jumps, noise))
+        square /= square.mean(axis=1, keepdims=True)
+        # Quantiles before roots and logarithms: of eight numbers instead of fourteen thousand.
+        quantiles = 0.5 * np.log(np.quantile(square, _QUANTILES, axis=1)).mean(axis=1)
+        kurtosis = np.log(np.median(np.mean(np.square(square), axis=1, dtype=np.float64)))
+        return float(
+            _QUANTILE_WEIGHTS @ (quantiles - wanted) ** 2 + _KURTOSIS_WEIGHT * (kurtosis - wanted_kurtosis) ** 2
+        )
+
+    jumps = [(0.0, 0.0), *itertools.product(_JUMP_RATES, _JUMP_SIZES)]
+    candidates = [(index, rate, size) for index in range(len(_DOF)) for rate, size in jumps]
+    candidates.sort(key=functools.partial(error, count=_SAMPLES // 3))
+    index, rate, size = min(candidates[:_SHORT_LIST], key=functools.partial(error, count=_SAMPLES))
+    return {"tail_dof": float(_DOF[index]), "jump_rate": rate, "jump_size": size}
+
+
+def draw_regimes(entry: float, exit_: float) -> np.ndarray:
+    """Turbulent or not [S, B] bool in the model histories of `tails`, from probabilities per bar."""
+    chance = np.random.default_rng(1).random((_SAMPLES, _SAMPLE_BARS))
+    turbulent = np.zeros(chance.shape, bool)
+    turbulent[:, 0] = chance[:, 0] < entry / max(entry + exit_, 1e-9)
+    for bar in range(1, _SAMPLE_BARS):
+        turbulent[:, bar] = np.where(turbulent[:, bar - 1], chance[:, bar] >= exit_, chance[:, bar] < entry)
+    return turbulent
+
+
+def _autoregressions(shocks: np.ndarray, volatility: Mapping[str, float]) -> np.ndarray:
+    """Log volatility [S, B] from independent normals [2, S, B]: the fast and the slow part together."""
+    parts = []
+    for name, normals in zip(("fast", "slow"), shocks, strict=True):
+        persistence, deviation = volatility[f"{name}_persistence"], volatility[f"{name}_volatility"]
+        driven = normals * np.sqrt(1.0 - persistence**2)
+        driven[:, 0] = normals[:, 0]  # of stationary size, so that the rest is stationary too
+        parts.append(deviation * signal.lfilter([1.0], [1.0, -persistence], driven, axis=1))  # type: ignore[attr-defined]
+    both: np.ndarray = parts[0] + parts[1]
+    return both
 
 
 def extreme_correlation(probability: float, quantile: float) -> float:
@@ -182,12 +223,12 @@ def _kurtosis(square: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _draws() -> tuple[np.ndarray, ...]:
-    """Common random numbers of all fits: normals, tail factors by dof, volatility, jumps, and when they happen."""
+    """Common random numbers of all fits: normals, tail factors by dof, shocks of volatility, jumps, and their times."""
     rng = np.random.default_rng(0)
-    count = _SAMPLES * _SAMPLE_BARS
-    normal, volatility, jump = rng.standard_normal((3, count))
+    shape = (_SAMPLES, _SAMPLE_BARS)
+    normal, jump, position = rng.standard_normal((3, *shape))
+    shocks = rng.standard_normal((2, *shape))
     grid = np.linspace(-4.5, 4.5, 181)
-    table = tail_factors(_DOF, grid)
-    position = rng.standard_normal(count)
-    tail = np.exp(np.stack([np.interp(position, grid, np.log(row)) for row in table]))
-    return normal, tail, volatility, jump, rng.random(count)
+    tail = np.exp(np.stack([np.interp(position, grid, np.log(row)) for row in tail_factors(_DOF, grid)]))
+    draws = (normal, tail, shocks, jump, rng.random(shape))
+    return tuple(x.astype(np.float32) for x in draws)

@@ -1,7 +1,7 @@
 """Turns a seed into a market whose predictability is known exactly, with the best policy there is in it.
 
 Garleanu and Pedersen (Journal of Finance 2013): r[t+1] = B f[t] + u, factors f[t+1] = (I - Phi) f[t] + e, and
-quadratic costs Lambda = lambda Sigma. The limit of no discounting is taken throughout: utility counts per step.
+quadratic costs Lambda = lambda Sigma. The limit of no discounting is taken, where utility is counted per step.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.calendar import NEW_YORK_CLOSE, broker_days
 from mtquant_jax.market.features import FEATURE_NAMES, LOOK_BACK_BARS, build_table
 from mtquant_jax.market.formats import format_time, read_bar_file
 from mtquant_jax.market.instruments import load_instruments
@@ -169,7 +170,7 @@ def test_features_and_splits_on_minutes_and_days(tmp_path, step, period):
     assert np.isfinite(settled).all() and np.abs(settled).max() <= 5.0
     returns = settled[..., FEATURE_NAMES.index("return_1")]
     assert 0.7 < returns.std() < 1.4  # in units of the bar's own volatility, whatever a bar is
-    assert np.asarray(table.day)[-1] == stamps[-1] // 86_400
+    assert np.asarray(table.day)[-1] == broker_days(stamps, NEW_YORK_CLOSE)[-1]
     assert split(len(stamps), 0.6, 0.2, 250, 100, LOOK_BACK_BARS).test[1] == len(stamps)
     # The table of a prefix is the prefix of the table.
     cut = len(stamps) - 300
