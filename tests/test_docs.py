@@ -104,7 +104,8 @@ def test_python_examples_are_whole_and_what_they_import_exists():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_are_short_and_links_lead_somewhere(page):
     text = page.read_text()
-    assert max(len(line) for line in text.splitlines()) <= 120
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # what a program prints and tables cannot be wrapped
+    assert max(len(line) for line in prose.splitlines() if not line.startswith("|")) <= 120
     for target, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", text):
         other = page.parent / target if target else page
         assert other.exists(), f"{target} in {page.name}"
