@@ -1,0 +1,83 @@
+"""Bars a second of the environments alone, stepped with random actions and automatic resets, without any learning.
+
+    python benchmarks/environment.py [--runs 5] [--num-envs 100 1000]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from recording import RESULTS, spread, store
+
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.training.market_setup import prepare_market
+from mtquant_jax.training.phases import class_params, portfolio_env, portfolio_params, specialist_env
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Measure the throughput of the environments."""
+
+    runs: int = 5
+    """Timed runs per setting."""
+    num_envs: tuple[int, ...] = (100, 1000)
+    """Parallel episodes."""
+    num_bars: int = 200_000
+    """Bars per timed run, at least."""
+    name: str = "environment"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def play(env: Any, key: jax.Array, params: Any, num_envs: int, num_steps: int) -> jax.Array:
+    """Mean reward of ``num_steps`` bars in ``num_envs`` episodes of random actions."""
+    shape = env.action_space(params).shape
+
+    def step(carry: tuple[Any, jax.Array], _: None) -> tuple[tuple[Any, jax.Array], jax.Array]:
+        state, key = carry
+        key, action_key, step_key = jax.random.split(key, 3)
+        actions = 0.3 * jax.random.normal(action_key, (num_envs, *shape))
+        keys = jax.random.split(step_key, num_envs)
+        _, state, reward, *_ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, actions, params)
+        return (state, key), jnp.mean(reward)
+
+    _, state = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_envs), params)
+    return jnp.mean(jax.lax.scan(step, (state, key), length=num_steps)[1])
+
+
+def main(arguments: Arguments) -> None:
+    """Measure and store."""
+    prepare_jax()
+    config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    market = prepare_market(config)
+    cases = {
+        "specialist (forex)": (specialist_env(config.simulation.reward), class_params(config, market, 0)),
+        "portfolio (all classes)": (portfolio_env(config.simulation.reward), portfolio_params(config, market)),
+    }
+    rows = []
+    for name, (env, params) in cases.items():
+        for num_envs in arguments.num_envs:
+            num_steps = -(-arguments.num_bars // num_envs)
+            rates = []
+            for run in range(arguments.runs + 1):
+                start = time.perf_counter()
+                play(env, jax.random.key(run), params, num_envs, num_steps).block_until_ready()
+                if run:  # the first compiles
+                    rates.append(num_envs * num_steps / (time.perf_counter() - start))
+            rows.append({"environment": name, "num_envs": num_envs, "bars_per_second": spread(rates)})
+    store(arguments.name, {"settings": rows}, arguments.results)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
