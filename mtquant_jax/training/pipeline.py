@@ -20,22 +20,28 @@ import mtquant_jax
 from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import to_yaml
-from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.backtest import backtest
 from mtquant_jax.evaluation.statistics import performance
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.training import phases
-from mtquant_jax.training.bundles import check_symbols, read_manifest, write_bundle
-from mtquant_jax.training.checkpoints import CheckpointWriter, restore
+from mtquant_jax.training.bundles import write_bundle
+from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.handover import (
+    META_CONTROLLER,
+    earlier_results,
+    restore_meta,
+    restore_policies,
+    restore_specialists,
+)
 from mtquant_jax.training.loop import Host, Outcome, describe, train
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
-from mtquant_jax.training.records import RunPaths, RunRecorder, read_json
+from mtquant_jax.training.records import RunPaths, RunRecorder
 from mtquant_jax.validation import parse_phases, validate
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
-_META = "meta_controller"
+_META = META_CONTROLLER
 
 
 def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
@@ -55,9 +61,9 @@ def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
     validate(config)
     paths = RunPaths(Path(config.run_dir))
     wanted = parse_phases(config.phases)
-    earlier = _earlier_results(config, paths, wanted)
+    earlier = earlier_results(config, paths, wanted)
     market = prepare_market(config)
-    restored = _restore(config, paths, market, earlier)
+    restored = restore_policies(config, paths, market, earlier)
     start = datetime.now()
     with RunRecorder(paths, start) as recorder, CheckpointWriter() as writer:
         host = Host(recorder, writer, Compiler())
@@ -175,7 +181,7 @@ class Session:
                     **self._report(outcome, checkpoint, self.paths.specialist_bundle(name), continuous),
                 }
         self.host.checkpoints.wait()
-        self.specialists = _restore_specialists(config, self.paths, self.market, specialists)
+        self.specialists = restore_specialists(config, self.paths, self.market, specialists)
         return {"parallel": config.parallel, "specialists": specialists}
 
     def _phase2(self) -> dict[str, Any]:
@@ -197,7 +203,7 @@ class Session:
         self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
         checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
         self.host.checkpoints.wait()
-        self.meta = _restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
+        self.meta = restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
         continuous = self._validate_portfolio(phases.hierarchy(frozen, outcome.policy), whole_lots=False)
         report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         return {"specialists_from": self.results[1]["run_id"], "equal_allocation": equal, _META: report}
@@ -341,78 +347,6 @@ _TITLES = {
     2: "the meta-controller learns to give them capital",
     3: "joint fine-tuning of all agents",
 }
-
-
-def _earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Results of earlier phases that the wanted ones build on and that are not trained in this run.
-
-    Raises:
-        UserError: they are missing, are of other symbols, or do not belong together.
-    """
-    needed = sorted({before for phase in wanted for before in range(1, phase)} - set(wanted))
-    found = {
-        phase: read_json(
-            paths.phase_results(phase),
-            f"phase {min(p for p in wanted if p > phase)} needs the results of phase {phase} in the run directory",
-        )
-        for phase in needed
-    }
-    if 1 in found:
-        _check_specialists(config, paths, found[1])
-    if 2 in found and 1 in found and found[2]["specialists_from"] != found[1]["run_id"]:
-        raise UserError(
-            f"phase 2 in {paths.run_dir} was trained on other specialists than those of phase 1 there; "
-            "run phase 2 again (--phases 2,3)"
-        )
-    if 2 in found and 1 in wanted:
-        raise UserError("--phases 1,3 would put new specialists under an old meta-controller; use --phases 1,2,3")
-    return found
-
-
-def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, Any]) -> None:
-    """Whether the specialists of phase 1 are those the configuration asks for."""
-    for name, settings in config.specialists.items():
-        if name not in results.get("specialists", {}):
-            raise UserError(
-                f"{paths.phase_results(1)} has no specialist {name}; "
-                f"it has {', '.join(results.get('specialists', {})) or 'none'}"
-            )
-        bundle = paths.specialist_bundle(name)
-        check_symbols(bundle, read_manifest(bundle), settings.symbols)
-
-
-def _restore(
-    config: TrainConfig, paths: RunPaths, market: Market, earlier: dict[int, dict[str, Any]]
-) -> tuple[list[Policy], Policy | None]:
-    """The policies of earlier phases, before anything is written: a network of another size is refused here."""
-    if 1 not in earlier:
-        return [], None
-    specialists = _restore_specialists(config, paths, market, earlier[1]["specialists"])
-    if 2 not in earlier:
-        return specialists, None
-    return specialists, _restore_meta(config, paths, market, earlier[2][_META]["best_checkpoint"])
-
-
-def _restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, reports: dict[str, Any]) -> list[Policy]:
-    """Phase 1's best specialists in the order of the classes."""
-    return [
-        _restore_policy(
-            paths.run_dir / reports[asset_class.name]["best_checkpoint"],
-            jax.eval_shape(functools.partial(phases.start_specialist, config, market, i)),
-        )
-        for i, asset_class in enumerate(market.universe.classes)
-    ]
-
-
-def _restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
-    """Phase 2's best meta-controller."""
-    return _restore_policy(
-        paths.run_dir / checkpoint, jax.eval_shape(functools.partial(phases.start_meta, config, market))
-    )
-
-
-def _restore_policy(checkpoint: Path, like: Policy) -> Policy:
-    return Policy(**restore(checkpoint / "policy", {"params": like.params, "normalizers": like.normalizers}))
 
 
 def _tree(policy: Policy) -> dict[str, Any]:
