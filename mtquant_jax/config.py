@@ -33,6 +33,9 @@ class SpecialistConfig:
     """Adam step size at the start of phase 1."""
     batch_size: int = 500
     """Timesteps per PPO minibatch; must divide num-envs x num-steps. Lower it to lower memory."""
+    exploration_cost: float = 0.03
+    """What an instrument's exploration costs per bar at the start of phase 1, in per-bar volatilities of its full
+    position. With the market's costs it gives the scale of trades that actions are made in."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +124,6 @@ class SimulationConfig:
     """Bars per training episode."""
     leverage: float = 1.0
     """Gross exposure a class may reach, as a multiple of its budget; shared equally by its instruments."""
-    trade_scale: float = 0.5
-    """Change of an instrument's relative weight that an action of 1 asks for, per bar."""
     trade_decay: float = 0.1
     """Share of the relative weight that is given up per bar before the action is added."""
     stop_out_level: float = 0.5

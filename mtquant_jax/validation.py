@@ -45,7 +45,6 @@ _RANGES = {
     "simulation.initial_capital": "(0, inf)",
     "simulation.episode_length": "[1, inf)",
     "simulation.leverage": "(0, inf)",
-    "simulation.trade_scale": "(0, inf)",
     "simulation.trade_decay": "[0, 1]",
     "simulation.stop_out_level": "[0, inf)",
     "simulation.ruin_level": "[0, 1)",
@@ -172,6 +171,7 @@ def _check_specialists(config: TrainConfig) -> None:
                 raise UserError(f"{symbol} is in two classes, {owner[symbol]} and {name}; each symbol belongs to one")
             owner[symbol] = name
         _check_range(f"specialists.{name}.learning_rate", specialist.learning_rate, "(0, inf)")
+        _check_range(f"specialists.{name}.exploration_cost", specialist.exploration_cost, "(0, inf)")
 
 
 def _check_batch_sizes(config: TrainConfig) -> None:

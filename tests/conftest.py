@@ -102,7 +102,6 @@ def make_rules(**changes) -> AccountRules:
         "round_lots": 0.0,
         "initial_capital": 100_000.0,
         "leverage": 1.0,
-        "trade_scale": 1.0,
         "trade_decay": 0.0,
         **changes,
     }

@@ -31,6 +31,7 @@ class SpecialistNetwork(nn.Module):
         self.trunk = nn.Dense(self.hidden_size)
         self.policy_head = nn.Dense(self.num_instruments)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_instruments,))
+        self.log_trade_scale = self.param("log_trade_scale", nn.initializers.zeros, (self.num_instruments,))
         self.critic_encoder = nn.Dense(self.hidden_size)
         self.critic_trunk = nn.Dense(self.hidden_size)
         self.value_head = nn.Dense(1)
@@ -42,13 +43,15 @@ class SpecialistNetwork(nn.Module):
     def policy(self, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array]:
         """Mean ``[..., C]`` and log standard deviation ``[C]`` of the changes of relative weight.
 
-        All instruments share encoder and trunk; each reads its own column of the head.
+        All instruments share encoder and trunk; each reads its own column of the head. Heads and noise are in units of
+        the trade scale, which is not learnt but belongs to the parameters: it goes wherever the policy goes.
         """
         context = self.domain_encoder(_flatten(inputs))[..., None, :]
         hidden = nn.tanh(self.instrument_encoder(inputs.instruments) + context)
         hidden = nn.tanh(self.trunk(hidden))
         heads = self.policy_head(hidden)  # [..., C, C]; instrument i reads column i
-        return jnp.diagonal(heads, axis1=-2, axis2=-1), self.log_std
+        log_scale = jax.lax.stop_gradient(self.log_trade_scale)
+        return jnp.exp(log_scale) * jnp.diagonal(heads, axis1=-2, axis2=-1), self.log_std + log_scale
 
     def value(self, inputs: SpecialistInputs) -> jax.Array:
         """Value ``[...]`` of the class's state."""
@@ -92,7 +95,7 @@ def initialise(network: nn.Module, example: Any, seed: int) -> Any:
     """Parameters of a network, made on the host with NumPy.
 
     Kernels are orthogonal (gain sqrt 2 hidden, 0.01 policy head, 1 value head), biases zero, ``log_std`` as the network
-    says.
+    says, trade scales 1.
 
     Args:
         network: the module; its ``__call__`` is traced for shapes only.

@@ -31,7 +31,6 @@ class AccountRules:
     round_lots: jax.Array  # [] bool, orders in whole lot steps (evaluation and trading; training is continuous)
     initial_capital: jax.Array  # [] account currency; lots = units x capital / contract size
     leverage: jax.Array  # [] gross exposure of a class, multiple of its budget
-    trade_scale: jax.Array  # [] change of relative weight that an action of 1 asks for
     trade_decay: jax.Array  # [] share of the relative weight given up before the action is added
 
 
@@ -52,9 +51,9 @@ class BarResult:
 def next_relative_weights(relative: jax.Array, action: jax.Array, rules: AccountRules) -> jax.Array:
     """Turn an action into the relative weights wanted ``[..., C]``, in [-1, 1] of each instrument's share.
 
-    The action is a change on the scale of real trades: (1 - decay) x weight + scale x action, clipped.
+    The action is a change: (1 - decay) x weight + action, clipped.
     """
-    wanted = (1.0 - rules.trade_decay) * relative + rules.trade_scale * action
+    wanted = (1.0 - rules.trade_decay) * relative + action
     return jnp.clip(wanted, -1.0, 1.0)
 
 

@@ -75,7 +75,7 @@ class SpecialistEnv(MarketEnvironment):
         Args:
             key: unused, the market is data.
             state: at the close of bar t.
-            action: ``[C]`` change of relative weight wanted, in units of ``trade_scale``.
+            action: ``[C]`` change of relative weight wanted.
             params: the class's market.
 
         Returns:
@@ -120,8 +120,7 @@ class SpecialistEnv(MarketEnvironment):
 
     def action_space(self, params: MarketParams) -> spaces.Box:
         """Changes of relative weight ``[C]``; anything beyond two full turns is clipped by the limits."""
-        limit = 2.0 / params.rules.trade_scale
-        return spaces.Box(-limit, limit, (params.mask.size,))
+        return spaces.Box(-2.0, 2.0, (params.mask.size,))
 
     def observation_space(self, params: MarketParams) -> spaces.Dict:
         """The compact observation's ranges."""

@@ -18,6 +18,7 @@ from mtquant_jax.market.instruments import Instrument, contracts, load_instrumen
 from mtquant_jax.market.scenarios import find_scenario
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic import generate
+from mtquant_jax.simulation.trade_scale import typical_costs
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
@@ -35,6 +36,8 @@ class Market:
     timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
     class_scale: np.ndarray  # [S] 1 / typical per-bar return of a fully used class budget
     portfolio_scale: float  # 1 / typical per-bar return of the equally divided portfolio
+    costs: np.ndarray  # [S, C] typical cost of trading one side, share of the value traded
+    volatility: np.ndarray  # [S, C] typical, per bar
     description: str
     notices: tuple[str, ...]
 
@@ -84,16 +87,21 @@ def prepare_market(config: TrainConfig) -> Market:
     margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
     table = build_table(bars, universe.classes, instruments, simulation.account_currency, simulation.broker_clock)
     class_scale, portfolio_scale = _reward_scales(table, universe, splits, config.simulation.leverage)
+    arranged = arrange_table(table, universe)
+    specifications = arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe)
+    costs, volatility = typical_costs(arranged, specifications, *splits.train)
     return Market(
         universe=universe,
-        table=arrange_table(table, universe),
-        contracts=arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe),
+        table=arranged,
+        contracts=specifications,
         splits=splits,
         day=np.asarray(table.day),
         bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
         timestamps=np.asarray(bars.timestamps),
         class_scale=class_scale,
         portfolio_scale=portfolio_scale,
+        costs=costs.reshape(universe.mask.shape),
+        volatility=volatility.reshape(universe.mask.shape),
         description=_describe(source, bars, universe),
         notices=tuple(notices),
     )

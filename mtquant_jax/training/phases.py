@@ -33,6 +33,7 @@ from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv, Po
 from mtquant_jax.simulation.reward import REWARDS, RewardParams
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
+from mtquant_jax.simulation.trade_scale import trade_scales
 from mtquant_jax.simulation.universe import class_contracts, class_table
 from mtquant_jax.training.market_setup import Market
 from mtquant_jax.types import Span
@@ -149,7 +150,20 @@ def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
     env, agent = specialist_env(config.simulation.reward), specialist_agent(config, market)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: class_params(config, market, index)))
     params = initialise(agent.network, example, _seed(config, 1, index))
+    params["log_trade_scale"] = jnp.asarray(np.log(trade_scale(config, market, index)), jnp.float32)
     return Policy({SPECIALIST: params}, {SPECIALIST: start_normalizer(example)})
+
+
+def trade_scale(config: TrainConfig, market: Market, index: int) -> np.ndarray:
+    """The changes of relative weight ``[C]`` that an action of 1 asks for, by what trading costs in this market."""
+    simulation, settings = config.simulation, list(config.specialists.values())[index]
+    return trade_scales(
+        cost=simulation.cost_multiplier * market.costs[index],
+        impact=simulation.cost_multiplier * simulation.impact,
+        volatility=market.volatility[index],
+        full_weight=simulation.leverage * market.universe.share[index],
+        exploration_cost=settings.exploration_cost,
+    )
 
 
 def start_meta(config: TrainConfig, market: Market) -> Policy:
@@ -335,7 +349,6 @@ def _rules(config: TrainConfig) -> AccountRules:
         round_lots=jnp.asarray(False),
         initial_capital=_scalar(simulation.initial_capital),
         leverage=_scalar(simulation.leverage),
-        trade_scale=_scalar(simulation.trade_scale),
         trade_decay=_scalar(simulation.trade_decay),
     )
 

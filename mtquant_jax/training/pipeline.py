@@ -293,7 +293,6 @@ class Session:
             "network": {"hidden_size": self.config.ppo.hidden_size, "width": self.market.universe.width},
             "action": {
                 "leverage": simulation.leverage,
-                "trade_scale": simulation.trade_scale,
                 "trade_decay": simulation.trade_decay,
             },
             "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **validation},

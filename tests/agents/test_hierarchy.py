@@ -125,8 +125,8 @@ def test_padding_is_masked_by_row():
 
 
 def test_entropy_counts_real_actions_only():
-    # 1 / 2 log(2 pi e) + log_std, summed over 2, 3 and 1 instruments and 5 allocation logits.
-    log_stds = [np.asarray(p["log_std"])[:size] for p, size in zip(ALONE, SIZES, strict=True)]
+    # 1 / 2 log(2 pi e) + log_std + log_trade_scale, summed over 2, 3 and 1 instruments and 5 allocation logits.
+    log_stds = [np.asarray(p["log_std"] + p["log_trade_scale"])[:size] for p, size in zip(ALONE, SIZES, strict=True)]
     log_stds.append(np.asarray(META_PARAMS["log_std"]))
     expected = [float(np.sum(0.5 * np.log(2 * np.pi * np.e) + one)) for one in log_stds]
     np.testing.assert_allclose(policy().entropy()[0, 0], expected, rtol=1e-5)

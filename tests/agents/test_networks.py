@@ -38,8 +38,8 @@ def varied(params, seed=0):
 
 @pytest.mark.parametrize("params", [PARAMS, META_PARAMS], ids=["specialist", "meta"])
 def test_kernels_are_orthogonal_with_the_gains_of_the_house(params):
-    layers = {name: layer for name, layer in params.items() if name != "log_std"}
-    assert len(layers) == len(params) - 1 >= 6
+    layers = {name: layer for name, layer in params.items() if name not in ("log_std", "log_trade_scale")}
+    assert len(layers) >= 6
     for name, layer in layers.items():
         gain = {"policy_head": 0.01, "value_head": 1.0}.get(name, np.sqrt(2.0))
         kernel = np.asarray(layer["kernel"], np.float64) / gain
@@ -95,6 +95,18 @@ def test_every_instrument_has_a_head_of_its_own():
     change = np.asarray(means(other, inputs()) - before)
     np.testing.assert_array_equal(change[:2], [0.0, 0.0])
     assert abs(change[2]) > 1e-3
+
+
+def test_the_trade_scale_stretches_actions_and_noise_and_is_not_learnt():
+    params = varied(PARAMS) | {"log_trade_scale": jnp.zeros(3)}
+    wide = params | {"log_trade_scale": jnp.log(f32([1.0, 2.0, 0.5]))}
+    plain, log_std, _ = SPECIALIST.apply({"params": params}, inputs())
+    scaled, wide_log_std, _ = SPECIALIST.apply({"params": wide}, inputs())
+    np.testing.assert_allclose(scaled, plain * f32([1.0, 2.0, 0.5]), rtol=1e-5)
+    np.testing.assert_allclose(jnp.exp(wide_log_std - log_std), [1.0, 2.0, 0.5], rtol=1e-5)
+    gradient = jax.grad(lambda p: jnp.sum(SPECIALIST.apply({"params": p}, inputs())[0] ** 2))(wide)
+    assert not np.any(np.asarray(gradient["log_trade_scale"]))
+    assert np.any(np.asarray(gradient["policy_head"]["kernel"]))
 
 
 def test_policy_and_critic_share_no_parameters():

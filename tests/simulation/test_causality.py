@@ -83,9 +83,7 @@ def play(agent, networks, normalizers, params, num_steps, first):
 
 def played(bars, num_steps=60, first=FIRST):
     table = build_table(bars, DEFAULT_CLASSES, INSTRUMENTS, "USD")
-    params = make_portfolio(
-        UNIVERSE, table, contracts(UNIVERSE.symbols, INSTRUMENTS), meta_interval=4, trade_scale=0.5, trade_decay=0.1
-    )
+    params = make_portfolio(UNIVERSE, table, contracts(UNIVERSE.symbols, INSTRUMENTS), meta_interval=4, trade_decay=0.1)
     return play(*agent_of(UNIVERSE, params), params, num_steps, first)
 
 
