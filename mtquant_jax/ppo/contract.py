@@ -38,6 +38,14 @@ class Distribution(Protocol):
         ...
 
 
+@struct.dataclass
+class Control:
+    """A part of the reward that the action cannot change: what was held before it, and what that earned."""
+
+    exposure: jax.Array  # [..., A, N] held before the action, in units of each reward stream
+    driver: jax.Array  # [..., A, N] or [..., 1, N] earned over the step by one unit of exposure; no action moves it
+
+
 @dataclasses.dataclass(frozen=True)
 class Group:
     """A part of the parameters that is clipped and stepped on its own."""
@@ -84,6 +92,10 @@ class Agent(Protocol):
 
     def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
         """``[..., A]`` reward streams."""
+        ...
+
+    def control(self, info: dict[Any, Any]) -> Control | None:
+        """What the step would have earned whatever the action was; None where that is not known."""
         ...
 
     def extend_normalizers(self, normalizers: Any, inputs: Any) -> Any:
@@ -168,6 +180,7 @@ class Trajectory:
     terminated: jax.Array  # [L, E] bool
     truncated: jax.Array  # [L, E] bool
     decides: jax.Array  # [L, E, A]
+    control: Control | None  # [L, E, A, N]
     metrics: dict[str, jax.Array]  # [L, E] what the environment measures of itself, if it does
 
 

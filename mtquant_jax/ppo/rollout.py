@@ -44,6 +44,7 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
             terminated=terminated,
             truncated=truncated,
             decides=agent.decides(observation),
+            control=agent.control(info),
             metrics=info.get("metrics", {}),
         )
         return (env_state, following, key), record

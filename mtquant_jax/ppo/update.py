@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mtquant_jax.ppo.contract import Batch, Hyper, Program, TrainState, Trajectory
 from mtquant_jax.ppo.coordination import coordinate
-from mtquant_jax.ppo.gae import advantages
+from mtquant_jax.ppo.gae import advantages, without_exogenous_noise
 from mtquant_jax.ppo.loss import losses
 from mtquant_jax.ppo.optimizer import apply_gradients, select
 
@@ -20,7 +20,7 @@ Metrics = dict[str, jax.Array]
 def make_batch(
     program: Program, state: TrainState, trajectory: Trajectory, env_params: Any, hyper: Hyper
 ) -> tuple[Batch, Metrics]:
-    """Advantages and value targets of a rollout, flattened to B = L x E samples; and explained variance ``[A]``."""
+    """Advantages and value targets of a rollout, flattened to B = L x E samples; and how good the critic was ``[A]``."""
 
     def values(observation: Any) -> jax.Array:
         return program.agent.value(state.params, state.normalizers, program.agent.inputs(observation, env_params))
@@ -36,6 +36,12 @@ def make_batch(
         hyper.gae_lambda,
     )
     target = advantage + value
+    judged = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
+    if trajectory.control is not None:
+        ended = trajectory.terminated | trajectory.truncated
+        advantage, judged["advantage_noise_left"] = without_exogenous_noise(
+            advantage, trajectory.control, ended, hyper.gamma, hyper.gae_lambda
+        )
     batch = Batch(
         observation=trajectory.observation,
         action=trajectory.action,
@@ -46,9 +52,12 @@ def make_batch(
         decides=trajectory.decides,
     )
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
-    target_variance = jnp.var(target, axis=(0, 1))
-    explained = 1.0 - jnp.var(advantage, axis=(0, 1)) / jnp.maximum(target_variance, 1e-12)
-    return batch, {"explained_variance": explained, "value": jnp.mean(value, axis=(0, 1))}
+    return batch, judged
+
+
+def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
+    """Share ``[A]`` of the variance of the value targets that the critic explains."""
+    return 1.0 - jnp.var(advantage, axis=(0, 1)) / jnp.maximum(jnp.var(target, axis=(0, 1)), 1e-12)
 
 
 def learn(
