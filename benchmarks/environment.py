@@ -22,7 +22,7 @@ from mtquant_jax.cli import prepare_jax
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.training.market_setup import prepare_market
-from mtquant_jax.training.phases import class_params, portfolio_env, portfolio_params, specialist_env
+from mtquant_jax.training.phases import class_params, hierarchy_env, portfolio_params, specialist_env
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,8 @@ def main(arguments: Arguments) -> None:
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     market = prepare_market(config)
     cases = {
-        "specialist (forex)": (specialist_env(config.simulation.reward), class_params(config, market, 0)),
-        "portfolio (all classes)": (portfolio_env(config.simulation.reward), portfolio_params(config, market)),
+        "specialist (forex)": (specialist_env(config.reward.objective), class_params(config, market, 0)),
+        "portfolio (all classes)": (hierarchy_env(config), portfolio_params(config, market)),
     }
     rows = []
     for name, (env, params) in cases.items():

@@ -19,6 +19,7 @@ ScenarioName = Literal[
     "sector_rotation",
     "macro_events",
 ]
+ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +139,32 @@ class SimulationConfig:
     broker_clock: str = "NewYork+7"
     """Time zone whose midnight ends the trading day, when swap is charged and the day's loss begins anew: an IANA name,
     or NewYork+7 (the day ends at 17:00 in New York)."""
-    reward: Literal["log_growth", "mean_variance"] = "log_growth"
-    """What an agent is paid per bar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+    """What a specialist is paid per bar (phases 1 and 3)."""
+
+    objective: ObjectiveName = "log_growth"
+    """What is paid for: growth, return less its variance, or what the bar does to the Sharpe ratio."""
     risk_aversion: float = 1.0
-    """Gamma of the mean-variance reward."""
+    """Gamma of the mean-variance objective."""
+    sharpe_memory: int = 100
+    """Bars over which the moments of the differential Sharpe ratio decay."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PortfolioRewardConfig(RewardConfig):
+    """What the portfolio is paid per bar (phases 2 and 3): an objective and weighted terms; a weight of 0 is off."""
+
+    var_weight: float = 0.0
+    """Penalty on the value at risk of a bar, at risk.var-confidence."""
+    drawdown_weight: float = 0.0
+    """Penalty on what the bar adds to the largest drawdown of the episode."""
+    turnover_weight: float = 0.0
+    """Cost per unit of value traded, beyond those that the account is charged."""
+    diversification_weight: float = 0.0
+    """Bonus of a bar whose positions' risks cancel out entirely; most books earn a part of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,5 +262,7 @@ class TrainConfig:
     joint_training: JointTrainingConfig = JointTrainingConfig()
     ppo: PPOConfig = PPOConfig()
     simulation: SimulationConfig = SimulationConfig()
+    reward: RewardConfig = RewardConfig()
+    portfolio_reward: PortfolioRewardConfig = PortfolioRewardConfig()
     risk: RiskConfig = RiskConfig()
     market: MarketConfig = MarketConfig()

@@ -23,6 +23,11 @@ T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parent
 
+_MOVED = {  # keys of files written before, which a similar name alone would lead astray
+    "simulation.reward": "reward.objective (what a specialist is paid) and portfolio_reward.objective (the portfolio)",
+    "simulation.risk_aversion": "reward.risk_aversion and portfolio_reward.risk_aversion",
+}
+
 
 def shipped(name: str) -> Path:
     """Path of a file of ``configs/`` as it came with the program.
@@ -198,7 +203,9 @@ def _scalar(hint: type, value: Any, source: str, key: str) -> Any:
 
 
 def _nearest(key: str, group: Any, prefix: str) -> str:
-    """Advice for an unknown key: a similar one beside it, else a similar one anywhere, else all that would be valid."""
+    """Advice for an unknown key: its new place, else a similar one beside it, else anywhere, else all that is valid."""
+    if prefix + key in _MOVED:
+        return f"it is now {_MOVED[prefix + key]}"
     siblings = [field.name for field in dataclasses.fields(group)]
     if close := difflib.get_close_matches(key, siblings, n=1, cutoff=0.6):
         return f"did you mean {prefix}{close[0]}?"

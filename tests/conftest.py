@@ -129,7 +129,7 @@ def make_params(
         share=jnp.full((1, num_instruments), 1.0 / num_instruments),
         rules=make_rules(**rules),
         risk=risk or make_risk(),
-        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
+        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
     )

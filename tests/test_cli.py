@@ -143,7 +143,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (["--ppo.gama", "3"], "--ppo.gamma"),
         (["--num-envs", "many"], "--num-envs"),
         (["--config"], "--config"),
-        (["--simulation.reward", "money"], "log_growth"),
+        (["--portfolio-reward.objective", "money"], "log_growth"),
     ],
 )
 def test_a_wrong_flag_is_exit_code_2(

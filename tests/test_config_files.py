@@ -112,8 +112,18 @@ def test_merge_keys_and_aliases_work(tmp_path: Path) -> None:
             'specialists.china.symbols[1] must be text, not 600519; put it in quotes: "600519"',
         ),
         (
-            {"simulation": {"reward": "money"}},
-            'simulation.reward must be one of log_growth, mean_variance, not "money"',
+            {"portfolio_reward": {"objective": "money"}},
+            'portfolio_reward.objective must be one of log_growth, mean_variance, differential_sharpe, not "money"',
+        ),
+        ({"reward": "mean_variance"}, 'reward must be a group of keys and values, not "mean_variance"'),
+        (
+            {"simulation": {"reward": "log_growth"}},
+            "unknown key simulation.reward; it is now reward.objective (what a specialist is paid) and "
+            "portfolio_reward.objective (the portfolio)",
+        ),
+        (
+            {"simulation": {"risk_aversion": 2}},
+            "unknown key simulation.risk_aversion; it is now reward.risk_aversion and portfolio_reward.risk_aversion",
         ),
     ],
 )

@@ -43,8 +43,8 @@ def run_dir(tmp_path: Path) -> Path:
         tmp_path, 1, "forex,100,-0.1,5,0.5,1\nforex,200,0.1,5,1.5,1\nequity,100,0,5,,\nequity,200,0.2,5,-0.5,1\n"
     )
     write_metrics(tmp_path, 2, "meta_controller,50,0.1,5,,\nmeta_controller,100,0.2,5,1.0,1\n")
-    header = HEADER.replace("reward", "reward/forex,reward/equity,reward/meta_controller")
-    write_metrics(tmp_path, 3, "portfolio,100,0.1,0.2,0.3,5,1.1,1\n", header)
+    header = HEADER.replace("reward", "reward/forex,reward/equity,reward/meta_controller,reward/var")
+    write_metrics(tmp_path, 3, "portfolio,100,0.1,0.2,0.3,-0.4,5,1.1,1\n", header)
     performance = {"sharpe": 0.8, "sharpe_standard_error": 1.0}
     write_results(tmp_path, {"equal_allocation": performance, "meta_controller": {"validation": performance}})
     return tmp_path

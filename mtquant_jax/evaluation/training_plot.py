@@ -88,8 +88,8 @@ def read_curves(path: Path) -> list[Curve]:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not rows:
         return []
-    # Where several agents learn together, the portfolio's reward is the last of theirs.
-    reward = next((name for name in reversed(columns) if name == "reward" or name.startswith("reward/")), "reward")
+    # Where several agents learn together each has a column; the meta-controller's reward is the portfolio's.
+    reward = "reward/meta_controller" if "reward/meta_controller" in columns else "reward"
     wanted = ("agent", "timesteps", reward, "validation_sharpe", "validation_sharpe_standard_error")
     for name in wanted:
         if name not in columns:

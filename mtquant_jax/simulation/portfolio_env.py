@@ -24,7 +24,17 @@ from mtquant_jax.simulation.market_env import (
     reward_inputs,
     trade,
 )
-from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
+from mtquant_jax.simulation.reward import (
+    RewardFunction,
+    RewardInputs,
+    RewardMemory,
+    RewardParams,
+    TermInputs,
+    TermWeights,
+    log_growth,
+    portfolio_terms,
+    start_memory,
+)
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.types import MarketTable
 
@@ -35,9 +45,10 @@ _SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with les
 
 @struct.dataclass
 class PortfolioParams(MarketParams):
-    """`MarketParams` of all classes together, and what the hierarchy adds."""
+    """`MarketParams` of all classes together, and what the hierarchy adds; ``reward`` is the portfolio's."""
 
-    class_reward_scale: jax.Array  # [S] 1 / typical per-bar return of each class
+    class_reward: RewardParams  # [S] what the classes' own rewards are reckoned with
+    reward_terms: TermWeights  # of the portfolio's reward
     meta_interval: jax.Array  # [] bars between decisions of the meta-controller
     discount: jax.Array  # [] per bar, inside one step of AllocationEnv
     specialists: Any = None  # what the frozen specialists of AllocationEnv act with
@@ -67,6 +78,15 @@ class TrackRecord:
 
 
 @struct.dataclass
+class PortfolioMemory:
+    """What the rewards remember of the episode."""
+
+    portfolio: RewardMemory  # []
+    classes: RewardMemory  # [S]
+    worst_drawdown: jax.Array  # [] largest drawdown so far, share of the peak
+
+
+@struct.dataclass
 class PortfolioState:
     """The episode of the whole hierarchy."""
 
@@ -78,6 +98,7 @@ class PortfolioState:
     allocation: Allocation
     returns: jax.Array  # [30] per-bar log returns of the portfolio, latest last
     track_record: TrackRecord
+    reward_memory: PortfolioMemory
 
 
 @struct.dataclass
@@ -106,6 +127,11 @@ class PortfolioInputs:
 class PortfolioEnv(MarketEnvironment):
     """All specialists and the meta-controller on one account, bar by bar."""
 
+    def __init__(self, reward: RewardFunction, class_reward: RewardFunction = log_growth):
+        """``reward`` is the portfolio's objective, ``class_reward`` what each class is paid on its own budget."""
+        super().__init__(reward)
+        self.class_reward = class_reward
+
     def initial_state(self, path: jax.Array, bar: jax.Array, params: PortfolioParams) -> PortfolioState:
         """A flat account at the close of ``bar`` with equal capital shares (cash included)."""
         num_classes, _ = params.mask.shape
@@ -119,6 +145,9 @@ class PortfolioEnv(MarketEnvironment):
             allocation=decode_allocation(jnp.zeros(num_classes + 2)),
             returns=jnp.zeros(RETURN_HISTORY),
             track_record=TrackRecord(equity=ones, peak=ones, mean=zeros, second_moment=zeros, win_rate=0.5 * ones),
+            reward_memory=PortfolioMemory(
+                portfolio=start_memory(), classes=start_memory((num_classes,)), worst_drawdown=jnp.zeros(())
+            ),
         )
 
     def step_env(
@@ -137,7 +166,8 @@ class PortfolioEnv(MarketEnvironment):
         Returns:
             Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
             ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``weights`` ``[N]``,
-            ``traded`` ``[N]``, ``flows``, ``metrics`` and ``budgets`` ``[S]``.
+            ``traded`` ``[N]``, ``flows``, ``metrics`` (with ``reward/TERM``, which sum to the portfolio's reward) and
+            ``budgets`` ``[S]``.
         """
         del key
         num_classes, width = params.mask.shape
@@ -150,14 +180,16 @@ class PortfolioEnv(MarketEnvironment):
         covariance = params.table.covariance[state.path, state.bar]
         inputs = reward_inputs(result, state.book.equity, covariance)
         on_budget = self._class_inputs(result, state, budgets, covariance, params)
-        reward = self.reward(inputs, params.reward)
-        class_rewards = jax.vmap(self.reward)(
-            on_budget,
-            RewardParams(
-                scale=params.class_reward_scale,
-                risk_aversion=jnp.broadcast_to(params.reward.risk_aversion, (num_classes,)),
-            ),
+        class_memory, class_rewards = jax.vmap(self.class_reward)(
+            state.reward_memory.classes, on_budget, params.class_reward
         )
+        memory, objective = self.reward(state.reward_memory.portfolio, inputs, params.reward)
+        worst_drawdown = jnp.maximum(state.reward_memory.worst_drawdown, 1.0 - book.equity / book.peak_equity)
+        drawdown_growth = worst_drawdown - state.reward_memory.worst_drawdown
+        held = _term_inputs(result, inputs.variance, drawdown_growth, covariance, params)
+        terms = portfolio_terms(held, params.reward_terms, params.reward.scale)
+        reward = sum(terms.values(), start=objective)
+        terms["objective"] = objective
         measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
         relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
         state = PortfolioState(
@@ -169,6 +201,7 @@ class PortfolioEnv(MarketEnvironment):
             allocation=allocation,
             returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
             track_record=_extend(state.track_record, on_budget.net_return),
+            reward_memory=PortfolioMemory(portfolio=memory, classes=class_memory, worst_drawdown=worst_drawdown),
         )
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
@@ -178,7 +211,7 @@ class PortfolioEnv(MarketEnvironment):
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
-            "metrics": metrics,
+            "metrics": metrics | {f"reward/{name}": term for name, term in terms.items()},
             "budgets": budgets,
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
@@ -241,7 +274,8 @@ class AllocationEnv(MarketEnvironment):
     ):
         """``act(specialists, observation, table) -> [S, C]`` is the frozen specialists' policy."""
         super().__init__(reward)
-        # What happens within a step stays differentiable; this environment's own policy detaches at its end.
+        # What happens within a step stays differentiable; this environment's own policy detaches at its end. What the
+        # classes are paid is of no interest here: nobody learns from it.
         self.portfolio = PortfolioEnv(reward).with_transition_gradients()
         self.act = act
         self.interval = interval
@@ -345,6 +379,23 @@ def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots
             table.macro[observation.path, observation.bar],
         ],
         axis=-1,
+    )
+
+
+def _term_inputs(
+    result: BarResult,
+    variance: jax.Array,
+    drawdown_growth: jax.Array,
+    covariance: jax.Array,
+    params: PortfolioParams,
+) -> TermInputs:
+    deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0.0))
+    return TermInputs(
+        variance=variance,
+        undiversified=jnp.sum(jnp.abs(result.held_weights) * deviation),
+        var_z=params.risk.var_z,
+        drawdown_growth=drawdown_growth,
+        traded=jnp.sum(result.traded),
     )
 
 

@@ -1,4 +1,7 @@
-"""What an agent is paid per bar: pure functions of the account's return, injected into the environments."""
+"""What an agent is paid per bar: pure functions of the account's bar and a small memory, injected into environments.
+
+An objective pays everyone, specialists and portfolio alike; the terms are added to the portfolio's objective only.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,136 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-RewardFunction = Callable[["RewardInputs", "RewardParams"], jax.Array]
+RewardFunction = Callable[
+    ["RewardMemory", "RewardInputs", "RewardParams"],
+    tuple["RewardMemory", jax.Array],
+]
+"""``(memory, inputs, params) -> (memory, reward)``."""
 
 _LARGEST_LOSS = 1e-3  # share of equity left at which the logarithm stops falling
+_SMALLEST_VARIANCE = 1e-2  # of scaled returns: the deviation is taken as a tenth of the typical return at least
+_SMALLEST_BOOK = 0.1  # typical returns; diversification counts in full from an undiversified deviation of so much
+_TINY = 1e-24
 
 
 @struct.dataclass
 class RewardParams:
-    """Traced settings of the rewards."""
+    """Traced settings of the objectives."""
 
     scale: jax.Array  # [] 1 / typical per-bar return, so that rewards are of order one
     risk_aversion: jax.Array  # [] gamma of the mean-variance reward
+    sharpe_memory: jax.Array  # [] bars over which the moments of the differential Sharpe ratio decay
 
 
 @struct.dataclass
 class RewardInputs:
-    """What a reward may look at."""
+    """What an objective may look at."""
 
     net_return: jax.Array  # [] equity change over the bar as a share of the equity before it
     variance: jax.Array  # [] variance of that return expected from the weights held, w' Sigma w
 
 
-def log_growth(inputs: RewardInputs, params: RewardParams) -> jax.Array:
+@struct.dataclass
+class RewardMemory:
+    """What an objective remembers of the episode: moments of the scaled returns, exponentially weighted."""
+
+    mean: jax.Array  # []
+    second_moment: jax.Array  # []
+
+
+@struct.dataclass
+class TermWeights:
+    """Traced weights of the portfolio's terms; 0 leaves a term out."""
+
+    var: jax.Array  # [] paid per typical return of value at risk
+    drawdown: jax.Array  # [] paid per typical return that the largest drawdown grows by
+    turnover: jax.Array  # [] cost per unit of value traded, beyond those of the account
+    diversification: jax.Array  # [] earned per bar by a book whose risks cancel out entirely
+
+
+@struct.dataclass
+class TermInputs:
+    """What the portfolio's terms look at."""
+
+    variance: jax.Array  # [] per bar, w' Sigma w of the weights held
+    undiversified: jax.Array  # [] per-bar deviation of those weights if nothing offset anything, sum |w_i| sigma_i
+    var_z: jax.Array  # [] standard normal quantile of the VaR's confidence
+    drawdown_growth: jax.Array  # [] what the bar added to the largest drawdown of the episode, share of the peak
+    traded: jax.Array  # [] value traded, share of the equity before the bar
+
+
+def start_memory(shape: tuple[int, ...] = ()) -> RewardMemory:
+    """A mean of 0 and a second moment of 1, which is that of the typical return in scaled units."""
+    return RewardMemory(mean=jnp.zeros(shape), second_moment=jnp.ones(shape))
+
+
+def log_growth(memory: RewardMemory, inputs: RewardInputs, params: RewardParams) -> tuple[RewardMemory, jax.Array]:
     """Scaled growth of log equity ``[]``; its sum over an episode is the log of total return."""
-    return params.scale * jnp.log(jnp.maximum(1.0 + inputs.net_return, _LARGEST_LOSS))
+    return memory, params.scale * jnp.log(jnp.maximum(1.0 + inputs.net_return, _LARGEST_LOSS))
 
 
-def mean_variance(inputs: RewardInputs, params: RewardParams) -> jax.Array:
+def mean_variance(memory: RewardMemory, inputs: RewardInputs, params: RewardParams) -> tuple[RewardMemory, jax.Array]:
     """Scaled net return less gamma / 2 times its variance in the same units ``[]``.
 
     The objective of Garleanu and Pedersen (Journal of Finance 2013) without discounting.
     """
     scaled_variance = params.scale**2 * inputs.variance
-    return params.scale * inputs.net_return - 0.5 * params.risk_aversion * scaled_variance
+    return memory, params.scale * inputs.net_return - 0.5 * params.risk_aversion * scaled_variance
 
 
-REWARDS: dict[str, RewardFunction] = {"log_growth": log_growth, "mean_variance": mean_variance}
+def differential_sharpe(
+    memory: RewardMemory, inputs: RewardInputs, params: RewardParams
+) -> tuple[RewardMemory, jax.Array]:
+    """What the bar's scaled return does to the Sharpe ratio of the last bars ``[]``.
+
+    D = (B dA - A dB / 2) / (B - A^2)^(3/2) with dA = R - A and dB = R^2 - B, the derivative of the Sharpe ratio
+    A / sqrt(B - A^2) with respect to the decay rate 1 / memory of its moments A and B (Moody and Saffell, NIPS 1998 and
+    IEEE Transactions on Neural Networks 12, 2001). Each D / memory is about the ratio's growth over the bar.
+
+    The moments start at those of a typical return without drift, so the first bar is paid its scaled return. The
+    variance B - A^2 counts as a hundredth at least, so that the first trade after a long rest is not all that counts.
+    """
+    scaled = params.scale * inputs.net_return
+    variance = jnp.maximum(memory.second_moment - memory.mean**2, _SMALLEST_VARIANCE)
+    second_moment = variance + memory.mean**2  # in the numerator too: without it a rested account would earn nothing
+    gain = second_moment * (scaled - memory.mean) - 0.5 * memory.mean * (scaled**2 - second_moment)
+    after = RewardMemory(
+        mean=memory.mean + (scaled - memory.mean) / params.sharpe_memory,
+        second_moment=memory.second_moment + (scaled**2 - memory.second_moment) / params.sharpe_memory,
+    )
+    reward = gain / (variance * jnp.sqrt(variance))
+    return after, reward
+
+
+def portfolio_terms(inputs: TermInputs, weights: TermWeights, scale: jax.Array) -> dict[str, jax.Array]:
+    """What the portfolio's reward adds to its objective ``[]``, by name, weighted and in the same scaled units.
+
+    ``var``: less the parametric value at risk of one bar, z sqrt(w' Sigma w) (RiskMetrics, J.P. Morgan 1996).
+    ``drawdown``: less what the bar added to the largest drawdown so far; over an episode this sums to its maximum
+    drawdown. (The growth of the drawdown itself would be every single loss, also those won back before.)
+    ``turnover``: less the value traded, so that its weight is an extra cost per unit of value.
+    ``diversification``: 1 - sqrt(w' Sigma w) / sum |w_i| sigma_i, that is 1 - 1 / the diversification ratio of
+    Choueifaty and Coignard (Journal of Portfolio Management 2008); less of it for books so small that the ratio says
+    nothing, and 0 for none.
+    """
+    deviation = _root(inputs.variance)
+    book = jnp.maximum(inputs.undiversified, _SMALLEST_BOOK / scale)
+    return {
+        "var": -weights.var * scale * inputs.var_z * deviation,
+        "drawdown": -weights.drawdown * scale * inputs.drawdown_growth,
+        "turnover": -weights.turnover * scale * inputs.traded,
+        "diversification": weights.diversification * (inputs.undiversified - deviation) / book,
+    }
+
+
+def _root(square: jax.Array) -> jax.Array:
+    """The square root, with a derivative of 0 at 0."""
+    positive = square > _TINY
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+REWARDS: dict[str, RewardFunction] = {
+    "log_growth": log_growth,
+    "mean_variance": mean_variance,
+    "differential_sharpe": differential_sharpe,
+}

@@ -22,6 +22,7 @@ from mtquant_jax.simulation.market_env import (
     reward_inputs,
     trade,
 )
+from mtquant_jax.simulation.reward import RewardMemory, start_memory
 from mtquant_jax.types import MarketTable
 
 
@@ -34,6 +35,7 @@ class SpecialistState:
     bar: jax.Array  # [] int32, the bar whose close is now
     book: Book
     relative_weights: jax.Array  # [C] weight / (leverage x share), about [-1, 1]
+    reward_memory: RewardMemory
 
 
 @struct.dataclass
@@ -65,6 +67,7 @@ class SpecialistEnv(MarketEnvironment):
             bar=jnp.asarray(bar, jnp.int32),
             book=open_book(path, bar, params),
             relative_weights=jnp.zeros(params.mask.size),
+            reward_memory=start_memory(),
         )
 
     def step_env(
@@ -88,13 +91,15 @@ class SpecialistEnv(MarketEnvironment):
         target = jnp.where(params.mask[0], relative * per_weight, 0.0)
         book, result, metrics = trade(state.book, target, state.path, state.bar, params)
         covariance = params.table.covariance[state.path, state.bar]
-        reward = self.reward(reward_inputs(result, state.book.equity, covariance), params.reward)
+        inputs = reward_inputs(result, state.book.equity, covariance)
+        memory, reward = self.reward(state.reward_memory, inputs, params.reward)
         state = SpecialistState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
             book=book,
             relative_weights=jnp.where(params.mask[0], result.weights / jnp.where(params.mask[0], per_weight, 1.0), 0),
+            reward_memory=memory,
         )
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)

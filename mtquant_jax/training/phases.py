@@ -25,12 +25,12 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.config import TrainConfig
+from mtquant_jax.config import RewardConfig, TrainConfig
 from mtquant_jax.ppo.contract import Hyper, Objective, Program
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv, PortfolioParams
-from mtquant_jax.simulation.reward import REWARDS, RewardParams
+from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
@@ -38,9 +38,9 @@ from mtquant_jax.simulation.universe import class_contracts, class_table
 from mtquant_jax.training.market_setup import Market
 from mtquant_jax.types import Span
 
-# gymnax compiles per instance, so equal environments must be the same object.
+# gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
 specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
-portfolio_env = functools.cache(lambda reward: PortfolioEnv(REWARDS[reward]))
+portfolio_env = functools.cache(lambda reward, class_reward: PortfolioEnv(REWARDS[reward], REWARDS[class_reward]))
 allocation_env = functools.cache(lambda reward, act, interval: AllocationEnv(REWARDS[reward], act, interval))
 
 
@@ -96,6 +96,11 @@ def hierarchy_agent(config: TrainConfig, market: Market) -> HierarchyAgent:
     )
 
 
+def hierarchy_env(config: TrainConfig) -> PortfolioEnv:
+    """The environment of phase 3, and of every evaluation of a portfolio."""
+    return portfolio_env(config.portfolio_reward.objective, config.reward.objective)
+
+
 def updates_for(timesteps: int, config: TrainConfig) -> int:
     """Updates that give at least so many decisions; a rollout is never cut."""
     return math.ceil(timesteps / (config.num_envs * config.num_steps))
@@ -112,7 +117,7 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
         rules=_rules(config),
         # Alone, a specialist is its class: what limits the class's share of the portfolio does not limit it.
         risk=_risk(config, market, alone=True),
-        reward=_reward(config, market.class_scale[index]),
+        reward=_reward(config.reward, market.class_scale[index]),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
     )
@@ -129,10 +134,16 @@ def portfolio_params(
         share=jnp.asarray(market.universe.share),
         rules=_rules(config),
         risk=_risk(config, market, alone=False),
-        reward=_reward(config, market.portfolio_scale),
+        reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
-        class_reward_scale=_scalar(market.class_scale),
+        class_reward=_reward(config.reward, market.class_scale),
+        reward_terms=TermWeights(
+            var=_scalar(config.portfolio_reward.var_weight),
+            drawdown=_scalar(config.portfolio_reward.drawdown_weight),
+            turnover=_scalar(config.portfolio_reward.turnover_weight),
+            diversification=_scalar(config.portfolio_reward.diversification_weight),
+        ),
         meta_interval=jnp.asarray(config.meta_controller.interval, jnp.int32),
         discount=_scalar(config.ppo.gamma),
         specialists=specialists,
@@ -147,7 +158,7 @@ def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
 
 def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
     """An untrained specialist."""
-    env, agent = specialist_env(config.simulation.reward), specialist_agent(config, market)
+    env, agent = specialist_env(config.reward.objective), specialist_agent(config, market)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: class_params(config, market, index)))
     params = initialise(agent.network, example, _seed(config, 1, index))
     params["log_trade_scale"] = jnp.asarray(np.log(trade_scale(config, market, index)), jnp.float32)
@@ -169,7 +180,7 @@ def trade_scale(config: TrainConfig, market: Market, index: int) -> np.ndarray:
 def start_meta(config: TrainConfig, market: Market) -> Policy:
     """An untrained meta-controller: about equal capital shares and half the risk appetite."""
     agent = MetaAgent(meta_network(config, market), market.universe.slots)
-    env = portfolio_env(config.simulation.reward)
+    env = hierarchy_env(config)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: portfolio_params(config, market)))
     params = initialise(agent.network, example, _seed(config, 2, 0))
     return Policy({META: params}, {META: start_normalizer(example)})
@@ -180,7 +191,7 @@ def plan_specialist(config: TrainConfig, market: Market, index: int) -> Plan:
     settings = list(config.specialists.values())[index]
     total_updates = updates_for(config.phase1_timesteps, config)
     program = Program(
-        env=specialist_env(config.simulation.reward),
+        env=specialist_env(config.reward.objective),
         agent=specialist_agent(config, market),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
@@ -207,7 +218,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) ->
     total_updates = updates_for(config.phase2_timesteps, config)
     act = FrozenSpecialists(specialist_network(config, market))
     program = Program(
-        env=allocation_env(config.simulation.reward, act, interval),
+        env=allocation_env(config.portfolio_reward.objective, act, interval),
         agent=MetaAgent(meta_network(config, market), market.universe.slots),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
@@ -242,7 +253,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], m
     only_specialists, only_meta = (1.0,) * num_classes + (0.0,), (0.0,) * num_classes + (1.0,)
     nobody, everybody = (0.0,) * (num_classes + 1), (1.0,) * (num_classes + 1)
     program = Program(
-        env=portfolio_env(config.simulation.reward),
+        env=hierarchy_env(config),
         agent=hierarchy_agent(config, market),
         objectives=(
             Objective(streams=(*own, num_classes), policy=only_specialists, value=nobody),
@@ -379,8 +390,13 @@ def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
     )
 
 
-def _reward(config: TrainConfig, scale: float) -> RewardParams:
-    return RewardParams(scale=_scalar(scale), risk_aversion=_scalar(config.simulation.risk_aversion))
+def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
+    """What an objective is reckoned with, in the shape of its scale: one number or one per class."""
+    return RewardParams(
+        scale=_scalar(scale),
+        risk_aversion=jnp.broadcast_to(_scalar(config.risk_aversion), np.shape(scale)),
+        sharpe_memory=jnp.broadcast_to(_scalar(config.sharpe_memory), np.shape(scale)),
+    )
 
 
 def _span(market: Market, split: str) -> Span:

@@ -246,7 +246,7 @@ class Session:
         return self._performance(plan.program.env, plan.program.agent, policy, env_params)
 
     def _validate_portfolio(self, policy: Policy, whole_lots: bool = True) -> dict[str, Any]:
-        env = phases.portfolio_env(self.config.simulation.reward)
+        env = phases.hierarchy_env(self.config)
         agent = phases.hierarchy_agent(self.config, self.market)
         env_params = phases.evaluation_params(phases.portfolio_params(self.config, self.market), whole_lots)
         return self._performance(env, agent, policy, env_params)

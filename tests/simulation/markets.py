@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
-from mtquant_jax.simulation.reward import REWARDS, RewardParams
+from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import AssetClass, Contracts, MarketTable, Span
 from tests.conftest import f32, make_contracts, make_risk, make_rules, make_table, random_prices
@@ -60,10 +60,15 @@ def make_portfolio(
         share=jnp.asarray(universe.share),
         rules=make_rules(**rules),
         risk=make_risk(),
-        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
+        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
-        class_reward_scale=jnp.ones(universe.num_classes),
+        class_reward=RewardParams(
+            scale=jnp.ones(universe.num_classes),
+            risk_aversion=jnp.ones(universe.num_classes),
+            sharpe_memory=jnp.full(universe.num_classes, 100.0),
+        ),
+        reward_terms=TermWeights(var=f32(0.0), drawdown=f32(0.0), turnover=f32(0.0), diversification=f32(0.0)),
         meta_interval=jnp.asarray(meta_interval, jnp.int32),
         discount=f32(discount),
         specialists=specialists,

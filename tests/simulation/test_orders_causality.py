@@ -62,7 +62,7 @@ def params_of(bars: Bars, currency: str) -> MarketParams:
         share=jnp.where(mask, 0.5, 0.0),
         rules=make_rules(round_lots=1.0, trade_decay=0.1, impact=2.0),
         risk=make_risk(**LIMITS),
-        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
+        reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.int32(0), last=jnp.int32(NUM_BARS)),
         max_steps_in_episode=jnp.int32(NUM_BARS),
     )
