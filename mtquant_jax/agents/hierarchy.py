@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import Normalizer
-from mtquant_jax.ppo.contract import Group
+from mtquant_jax.ppo.contract import Control, Group
 from mtquant_jax.simulation.portfolio_env import (
     PortfolioInputs,
     PortfolioObservation,
@@ -68,6 +68,10 @@ class SpecialistAgent:
         """``[..., 1]``."""
         return reward[..., None]
 
+    def control(self, info: dict[Any, Any]) -> Control:
+        """The class's positions and their prices ``[..., 1, C]``."""
+        return Control(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
+
     def extend_normalizers(self, normalizers: Any, inputs: SpecialistInputs) -> Any:
         """Statistics of the class's inputs."""
         return {SPECIALIST: normalizers[SPECIALIST].extend(inputs)}
@@ -109,6 +113,10 @@ class MetaAgent:
     def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
         """``[..., 1]``."""
         return reward[..., None]
+
+    def control(self, info: dict[Any, Any]) -> Control:
+        """The classes' budgets and what they earn on them ``[..., 1, S]``."""
+        return Control(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
 
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Statistics of the portfolio state."""
@@ -181,6 +189,10 @@ class HierarchyAgent:
     def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
         """``[..., S + 1]``: each class's own, then the portfolio's."""
         return info["rewards"]
+
+    def control(self, info: dict[Any, Any]) -> Control:
+        """Positions by reward stream ``[..., S + 1, N]`` and their prices ``[..., 1, N]``."""
+        return Control(exposure=info["exposure"], driver=info["driver"])
 
     def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
         """Statistics of both kinds of inputs."""

@@ -119,6 +119,12 @@ def trade(
     return after, result, metrics
 
 
+def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Array:
+    """What the next bar does to the value of one unit held ``[N]``: close to close, before costs and swap."""
+    before = table.close[path, bar] * table.conversion_close[path, bar]
+    return table.close[path, bar + 1] * table.conversion_close[path, bar + 1] / before - 1.0
+
+
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
     """A path and a bar, uniformly, that leave room for a whole episode where the span has it."""
     path_key, bar_key = jax.random.split(key)

@@ -20,6 +20,7 @@ from mtquant_jax.simulation.market_env import (
     MarketEnvironment,
     MarketParams,
     open_book,
+    price_returns,
     quadratic_form,
     reward_inputs,
     trade,
@@ -166,8 +167,9 @@ class PortfolioEnv(MarketEnvironment):
         Returns:
             Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
             ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``weights`` ``[N]``,
-            ``traded`` ``[N]``, ``flows``, ``metrics`` (with ``reward/TERM``, which sum to the portfolio's reward) and
-            ``budgets`` ``[S]``.
+            ``traded`` ``[N]``, ``flows``, ``metrics`` (with ``reward/TERM``, which sum to the portfolio's reward),
+            ``budgets`` ``[S]``, and what no action changes: ``exposure`` ``[S + 1, N]`` held before it, of each class
+            and of the portfolio, and ``driver`` ``[1, N]`` that a unit of it earns over the bar.
         """
         del key
         num_classes, width = params.mask.shape
@@ -190,6 +192,9 @@ class PortfolioEnv(MarketEnvironment):
         terms = portfolio_terms(held, params.reward_terms, params.reward.scale)
         reward = sum(terms.values(), start=objective)
         terms["objective"] = objective
+        exposure = _exposure_by_stream(state)
+        full = (params.rules.leverage * params.share).reshape(-1)
+        driver = price_returns(params.table, state.path, state.bar) * full
         measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
         relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
         state = PortfolioState(
@@ -213,6 +218,8 @@ class PortfolioEnv(MarketEnvironment):
             "flows": result.flows,
             "metrics": metrics | {f"reward/{name}": term for name, term in terms.items()},
             "budgets": budgets,
+            "exposure": exposure,
+            "driver": driver[None],
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
 
@@ -308,18 +315,27 @@ class AllocationEnv(MarketEnvironment):
             actions = jnp.concatenate([trades, meta_row])
             stepped = self.portfolio.step_env(key, state, actions, params)
             after, bar_reward, now_terminated, info = stepped[1:]
+            earned = jnp.sum(info["exposure"][:-1] * info["driver"], axis=-1)  # [S] per unit of budget
             running = ~terminated & ~self.is_truncated(state, params)
             state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
             reward = reward + jnp.where(running, weight * bar_reward, 0.0)
             carry = (state, reward, weight * params.discount, terminated | (running & now_terminated))
-            return carry, (running.astype(reward.dtype), info["metrics"])
+            return carry, (running.astype(reward.dtype), info["metrics"], earned)
 
         start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
-        (state, reward, _, terminated), (running, measured) = jax.lax.scan(one_bar, start, length=self.interval)
+        budgets = state.allocation.budgets()
+        (state, reward, _, terminated), (running, measured, earned) = jax.lax.scan(one_bar, start, length=self.interval)
         metrics = {name: jnp.sum(values * running) / jnp.sum(running) for name, values in measured.items()}
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
-        info = {"equity": state.book.equity, "budgets": state.allocation.budgets(), "metrics": metrics}
+        info = {
+            "equity": state.book.equity,
+            "budgets": state.allocation.budgets(),
+            "metrics": metrics,
+            # What the classes earn on their budgets hardly depends on how large these are.
+            "exposure": budgets,
+            "driver": jnp.sum(earned * running[:, None], axis=0),
+        }
         return observation, state, reward, terminated, info
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
@@ -380,6 +396,14 @@ def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots
         ],
         axis=-1,
     )
+
+
+def _exposure_by_stream(state: PortfolioState) -> jax.Array:
+    """Relative weights by reward stream ``[S + 1, N]``: each class's own, then all of them by their budgets."""
+    num_classes, width = state.relative_weights.shape
+    own = jnp.eye(num_classes)[:, :, None] * state.relative_weights[None]
+    together = state.allocation.budgets()[:, None] * state.relative_weights
+    return jnp.concatenate([own, together[None]]).reshape(num_classes + 1, num_classes * width)
 
 
 def _term_inputs(

@@ -19,6 +19,7 @@ from mtquant_jax.simulation.market_env import (
     MarketEnvironment,
     MarketParams,
     open_book,
+    price_returns,
     reward_inputs,
     trade,
 )
@@ -83,7 +84,8 @@ class SpecialistEnv(MarketEnvironment):
 
         Returns:
             Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
-            ``weights`` ``[C]``, ``traded`` ``[C]``, ``flows`` and ``metrics``.
+            ``weights`` ``[C]``, ``traded`` ``[C]``, ``flows``, ``metrics``, and what no action changes: ``exposure``
+            ``[C]`` held before the action and ``driver`` ``[C]`` that one unit of it earns over the bar.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
@@ -93,6 +95,7 @@ class SpecialistEnv(MarketEnvironment):
         covariance = params.table.covariance[state.path, state.bar]
         inputs = reward_inputs(result, state.book.equity, covariance)
         memory, reward = self.reward(state.reward_memory, inputs, params.reward)
+        exposure, driver = state.relative_weights, price_returns(params.table, state.path, state.bar) * per_weight
         state = SpecialistState(
             time=state.time + 1,
             path=state.path,
@@ -109,6 +112,8 @@ class SpecialistEnv(MarketEnvironment):
             "traded": result.traded,
             "flows": result.flows,
             "metrics": metrics,
+            "exposure": exposure,
+            "driver": driver,
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
 

@@ -94,6 +94,9 @@ class ToyAgent:
     def rewards(self, reward, info):
         return reward[..., None]
 
+    def control(self, info):
+        return None
+
     def extend_normalizers(self, normalizers, inputs):
         return {"toy": normalizers["toy"].extend(inputs)}
 
