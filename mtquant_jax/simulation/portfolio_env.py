@@ -136,8 +136,9 @@ class PortfolioEnv(MarketEnvironment):
 
         Returns:
             Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
-            ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``weights`` ``[N]``,
-            ``traded`` ``[N]``, ``flows``, ``metrics`` and ``budgets`` ``[S]``.
+            ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``wanted`` ``[S, C]``
+            (relative weights before the risk layer), ``weights`` ``[N]``, ``traded`` ``[N]``, ``flows``, ``metrics``,
+            ``budgets`` ``[S]`` and ``allocation``.
         """
         del key
         num_classes, width = params.mask.shape
@@ -175,11 +176,13 @@ class PortfolioEnv(MarketEnvironment):
         info = {
             "rewards": jnp.append(class_rewards, reward),
             "equity": result.equity,
+            "wanted": relative,
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
             "metrics": metrics,
             "budgets": budgets,
+            "allocation": allocation,
         }
         return observation, state, reward, result.stopped_out | result.ruined, info
 

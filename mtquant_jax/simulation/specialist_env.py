@@ -80,7 +80,8 @@ class SpecialistEnv(MarketEnvironment):
 
         Returns:
             Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
-            ``weights`` ``[C]``, ``traded`` ``[C]``, ``flows`` and ``metrics``.
+            ``wanted`` ``[C]`` (relative weights before the risk layer), ``weights`` ``[C]``, ``traded`` ``[C]``,
+            ``flows`` and ``metrics``.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
@@ -100,6 +101,7 @@ class SpecialistEnv(MarketEnvironment):
         observation, state = self._apply_transition_gradient_policy(observation, state)
         info = {
             "equity": result.equity,
+            "wanted": relative,
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
