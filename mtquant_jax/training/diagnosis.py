@@ -124,7 +124,8 @@ def _ruined(agent: str, who: str, figures: Mapping[str, Any]) -> list[Finding]:
 
 
 def _is_flat(figures: Mapping[str, Any]) -> bool:
-    return figures["time_in_market"] < FLAT or figures["mean_exposure"] < IN_MARKET
+    """Whether it stayed out of its own accord: a ruined account is out of the market, too."""
+    return not figures["terminated"] and (figures["time_in_market"] < FLAT or figures["mean_exposure"] < IN_MARKET)
 
 
 def _flat(agent: str, who: str, figures: Mapping[str, Any], continuous: Mapping[str, Any] | None) -> list[Finding]:

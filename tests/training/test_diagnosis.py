@@ -128,6 +128,9 @@ def test_a_ruined_policy_and_one_that_is_not_a_number():
     kinds, text = told({"terminated": 3})
     assert kinds == [("forex", "ruined")]
     assert "on 3 of 4 validation paths" in text
+    # Ruined at its first trade it is out of the market from then on, and yet not flat.
+    kinds, _ = told({"terminated": 4, "time_in_market": 0.001, "mean_exposure": 0.001, "total_return": -0.9})
+    assert kinds == [("forex", "ruined"), ("forex", "worse_than_flat")]
     assert told({"sharpe": float("nan"), "terminated": 4})[0] == [("forex", "not_a_number")]
     assert told({"total_return": float("nan"), "sharpe": None})[0] == [("forex", "not_a_number")]
 
