@@ -175,6 +175,7 @@ class Trajectory:
     observation: Any  # [L, E]
     final_observation: Any  # [L, E], before a reset
     action: jax.Array  # [L, E, A, K]
+    deviation: jax.Array  # [L, E, A, K] action drawn less the most likely one; 0 where padded
     log_prob: jax.Array  # [L, E, A]
     reward: jax.Array  # [L, E, A]
     terminated: jax.Array  # [L, E] bool

@@ -39,6 +39,7 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
             observation=observation,
             final_observation=info["final_observation"],
             action=action,
+            deviation=action - distribution.mode(),
             log_prob=distribution.log_prob(action),
             reward=agent.rewards(reward, info),
             terminated=terminated,

@@ -91,13 +91,20 @@ def _update(program: Program, state: TrainState, env_params: Any, hyper: Hyper) 
 
 
 def _acted(trajectory: Trajectory) -> Metrics:
-    """What the agents did: mean reward and size of action ``[A]``, how episodes ended and what the environment measured
-    ``[]``.
+    """What the agents did: mean reward, size of action and standard deviation of its exploration ``[A]``, how episodes
+    ended and what the environment measured ``[]``.
     """
-    mean_size = jnp.mean(jnp.abs(trajectory.action), axis=(0, 1))  # [A, K]; padding is always exactly zero
+    # Of the draws, not of the distribution's parameters, so that it means the same for every kind of distribution.
+    deviation = jnp.sqrt(jnp.mean(trajectory.deviation**2, axis=(0, 1)))
     return {
         "reward": jnp.mean(trajectory.reward, axis=(0, 1)),
-        "action_magnitude": jnp.sum(mean_size, axis=-1) / jnp.maximum(jnp.sum(mean_size > 0.0, axis=-1), 1),
+        "action_magnitude": _mean_of_real(jnp.mean(jnp.abs(trajectory.action), axis=(0, 1))),
+        "action_std": _mean_of_real(deviation),
         "terminated": jnp.mean(trajectory.terminated.astype(jnp.float32)),
         "truncated": jnp.mean(trajectory.truncated.astype(jnp.float32)),
     } | {name: jnp.mean(values) for name, values in trajectory.metrics.items()}
+
+
+def _mean_of_real(sizes: jax.Array) -> jax.Array:
+    """Mean ``[A, K] -> [A]`` over the actions that an agent has; padding is always exactly zero."""
+    return jnp.sum(sizes, axis=-1) / jnp.maximum(jnp.sum(sizes > 0.0, axis=-1), 1)

@@ -16,6 +16,9 @@ from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardPa
 from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
 
+IN_MARKET = 1e-3
+"""Gross exposure / equity from which an account counts as being in the market."""
+
 _SMALLEST_EQUITY = 1e-6  # share of initial capital by which returns are divided at least
 
 
@@ -87,7 +90,8 @@ def trade(
 
     Returns:
         The book at the close of ``bar + 1``, the bar's result, and metrics ``[]``: gross exposure, turnover, costs and
-        swap as shares of equity, and what each risk rule cut (``risk/RULE``, share of the exposure wanted).
+        swap as shares of equity, whether it is in the market (1 or 0), and what each risk rule cut (``risk/RULE``,
+        share of the exposure wanted).
     """
     table = params.table
     num_classes, width = params.mask.shape
@@ -109,8 +113,10 @@ def trade(
         risk=next_risk(book.risk, table.day[bar + 1], book.equity, result.equity),
     )
     base = jnp.maximum(book.equity, _SMALLEST_EQUITY)
+    exposure = jnp.sum(jnp.abs(result.weights))
     metrics = {
-        "exposure": jnp.sum(jnp.abs(result.weights)),
+        "exposure": exposure,
+        "time_in_market": (exposure > IN_MARKET).astype(exposure.dtype),
         "turnover": jnp.sum(result.traded),
         "costs": jnp.sum(result.flows.costs()) / base,
         "swap": jnp.sum(result.flows.swap) / base,

@@ -84,8 +84,9 @@ class SpecialistEnv(MarketEnvironment):
 
         Returns:
             Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
-            ``weights`` ``[C]``, ``traded`` ``[C]``, ``flows``, ``metrics``, and what no action changes: ``exposure``
-            ``[C]`` held before the action and ``driver`` ``[C]`` that one unit of it earns over the bar.
+            ``wanted`` ``[C]`` (relative weights before the risk layer), ``weights`` ``[C]``, ``traded`` ``[C]``,
+            ``flows``, ``metrics``, and what no action changes: ``exposure`` ``[C]`` held before the action and
+            ``driver`` ``[C]`` that one unit of it earns over the bar.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
@@ -108,6 +109,7 @@ class SpecialistEnv(MarketEnvironment):
         observation, state = self._apply_transition_gradient_policy(observation, state)
         info = {
             "equity": result.equity,
+            "wanted": relative,
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,

@@ -39,6 +39,7 @@ class Outcome:
     seconds: dict[str, float]  # compile, run, validate, total; of all members trained together
     timesteps_per_second: float  # over the run seconds, of all members together
     chunk_rates: list[float]  # timesteps per second chunk by chunk
+    training_metrics: dict[str, dict[str, float]]  # agent -> what the last chunk looked like
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +159,8 @@ class _Board:
         self._path, self._validate = checkpoint_path, validate
         self._history: list[list[dict[str, Any]]] = [[] for _ in names]
         self._best: list[tuple[float, int, Policy] | None] = [None for _ in names]
+        self._first: Sequence[dict[str, np.ndarray]] = ()
+        self._last: Sequence[dict[str, np.ndarray]] = ()
         self.seconds = 0.0
 
     def checkpoint(self, timesteps: int, states: Sequence[TrainState]) -> list[dict[str, Any]]:
@@ -186,6 +189,7 @@ class _Board:
         total: int,
     ) -> None:
         """One row of metrics per member, and one line on the console."""
+        self._first, self._last = self._first or metrics, metrics
         for i, name in enumerate(self._names):
             row: dict[str, Any] = {**flat_metrics(metrics[i], self._agents), "timesteps_per_second": rate}
             shown = validation[i] if validation else {}
@@ -202,11 +206,12 @@ class _Board:
     ) -> list[Outcome]:
         """The best of each member."""
         result = []
-        for history, best in zip(self._history, self._best, strict=True):
+        for i, (history, best) in enumerate(zip(self._history, self._best, strict=True)):
             assert best is not None  # the last chunk is always saved
             validation = next(entry for entry in history if entry["timesteps"] == best[1])
             validation = {key: value for key, value in validation.items() if key != "timesteps"}
-            result.append(Outcome(best[2], best[1], validation, history, timesteps, seconds, rate, chunk_rates))
+            last = closing_metrics(self._first[i], self._last[i], self._names[i], self._agents)
+            result.append(Outcome(best[2], best[1], validation, history, timesteps, seconds, rate, chunk_rates, last))
         return result
 
 
@@ -214,10 +219,25 @@ _VALIDATION_COLUMNS = (
     "sharpe",
     "sharpe_standard_error",
     "total_return",
+    "gross_return",
     "max_drawdown",
     "turnover_per_day",
     "mean_exposure",
+    "time_in_market",
+    "action_standard_deviation",
+    "pinned",
     "cost_share",
+)
+
+_CLOSING_METRICS = (
+    "exposure",
+    "time_in_market",
+    "turnover",
+    "action_std",
+    "explained_variance",
+    "approximate_kl",
+    "clip_fraction",
+    "entropy",
 )
 
 
@@ -275,3 +295,23 @@ def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[
         labels = [name] if len(values) == 1 else [f"{name}/{agent}" for agent in agents[: len(values)]]
         flat |= {label: float(v) for label, v in zip(labels, values, strict=True)}
     return flat
+
+
+def closing_metrics(
+    first: dict[str, np.ndarray], last: dict[str, np.ndarray], name: str, agents: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """What tells of a collapse in the last chunk of a training, by agent.
+
+    Args:
+        first: metrics of the first chunk, of which ``action_std_at_start`` is taken.
+        last: metrics of the last chunk.
+        name: of the training, under which the numbers stand that it has once.
+        agents: names of the A agents, for the numbers that each has.
+    """
+    chosen = {key: last[key] for key in _CLOSING_METRICS} | {"action_std_at_start": first["action_std"]}
+    result: dict[str, dict[str, float]] = {name: {}}
+    for key, value in chosen.items():
+        values = np.ravel(value)
+        for owner, number in zip([name] if len(values) == 1 else agents, values, strict=True):
+            result.setdefault(owner, {})[key] = float(number)
+    return result

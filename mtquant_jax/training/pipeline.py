@@ -27,6 +27,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.bundles import write_bundle
 from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
 from mtquant_jax.training.handover import (
     META_CONTROLLER,
     earlier_results,
@@ -137,6 +138,7 @@ class Session:
 
     def summarise(self, wanted: Sequence[int], start: datetime, seconds: float) -> dict[str, Any]:
         """Write and return the summary of the run."""
+        findings = [{"phase": phase, **finding} for phase in wanted for finding in self.results[phase]["diagnosis"]]
         summary = {
             "run_id": self.run_id,
             "started": start.isoformat(timespec="seconds"),
@@ -146,11 +148,16 @@ class Session:
             "versions": _versions(),
             "seed": self.config.seed,
             "market": self._describe_market(),
+            "diagnosis": findings,
             "results": {f"phase{phase}": self.results[phase] for phase in wanted},
             "models": self._models(),
             "configuration": dataclasses.asdict(self.config),
         }
         self.host.recorder.write_json(self.paths.training_summary, summary)
+        for finding in findings:
+            self.host.recorder.warning(f"phase {finding['phase']}: {finding['sentence']}")
+        if not findings:
+            self.host.recorder.info("no policy is flat, pinned to a bound or worse than flat after costs")
         self.host.recorder.info(f"done in {seconds:.1f} s; summary in {self.paths.training_summary}")
         return summary
 
@@ -160,7 +167,7 @@ class Session:
         config, classes = self.config, self.market.universe.classes
         plans = [phases.plan_specialist(config, self.market, i) for i in range(len(classes))]
         groups = [list(range(len(classes)))] if config.parallel else [[i] for i in range(len(classes))]
-        specialists = {}
+        specialists, findings = {}, []
         for group in groups:
             outcomes = train(
                 self.host,
@@ -180,9 +187,11 @@ class Session:
                     "symbols": list(classes[i].symbols),
                     **self._report(outcome, checkpoint, self.paths.specialist_bundle(name), continuous),
                 }
+                findings += diagnose(name, outcome.validation, {name: classes[i].symbols}, continuous)
+                findings += self._diagnose_training(outcome)
         self.host.checkpoints.wait()
         self.specialists = restore_specialists(config, self.paths, self.market, specialists)
-        return {"parallel": config.parallel, "specialists": specialists}
+        return {"parallel": config.parallel, "specialists": specialists, "diagnosis": _listed(findings)}
 
     def _phase2(self) -> dict[str, Any]:
         plan = phases.plan_meta(self.config, self.market, self.specialists)
@@ -206,7 +215,10 @@ class Session:
         self.meta = restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
         continuous = self._validate_portfolio(phases.hierarchy(frozen, outcome.policy), whole_lots=False)
         report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
-        return {"specialists_from": self.results[1]["run_id"], "equal_allocation": equal, _META: report}
+        # The specialists are frozen: phase 1 has told what is to be told of their positions.
+        findings = self._diagnose_portfolio(2, _META, {}, outcome, continuous)
+        origin = {"specialists_from": self.results[1]["run_id"]}
+        return {**origin, "equal_allocation": equal, _META: report, "diagnosis": _listed(findings)}
 
     def _phase3(self) -> dict[str, Any]:
         assert self.meta is not None  # checked before the run began
@@ -230,7 +242,30 @@ class Session:
         continuous = self._validate_portfolio(outcome.policy, whole_lots=False)
         report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         origin = {"specialists_from": self.results[1]["run_id"], "meta_controller_from": self.results[2]["run_id"]}
-        return {**origin, "portfolio": report}
+        classes = {c.name: c.symbols for c in self.market.universe.classes}
+        findings = self._diagnose_portfolio(3, "portfolio", classes, outcome, continuous)
+        return {**origin, "portfolio": report, "diagnosis": _listed(findings)}
+
+    # What has collapsed.
+
+    def _diagnose_portfolio(
+        self,
+        phase: int,
+        agent: str,
+        classes: dict[str, tuple[str, ...]],
+        outcome: Outcome,
+        continuous: dict[str, Any],
+    ) -> list[Finding]:
+        """Of what a phase hands on, be it its starting point; ``classes`` are those that learnt in it."""
+        places = (*(c.name for c in self.market.universe.classes), "cash")
+        note = f"the starting point of phase {phase}, handed on" if outcome.best_timesteps == 0 else ""
+        found = diagnose(agent, outcome.validation, classes, continuous, _META, places, note)
+        return found + self._diagnose_training(outcome)
+
+    def _diagnose_training(self, outcome: Outcome) -> list[Finding]:
+        updates = outcome.timesteps // (self.config.num_envs * self.config.num_steps)
+        metrics = outcome.training_metrics
+        return [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
 
     def _tell_if_start_was_best(self, outcome: Outcome) -> None:
         if outcome.best_timesteps == 0:
@@ -308,6 +343,7 @@ class Session:
             "chunk_timesteps_per_second": outcome.chunk_rates,
             "validation": outcome.validation,
             "validation_in_continuous_lots": continuous,
+            "training_metrics": outcome.training_metrics,
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self._relative(checkpoint),
             "model": self._relative(model),
@@ -346,6 +382,10 @@ _TITLES = {
     2: "the meta-controller learns to give them capital",
     3: "joint fine-tuning of all agents",
 }
+
+
+def _listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    return [dataclasses.asdict(finding) for finding in findings]
 
 
 def _tree(policy: Policy) -> dict[str, Any]:

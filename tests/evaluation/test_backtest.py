@@ -60,8 +60,8 @@ def class_market(seed):
 
 
 def by_hand(env, agent, params, path, first, num_steps):
-    """Rows of equity, gross exposure, turnover and costs from single steps."""
-    state, rows = env.initial_state(path, first, params), []
+    """Rows of equity, gross exposure, turnover and costs from single steps, and infos."""
+    state, rows, infos = env.initial_state(path, first, params), [], []
 
     @jax.jit
     def step(state):
@@ -74,7 +74,18 @@ def by_hand(env, agent, params, path, first, num_steps):
         costs = np.asarray(info["flows"].spread) + np.asarray(info["flows"].commission)
         gross, traded = np.sum(np.abs(np.asarray(info["weights"]))), np.sum(np.asarray(info["traded"]))
         rows.append((float(info["equity"]), gross, traded, np.sum(costs)))
-    return np.array(rows)
+        infos.append(info)
+    return np.array(rows), infos
+
+
+def check_tally(tally, path, values, lower):
+    """A tally's numbers of one path are those of the values ``[L, M]``."""
+    assert float(tally.bars[path]) == len(values)
+    np.testing.assert_allclose(tally.mean[path], np.mean(values, axis=0), atol=1e-6)
+    squares = np.sum((values - np.mean(values, axis=0)) ** 2, axis=0)
+    np.testing.assert_allclose(tally.squares[path], squares, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(tally.low[path], np.sum(values <= lower, axis=0))
+    np.testing.assert_array_equal(tally.high[path], np.sum(values >= 0.99, axis=0))
 
 
 @pytest.mark.parametrize("first", [0, 5])
@@ -84,10 +95,12 @@ def test_a_backtest_equals_stepping_by_hand(first):
     assert record.equity.shape == (21, 2)
     np.testing.assert_array_equal(record.equity[0], [1.0, 1.0])
     for path in range(2):
-        rows = by_hand(ENV, agent, params, path, first, 20)
+        rows, infos = by_hand(ENV, agent, params, path, first, 20)
+        check_tally(record.wanted, path, np.array([info["wanted"] for info in infos]), -0.99)
         np.testing.assert_allclose(record.equity[1:, path], rows[:, 0], rtol=1e-6)
         for column, name in enumerate(("exposure", "turnover", "costs"), start=1):
             np.testing.assert_allclose(getattr(record, name)[:, path], rows[:, column], rtol=1e-4, atol=1e-6)
+    assert record.allocation is None
     assert not np.any(record.terminated)
     assert np.min(record.turnover) > 0.0
     assert abs(float(record.equity[-1, 0] - record.equity[-1, 1])) > 1e-4
@@ -98,7 +111,11 @@ def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
     agent = FixedAgent(portfolio=True)
     assert action_columns(universe) == 4
     record = backtest(PORTFOLIO_ENV, agent, 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
-    rows = by_hand(PORTFOLIO_ENV, agent, params, 0, 0, 12)
+    rows, infos = by_hand(PORTFOLIO_ENV, agent, params, 0, 0, 12)
+    check_tally(record.wanted, 0, np.array([info["wanted"].reshape(-1) for info in infos]), -0.99)
+    allocations = [info["allocation"] for info in infos]
+    check_tally(record.allocation, 0, np.array([[*a.capital, a.risk_appetite] for a in allocations]), 0.01)
+    assert record.real.tolist() == params.mask.reshape(-1).tolist()
     np.testing.assert_allclose(record.equity[1:, 0], rows[:, 0], rtol=1e-6)
     assert record.budgets.shape == (12, 1, 2)
     # The meta-controller decides in bars 0, 4 and 8.
@@ -134,6 +151,9 @@ def test_equity_is_held_after_ruin_and_nothing_is_traded_any_more():
     for name in ("exposure", "turnover", "costs"):
         assert not np.any(np.asarray(getattr(record, name))[3:, 0])
     assert np.asarray(record.terminated).tolist() == [True, False]
+    # Path 0 runs for three bars: what is wanted after its end is not counted.
+    assert np.asarray(record.wanted.bars).tolist() == [3.0, 6.0]
+    assert np.asarray(record.wanted.high)[:, 0].tolist() == [3.0, 6.0]
     # Path 1 buys 1 unit of 1.0 at 1.01 in its first bar and goes on: it knows nothing of path 0.
     assert float(record.equity[-1, 1]) == pytest.approx(1.01**5, rel=2e-3)
     assert np.all(np.diff(record.equity[1:, 1]) > 0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtquant_jax.evaluation.backtest import BacktestRecord
+from mtquant_jax.evaluation.backtest import BacktestRecord, Tally
 from mtquant_jax.evaluation.statistics import (
     daily_returns,
     maximum_drawdown,
@@ -22,7 +22,20 @@ def record(equity, **changes) -> BacktestRecord:
     steps, paths = equity.shape[0] - 1, equity.shape[1]
     columns = {name: np.zeros((steps, paths)) for name in ("exposure", "turnover", "costs", "swap")}
     fixed = {"terminated": np.zeros(paths, bool), "budgets": np.ones((steps, paths, 1)), "risk_cuts": {}}
-    return BacktestRecord(equity=equity, **{**columns, **fixed, **changes})
+    decided = {"real": np.ones(1, bool), "wanted": tally(np.zeros((steps, paths, 1))), "allocation": None}
+    return BacktestRecord(equity=equity, **{**columns, **fixed, **decided, **changes})
+
+
+def tally(values, lower=-0.99) -> Tally:
+    """Of ``[L, P, M]``, every bar counted."""
+    mean = values.mean(axis=0)
+    return Tally(
+        bars=np.full(values.shape[1], float(len(values))),
+        low=(values <= lower).sum(axis=0),
+        high=(values >= 0.99).sum(axis=0),
+        mean=mean,
+        squares=((values - mean) ** 2).sum(axis=0),
+    )
 
 
 def test_daily_returns_go_from_the_last_bar_of_a_day_to_the_last_of_the_next():
@@ -102,6 +115,7 @@ def test_performance_of_two_paths():
             exposure=np.array([[1.0, 0.0]] * 3 + [[0.0, 0.0]] * 3),
             turnover=0.5 * steps,
             costs=np.array([[0.001, 0.003]] * 6),
+            swap=np.array([[0.0005, -0.0015]] * 6),
             terminated=np.array([False, True]),
         ),
         DAY,
@@ -117,6 +131,8 @@ def test_performance_of_two_paths():
     assert figures["mean_exposure"] == pytest.approx(0.25, rel=1e-6)
     assert figures["time_in_market"] == pytest.approx(0.25, rel=1e-6)
     assert figures["cost_share"] == pytest.approx(6 * 0.002, rel=1e-6)
+    assert figures["swap_share"] == pytest.approx(-6 * 0.0005, rel=1e-6)
+    assert figures["gross_return"] == pytest.approx(0.188 / 2 + 6 * 0.002 + 6 * 0.0005, rel=1e-6)
     assert (figures["days"], figures["paths"], figures["terminated"]) == (3, 2, 1)
 
 
@@ -126,3 +142,30 @@ def test_a_flat_curve_has_no_sharpe_and_zeros_elsewhere():
     assert figures["sharpe_standard_error"] is None
     for name in ("total_return", "max_drawdown", "worst_drawdown", "turnover_per_day", "mean_exposure", "cost_share"):
         assert figures[name] == 0.0
+    assert figures["pinned"] is None  # there is no bar in the market to be pinned on
+    assert figures["action_standard_deviation"] == 0.0
+
+
+def test_weights_at_their_bounds_are_shares_of_the_bars_in_the_market():
+    # Two paths of four bars; the second instrument is padding and would look pinned.
+    wanted = np.array([[1.0, 0.995], [1.0, 0.4], [0.5, -1.0], [-0.995, 0.4]])
+    values = np.stack([wanted, np.ones_like(wanted)], axis=-1)
+    figures = performance(
+        record(np.ones((5, 2)), real=np.array([True, False]), wanted=tally(values), exposure=np.ones((4, 2))), DAY[:5]
+    )
+    assert figures["long_bound"] == [3 / 8]
+    assert figures["short_bound"] == [2 / 8]
+    assert figures["pinned"] == pytest.approx(5 / 8)
+    assert figures["action_standard_deviation"] == pytest.approx(np.std(wanted))
+    assert "allocation" not in figures
+
+
+def test_an_allocation_tells_where_the_capital_went():
+    # Two classes, cash and the risk appetite.
+    decided = np.array([[[0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 0.005]], [[1.0, 0.0, 0.0, 0.995]], [[0.5, 0.5, 0, 0]]])
+    figures = performance(record(np.ones((5, 1)), allocation=tally(decided, 0.01)), DAY[:5])["allocation"]
+    assert figures["capital"] == pytest.approx([0.375, 0.125, 0.5])
+    assert figures["risk_appetite"] == pytest.approx(0.375)
+    assert figures["capital_bound"] == [0.25, 0.0, 0.5]
+    assert figures["risk_appetite_bound"] == [0.5, 0.25]
+    assert figures["standard_deviation"] == pytest.approx(np.std(decided[:, 0], axis=0).mean())

@@ -57,6 +57,14 @@ def test_ratio_is_one_and_kl_zero_in_the_first_minibatch():
         assert float(metrics["ratio_deviation"][0]) > 1e-3  # later minibatches do move
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded):
+    prog, params = toys.program(padded=padded, num_envs=64, num_steps=32), toys.ToyParams(action_reward=1.0)
+    _, metrics = train_chunk(prog, toys.start(prog, params), params, toys.hyper(1), jnp.int32(1))
+    # exp(-0.5) of 2048 draws of one or two actions; the mean action, which differs by observation, is not in it.
+    np.testing.assert_allclose(metrics["action_std"], [np.exp(-0.5)], rtol=0.06)
+
+
 def test_any_number_of_updates_is_one_trace(monkeypatch):
     traces = []
     original = training._update

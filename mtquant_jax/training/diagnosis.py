@@ -1,0 +1,226 @@
+"""Validation figures and the last training metrics -> plain sentences on what has collapsed, and what to try."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtquant_jax.simulation.market_env import IN_MARKET
+
+FLAT = 0.01
+"""Share of bars in the market under which a policy counts as flat: what it earns on so few of them is chance."""
+
+PINNED = 0.95
+"""Share of bars at one bound from which a decision counts as pinned; the rest is the way there from the flat start."""
+
+PINNED_INSTRUMENTS = 0.5
+"""Share of an agent's instruments that are pinned from which it is: one index held all the time may be a decision."""
+
+VANISHED, EXPLODED = 0.05, 3.0
+"""Exploration noise, as a multiple of that at the start, under and over which it counts as lost: learning narrows it to
+about a half; at a twentieth nothing new is tried, and at three times clipping decides and not the policy."""
+
+ENOUGH_UPDATES = 10
+"""Updates before which neither a critic nor the noise can be judged: after fewer, both are still as initialised."""
+
+ANCHORS = {
+    "not_a_number": "a-result-is-not-a-number",
+    "ruined": "a-policy-is-ruined",
+    "flat": "a-policy-is-flat",
+    "pinned": "a-policy-is-pinned-to-a-bound",
+    "worse_than_flat": "a-policy-is-worse-than-flat",
+    "exploration": "exploration-vanished-or-exploded",
+    "critic": "a-critic-explains-nothing",
+}
+"""Kind of a finding -> its section in docs/troubleshooting.md."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that went wrong."""
+
+    agent: str
+    kind: str  # a key of `ANCHORS`
+    sentence: str
+
+
+def diagnose(
+    agent: str,
+    figures: Mapping[str, Any],
+    classes: Mapping[str, Sequence[str]],
+    continuous: Mapping[str, Any] | None = None,
+    allocator: str = "",
+    places: Sequence[str] = (),
+    note: str = "",
+) -> list[Finding]:
+    """What the validation of a policy tells of its collapse.
+
+    Args:
+        agent: whose figures these are.
+        figures: of `performance`, in whole lots.
+        classes: specialist -> its symbols, those whose positions are to be judged; in the order of the figures.
+        continuous: the same figures without lot rounding, which tell orders that are too small.
+        allocator: who decides on the allocation, if the figures have one.
+        places: where it can put capital, in the order of the figures: the classes, and cash last.
+        note: said of the agent in brackets, such as where the policy comes from.
+
+    Returns:
+        Findings, the one that explains most first; empty where nothing was found.
+    """
+    who = f"{agent} ({note})" if note else agent
+    if not _all_finite(figures[key] for key in ("total_return", "max_drawdown", "sharpe")):
+        text = f"{who} has a result that is not a number on the validation split: its parameters or prices have none"
+        return [_finding(agent, "not_a_number", text)]
+    found = _ruined(agent, who, figures)
+    if _is_flat(figures):
+        found += _flat(agent, who, figures, continuous)
+    else:
+        for name, long, short in _positions(figures, classes):
+            found += _pinned(name, f"{name} ({note})" if note else name, long, short)
+    if figures.get("allocation"):
+        found += _pinned_allocation(allocator, figures["allocation"], places)
+    if not _is_flat(figures) and figures["total_return"] < 0.0:
+        found += _worse_than_flat(agent, who, figures)
+    return found
+
+
+def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) -> list[Finding]:
+    """What the last training metrics of an agent tell; ``metrics`` may lack those that it does not have."""
+    if not _all_finite(metrics.values()):
+        names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value))
+        return [_finding(agent, "not_a_number", f"{agent} ended its training with {names} not a number")]
+    if updates < ENOUGH_UPDATES:
+        return []
+    found = []
+    if "action_std" in metrics:
+        now, start = metrics["action_std"], metrics["action_std_at_start"]
+        told = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
+        if now < VANISHED * start:
+            text = f"{agent} has stopped exploring: {told}, so it tries nothing new; raise ppo.entropy_weight"
+            found.append(_finding(agent, "exploration", text))
+        if now > EXPLODED * start:
+            text = f"{agent} explores ever more: {told}, so noise decides and not the policy; lower ppo.entropy_weight"
+            found.append(_finding(agent, "exploration", text))
+    explained = metrics.get("explained_variance", 1.0)
+    if explained <= 0.0:
+        text = (
+            f"the critic of {agent} explained nothing at the end of training (explained variance {explained:.2f}), so "
+            "its policy followed noise; train longer, or lower the learning rate"
+        )
+        found.append(_finding(agent, "critic", text))
+    return found
+
+
+def _ruined(agent: str, who: str, figures: Mapping[str, Any]) -> list[Finding]:
+    if not figures["terminated"]:
+        return []
+    text = (
+        f"{who} was ruined or stopped out on {figures['terminated']} of {figures['paths']} validation paths; lower "
+        "simulation.leverage or the limits of the risk layer"
+    )
+    return [_finding(agent, "ruined", text)]
+
+
+def _is_flat(figures: Mapping[str, Any]) -> bool:
+    """Whether it stayed out of its own accord: a ruined account is out of the market, too."""
+    return not figures["terminated"] and (figures["time_in_market"] < FLAT or figures["mean_exposure"] < IN_MARKET)
+
+
+def _flat(agent: str, who: str, figures: Mapping[str, Any], continuous: Mapping[str, Any] | None) -> list[Finding]:
+    profit = figures["total_return"]
+    means = "its profit is exactly nothing" if profit == 0.0 else f"its profit of {_percent(profit, 3)} means nothing"
+    if continuous is not None and not _is_flat(continuous):
+        cause = (
+            f"Without lot rounding it would be there on {_percent(continuous['time_in_market'])}: its orders are "
+            "smaller than the smallest lot, so try a larger simulation.initial_capital"
+        )
+    else:
+        cause = "Costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see"
+    there = f"it was in the market on {_percent(figures['time_in_market'])} of the validation bars"
+    return [_finding(agent, "flat", f"{who} is flat: {there}, so {means}. {cause}")]
+
+
+def _positions(
+    figures: Mapping[str, Any], classes: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Specialist, symbol -> share of bars fully long, and the same for short."""
+    first = 0
+    for name, symbols in classes.items():
+        part = slice(first, first + len(symbols))
+        long, short = figures["long_bound"][part], figures["short_bound"][part]
+        yield name, dict(zip(symbols, long, strict=True)), dict(zip(symbols, short, strict=True))
+        first = part.stop
+
+
+def _pinned(agent: str, who: str, long: Mapping[str, float], short: Mapping[str, float]) -> list[Finding]:
+    sides = [(symbol, "long", share) for symbol, share in long.items() if share >= PINNED]
+    sides += [(symbol, "short", share) for symbol, share in short.items() if share >= PINNED]
+    if not sides or len(sides) < PINNED_INSTRUMENTS * len(long):
+        return []
+    listed = ", ".join(f"{symbol} fully {side} on {_percent(share)}" for symbol, side, share in sides)
+    text = (
+        f"{who} is pinned to a bound: it wants {listed} of the bars in the market, so it holds and does not trade. The "
+        "trend of the training split may outweigh all it forecasts: try a smaller action scale or learning rate, or a "
+        "market without that trend"
+    )
+    return [_finding(agent, "pinned", text)]
+
+
+def _pinned_allocation(agent: str, allocation: Mapping[str, Any], names: Sequence[str]) -> list[Finding]:
+    what = [
+        f"{name} got more than 99 % of the capital on {_percent(share)} of the bars"
+        for name, share in zip(names, allocation["capital_bound"], strict=True)
+        if share >= PINNED
+    ]
+    for share, limit in zip(allocation["risk_appetite_bound"], ("below 1 %", "above 99 %"), strict=True):
+        if share >= PINNED:
+            what.append(f"its risk appetite was {limit} on {_percent(share)} of the bars")
+    if not what:
+        return []
+    text = (
+        f"{agent} is pinned to a bound: {' and '.join(what)}, so it does not allocate any more; try a smaller "
+        "meta_controller.learning_rate"
+    )
+    return [_finding(agent, "pinned", text)]
+
+
+def _worse_than_flat(agent: str, who: str, figures: Mapping[str, Any]) -> list[Finding]:
+    net, gross = _percent(figures["total_return"], 2), figures["gross_return"]
+    swap = figures["swap_share"]
+    costs = (
+        f"costs of {_percent(figures['cost_share'], 2)} and swap {'paid' if swap < 0.0 else 'received'} of "
+        f"{_percent(abs(swap), 2)}"
+    )
+    if gross > 0.0:
+        how = f"it earned {_percent(gross, 2)} before costs, and {costs} made {net} of it"
+        cure = "It finds something but trades too much for it: train longer, or trade in smaller steps"
+    else:
+        how = f"it lost {_percent(-gross, 2)} before costs already and ends at {net} after {costs}"
+        cure = "What it learnt does not hold on other bars: train on more of them, or stop earlier"
+    text = f"{who} is worse than flat: {how}. {_chance(figures)}{cure}"
+    return [_finding(agent, "worse_than_flat", text)]
+
+
+def _chance(figures: Mapping[str, Any]) -> str:
+    """Whether the loss may be chance."""
+    sharpe, error = figures["sharpe"], figures["sharpe_standard_error"]
+    if sharpe is None:
+        return ""
+    ratio = f"Sharpe {sharpe:+.2f} ± {error:.2f}"
+    if sharpe >= -error:
+        return f"The loss is within one standard error ({ratio}) and may be chance. "
+    return f"The loss is {-sharpe / error:.1f} standard errors from zero ({ratio}), more than chance makes easily. "
+
+
+def _finding(agent: str, kind: str, text: str) -> Finding:
+    return Finding(agent, kind, f"{text}; see docs/troubleshooting.md#{ANCHORS[kind]}")
+
+
+def _all_finite(values: Any) -> bool:
+    return all(value is None or math.isfinite(value) for value in values)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100.0 * share:.{digits}f} %"
