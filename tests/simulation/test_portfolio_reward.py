@@ -1,5 +1,7 @@
 """The terms of the portfolio's reward by hand and in the environment, and who is paid by which objective."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,9 @@ from tests.simulation.markets import join, make_portfolio, make_universe, random
 KEY = jax.random.key(0)
 TERMS = ("var", "drawdown", "turnover", "diversification")
 ENV = PortfolioEnv(REWARDS["log_growth"])
-STEP = jax.jit(ENV.step_env)
+compiled = functools.cache(lambda env: jax.jit(env.step_env))
+paying = functools.cache(lambda portfolio, own: PortfolioEnv(REWARDS[portfolio], REWARDS[own]))
+STEP = compiled(ENV)
 START = jax.jit(ENV.initial_state)
 
 
@@ -99,7 +103,7 @@ def test_terms_are_for_the_portfolio_and_nobody_else():
 
 def play(env, universe, params, bars, seed=0):
     """Rewards ``[bars, S + 1]``, equity, and the terms by name, of random actions."""
-    generator, step = np.random.default_rng(seed), jax.jit(env.step_env)
+    generator, step = np.random.default_rng(seed), compiled(env)
     state, rewards, equity, measured = env.initial_state(0, 0, params), [], [1.0], []
     for _ in range(bars):
         action = join(universe, generator.normal(size=params.mask.shape), generator.normal(size=len(params.mask) + 2))
@@ -128,20 +132,21 @@ def test_the_terms_sum_to_the_reward_and_those_of_drawdown_to_the_maximum_drawdo
         assert bar["reward/turnover"] == pytest.approx(-20.0 * bar["turnover"], rel=1e-4)
 
 
-@pytest.mark.parametrize("portfolio", list(REWARDS))
-@pytest.mark.parametrize("own", list(REWARDS))
-def test_classes_and_portfolio_are_each_paid_by_their_own_objective(own, portfolio):
+@pytest.mark.parametrize(
+    ("portfolio", "own"),
+    [("log_growth", "mean_variance"), ("mean_variance", "differential_sharpe"), ("differential_sharpe", "log_growth")],
+)
+def test_classes_and_portfolio_are_each_paid_by_their_own_objective(portfolio, own):
     universe, params = random_portfolio(2, 1)
     params = params.replace(
-        reward=reward_params(100.0, 3.0, 20.0), class_reward=reward_params([50.0, 80.0], 2.0, [10.0, 5.0])
+        reward=reward_params(100.0, 30.0, 20.0), class_reward=reward_params([50.0, 80.0], 20.0, [10.0, 5.0])
     )
-    rewards, *_ = play(PortfolioEnv(REWARDS[portfolio], REWARDS[own]), universe, params, 6)
-    of_own, *_ = play(PortfolioEnv(REWARDS[own], REWARDS[own]), universe, params, 6)
-    of_portfolio, *_ = play(PortfolioEnv(REWARDS[portfolio], REWARDS[portfolio]), universe, params, 6)
-    np.testing.assert_allclose(rewards[:, :-1], of_own[:, :-1], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(rewards[:, -1], of_portfolio[:, -1], rtol=1e-5, atol=1e-6)
-    if own != portfolio:
-        assert np.abs(of_own - of_portfolio).max(axis=0).min() > 1e-3
+    rewards, *_ = play(paying(portfolio, own), universe, params, 6)
+    of_own, *_ = play(paying(own, own), universe, params, 6)
+    of_portfolio, *_ = play(paying(portfolio, portfolio), universe, params, 6)
+    np.testing.assert_allclose(rewards[:, :-1], of_own[:, :-1], rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(rewards[:, -1], of_portfolio[:, -1], rtol=1e-5, atol=2e-5)
+    assert np.abs(of_own - of_portfolio).max(axis=0).min() > 1e-3  # the objectives do differ
 
 
 def test_each_class_is_paid_on_its_own_scale():

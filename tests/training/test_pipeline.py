@@ -69,6 +69,10 @@ def check_tree(run_dir):
     rows = {p: metrics_rows(run_dir, p) for p in (1, 2, 3)}
     assert [len(rows[p]) for p in (1, 2, 3)] == [12, 2, 2]  # one per chunk; three specialists in phase 1
     assert all(np.isfinite(float(row["reward"])) for row in rows[1])
+    terms = {f"reward/{name}" for name in ("objective", "var", "drawdown", "turnover", "diversification")}
+    assert [terms <= set(rows[p][0]) for p in (1, 2, 3)] == [False, True, True]
+    for row in rows[3]:  # all weights are 0
+        assert float(row["reward/objective"]) == pytest.approx(float(row["reward/meta_controller"]), abs=1e-5)
     assert {"gradient_cosine/forex", "gradient_conflict/equity", "reference_kl/forex"} <= set(rows[3][0])
 
 
