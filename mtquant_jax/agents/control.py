@@ -113,7 +113,7 @@ def control_agent(
     """The agent whose policy fits an environment's action space.
 
     Args:
-        env: a gymnax environment with observations ``[D]`` and actions of a `Discrete` or a bounded `Box` space ``[K]``.
+        env: a gymnax environment with observations ``[D]`` and a `Discrete` action space or a `Box` ``[K]``.
         env_params: its parameters.
         hidden_size: of both hidden layers of policy and critic.
         initial_log_std: of a continuous policy, log of units of the action.
