@@ -14,6 +14,7 @@ import functools
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ class Arguments:
     """Name of the result file."""
     results: Path = RESULTS
     """Where the result file goes."""
+    keep: Path | None = None
+    """Folder of every learner's raw result: what is there already, from equal settings, is not run again."""
     image: Path = RESULTS.parents[1] / "docs" / "images" / "ppo_reference.png"
     """Where the learning curves go."""
 
@@ -105,12 +108,14 @@ def main(arguments: Arguments) -> None:
     others = {"rejax": arguments.rejax_python, "stable-baselines3": arguments.sb3_python}
     outcomes = []
     for setting in SETTINGS:
-        learners = {"ours": _summary(_ours(setting, arguments), setting)}
-        _tell(setting, "ours", learners["ours"])
+        runs = {"ours": functools.partial(_ours, setting, arguments)}
         for name, python in others.items():
             if python is not None:
-                learners[name] = _summary(_theirs(name, python, setting, arguments), setting)
-                _tell(setting, name, learners[name])
+                runs[name] = functools.partial(_theirs, name, python, setting, arguments)
+        learners = {}
+        for name, run in runs.items():
+            learners[name] = _summary(_kept(name, setting, arguments, run), setting)
+            _tell(setting, name, learners[name])
         outcomes.append({"setting": dataclasses.asdict(setting), "learners": learners})
     _draw(outcomes).savefig(arguments.image, dpi=100, facecolor="white")
     figures = {
@@ -120,6 +125,26 @@ def main(arguments: Arguments) -> None:
         "environments": outcomes,
     }
     store(arguments.name, figures, arguments.results)
+
+
+def _task(name: str, setting: Setting, arguments: Arguments) -> dict[str, Any]:
+    """All that a learner is told."""
+    seeds = arguments.sb3_seeds if name == "stable-baselines3" else arguments.seeds
+    told = {key: value for key, value in dataclasses.asdict(setting).items() if key != "solved_at"}
+    return told | {"seeds": seeds, "episodes": arguments.episodes}
+
+
+def _kept(name: str, setting: Setting, arguments: Arguments, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier run with equal settings has left, or else what this one gives."""
+    if arguments.keep is None:
+        return run()
+    path, task = arguments.keep / f"{name}_{setting.env}.json", _task(name, setting, arguments)
+    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["task"] == task:
+        return kept["result"]
+    result = run()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"task": task, "result": result}) + "\n", encoding="utf-8")
+    return result
 
 
 def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
@@ -183,12 +208,8 @@ def _repeat(tree: Any, times: int) -> Any:
 
 def _theirs(name: str, python: Path, setting: Setting, arguments: Arguments) -> dict[str, Any]:
     """Run another package's PPO in its own environment; the same result as `_ours`, and its versions."""
-    script, seeds = {
-        "rejax": ("rejax_ppo.py", arguments.seeds),
-        "stable-baselines3": ("sb3_ppo.py", arguments.sb3_seeds),
-    }[name]
-    settings = dataclasses.asdict(setting) | {"seeds": seeds, "episodes": arguments.episodes}
-    command = [str(python), str(RUNNERS / script), json.dumps(settings)]
+    script = {"rejax": "rejax_ppo.py", "stable-baselines3": "sb3_ppo.py"}[name]
+    command = [str(python), str(RUNNERS / script), json.dumps(_task(name, setting, arguments))]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout.splitlines()[-1])
 

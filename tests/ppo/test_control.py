@@ -18,6 +18,8 @@ from tests.ppo import toys
 
 CARTPOLE, PENDULUM = gymnax.make("CartPole-v1")[0], gymnax.make("Pendulum-v1")[0]
 
+rollout = jax.jit(collect, static_argnums=0)
+
 
 def program(env, num_envs=16, num_steps=64, reward_scale=1.0, **changes) -> Program:
     settings = {"num_minibatches": 4, "num_epochs": 10, **changes}
@@ -38,8 +40,8 @@ def start(prog: Program, seed=0):
 
 
 def returns_after(prog: Program, updates: int, num_seeds: int, **changes) -> np.ndarray:
-    """Mean returns ``[num_seeds]`` over 32 episodes after training with an annealed rate."""
-    env_params, settings = traced_params(prog.env), hyper(updates, anneal_learning_rate=1.0, **changes)
+    """Mean returns ``[num_seeds]`` over 32 episodes after training."""
+    env_params, settings = traced_params(prog.env), hyper(updates, **changes)
     longest = int(env_params.max_steps_in_episode)
     evaluate = jax.jit(lambda p, n: episode_returns(prog, p, n, env_params, jax.random.key(9), 32, longest).mean())
     returns = []
@@ -50,13 +52,13 @@ def returns_after(prog: Program, updates: int, num_seeds: int, **changes) -> np.
 
 
 def test_cartpole_is_learnt():
-    returns = returns_after(program(CARTPOLE), 40, 3, gamma=0.99)
-    assert returns.mean() > 400.0, returns  # of 500; an untrained policy makes between 10 and 200
+    returns = returns_after(program(CARTPOLE), 40, 2, gamma=0.99, anneal_learning_rate=1.0)
+    assert returns.mean() > 400.0, returns  # of 500, after 41K timesteps; one that learns to fall makes 9
 
 
 def test_pendulum_is_learnt():
-    returns = returns_after(program(PENDULUM, reward_scale=0.1), 60, 3, gamma=0.9)
-    assert returns.mean() > -400.0, returns  # about -150 is the best; an untrained policy makes about -1200
+    returns = returns_after(program(PENDULUM, num_steps=128, reward_scale=0.1, num_minibatches=8), 30, 2, gamma=0.9)
+    assert returns.mean() > -500.0, returns  # after 61K timesteps; about -150 is the best, -1200 an untrained policy
 
 
 def test_cartpole_falls_as_termination_and_times_out_as_truncation():
@@ -74,7 +76,7 @@ def test_cartpole_falls_as_termination_and_times_out_as_truncation():
 
 def test_pendulum_never_terminates_and_is_truncated_after_200_steps():
     prog = program(PENDULUM, num_envs=8, num_steps=200)
-    _, trajectory = jax.jit(collect, static_argnums=0)(prog, start(prog), traced_params(PENDULUM))
+    _, trajectory = rollout(prog, start(prog), traced_params(PENDULUM))
     assert not np.any(trajectory.terminated)
     np.testing.assert_array_equal(np.asarray(trajectory.truncated).sum(0), np.ones(8))  # staggered: each ends once
     ends = np.asarray(trajectory.truncated).argmax(0)
@@ -92,7 +94,7 @@ def test_rollouts_have_one_agent_with_one_action(env, kind, dtype):
     prog = program(env, num_envs=4, num_steps=3)
     state = start(prog)
     assert isinstance(prog.agent.policy(state.params, state.normalizers, state.observation, None), kind)
-    _, trajectory = collect(prog, state, traced_params(env))
+    _, trajectory = rollout(prog, state, traced_params(env))
     assert trajectory.action.shape == (3, 4, 1, 1)
     assert trajectory.action.dtype == dtype
     assert trajectory.log_prob.shape == trajectory.reward.shape == trajectory.decides.shape == (3, 4, 1)
@@ -105,7 +107,7 @@ def test_the_environment_sees_the_clipped_action_and_the_log_prob_is_of_the_uncl
     state = start(prog)
     head = state.params[CONTROL]["policy_head"]
     state.params[CONTROL]["policy_head"] = jax.tree.map(jnp.zeros_like, head) | {"bias": jnp.full(1, 3.0)}
-    _, trajectory = collect(prog, state, traced_params(PENDULUM))
+    _, trajectory = rollout(prog, state, traced_params(PENDULUM))
     action = np.asarray(trajectory.action)
     assert action.max() > 4.0
     np.testing.assert_allclose(trajectory.log_prob, stats.norm.logpdf(action[..., 0], 3.0), rtol=1e-4)
@@ -126,7 +128,7 @@ def test_ratio_is_one_in_the_first_minibatch(env):
 def test_the_reward_is_scaled_for_the_learner_and_not_for_the_judge():
     plain, scaled = program(PENDULUM), program(PENDULUM, reward_scale=0.1)
     state, params = start(plain), traced_params(PENDULUM)
-    rewards = [np.asarray(collect(prog, state, params)[1].reward) for prog in (plain, scaled)]
+    rewards = [np.asarray(rollout(prog, state, params)[1].reward) for prog in (plain, scaled)]
     np.testing.assert_allclose(rewards[1], 0.1 * rewards[0], rtol=1e-6)
     judged = [
         np.asarray(episode_returns(prog, state.params, state.normalizers, params, jax.random.key(0), 4, 200))
