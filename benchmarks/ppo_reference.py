@@ -122,6 +122,7 @@ def main(arguments: Arguments) -> None:
         "left_out": [name for name, python in others.items() if python is None],
         "episodes_per_evaluation": arguments.episodes,
         "differences": DIFFERENCES,
+        "seconds_are": "wall clock for all seeds, evaluations included; only an idle machine makes them comparable",
         "environments": outcomes,
     }
     store(arguments.name, figures, arguments.results)
