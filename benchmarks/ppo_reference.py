@@ -295,6 +295,7 @@ def _panel(axes: Axes, outcome: dict[str, Any]) -> None:
         textcoords="offset points",
         ha="right",
         va="top",
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
         fontsize=9,
         color=_QUIET,
     )
