@@ -53,7 +53,7 @@ def returns_after(prog: Program, updates: int, num_seeds: int, **changes) -> np.
 
 def test_cartpole_is_learnt():
     returns = returns_after(program(CARTPOLE), 40, 2, gamma=0.99, anneal_learning_rate=1.0)
-    assert returns.mean() > 400.0, returns  # of 500, after 41K timesteps; one that learns to fall makes 9
+    assert returns.mean() > 400.0, returns  # of 500, after 41K timesteps; 280 with the sign of advantages turned
 
 
 def test_pendulum_is_learnt():
