@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
+_IMPOSSIBLE = -1e30  # logit of a choice that an agent does not have
 
 
 @struct.dataclass
@@ -41,6 +42,49 @@ class DiagonalGaussian:
         variance_ratio = jnp.exp(2.0 * (self.log_std - other.log_std))
         distance = ((self.mean - other.mean) * jnp.exp(-other.log_std)) ** 2
         return self._sum(0.5 * (variance_ratio + distance - 1.0) - (self.log_std - other.log_std))
+
+    def _sum(self, terms: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(self.mask, terms, 0.0), axis=-1)
+
+
+@struct.dataclass
+class Categorical:
+    """One choice out of N for each agent; the action is the choice's index, so K = 1."""
+
+    logits: jax.Array  # [..., A, N] unnormalised log-probabilities
+    mask: jax.Array  # broadcasts to logits, bool; False where an agent has no such choice
+
+    def mode(self) -> jax.Array:
+        """The likeliest choice ``[..., A, 1]`` int32, the first of several; zero for an agent without choices."""
+        return jnp.argmax(self._log_probs(), axis=-1, keepdims=True).astype(jnp.int32)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """One draw ``[..., A, 1]`` int32, zero for an agent without choices."""
+        drawn = jax.random.categorical(key, self._log_probs(), axis=-1).astype(jnp.int32)
+        return jnp.where(self._chooses(), drawn, 0)[..., None]
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log-probability of each agent's choice ``[..., A]``; zero for an agent without choices."""
+        chosen = jnp.take_along_axis(self._log_probs(), action.astype(jnp.int32), axis=-1)[..., 0]
+        return jnp.where(self._chooses(), chosen, 0.0)
+
+    def entropy(self) -> jax.Array:
+        """Entropy of each agent's choice ``[..., A]``, nats."""
+        log_probs = self._log_probs()
+        return -self._sum(jnp.exp(log_probs) * log_probs)
+
+    def kl_to(self, other: Categorical) -> jax.Array:
+        """KL(self || other) of each agent ``[..., A]``, nats."""
+        log_probs = self._log_probs()
+        return self._sum(jnp.exp(log_probs) * (log_probs - other._log_probs()))
+
+    def _log_probs(self) -> jax.Array:
+        """Normalised ``[..., A, N]``; a finite, impossibly low number where masked, so that no gradient is NaN."""
+        return jax.nn.log_softmax(jnp.where(self.mask, self.logits, _IMPOSSIBLE))
+
+    def _chooses(self) -> jax.Array:
+        """Whether an agent has any choice; broadcasts to ``[..., A]``."""
+        return jnp.any(self.mask, axis=-1)
 
     def _sum(self, terms: jax.Array) -> jax.Array:
         return jnp.sum(jnp.where(self.mask, terms, 0.0), axis=-1)

@@ -1,4 +1,4 @@
-"""The action distribution against scipy and closed forms; padding never counts."""
+"""The action distributions against scipy and closed forms; padding never counts."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtquant_jax.agents.distributions import DiagonalGaussian
+from mtquant_jax.agents.distributions import Categorical, DiagonalGaussian
 from tests.conftest import f32
 
 MASK = np.array([[True, True, False], [True, True, True]])
@@ -102,3 +102,58 @@ def test_padded_parameters_get_no_gradient():
     assert not np.any(np.asarray(by_mean)[:, 0, 2])
     assert float(by_log_std[0, 2]) == 0.0
     assert np.all(np.asarray(by_log_std)[MASK] != 0.0)
+
+
+def categorical(*rows, mask=True) -> Categorical:
+    """Agents with the given probabilities of their choices, logits shifted: only differences count."""
+    return Categorical(logits=jnp.log(f32(rows)) + 3.0, mask=jnp.broadcast_to(jnp.asarray(mask), np.shape(rows)))
+
+
+def test_categorical_figures_worked_by_hand():
+    policy = categorical((0.5, 0.25, 0.25), (0.1, 0.2, 0.7))
+    action = jnp.array([[0], [2]])
+    np.testing.assert_allclose(policy.log_prob(action), np.log([0.5, 0.7]), rtol=1e-5)
+    np.testing.assert_allclose(policy.entropy()[0], 1.5 * np.log(2.0), rtol=1e-5)  # one bit and a half
+    np.testing.assert_array_equal(policy.mode(), [[0], [2]])
+    other = categorical((0.25, 0.25, 0.5), (0.1, 0.2, 0.7))
+    np.testing.assert_allclose(policy.kl_to(other)[0], 0.25 * np.log(2.0), rtol=1e-5)  # (1/2 - 1/4) ln 2
+    np.testing.assert_allclose(policy.kl_to(other)[1], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(policy.kl_to(policy), [0.0, 0.0])
+
+
+def test_categorical_draws_as_often_as_it_says():
+    policy = categorical((0.5, 0.25, 0.25), (0.1, 0.2, 0.7))
+    draws = np.asarray(jax.vmap(policy.sample)(jax.random.split(jax.random.key(2), 20_000)))
+    assert draws.shape == (20_000, 2, 1)
+    assert draws.dtype == np.int32
+    frequencies = (draws == np.arange(3)).mean(0)
+    np.testing.assert_allclose(frequencies, [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], atol=0.015)
+
+
+def test_choices_that_an_agent_lacks_are_never_drawn_and_never_counted():
+    mask = [[True, True, False], [False, False, False]]  # the second agent has nothing to choose
+    policy = categorical((0.1, 0.3, 0.6), (0.2, 0.3, 0.5), mask=mask)
+    draws = np.asarray(jax.vmap(policy.sample)(jax.random.split(jax.random.key(3), 4_000)))
+    np.testing.assert_allclose((draws[:, 0] == np.arange(3)).mean(0), [0.25, 0.75, 0.0], atol=0.03)
+    assert not np.any(draws[:, 1])
+    np.testing.assert_array_equal(policy.mode(), [[1], [0]])
+    np.testing.assert_allclose(policy.log_prob(jnp.array([[1], [0]])), [np.log(0.75), 0.0], rtol=1e-5)
+    assert float(policy.log_prob(jnp.array([[2], [0]]))[0]) < -1e20
+    np.testing.assert_allclose(policy.entropy(), [-0.25 * np.log(0.25) - 0.75 * np.log(0.75), 0.0], rtol=1e-5)
+    dirty = policy.replace(logits=policy.logits.at[0, 2].set(np.nan))
+    for figure in (Categorical.entropy, Categorical.mode, lambda p: p.kl_to(policy)):
+        np.testing.assert_array_equal(figure(dirty), figure(policy))
+
+
+def test_choices_that_an_agent_lacks_get_no_gradient():
+    policy = categorical((0.1, 0.3, 0.6), (0.2, 0.3, 0.5), mask=[[True, True, False], [True, True, True]])
+    other = categorical((0.4, 0.3, 0.3), (0.4, 0.3, 0.3), mask=policy.mask)
+
+    def total(logits):
+        one = policy.replace(logits=logits)
+        return jnp.sum(one.log_prob(jnp.array([[1], [0]])) + one.entropy() + one.kl_to(other))
+
+    gradient = np.asarray(jax.grad(total)(policy.logits))
+    assert gradient[0, 2] == 0.0
+    assert np.all(np.isfinite(gradient))
+    assert np.count_nonzero(gradient) == 5
