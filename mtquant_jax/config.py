@@ -18,6 +18,7 @@ ScenarioName = Literal[
     "correlation_breakdown",
     "sector_rotation",
     "macro_events",
+    "edge_regimes",
 ]
 
 
