@@ -114,6 +114,7 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
         reward=_reward(config, market.class_scale[index]),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        path_probability=_equally(market),
     )
 
 
@@ -131,6 +132,7 @@ def portfolio_params(
         reward=_reward(config, market.portfolio_scale),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        path_probability=_equally(market),
         class_reward_scale=_scalar(market.class_scale),
         meta_interval=jnp.asarray(config.meta_controller.interval, jnp.int32),
         discount=_scalar(config.ppo.gamma),
@@ -368,6 +370,12 @@ def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
 
 def _reward(config: TrainConfig, scale: float) -> RewardParams:
     return RewardParams(scale=_scalar(scale), risk_aversion=_scalar(config.simulation.risk_aversion))
+
+
+def _equally(market: Market) -> jax.Array:
+    """Every path as often as the others."""
+    num_paths = market.table.open.shape[0]
+    return jnp.full((num_paths,), 1.0 / num_paths, jnp.float32)
 
 
 def _span(market: Market, split: str) -> Span:

@@ -63,6 +63,7 @@ def make_portfolio(
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+        path_probability=jnp.ones(table.open.shape[0]),
         class_reward_scale=jnp.ones(universe.num_classes),
         meta_interval=jnp.asarray(meta_interval, jnp.int32),
         discount=f32(discount),
