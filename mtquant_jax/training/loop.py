@@ -95,8 +95,9 @@ def train(
         done += updates * per_update
         validation = board.checkpoint(done, runner.members()) if saves else None
         board.show(done, metrics, rates[-1], validation, plans[0].total_updates * per_update, lessons)
-        lessons = board.next_lessons(lessons, done / (plans[0].total_updates * per_update), validation)
-        runner.teach(lessons)
+        if (fraction := done / (plans[0].total_updates * per_update)) < 1.0:
+            lessons = board.next_lessons(lessons, fraction, validation)
+            runner.teach(lessons)
     compiling = host.compiler.seconds - compile_before
     total = time.perf_counter() - began
     seconds = {"compile": compiling, "run": runner.seconds, "validate": board.seconds, "total": total}
