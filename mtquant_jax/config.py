@@ -18,6 +18,7 @@ ScenarioName = Literal[
     "correlation_breakdown",
     "sector_rotation",
     "macro_events",
+    "edge_regimes",
 ]
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
 
@@ -233,6 +234,8 @@ class TrainConfig:
     """Decisions of the hierarchy in phase 3."""
     parallel: bool = False
     """Train the specialists of phase 1 in one vmapped program."""
+    curriculum: bool = False
+    """Synthetic market: train on all stress scenarios, easy ones first and those that go badly more often."""
     save_freq: int = 10_000
     """Timesteps between two checkpoints (each is evaluated on the validation split)."""
     phases: str = "1,2,3"

@@ -215,6 +215,12 @@ def _check_market(config: TrainConfig) -> None:
     if config.data_dir and (market.scenario != "neutral" or market.calibration):
         given = f"--market.scenario {market.scenario}" if market.scenario != "neutral" else "--market.calibration"
         raise UserError(f"{given} shapes the synthetic market, and --data-dir takes its place; give one of the two")
+    if config.curriculum and config.data_dir:
+        raise UserError("--curriculum draws the scenarios of the synthetic market, and --data-dir takes its place")
+    if config.curriculum and market.scenario != "neutral":
+        raise UserError(
+            f"--curriculum draws all scenarios, and --market.scenario {market.scenario} one; give one of the two"
+        )
     start, end = (_parse_date(key, getattr(market, key)) for key in ("start", "end"))
     if start and end and start >= end:
         raise UserError(f"--market.start {start} must be before --market.end {end}")

@@ -132,6 +132,7 @@ def make_params(
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+        path_probability=jnp.ones(table.open.shape[0]),
     )
 
 

@@ -40,6 +40,7 @@ def test_the_defaults_of_the_issue(runs: Runs) -> None:
     config, source = runs[0]
     assert (config.phase1_timesteps, config.phase2_timesteps, config.phase3_timesteps) == (100_000, 50_000, 50_000)
     assert (config.parallel, config.save_freq, config.phases) == (False, 10_000, "1,2,3")
+    assert not config.curriculum
     assert (config.data_dir, config.run_dir, config.quick_test) == ("", ".", False)
     assert list(config.specialists) == ["forex", "commodities", "equity"]
     assert source == str(REPOSITORY / "configs" / "agents.yaml") or source.endswith("mtquant_jax/configs/agents.yaml")
@@ -66,10 +67,12 @@ def test_agents_yaml_of_the_current_directory_is_the_default(runs: Runs, tmp_pat
 
 
 def test_nested_flags_and_underscores(runs: Runs) -> None:
-    flags = "--parallel --num_envs 50 --specialists.forex.symbols EURUSD AUDUSD --ppo.no-anneal-learning-rate"
+    flags = (
+        "--parallel --curriculum --num_envs 50 --specialists.forex.symbols EURUSD AUDUSD --ppo.no-anneal-learning-rate"
+    )
     assert main(["train", *flags.split(), "--market.gap_bars=9"]) == 0
     config = runs[0][0]
-    assert config.parallel and not config.ppo.anneal_learning_rate
+    assert config.parallel and config.curriculum and not config.ppo.anneal_learning_rate
     assert (config.num_envs, config.market.gap_bars) == (50, 9)
     assert config.specialists["forex"].symbols == ("EURUSD", "AUDUSD")
 

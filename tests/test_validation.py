@@ -140,3 +140,11 @@ def test_parallel_training_needs_one_batch_size() -> None:
 def test_phases_are_read_in_order() -> None:
     assert parse_phases("1,2,3") == (1, 2, 3)
     assert parse_phases(" 1, 3 ") == (1, 3)
+
+
+def test_a_curriculum_draws_the_scenarios_of_the_synthetic_market_itself() -> None:
+    validate(configured(curriculum=True))
+    with pytest.raises(UserError, match="--curriculum draws the scenarios of the synthetic market, and --data-dir"):
+        validate(configured(curriculum=True, data_dir="bars"))
+    with pytest.raises(UserError, match=r"--curriculum draws all scenarios, and --market.scenario crisis one; give"):
+        validate(configured(curriculum=True, market={"scenario": "crisis"}))

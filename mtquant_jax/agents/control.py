@@ -102,6 +102,10 @@ class ControlAgent:
         """``[..., 1]``, scaled."""
         return self.reward_scale * reward[..., None]
 
+    def control(self, info: dict[Any, Any]) -> None:
+        """Nothing: whatever happens, the action has a part in it."""
+        return None
+
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Statistics of the observations."""
         return {CONTROL: normalizers[CONTROL].extend(inputs)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import jax
 import numpy as np
 from flax import struct
 
@@ -41,6 +42,7 @@ class Scenario:
     event_volatility: Number = 1.0  # factor of volatility on the bar of a scheduled event
     event_decay: Number = 4.0  # bars in which the excess of that factor falls to 1 / e
     spread: Number = 1.0  # factor of all spreads
+    edge_switch_bars: Number = 0.0  # mean bars for which a class has the edge, and then has none; 0: always has it
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -66,6 +68,7 @@ SCENARIOS: dict[str, Scenario] = {
     "correlation_breakdown": Scenario(correlation_after=-0.9),
     "sector_rotation": Scenario(rotation=0.1),
     "macro_events": Scenario(event_jump=2.0, event_volatility=2.5, event_decay=4.0),
+    "edge_regimes": Scenario(edge_switch_bars=476.0),
 }
 """By name; the meaning and the reasons are told in docs/synthetic_market.md."""
 
@@ -76,6 +79,13 @@ def find_scenario(name: str) -> Scenario:
         near = difflib.get_close_matches(name.lower(), list(SCENARIOS), n=1, cutoff=0.0)[0]
         raise UserError(f'There is no scenario "{name}"; did you mean {near}? Known: {", ".join(SCENARIOS)}')
     return SCENARIOS[name]
+
+
+def per_path(scenario: Scenario | None, num_paths: int) -> Scenario:
+    """A scenario (None is neutral) as float32 leaves [P]."""
+    return jax.tree.map(
+        lambda leaf: np.broadcast_to(np.asarray(leaf, np.float32), (num_paths,)), scenario or Scenario()
+    )
 
 
 def scheduled_events(timestamps: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 The edge is a hidden drift per instrument: an AR(1) with coefficient 0.98 per bar and a stationary deviation of `edge`
 in units of the bar's volatility, independent of the noise. With edge = 0 and without a scenario that has a drift,
-prices are martingales: nothing can be earned.
+prices are martingales: nothing can be earned. Where a scenario lets it switch, `edge_states` tells when it is there.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calibration_files import load_calibration
+from mtquant_jax.market.edge_regimes import class_numbers, edge_states, switching
 from mtquant_jax.market.instruments import Instrument, select
-from mtquant_jax.market.scenarios import Scenario
+from mtquant_jax.market.scenarios import Scenario, per_path
 from mtquant_jax.market.synthetic_parameters import TAIL_RANGE, Parameters, clock, parameters
 from mtquant_jax.types import AssetClass, Bars
 
-__all__ = ["DRIFT_PERSISTENCE", "clock", "generate"]
+__all__ = ["DRIFT_PERSISTENCE", "clock", "edge_states", "generate"]
 
 DRIFT_PERSISTENCE = 0.98
 """Coefficient of the hidden drift per hourly bar outside of trending scenarios: a half-life of 34 bars."""
@@ -64,19 +64,9 @@ def generate(
             "For other instruments give bar files with --data-dir"
         )
     timestamps = clock(num_bars)
-    traced = parameters(calibration, select(symbols, instruments), _class_of(symbols, classes), timestamps)
-    per_path = jax.tree.map(
-        lambda leaf: np.broadcast_to(np.asarray(leaf, np.float32), (num_paths,)), scenario or Scenario()
-    )
-    columns = draw(key, jnp.asarray(edge, jnp.float32), per_path, traced)
+    traced = parameters(calibration, select(symbols, instruments), class_numbers(symbols, classes), timestamps)
+    columns = draw(key, jnp.asarray(edge, jnp.float32), per_path(scenario, num_paths), traced)
     return Bars(symbols=tuple(symbols), timestamps=timestamps, **columns)
-
-
-def _class_of(symbols: Sequence[str], classes: Sequence[AssetClass]) -> list[int]:
-    """The number of each symbol's class, counted in the order in which the classes occur."""
-    names = [next((c.name for c in classes if symbol in c.symbols), symbol) for symbol in symbols]
-    order = list(dict.fromkeys(names))
-    return [order.index(name) for name in names]
 
 
 @struct.dataclass
@@ -92,7 +82,8 @@ class _Hidden:
 def draw(key: jax.Array, edge: jax.Array, scenario: Scenario, p: Parameters) -> dict[str, jax.Array]:
     """Columns of Bars [P, T, N]; the leaves of scenario are [P]. Pure, so that it can be vmapped."""
     noise, common = _noise(key, scenario.volatility.shape[0], p)
-    hidden = _hidden(edge, scenario, p, noise, common["regime"])
+    switched = switching(key, scenario.edge_switch_bars, *p.tradable.shape)
+    hidden = _hidden(edge, scenario, p, noise, common["regime"], switched)
     mixed = _correlated(scenario, p, noise, common, hidden.regime)
     tail = _tail_factor(p, mixed["tail"])
     deviation = p.volatility[None] * jnp.exp(hidden.log_volatility)
@@ -134,8 +125,15 @@ def _noise(key: jax.Array, num_paths: int, p: Parameters) -> tuple[dict[str, jax
     return dict(zip(names, own, strict=True)), dict(zip(_COMMON, common, strict=True))
 
 
-def _hidden(edge: jax.Array, s: Scenario, p: Parameters, noise: dict[str, jax.Array], chance: jax.Array) -> _Hidden:
-    """Regime, log volatility and drift, stationary from the first bar on.
+def _hidden(
+    edge: jax.Array,
+    s: Scenario,
+    p: Parameters,
+    noise: dict[str, jax.Array],
+    chance: jax.Array,
+    switched: jax.Array,
+) -> _Hidden:
+    """Regime, log volatility and drift, stationary from the first bar on; `switched` is as of `switching`.
 
     The mean square of exp(log_volatility) is the square of the scenario's volatility, as long as the scenario leaves
     the regimes alone.
@@ -153,7 +151,10 @@ def _hidden(edge: jax.Array, s: Scenario, p: Parameters, noise: dict[str, jax.Ar
         jnp.minimum(probability * factor, 1.0)
         for probability, factor in ((p.turbulent_entry, s.turbulent_entry), (p.turbulent_exit, s.turbulent_exit))
     )
-    regime, states = _evolve(jnp.stack(shocks, axis=-1), decay, chance, entry, exit_)
+    # Off, the drift is what the trend has in it; beneath, it lives on, so that on is the neutral market at any time.
+    trend_share = jnp.broadcast_to(s.trend[:, None, None] / jnp.maximum(drift_deviation, 1e-9), noise["drift"].shape)
+    present = jnp.where(jnp.take(switched, p.class_number, axis=-1), 1.0, trend_share)
+    regime, states = _evolve(jnp.stack(shocks, axis=-1), decay, chance, entry, exit_, present)
 
     since = jnp.exp(-p.since_event[None] / s.event_decay[:, None])  # [P, T]
     event = jnp.log1p((s.event_volatility[:, None] - 1.0) * since) + jnp.log(s.volatility)[:, None]
@@ -173,26 +174,32 @@ def _uniform(normal: jax.Array) -> jax.Array:
 
 
 def _evolve(
-    shocks: jax.Array, decay: jax.Array, normal: jax.Array, entry: jax.Array, exit_: jax.Array
+    shocks: jax.Array,
+    decay: jax.Array,
+    normal: jax.Array,
+    entry: jax.Array,
+    exit_: jax.Array,
+    present: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Regime [P, T] bool and AR(1) states [P, T, N, 3], from shocks of stationary size, decays [P, N, 3] per bar,
-    a normal per bar [P, T] and the probabilities [P] of entering and leaving turbulence.
+    a normal per bar [P, T] and the probabilities [P] of entering and leaving turbulence. The last state is shown times
+    `present` [P, T, N].
     """
     innovation = jnp.sqrt(1.0 - jnp.square(decay))
     uniform = _uniform(normal)
 
     def step(
-        carry: tuple[jax.Array, jax.Array], bar: tuple[jax.Array, jax.Array]
+        carry: tuple[jax.Array, jax.Array], bar: tuple[jax.Array, ...]
     ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
         regime, state = carry
-        shock, chance = bar
+        shock, chance, share = bar
         regime = jnp.where(regime, chance >= exit_, chance < entry)
         state = decay * state + innovation * shock
-        return (regime, state), (regime, state)
+        return (regime, state), (regime, state.at[..., 2].multiply(share))
 
     first = uniform[:, 0] < entry / jnp.maximum(entry + exit_, 1e-9)
     _, (regime, states) = jax.lax.scan(
-        step, (first, shocks[:, 0]), (jnp.swapaxes(shocks, 0, 1), jnp.swapaxes(uniform, 0, 1))
+        step, (first, shocks[:, 0]), tuple(jnp.swapaxes(x, 0, 1) for x in (shocks, uniform, present))
     )
     return jnp.swapaxes(regime, 0, 1), jnp.swapaxes(states, 0, 1)
 

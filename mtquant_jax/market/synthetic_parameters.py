@@ -52,6 +52,7 @@ class Parameters:
     volume: jax.Array  # [T, N] ticks
     tradable: jax.Array  # [T, N] bool
     direction: jax.Array  # [N] +1 or -1 on the risk factor
+    class_number: jax.Array  # [N] int32 of the instrument's class
     class_phase: jax.Array  # [N] place of the instrument's class in the rotation, 0 to 2 changes of sign
     since_event: jax.Array  # [T] bars since the last scheduled event
 
@@ -111,8 +112,8 @@ def parameters(
         "since_event": _since(scheduled_events(timestamps)),
         **_on_calendar(numbers, chosen, timestamps),
     }
-    tradable = jnp.asarray(arrays.pop("tradable"))
-    return Parameters(tradable=tradable, **{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
+    whole = {"tradable": jnp.asarray(arrays.pop("tradable")), "class_number": jnp.asarray(class_of, jnp.int32)}
+    return Parameters(**whole, **{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
 
 
 def _on_calendar(

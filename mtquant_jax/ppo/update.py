@@ -20,7 +20,7 @@ Metrics = dict[str, jax.Array]
 def make_batch(
     program: Program, state: TrainState, trajectory: Trajectory, env_params: Any, hyper: Hyper
 ) -> tuple[Batch, Metrics]:
-    """Advantages and value targets of a rollout, flattened to B = L x E samples; and how good the critic was ``[A]``."""
+    """Advantages and value targets of a rollout, flattened to B = L x E samples; and how good the critic is ``[A]``."""
 
     def values(observation: Any) -> jax.Array:
         return program.agent.value(state.params, state.normalizers, program.agent.inputs(observation, env_params))

@@ -35,6 +35,7 @@ class MarketParams:
     reward: RewardParams
     span: Span  # bars an episode may use
     max_steps_in_episode: jax.Array  # [] bars
+    path_probability: jax.Array  # [P] that an episode starts on a path, up to a common factor
 
 
 class MarketEnvironment(Environment):
@@ -132,13 +133,18 @@ def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Ar
 
 
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
-    """A path and a bar, uniformly, that leave room for a whole episode where the span has it."""
+    """A path, by its probability, and a bar, uniformly, that leaves room for a whole episode where the span has it.
+
+    The path is where the cumulative probability passes a uniform number: O(log P) per episode.
+    """
     path_key, bar_key = jax.random.split(key)
-    num_paths = params.table.open.shape[0]
+    cumulative = jnp.cumsum(params.path_probability)
+    passed = cumulative[-1] * jax.random.uniform(path_key)  # below the last, so that no path of probability 0 is met
+    path = jnp.searchsorted(cumulative, passed, side="right", method="scan_unrolled")
     first = jnp.asarray(params.span.first, jnp.int32)
     latest = jnp.asarray(params.span.last - params.max_steps_in_episode, jnp.int32)
     bar = jax.random.randint(bar_key, (), first, jnp.maximum(latest, first + 1))
-    return jax.random.randint(path_key, (), 0, num_paths), bar
+    return path, bar
 
 
 def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:

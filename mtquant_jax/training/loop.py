@@ -18,6 +18,7 @@ from mtquant_jax.ppo.contract import TrainState
 from mtquant_jax.ppo.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.checkpoints import CheckpointWriter, restore
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan, Policy
 from mtquant_jax.training.records import RunRecorder
 
@@ -60,6 +61,7 @@ def train(
     checkpoint_path: Callable[[str, int], Path],
     validate: Validate,
     keep_start: bool = False,
+    curriculum: Curriculum | None = None,
 ) -> list[Outcome]:
     """Run one plan, or several equal ones as one vmapped program.
 
@@ -72,16 +74,19 @@ def train(
         checkpoint_path: ``(name, timesteps) -> directory``.
         validate: performance of a member's policy on the validation split.
         keep_start: whether the starting policy is a candidate too.
+        curriculum: where every plan begins in it; ``validate`` must then tell of ``scenarios``. None without one.
 
     Returns:
         One `Outcome` per plan; its policy is the best by the validation Sharpe ratio.
     """
     began = time.perf_counter()
     compile_before = host.compiler.seconds
-    runner = _Runner(host, plans)
+    lessons = [curriculum] * len(plans) if curriculum else []
+    runner = _Runner(host, plans, lessons)
     board = _Board(host, phase, names, plans[0].agents, checkpoint_path, validate)
     if keep_start:
-        board.checkpoint(0, runner.members())
+        lessons = board.next_lessons(lessons, 0.0, board.checkpoint(0, runner.members()))
+        runner.teach(lessons)
     per_update, done = plans[0].program.timesteps_per_update, 0
     rates: list[float] = []
     for updates, saves in chunks(plans[0].total_updates, per_update, save_freq):
@@ -90,7 +95,10 @@ def train(
         rates.append(updates * per_update * len(plans) / (time.perf_counter() - start))
         done += updates * per_update
         validation = board.checkpoint(done, runner.members()) if saves else None
-        board.show(done, metrics, rates[-1], validation, plans[0].total_updates * per_update)
+        board.show(done, metrics, rates[-1], validation, plans[0].total_updates * per_update, lessons)
+        if (fraction := done / (plans[0].total_updates * per_update)) < 1.0:
+            lessons = board.next_lessons(lessons, fraction, validation)
+            runner.teach(lessons)
     compiling = host.compiler.seconds - compile_before
     total = time.perf_counter() - began
     seconds = {"compile": compiling, "run": runner.seconds, "validate": board.seconds, "total": total}
@@ -117,7 +125,8 @@ def chunks(total_updates: int, timesteps_per_update: int, save_freq: int) -> lis
 class _Runner:
     """Holds the training state on the device and advances it chunk by chunk."""
 
-    def __init__(self, host: Host, plans: Sequence[Plan]) -> None:
+    def __init__(self, host: Host, plans: Sequence[Plan], lessons: Sequence[Curriculum]) -> None:
+        plans = [_taught(plan, lesson) for plan, lesson in zip(plans, lessons, strict=True)] if lessons else plans
         self._plans, self.seconds = plans, 0.0
         program = plans[0].program
         states = [host.compiler(start_training, (program,), *p.start_arguments)(*p.start_arguments) for p in plans]
@@ -128,6 +137,13 @@ class _Runner:
         function = train_chunk_parallel if self._parallel else train_chunk
         arguments = (self._state, self._env_params, self._hyper, jnp.ones((), jnp.int32))
         self._chunk = host.compiler(function, (program,), *arguments)
+
+    def teach(self, lessons: Sequence[Curriculum]) -> None:
+        """Let new episodes start where each member's curriculum stands; nothing without one."""
+        if lessons:
+            params = [_taught(p, lesson).env_params for p, lesson in zip(self._plans, lessons, strict=True)]
+            drawn = stack([p.path_probability for p in params]) if self._parallel else params[0].path_probability
+            self._env_params = dataclasses.replace(self._env_params, path_probability=drawn)
 
     def run(self, updates: int) -> list[dict[str, np.ndarray]]:
         """Advance by so many updates; metrics of each member."""
@@ -187,19 +203,35 @@ class _Board:
         rate: float,
         validation: list[dict[str, Any]] | None,
         total: int,
+        lessons: Sequence[Curriculum] = (),
     ) -> None:
-        """One row of metrics per member, and one line on the console."""
+        """One row of metrics per member, and one line on the console; ``lessons`` are those of the chunk."""
         self._first, self._last = self._first or metrics, metrics
         for i, name in enumerate(self._names):
             row: dict[str, Any] = {**flat_metrics(metrics[i], self._agents), "timesteps_per_second": rate}
             shown = validation[i] if validation else {}
             row |= {f"validation_{key}": shown.get(key) for key in _VALIDATION_COLUMNS}
+            row |= lessons[i].columns(shown.get("scenarios")) if lessons else {}
             self._host.recorder.metrics(self._phase, name, timesteps, row)
             reward = float(np.ravel(metrics[i]["reward"])[-1])
             text = f"  {name:<16} {timesteps:>11,}/{total:,}  {rate:>9,.0f}/s  reward {reward:+.4f}"
             if validation:
                 text += f"  validation {describe(shown)}"
             self._host.recorder.info(text)
+
+    def next_lessons(
+        self, lessons: Sequence[Curriculum], fraction: float, validation: list[dict[str, Any]] | None
+    ) -> list[Curriculum]:
+        """Where each member's curriculum stands after a chunk; a line for what it opens. Empty without one."""
+        result = []
+        for i, lesson in enumerate(lessons):
+            following = lesson.after(fraction, validation[i]["scenarios"] if validation else None)
+            opened = following.stages[lesson.num_open : following.num_open]
+            if opened:
+                reached = f"{following.num_open} of {len(following.stages)}"
+                self._host.recorder.info(f"  {self._names[i]:<16} curriculum opens {', '.join(opened)} ({reached})")
+            result.append(following)
+        return result
 
     def outcomes(
         self, timesteps: int, seconds: dict[str, float], rate: float, chunk_rates: list[float]
@@ -213,6 +245,12 @@ class _Board:
             last = closing_metrics(self._first[i], self._last[i], self._names[i], self._agents)
             result.append(Outcome(best[2], best[1], validation, history, timesteps, seconds, rate, chunk_rates, last))
         return result
+
+
+def _taught(plan: Plan, lesson: Curriculum) -> Plan:
+    """The plan with episodes that start as often on each path as the curriculum wants."""
+    drawn = jnp.asarray(lesson.path_probability(plan.env_params.table.open.shape[0]))
+    return dataclasses.replace(plan, env_params=dataclasses.replace(plan.env_params, path_probability=drawn))
 
 
 _VALIDATION_COLUMNS = (

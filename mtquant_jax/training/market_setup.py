@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic import generate
 from mtquant_jax.simulation.trade_scale import typical_costs
 from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
+from mtquant_jax.training.curriculum import STAGES
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
 
@@ -40,6 +42,7 @@ class Market:
     volatility: np.ndarray  # [S, C] typical, per bar
     description: str
     notices: tuple[str, ...]
+    stages: tuple[str, ...] = ()  # of the curriculum; the paths lie stage by stage, equally many of each
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
@@ -80,6 +83,7 @@ def prepare_market(config: TrainConfig) -> Market:
     else:
         bars = _generate(config, universe, instruments)
         conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
+        conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
         source = f"synthetic market (edge {config.market.edge:g}{conditions})"
     splits = splits_of(config, len(bars.timestamps))
     simulation = config.simulation
@@ -104,6 +108,7 @@ def prepare_market(config: TrainConfig) -> Market:
         volatility=volatility.reshape(universe.mask.shape),
         description=_describe(source, bars, universe),
         notices=tuple(notices),
+        stages=STAGES if config.curriculum else (),
     )
 
 
@@ -122,15 +127,22 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
 def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
     """Synthetic bars of the universe's instruments, as the settings ask for them."""
     market = config.market
+    num_paths, scenario = market.num_paths, find_scenario(market.scenario)
+    if config.curriculum:
+        per_stage = max(2, math.ceil(market.num_paths / 2))  # all scenarios at full number would take gigabytes
+        num_paths = per_stage * len(STAGES)
+        scenario = jax.tree.map(
+            lambda *leaves: np.repeat(np.asarray(leaves), per_stage), *(find_scenario(stage) for stage in STAGES)
+        )
     return generate(
         jax.random.key(config.seed),
-        market.num_paths,
+        num_paths,
         market.num_bars,
         market.edge,
         load_calibration(Path(market.calibration) if market.calibration else None),
         universe.symbols,
         instruments,
-        find_scenario(market.scenario),
+        scenario,
         universe.classes,
     )
 

@@ -120,6 +120,7 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
         reward=_reward(config.reward, market.class_scale[index]),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        path_probability=_equally(market),
     )
 
 
@@ -137,6 +138,7 @@ def portfolio_params(
         reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
         max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        path_probability=_equally(market),
         class_reward=_reward(config.reward, market.class_scale),
         reward_terms=TermWeights(
             var=_scalar(config.portfolio_reward.var_weight),
@@ -397,6 +399,12 @@ def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
         risk_aversion=jnp.broadcast_to(_scalar(config.risk_aversion), np.shape(scale)),
         sharpe_memory=jnp.broadcast_to(_scalar(config.sharpe_memory), np.shape(scale)),
     )
+
+
+def _equally(market: Market) -> jax.Array:
+    """Every path as often as the others."""
+    num_paths = market.table.open.shape[0]
+    return jnp.full((num_paths,), 1.0 / num_paths, jnp.float32)
 
 
 def _span(market: Market, split: str) -> Span:

@@ -27,6 +27,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.bundles import write_bundle
 from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.curriculum import Curriculum, by_scenario
 from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
 from mtquant_jax.training.handover import (
     META_CONTROLLER,
@@ -177,6 +178,7 @@ class Session:
                 config.save_freq,
                 lambda name, timesteps: self.paths.checkpoint(1, timesteps) / name,
                 functools.partial(self._validate_specialist, [plans[i] for i in group]),
+                curriculum=self._curriculum(),
             )
             for i, outcome in zip(group, outcomes, strict=True):
                 name = classes[i].name
@@ -207,6 +209,7 @@ class Session:
             lambda _, timesteps: self.paths.checkpoint(2, timesteps),
             lambda _, policy: self._validate_portfolio(phases.hierarchy(frozen, policy)),
             keep_start=True,
+            curriculum=self._curriculum(),
         )
         self._tell_if_start_was_best(outcome)
         self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
@@ -232,6 +235,7 @@ class Session:
             lambda _, timesteps: self.paths.checkpoint(3, timesteps),
             lambda _, policy: self._validate_portfolio(policy),
             keep_start=True,
+            curriculum=self._curriculum(all_open=True),
         )
         self._tell_if_start_was_best(outcome)
         for i in range(self.market.universe.num_classes):
@@ -271,6 +275,12 @@ class Session:
         if outcome.best_timesteps == 0:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
 
+    def _curriculum(self, all_open: bool = False) -> Curriculum | None:
+        """Where a training begins in the curriculum; phase 3 goes on with policies that have been through it."""
+        if not self.market.stages:
+            return None
+        return (Curriculum.with_all_open if all_open else Curriculum.begin)(self.market.stages)
+
     # Validation: in whole lots, as the policy would be traded.
 
     def _validate_specialist(
@@ -291,7 +301,9 @@ class Session:
         first, last = self.market.splits.validation
         arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
         compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
-        return performance(compiled(*arguments), self.market.day[first:last])
+        record, day = compiled(*arguments), self.market.day[first:last]
+        scenarios = {"scenarios": by_scenario(record, day, self.market.stages)} if self.market.stages else {}
+        return performance(record, day) | scenarios
 
     # What is written.
 

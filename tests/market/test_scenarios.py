@@ -1,4 +1,4 @@
-"""The eight scenarios: what each one promises, measured against the neutral market with the same noise."""
+"""The nine scenarios: what each one promises, measured against the neutral market with the same noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtquant_jax.market import synthetic
 from mtquant_jax.market.calibration_files import load_calibration
 from mtquant_jax.market.instruments import load_instruments, select
 from mtquant_jax.market.scenarios import SCENARIOS, Scenario, find_scenario, scheduled_events
-from mtquant_jax.market.synthetic import clock, generate
+from mtquant_jax.market.synthetic import clock, edge_states, generate
 from mtquant_jax.market.synthetic_parameters import parameters
 from mtquant_jax.types import AssetClass, Bars
 
@@ -87,8 +87,8 @@ def neutral() -> Bars:
     return market("neutral")
 
 
-def test_there_are_the_eight_scenarios_and_neutral_and_the_settings_know_them():
-    assert tuple(SCENARIOS) == get_args(ScenarioName) and len(SCENARIOS) == 9
+def test_there_are_the_nine_scenarios_and_neutral_and_the_settings_know_them():
+    assert tuple(SCENARIOS) == get_args(ScenarioName) and len(SCENARIOS) == 10
     with pytest.raises(UserError, match='no scenario "crysis"; did you mean crisis'):
         find_scenario("crysis")
 
@@ -174,6 +174,65 @@ def test_macro_events(neutral):
     assert excess[after].mean() > 1.8 > 1.2 > excess[after + 12].mean() > 0.99  # 1 + 1.5 exp(-bars / 4)
     quiet = np.flatnonzero(on)[1:] - 2
     np.testing.assert_allclose(excess[quiet], 1.0, atol=0.01)
+
+
+def states(scenario: Scenario | str, seed: int = 0, num_paths: int = PATHS) -> np.ndarray:
+    """The truth behind `market` [P, T, S] bool."""
+    if isinstance(scenario, str):
+        scenario = find_scenario(scenario)
+    return edge_states(jax.random.key(seed), num_paths, BARS, SYMBOLS, scenario, CLASSES)
+
+
+def test_edge_regimes_are_the_market_with_the_edge_and_without_it_as_the_states_say():
+    on = states("edge_regimes")[..., CLASS_OF]
+    switched, always, never = (
+        bodies(market(name, edge=edge)) for name, edge in (("edge_regimes", 0.3), ("neutral", 0.3), ("neutral", 0.0))
+    )
+    scale = deviations(market("neutral"))
+    np.testing.assert_allclose((switched / scale)[on], (always / scale)[on], atol=0.01)
+    np.testing.assert_allclose((switched / scale)[~on], (never / scale)[~on], atol=0.01)
+    apart = np.abs(always - never) / scale
+    assert apart.mean() > 0.1  # or nothing would have been told apart
+    assert np.array_equal(market("edge_regimes").close, market("neutral").close)  # no edge, nothing to switch
+
+
+def test_returns_are_forecastable_where_the_edge_is_on_and_not_where_it_is_off():
+    size, window = 64, 24
+    on = states("edge_regimes", 6, size)
+    assert on.shape == (size, BARS, 3) and 0.4 < on.mean() < 0.6
+    bars = market("edge_regimes", 6, size, edge=0.3)
+    scores = np.clip(bodies(bars) / hour_deviations(bars), -6, 6)
+    sums = np.cumsum(np.pad(scores, ((0, 0), (1, 0), (0, 0))), axis=1)
+    past, following = (sums[:, window:] - sums[:, :-window])[:, :-1], scores[:, window:]
+    counts = np.cumsum(np.pad(on[..., CLASS_OF], ((0, 0), (1, 0), (0, 0))), axis=1)
+    share = (counts[:, window + 1 :] - counts[:, : -window - 1]) / (window + 1)
+    correlations = [np.corrcoef(past[share == whole], following[share == whole])[0, 1] for whole in (1.0, 0.0)]
+    assert correlations[0] > 0.12 and abs(correlations[1]) < 0.01, correlations
+    # With a trend beside the edge, off leaves the trend.
+    trend = Scenario(trend=0.3, edge_switch_bars=476.0)
+    plain = bodies(market(Scenario(trend=0.3)))
+    np.testing.assert_allclose(bodies(market(trend)), plain, atol=1e-6)
+
+
+def test_edges_switch_after_the_mean_time_each_class_by_itself():
+    num_paths, num_bars = 6, 60_000
+    mean_bars = np.array([0.0, 1.0, 10.0, 10.0, 100.0, 100.0])
+    scenario = Scenario(edge_switch_bars=mean_bars)
+    on = edge_states(jax.random.key(2), num_paths, num_bars, SYMBOLS, scenario, CLASSES)
+    assert on[0].all()
+    assert np.all(on[1, 1:] != on[1, :-1])
+    for path, mean in enumerate(mean_bars[2:], start=2):
+        for number in range(3):
+            times = np.diff(np.flatnonzero(np.diff(on[path, :, number])))
+            error = mean / np.sqrt(len(times))
+            assert times.mean() == pytest.approx(mean, abs=4.0 * error), (path, number)
+            assert times.std() == pytest.approx(mean, rel=0.2)  # geometric
+        together = np.corrcoef(on[path].T)[np.triu_indices(3, 1)]
+        assert np.all(np.abs(together) < 8.0 * np.sqrt(mean / num_bars)), together
+    many = edge_states(jax.random.key(3), 4000, 2, SYMBOLS, find_scenario("edge_regimes"), CLASSES)
+    assert many.mean() == pytest.approx(0.5, abs=0.02)  # stationary from the first bar on
+    alone = edge_states(jax.random.key(3), 4, 50, SYMBOLS[:2])
+    assert alone.shape == (4, 50, 2) and alone.all()
 
 
 def test_jumps_and_volatility_earn_nothing():

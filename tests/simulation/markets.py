@@ -63,6 +63,7 @@ def make_portfolio(
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+        path_probability=jnp.full(table.open.shape[0], 1.0 / table.open.shape[0]),
         class_reward=RewardParams(
             scale=jnp.ones(universe.num_classes),
             risk_aversion=jnp.ones(universe.num_classes),

@@ -65,6 +65,7 @@ def params_of(bars: Bars, currency: str) -> MarketParams:
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.int32(0), last=jnp.int32(NUM_BARS)),
         max_steps_in_episode=jnp.int32(NUM_BARS),
+        path_probability=jnp.ones(table.open.shape[0]),
     )
 
 

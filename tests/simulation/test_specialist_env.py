@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.simulation.market_env import random_start
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
@@ -207,3 +208,19 @@ def test_starts_leave_room_for_a_whole_episode():
     bars = jax.vmap(lambda k: ENV.reset(k, params)[1].bar)(jax.random.split(KEY, 200))
     assert int(bars.min()) == 20
     assert int(bars.max()) == 29
+
+
+def test_episodes_start_on_a_path_as_often_as_its_probability_says():
+    opens, closes = random_prices(40, 1)
+    one = make_table(opens, closes)
+    table = jax.tree.map(lambda leaf: jnp.repeat(leaf, 5, axis=0) if leaf.shape[0] == 1 else leaf, one)
+    keys = jax.random.split(jax.random.key(3), 20_000)
+    for weights in ([1.0] * 5, [0.0, 3.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1e-6], [7.0, 0.0, 0.0, 0.0, 0.0]):
+        params = make_params(table, episode_length=10).replace(path_probability=f32(weights))
+        paths, bars = jax.jit(jax.vmap(random_start, in_axes=(0, None)))(keys, params)
+        assert paths.dtype == jnp.int32
+        found = np.bincount(np.asarray(paths), minlength=5) / len(keys)
+        expected = np.asarray(weights) / np.sum(weights)
+        np.testing.assert_allclose(found, expected, atol=4.0 * 0.5 / np.sqrt(len(keys)))
+        assert np.all(found[expected == 0.0] == 0.0)
+        assert set(np.asarray(bars).tolist()) == set(range(30))  # whatever the path, all bars with room for an episode

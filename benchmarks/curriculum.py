@@ -1,0 +1,227 @@
+"""What the curriculum is worth: specialists trained on neutral, on all scenarios alike, or under it, on fresh paths.
+
+    python benchmarks/curriculum.py [--seeds 5]
+
+All three have the default budget of phase 1, the same market of all stages (neutral alone draws from more neutral paths
+instead) and the checkpoint that phase 1 would hand on, chosen on the validation split of what they trained on. They are
+judged on paths of another market seed, scenario by scenario: net log growth per bar in typical returns of the class
+under that scenario, and the annualised Sharpe ratio, costs included. Seeds differ in networks and exploration.
+`rule` is what a plain trend rule earns in each scenario, from which the order of the stages comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from recording import RESULTS, spread, store
+
+from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
+from mtquant_jax.evaluation.statistics import performance
+from mtquant_jax.ppo.train import start_training, train_chunk_parallel
+from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
+from mtquant_jax.training.loop import chunks, score
+from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.training.phases import Plan, Policy, class_params, evaluation_params, plan_specialist
+
+WAYS = ("neutral", "uniform", "curriculum")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare three ways to draw scenarios."""
+
+    seeds: int = 5
+    """Trainings of each kind and class, vmapped."""
+    timesteps: int = 100_000
+    """Of each training."""
+    num_paths: int = 16
+    """Paths of the neutral market; half as many per scenario under a curriculum."""
+    num_bars: int = 6000
+    """Bars per path."""
+    fresh_seed: int = 1_000_003
+    """Seed of the market on which all are judged."""
+    name: str = "curriculum"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Train, judge on fresh paths, print a table and store the figures."""
+    prepare_jax()
+    default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    sizes = dataclasses.replace(default.market, num_paths=arguments.num_paths, num_bars=arguments.num_bars)
+    default = dataclasses.replace(default, phase1_timesteps=arguments.timesteps, market=sizes)
+    staged = dataclasses.replace(default, curriculum=True)
+    fresh = prepare_market(dataclasses.replace(staged, seed=arguments.fresh_seed))
+    figures: dict[str, Any] = {"stages": STAGES, "rule": _rule(fresh), "ways": {}}
+    for way in WAYS:
+        start = time.perf_counter()
+        config = default if way == "neutral" else staged
+        market = prepare_market(config)
+        classes = {}
+        for index, asset_class in enumerate(market.universe.classes):
+            plans = [
+                plan_specialist(dataclasses.replace(config, seed=seed), market, index)
+                for seed in range(arguments.seeds)
+            ]
+            policies, opened = _train(plans, market, config.save_freq, way == "curriculum")
+            judged = [_judge(plans[0], policy, config, fresh, index) for policy in policies]
+            classes[asset_class.name] = {
+                "scenarios": {
+                    stage: {name: spread([one[stage][name] for one in judged]) for name in ("net_growth", "sharpe")}
+                    for stage in STAGES
+                },
+                "mean_net_growth": spread([float(np.mean([s["net_growth"] for s in one.values()])) for one in judged]),
+                "mean_sharpe": spread([float(np.mean([s["sharpe"] for s in one.values()])) for one in judged]),
+                "stages_open_by_checkpoint": opened,
+            }
+            print(f"{way:<11} {asset_class.name:<12} {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        figures["ways"][way] = {"seconds": time.perf_counter() - start, "classes": classes}
+        del market
+    _show(figures)
+    store(arguments.name, {"seeds": arguments.seeds, "timesteps": arguments.timesteps, **figures}, arguments.results)
+
+
+def _train(plans: list[Plan], market: Market, save_freq: int, curriculum: bool) -> tuple[list[Policy], list[list[int]]]:
+    """The best policies by validation, as phase 1 chooses them, and the stages open at each checkpoint, per seed."""
+    program, num_paths = plans[0].program, market.table.open.shape[0]
+    first, last = market.splits.validation
+    count, day = len(plans), market.day[first:last]
+    lessons = [Curriculum.begin(market.stages)] * count if curriculum else []
+    params = stack([_drawn(plan.env_params, lessons[i : i + 1], num_paths) for i, plan in enumerate(plans)])
+    states = stack(
+        [
+            start_training(program, p.start.params, p.start.normalizers, {}, unstack(params, i), p.key)
+            for i, p in enumerate(plans)
+        ]
+    )
+    hyper, per_update = stack([plan.hyper for plan in plans]), program.timesteps_per_update
+    best: list[tuple[float, Policy] | None] = [None] * count
+    opened: list[list[int]] = [[] for _ in plans]
+    done, total = 0, plans[0].total_updates
+    for updates, saves in chunks(total, per_update, save_freq):
+        states, _ = train_chunk_parallel(program, states, params, hyper, jnp.asarray(updates, jnp.int32))
+        done += updates
+        found: list[dict[str, Any] | None] = [None] * count
+        for i in range(count if saves else 0):
+            state = unstack(states, i)
+            policy = Policy(state.params, state.normalizers)
+            record = _trade(plans[0], policy, evaluation_params(plans[0].env_params), first, last)
+            value = score(performance(record, day))
+            kept = best[i]
+            if kept is None or value > kept[0]:
+                best[i] = (value, jax.tree.map(jnp.copy, policy))
+            found[i] = by_scenario(record, day, market.stages) if lessons else None
+        if lessons:
+            lessons = [lesson.after(done / total, found[i]) for i, lesson in enumerate(lessons)]
+            drawn = jnp.stack([jnp.asarray(lesson.path_probability(num_paths)) for lesson in lessons])
+            params = dataclasses.replace(params, path_probability=drawn)
+            for i in range(count if saves else 0):
+                opened[i].append(lessons[i].num_open)
+    return [kept[1] for kept in best if kept is not None], opened
+
+
+def _drawn(env_params: Any, lesson: list[Curriculum], num_paths: int) -> Any:
+    """The market with the paths of a lesson, if there is one."""
+    if not lesson:
+        return env_params
+    return dataclasses.replace(env_params, path_probability=jnp.asarray(lesson[0].path_probability(num_paths)))
+
+
+def _judge(plan: Plan, policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
+    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of paths it has not seen."""
+    first, last = fresh.splits.train[0], fresh.splits.test[1]
+    env_params = evaluation_params(class_params(config, fresh, index))
+    record = _trade(plan, policy, env_params, first, last)
+    equity = np.split(np.asarray(record.equity, np.float64), len(STAGES), axis=1)
+    sharpe = by_scenario(record, fresh.day[first:last], STAGES)
+    growth = [np.diff(np.log(np.maximum(paths, 1e-6)), axis=0).mean() for paths in equity]
+    scales = _scales(fresh, config, index)
+    return {
+        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage]["sharpe"] or 0.0}
+        for k, stage in enumerate(STAGES)
+    }
+
+
+def _trade(plan: Plan, policy: Policy, env_params: Any, first: int, last: int) -> BacktestRecord:
+    record: BacktestRecord = backtest(
+        plan.program.env,
+        plan.program.agent,
+        last - first - 1,
+        policy.params,
+        policy.normalizers,
+        env_params,
+        jnp.asarray(first, jnp.int32),
+    )
+    return record
+
+
+def _scales(market: Market, config: TrainConfig, index: int) -> list[float]:
+    """1 / typical per-bar return of the class's fully used budget, by scenario."""
+    share = market.universe.share[index] * config.simulation.leverage
+    width = market.universe.width
+    close = np.asarray(market.table.close[:, :, index * width : (index + 1) * width], np.float64)
+    squares = np.square(np.diff(np.log(close), axis=1)).mean(axis=1)  # [P, C]
+    return [1.0 / float(np.sqrt(np.sum(share**2 * part.mean(axis=0)))) for part in np.split(squares, len(STAGES))]
+
+
+def _rule(market: Market) -> dict[str, float]:
+    """Net profit per bar, in volatilities, of holding the sign of the EWMA of span 50, turned beyond half a deviation.
+
+    Per instrument, half the spread for each unit traded.
+    """
+    slots = list(market.universe.slots)
+    close, spreads = (np.asarray(x[:, :, slots], np.float64) for x in (market.table.close, market.table.spread))
+    result = {}
+    for stage, prices, spread_ in zip(STAGES, *(np.split(x, len(STAGES)) for x in (close, spreads)), strict=True):
+        returns = np.diff(np.log(prices), axis=1)
+        deviation = np.sqrt(np.mean(returns**2, axis=(0, 1)))
+        returns, cost = returns / deviation, (0.5 * spread_ / prices)[:, 1:] / deviation
+        trend, held, profit = np.zeros_like(returns[:, 0]), np.zeros_like(returns[:, 0]), 0.0
+        typical = np.sqrt((2.0 / 51.0) / (2.0 - 2.0 / 51.0))  # deviation of the EWMA of independent returns
+        for t in range(returns.shape[1] - 1):
+            trend += (2.0 / 51.0) * (np.clip(returns[:, t], -4.0, 4.0) - trend)
+            wanted = np.where(np.abs(trend) > 0.5 * typical, np.sign(trend), held)
+            profit += float(np.mean(wanted * returns[:, t + 1] - np.abs(wanted - held) * cost[:, t]))
+            held = wanted
+        result[stage] = profit / (returns.shape[1] - 1)
+    return result
+
+
+def _show(figures: dict[str, Any]) -> None:
+    """Medians over seeds, mean over classes."""
+    ways = figures["ways"]
+    print(f"{'':<22} {'net growth per bar':^38} {'Sharpe':^32}  rule", file=sys.stderr)
+    print(f"{'':<22} " + "".join(f"{way:>12}" for way in (*ways, *ways)), file=sys.stderr)
+
+    def mean(way: str, *keys: str) -> float:
+        values = []
+        for found in ways[way]["classes"].values():
+            for key in keys:
+                found = found[key]
+            values.append(found["median"])
+        return float(np.mean(values))
+
+    for stage in STAGES:
+        cells = [mean(way, "scenarios", stage, name) for name in ("net_growth", "sharpe") for way in ways]
+        text = "".join(f"{cell:>+12.4f}" for cell in cells)
+        print(f"{stage:<22} {text}  {figures['rule'][stage]:+.4f}", file=sys.stderr)
+    cells = [mean(way, name) for name in ("mean_net_growth", "mean_sharpe") for way in ways]
+    print(f"{'mean':<22} " + "".join(f"{cell:>+12.4f}" for cell in cells), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

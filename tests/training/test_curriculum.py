@@ -1,0 +1,158 @@
+"""The curriculum: its pace and shares by hand, where its episodes start, and a whole quick run under it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtquant_jax.cli import load_config
+from mtquant_jax.config import ScenarioName
+from mtquant_jax.evaluation.backtest import BacktestRecord
+from mtquant_jax.market.scenarios import SCENARIOS
+from mtquant_jax.training import phases
+from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
+from mtquant_jax.training.market_setup import prepare_market
+
+SIX = ("a", "b", "c", "d", "e", "f")
+
+
+def scenarios(*sharpe: float | None) -> dict[str, dict[str, float | None]]:
+    return {stage: {"sharpe": value} for stage, value in zip(SIX, sharpe, strict=True)}
+
+
+LOSING, WINNING = scenarios(*[-1.0] * 6), scenarios(*[1.0] * 6)
+
+
+def test_its_stages_are_all_scenarios_but_the_switching_edge_which_is_for_phase_2():
+    assert set(STAGES) == set(ScenarioName.__args__) - {"edge_regimes"} and len(set(STAGES)) == len(STAGES)
+    assert set(STAGES) <= set(SCENARIOS)
+
+
+def test_the_pace_alone_opens_all_by_sixty_percent_of_the_phase():
+    # 2 + floor(4 x (f / 0.6)^2): a quarter of the rest at half of the pace's time, 4 x (0.5 / 0.6)^2 = 2.78 at f = 0.5.
+    expected = {0.0: 2, 0.1: 2, 0.3: 3, 0.45: 4, 0.5: 4, 0.59: 5, 0.6: 6, 1.0: 6}
+    for fraction, num_open in expected.items():
+        assert Curriculum.begin(SIX).after(fraction).num_open == num_open, fraction
+        assert Curriculum.begin(SIX).after(fraction, LOSING).num_open == num_open, fraction
+    assert Curriculum.with_all_open(SIX).after(0.0, LOSING).num_open == 6
+    assert Curriculum.begin(SIX[:1]).after(1.0).num_open == 1
+
+
+def test_a_good_validation_opens_one_more_or_what_twice_the_time_would():
+    one = Curriculum.begin(SIX).after(0.1, WINNING)
+    assert one.num_open == 3  # the pace at 0.2 is 2 + floor(4 / 9) = 2, so it is the one more
+    assert one.after(0.15).num_open == 3  # nothing is opened, nor closed, without a validation
+    assert one.after(0.25, WINNING).num_open == 4  # at 0.5: 2 + floor(2.78) = 4
+    assert one.after(0.3, WINNING).num_open == 6
+    # Only what is open counts: the mean of the first two is above zero, that of all is not.
+    assert Curriculum.begin(SIX).after(0.0, scenarios(3.0, -2.0, -9.0, -9.0, -9.0, -9.0)).num_open == 3
+    assert Curriculum.begin(SIX).after(0.0, scenarios(2.0, -2.0, 9.0, 9.0, 9.0, 9.0)).num_open == 2
+    assert Curriculum.begin(SIX).after(0.0, scenarios(None, None, 9.0, 9.0, 9.0, 9.0)).num_open == 2  # flat
+
+
+def test_shares_are_equal_before_the_first_validation_and_then_lean_to_what_goes_badly():
+    np.testing.assert_allclose(Curriculum.begin(SIX).shares(), [0.5, 0.5, 0, 0, 0, 0])
+    # Sharpe 3 and 1: standardised 1 and -1, so softmax e^-1 : e^1 = 0.1192 : 0.8808, half of it on top of 1/4 each.
+    skewed = Curriculum(SIX, 2, (3.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    np.testing.assert_allclose(skewed.shares(), [0.3096, 0.6904, 0, 0, 0, 0], atol=1e-4)
+    # Sharpe 0.1 apart is noise: standardised by 0.5, +-0.1, so softmax 0.4502 : 0.5498.
+    close = Curriculum(SIX, 2, (0.1, 0.0, 0.0, 0.0, 0.0, 0.0))
+    np.testing.assert_allclose(close.shares(), [0.4751, 0.5249, 0, 0, 0, 0], atol=1e-4)
+    wild = Curriculum(SIX, 6, (50.0, 40.0, 1.0, -3.0, -80.0, float("-1e9")))
+    assert wild.shares().sum() == pytest.approx(1.0) and wild.shares().min() >= 0.5 / 6
+    probability = skewed.path_probability(12)
+    assert probability.dtype == np.float32 and probability.shape == (12,)
+    np.testing.assert_allclose(probability[:4], [0.1548, 0.1548, 0.3452, 0.3452], atol=1e-4)
+    assert np.all(probability[4:] == 0.0)
+
+
+def test_columns_are_the_same_with_and_without_a_validation():
+    lesson = Curriculum.begin(SIX)
+    plain, judged = lesson.columns(None), lesson.columns(scenarios(1.0, None, 3.0, 4.0, 5.0, 6.0))
+    assert list(plain) == list(judged) and plain["curriculum/sharpe/a"] is None
+    assert (judged["curriculum/stage"], judged["curriculum/share/a"], judged["curriculum/sharpe/c"]) == (2.0, 0.5, 3.0)
+
+
+def test_performance_is_told_apart_by_scenario():
+    # Two paths of each scenario over three days: the first earns, the second is flat.
+    day = np.repeat([0, 1, 2], 2)
+    equity = np.ones((6, 4))
+    equity[:, 0] = [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
+    empty = jnp.zeros((5, 4))
+    record = BacktestRecord(jnp.asarray(equity), empty, empty, empty, empty, {}, jnp.zeros(4, bool), empty[..., None])
+    found = by_scenario(record, day, ("good", "flat"))
+    assert found["good"]["total_return"] == pytest.approx(0.15, rel=1e-5) and found["good"]["sharpe"] > 0.0
+    assert found["flat"] == {"sharpe": None, "total_return": 0.0}
+
+
+@pytest.fixture(scope="module")
+def run(train):
+    """A quick run of all phases, specialists side by side."""
+    return train("--curriculum", "--parallel")
+
+
+def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
+    config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "3"])
+    market = prepare_market(config)
+    assert market.stages == STAGES and market.table.open.shape[0] == 2 * len(STAGES)
+    moves = (
+        np.diff(np.log(np.asarray(market.table.close)), axis=1).std(axis=(1, 2)).reshape(len(STAGES), 2).mean(axis=1)
+    )
+    size = dict(zip(STAGES, moves, strict=True))
+    assert size["low_volatility"] < 0.6 * size["neutral"] < 0.6 * size["high_volatility"] / 1.5
+    assert "curriculum of 9 scenarios" in market.description
+    params = phases.class_params(config, market, 0)
+    assert params.path_probability.shape == (18,) and params.path_probability.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("phase", [1, 2, 3])
+def test_a_run_tells_its_stage_and_shares_and_opens_everything(run, phase):
+    with (run / f"metrics/training/phase{phase}_metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for agent in {row["agent"] for row in rows}:
+        mine = [row for row in rows if row["agent"] == agent]
+        open_stages = [float(row["curriculum/stage"]) for row in mine]
+        assert open_stages == sorted(open_stages)
+        if phase == 1:
+            assert open_stages[0] == 2  # later phases begin with what the validation of their start opened
+        assert open_stages[-1] >= 2 + int(7 * (0.5 / 0.6) ** 2) if phase < 3 else open_stages == [9, 9]
+        for row in mine:
+            shares = np.array([float(row[f"curriculum/share/{stage}"]) for stage in STAGES])
+            assert shares.sum() == pytest.approx(1.0)
+            assert np.count_nonzero(shares) == float(row["curriculum/stage"])
+    results = json.loads((run / f"logs/e2e_training/phase{phase}_results.json").read_text())
+    assert "curriculum of 9 scenarios" in results["market"]
+    reports = results["specialists"].values() if phase == 1 else [results[("meta_controller", "portfolio")[phase - 2]]]
+    for report in reports:
+        assert list(report["validation"]["scenarios"]) == list(STAGES)
+        assert all("scenarios" in entry for entry in report["history"])
+    text = "".join(path.read_text() for path in (run / "logs/e2e_training").glob("*.log"))
+    assert "curriculum opens neutral" in text
+
+
+def test_without_the_flag_there_is_none(synthetic_run):
+    with (synthetic_run / "metrics/training/phase1_metrics.csv").open() as stream:
+        assert not [column for column in next(csv.reader(stream)) if "curriculum" in column]
+
+
+def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
+    from mtquant_jax.ppo import train as ppo_train
+
+    config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "2"])
+    market = prepare_market(config)
+    plan = phases.plan_specialist(config, market, 0)
+    state = ppo_train.start_training(plan.program, *plan.start_arguments)
+    before = ppo_train.train_chunk._cache_size()
+    lesson = Curriculum.begin(STAGES)
+    for fraction in (0.1, 0.4, 0.6):
+        lesson = lesson.after(fraction)
+        params = plan.env_params.replace(path_probability=jnp.asarray(lesson.path_probability(18)))
+        state, _ = ppo_train.train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
+    assert ppo_train.train_chunk._cache_size() == before + 1
+    starts = jax.vmap(lambda key: plan.program.env.reset(key, params)[1].path)(jax.random.split(jax.random.key(0), 400))
+    assert set(np.asarray(starts).tolist()) == set(range(18))
