@@ -53,6 +53,21 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def shares(values: Sequence[float]) -> dict[str, Any]:
+    """Interquartile mean, range and all values over seeds.
+
+    The mean of the middle half, the outermost values of it in part (Agarwal et al., NeurIPS 2021).
+    """
+    ordered, cut = sorted(values), 0.25 * len(values)
+    whole = int(cut)
+    weights = [1.0] * len(ordered)
+    for i in range(whole):
+        weights[i] = weights[-1 - i] = 0.0
+    weights[whole] = weights[-1 - whole] = 1.0 - (cut - whole)
+    middle = sum(w * v for w, v in zip(weights, ordered, strict=True)) / sum(weights)
+    return {"interquartile_mean": middle, "lowest": ordered[0], "highest": ordered[-1], "seeds": list(values)}
+
+
 def store(name: str, figures: dict[str, Any], directory: Path = RESULTS) -> Path:
     """Print a benchmark's figures and write them to ``results/NAME.json``."""
     content = {

@@ -31,7 +31,7 @@ class SpecialistConfig:
     """Instruments of the class; each belongs to one class only."""
     domain: Literal["generic", "forex", "commodities", "equity"] = "generic"
     """Which domain features describe the class."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Adam step size at the start of phase 1."""
     batch_size: int = 500
     """Timesteps per PPO minibatch; must divide num-envs x num-steps. Lower it to lower memory."""
@@ -74,7 +74,7 @@ class JointTrainingConfig:
 class PPOConfig:
     """Proximal policy optimisation, shared by the three phases."""
 
-    num_epochs: int = 4
+    num_epochs: int = 6
     """Passes over each rollout."""
     gamma: float = 0.98
     """Discount per bar."""
@@ -88,7 +88,7 @@ class PPOConfig:
     """Weight of the value loss."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 2.0
     """Global norm at which an agent's gradient is clipped."""
     target_kl: float = 0.0
     """Approximate KL divergence at which an update stops early; 0 is off."""
@@ -256,9 +256,9 @@ class TrainConfig:
     """Directory that receives logs, models and metrics."""
     seed: int = 0
     """Seed of the whole training."""
-    num_envs: int = 100
+    num_envs: int = 125
     """Parallel episodes."""
-    num_steps: int = 20
+    num_steps: int = 16
     """Decisions per episode between two updates."""
     specialists: dict[str, SpecialistConfig] = dataclasses.field(default_factory=dict)
     meta_controller: MetaControllerConfig = MetaControllerConfig()

@@ -34,6 +34,7 @@ class BacktestRecord:
     """What happened; step l goes from the close of bar first + l to the close of the next."""
 
     equity: jax.Array  # [L + 1, P] share of initial capital, 1.0 at the start; held after a termination
+    reward: jax.Array  # [L, P] what the environment paid; 0 after a termination
     exposure: jax.Array  # [L, P] gross exposure / equity
     turnover: jax.Array  # [L, P] value traded / equity
     costs: jax.Array  # [L, P] spread, commission, slippage and impact, share of initial capital
@@ -76,13 +77,14 @@ def backtest(
         observation = jax.vmap(lambda s: env.observe(None, s, None, env_params))(state)
         inputs = agent.inputs(observation, env_params)
         action = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
-        _, state, _, ended, info = jax.vmap(lambda s, a: env.step_env(None, s, a, env_params))(state, action)
+        _, state, reward, ended, info = jax.vmap(lambda s, a: env.step_env(None, s, a, env_params))(state, action)
         running = ~terminated
         equity = jnp.where(running, info["equity"], equity)
         flows = info["flows"]
         exposure = jnp.where(running, jnp.sum(jnp.abs(info["weights"]), -1), 0.0)
         row = (
             equity,
+            jnp.where(running, reward, 0.0),
             exposure,
             jnp.where(running, jnp.sum(info["traded"], -1), 0.0),
             jnp.where(running, jnp.sum(flows.costs(), -1), 0.0),
@@ -102,9 +104,10 @@ def backtest(
     allocation = _start_tally(num_paths, num_classes + 2) if hasattr(start, "allocation") else None
     carry = (start, jnp.ones(num_paths), jnp.zeros(num_paths, bool), wanted, allocation)
     (_, _, terminated, wanted, allocation), rows = jax.lax.scan(step, carry, length=num_steps)
-    equity, exposure, turnover, costs, swap, risk_cuts, budgets = rows
+    equity, reward, exposure, turnover, costs, swap, risk_cuts, budgets = rows
     return BacktestRecord(
         equity=jnp.concatenate([jnp.ones((1, num_paths)), equity]),
+        reward=reward,
         exposure=exposure,
         turnover=turnover,
         costs=costs,

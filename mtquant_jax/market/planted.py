@@ -1,4 +1,4 @@
-"""Turns a seed into a market whose predictability is known exactly, with the best policy there is in it.
+"""Turns a seed into a market whose predictability is known exactly, with the best policy where a formula gives it.
 
 Garleanu and Pedersen (Journal of Finance 2013): r[t+1] = B f[t] + u, factors f[t+1] = (I - Phi) f[t] + e, and
 quadratic costs Lambda = lambda Sigma. The limit of no discounting is taken, where utility is counted per step.
@@ -19,6 +19,15 @@ from mtquant_jax.types import Bars
 
 Case = Literal["A", "B", "C", "D"]
 _START_PRICE = 100.0
+
+DRIFT_VOLATILITY = 0.001
+"""Volatility of market E's noise per bar; small, so that weights hardly drift and profits hardly compound."""
+DRIFT_COST = 0.065
+"""Market E: cost per unit traded, in volatilities of a bar."""
+DRIFT_FEATURES = (3, 8, 20, 50, 120)
+"""Market E: spans of the exponentially weighted mean returns that can be seen (weight 1 / span), each in its own
+deviation."""
+_DRIFT_PERSISTENCE, _DRIFT_DEVIATION, _DRIFT_INSTRUMENTS = 0.97, 0.15, 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,17 +72,28 @@ class PlantedProblem:
         """Utility per step of the best policy: x[t] = (1 - a / lambda) x[t-1] + (a / lambda) aim[t]."""
         return self.utility(1.0 - self.trade_rate, self.trade_rate * self.aim_loadings)
 
-    def utility(self, keep: float, react: np.ndarray) -> float:
-        """Exact utility per step of the policy x[t] = keep x[t-1] + react f[t], react [N, K], 0 <= keep < 1.
+    @property
+    def best_holdings_covariance(self) -> np.ndarray:
+        """Stationary covariance [N, N] of the holdings of the best policy."""
+        size = len(self.loadings)
+        return self._stationary(1.0 - self.trade_rate, self.trade_rate * self.aim_loadings)[:size, :size]
 
-        State (x[t], f[t]) = M (x[t-1], f[t-1]) + G e[t] has the covariance S = M S M' + G Omega G', a discrete Lyapunov
-        equation, solved as a linear one.
+    def _stationary(self, keep: float, react: np.ndarray) -> np.ndarray:
+        """Covariance [N + K, N + K] of the state (x[t], f[t]) = M (x[t-1], f[t-1]) + G e[t] of a linear policy.
+
+        S = M S M' + G Omega G', a discrete Lyapunov equation, solved as a linear one.
         """
         size, factors = self.loadings.shape
         decay = np.diag(1.0 - self.reversion)
         transition = np.block([[keep * np.eye(size), react @ decay], [np.zeros((factors, size)), decay]])
         shock = np.vstack([react, np.eye(factors)])
-        state = solve_lyapunov(transition, shock @ self.factor_covariance @ shock.T)
+        return solve_lyapunov(transition, shock @ self.factor_covariance @ shock.T)
+
+    def utility(self, keep: float, react: np.ndarray) -> float:
+        """Exact utility per step of the policy x[t] = keep x[t-1] + react f[t], react [N, K], 0 <= keep < 1."""
+        size = len(self.loadings)
+        decay = np.diag(1.0 - self.reversion)
+        state = self._stationary(keep, react)
         # dx[t] = (keep - 1) x[t-1] + react f[t], with f[t] = decay f[t-1] + e[t].
         change = np.hstack([(keep - 1.0) * np.eye(size), react @ decay])
         of_change = change @ state @ change.T + react @ self.factor_covariance @ react.T
@@ -129,7 +149,7 @@ def planted_market(key: jax.Array, num_paths: int, num_bars: int, case: Case) ->
     The first bar does not move.
     """
     problem = planted_problem(case)
-    close, factors = _draw(
+    close, factors = _draw_planted(
         key,
         jnp.asarray(problem.loadings, jnp.float32),
         jnp.asarray(1.0 - problem.reversion, jnp.float32),
@@ -137,10 +157,26 @@ def planted_market(key: jax.Array, num_paths: int, num_bars: int, case: Case) ->
         num_paths,
         num_bars,
     )
+    return _bars("PLANTED", close), factors, problem
+
+
+def drift_market(key: jax.Array, num_paths: int, num_bars: int) -> tuple[Bars, jax.Array]:
+    """Bars of market E and its features [P, T, N, 5]; the best policy is not known, a tuned rule earns about 0.15.
+
+    Per bar a return is m + u, in units of DRIFT_VOLATILITY, u standard normal and m a hidden AR(1) with coefficient
+    0.97 and stationary deviation 0.15. features[:, t] are made of returns up to bar t. Spreads are zero: the cost of
+    DRIFT_COST belongs to the account.
+    """
+    close, features = _draw_drift(key, num_paths, num_bars)
+    return _bars("DRIFT", close), features
+
+
+def _bars(name: str, close: jax.Array) -> Bars:
+    """Bars of instruments NAME1, NAME2, ... that open where they closed [P, T, N], without spread."""
     open_ = jnp.concatenate([close[:, :1], close[:, :-1]], axis=1)
-    bars = Bars(
-        symbols=tuple(f"PLANTED{number + 1}" for number in range(close.shape[-1])),
-        timestamps=clock(num_bars),
+    return Bars(
+        symbols=tuple(f"{name}{number + 1}" for number in range(close.shape[-1])),
+        timestamps=clock(close.shape[1]),
         open=open_,
         high=jnp.maximum(open_, close),
         low=jnp.minimum(open_, close),
@@ -149,11 +185,37 @@ def planted_market(key: jax.Array, num_paths: int, num_bars: int, case: Case) ->
         volume=jnp.ones_like(close),
         tradable=jnp.ones(close.shape, bool),
     )
-    return bars, factors, problem
 
 
 @functools.partial(jax.jit, static_argnames=("num_paths", "num_bars"))
-def _draw(
+def _draw_drift(key: jax.Array, num_paths: int, num_bars: int) -> tuple[jax.Array, jax.Array]:
+    """Closes [P, T, N] and standardised trends [P, T, N, 5] of market E, its drift stationary from the first bar on."""
+    shape = (num_bars, num_paths, _DRIFT_INSTRUMENTS)
+    shocks, noise = jax.random.normal(key, (2, *shape), jnp.float32)
+    weight = jnp.asarray([1.0 / span for span in DRIFT_FEATURES], jnp.float32)
+    innovation = _DRIFT_DEVIATION * (1.0 - _DRIFT_PERSISTENCE**2) ** 0.5
+
+    def step(
+        carry: tuple[jax.Array, jax.Array], bar: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        drift, trend = carry
+        shock, noise = bar
+        change = drift + noise
+        trend = trend + weight[None, None] * (change[..., None] - trend)
+        return (_DRIFT_PERSISTENCE * drift + innovation * shock, trend), (change, trend)
+
+    start = (_DRIFT_DEVIATION * shocks[0], jnp.zeros((*shape[1:], len(DRIFT_FEATURES)), jnp.float32))
+    _, (change, trend) = jax.lax.scan(step, start, (jnp.roll(shocks, -1, axis=0), noise))
+    # Of the noise, and of the drift, whose autocorrelation adds (1 + q) / (1 - q) with q = (1 - weight) x persistence.
+    fade = (1.0 - weight) * _DRIFT_PERSISTENCE
+    variance = 1.0 + _DRIFT_DEVIATION**2 * (1.0 + fade) / (1.0 - fade)
+    deviation = jnp.sqrt(variance * weight / (2.0 - weight))
+    close = _START_PRICE * jnp.exp(jnp.cumsum(jnp.log1p(DRIFT_VOLATILITY * change), axis=0))
+    return jnp.swapaxes(close, 0, 1), jnp.swapaxes(trend / deviation[None, None, None], 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("num_paths", "num_bars"))
+def _draw_planted(
     key: jax.Array, loadings: jax.Array, decay: jax.Array, mixing: jax.Array, num_paths: int, num_bars: int
 ) -> tuple[jax.Array, jax.Array]:
     """Closes [P, T, N] and factors [P, T, K], stationary from the first bar on."""

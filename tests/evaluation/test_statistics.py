@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from mtquant_jax.evaluation.backtest import BacktestRecord, Tally
 from mtquant_jax.evaluation.statistics import (
     daily_returns,
     maximum_drawdown,
@@ -12,30 +11,11 @@ from mtquant_jax.evaluation.statistics import (
     sharpe_standard_error,
     trading_days_per_year,
 )
+from tests.evaluation.records import record, tally
 
 # Three bars of day 0 (the first holds the start of the account), two of day 1, none of day 2, two of day 3.
 DAY = np.array([0, 0, 0, 1, 1, 3, 3])
 EQUITY = np.array([1.0, 1.5, 1.1, 0.4, 0.99, 2.0, 1.188])[:, None]
-
-
-def record(equity, **changes) -> BacktestRecord:
-    steps, paths = equity.shape[0] - 1, equity.shape[1]
-    columns = {name: np.zeros((steps, paths)) for name in ("exposure", "turnover", "costs", "swap")}
-    fixed = {"terminated": np.zeros(paths, bool), "budgets": np.ones((steps, paths, 1)), "risk_cuts": {}}
-    decided = {"real": np.ones(1, bool), "wanted": tally(np.zeros((steps, paths, 1))), "allocation": None}
-    return BacktestRecord(equity=equity, **{**columns, **fixed, **decided, **changes})
-
-
-def tally(values, lower=-0.99) -> Tally:
-    """Of ``[L, P, M]``, every bar counted."""
-    mean = values.mean(axis=0)
-    return Tally(
-        bars=np.full(values.shape[1], float(len(values))),
-        low=(values <= lower).sum(axis=0),
-        high=(values >= 0.99).sum(axis=0),
-        mean=mean,
-        squares=((values - mean) ** 2).sum(axis=0),
-    )
 
 
 def test_daily_returns_go_from_the_last_bar_of_a_day_to_the_last_of_the_next():

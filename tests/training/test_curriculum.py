@@ -12,11 +12,11 @@ import pytest
 
 from mtquant_jax.cli import load_config
 from mtquant_jax.config import ScenarioName
-from mtquant_jax.evaluation.backtest import BacktestRecord
 from mtquant_jax.market.scenarios import SCENARIOS
 from mtquant_jax.training import phases
 from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
 from mtquant_jax.training.market_setup import prepare_market
+from tests.evaluation.records import record
 
 SIX = ("a", "b", "c", "d", "e", "f")
 
@@ -83,9 +83,7 @@ def test_performance_is_told_apart_by_scenario():
     day = np.repeat([0, 1, 2], 2)
     equity = np.ones((6, 4))
     equity[:, 0] = [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
-    empty = jnp.zeros((5, 4))
-    record = BacktestRecord(jnp.asarray(equity), empty, empty, empty, empty, {}, jnp.zeros(4, bool), empty[..., None])
-    found = by_scenario(record, day, ("good", "flat"))
+    found = by_scenario(record(equity), day, ("good", "flat"))
     assert found["good"]["total_return"] == pytest.approx(0.15, rel=1e-5) and found["good"]["sharpe"] > 0.0
     assert found["flat"] == {"sharpe": None, "total_return": 0.0}
 

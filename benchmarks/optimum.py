@@ -1,0 +1,148 @@
+"""How much of the best possible profit PPO reaches where the best is known, at the default settings.
+
+    python benchmarks/optimum.py [--seeds 10] [--cases A B C D E] [--short]
+
+A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2013). The score is the deterministic
+policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
+same bars and u* what it earns on average, exactly. E: a hidden drift and proportional costs; the score is net profit
+per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml, but for the number of
+timesteps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from recording import RESULTS, shares, store
+
+from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.evaluation.rules import Rule
+from mtquant_jax.ppo.train import run_updates, start_training
+from mtquant_jax.training.ground_truths import BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
+from mtquant_jax.training.phases import Policy, class_params, plan_specialist
+
+# Case, timesteps, and the mark: share of the optimum, for E net profit per bar.
+TRAININGS = (
+    ("C", 100_000, 0.96),
+    ("E", 100_000, 0.115),
+    ("A", 1_000_000, 0.99),
+    ("B", 1_000_000, 0.985),
+    ("C", 1_000_000, 0.985),
+    ("E", 1_000_000, 0.14),
+    ("D", 2_000_000, 0.95),
+)
+_TRAINING_SEED, _JUDGING_SEED = 1, 2  # of the markets
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare PPO with the best possible."""
+
+    seeds: int = 10
+    """Trainings per case, vmapped."""
+    cases: tuple[str, ...] = ("A", "B", "C", "D", "E")
+    """Which markets."""
+    short: bool = False
+    """Only the trainings of 100,000 timesteps, which is what the default budget buys."""
+    num_paths: int = 64
+    """Paths of each market."""
+    num_bars: int = 8000
+    """Bars of each path."""
+    name: str = "optimum"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Train, judge, print and store."""
+    prepare_jax()
+    defaults = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    rows = []
+    for case, timesteps, mark in TRAININGS:
+        if case not in arguments.cases or (arguments.short and timesteps > 100_000):
+            continue
+        began = time.perf_counter()
+        base = dataclasses.replace(defaults, phase1_timesteps=timesteps)
+        paths = arguments.num_paths if case != "D" else arguments.num_paths // 2
+        train, judge = (
+            _market(base, case, seed, paths, arguments.num_bars) for seed in (_TRAINING_SEED, _JUDGING_SEED)
+        )
+        policies, seconds = trained(train, arguments.seeds)
+        scores, yardstick = _scores(judge, policies)
+        rows.append(
+            {
+                "case": case,
+                "timesteps": timesteps,
+                "mark": mark,
+                "reached": shares(scores)["interquartile_mean"] >= mark,
+                **shares(scores),
+                **yardstick,
+                "timesteps_per_second": arguments.seeds * timesteps / seconds,
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        row = rows[-1]
+        print(
+            f"{case} {timesteps:>9,}  {row['interquartile_mean']:.4f} ({row['lowest']:.4f} to {row['highest']:.4f})"
+            f"  mark {mark}  {'reached' if row['reached'] else 'MISSED'}  {yardstick}  {row['seconds']:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    store(arguments.name, {"seeds": arguments.seeds, "trainings": rows}, arguments.results)
+
+
+def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: int) -> GroundTruth:
+    if case == "E":
+        return hidden_drift(base, seed, num_paths, num_bars)
+    return quadratic_costs(base, case, seed, num_paths, num_bars)  # type: ignore[arg-type]
+
+
+def trained(truth: GroundTruth, seeds: int) -> tuple[list[Policy], float]:
+    """Policies after the last update, seed by seed, and the seconds of training them, compilation left out."""
+    plans = [plan_specialist(dataclasses.replace(truth.config, seed=seed), truth.market, 0) for seed in range(seeds)]
+    program, env_params = plans[0].program, plans[0].env_params
+    states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
+    train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))
+    arguments = (states, env_params, plans[0].hyper, jnp.asarray(plans[0].total_updates, jnp.int32))
+    compiled = train.lower(*arguments).compile()
+    began = time.perf_counter()
+    states, _ = jax.block_until_ready(compiled(*arguments))
+    seconds = time.perf_counter() - began
+    return [Policy(s.params, s.normalizers) for s in (unstack(states, i) for i in range(seeds))], seconds
+
+
+def _scores(truth: GroundTruth, policies: list[Policy]) -> tuple[list[float], dict[str, float]]:
+    """Scores by seed, and what the best policy or the tuned rule earns on the same bars."""
+    plan = plan_specialist(truth.config, truth.market, 0)
+    env, agent, env_params = plan.program.env, plan.program.agent, class_params(truth.config, truth.market, 0)
+    num_steps = truth.market.table.open.shape[1] - 2
+
+    def earned(agent: Any, policy: Policy) -> float:
+        record = backtest(env, agent, num_steps, policy.params, policy.normalizers, env_params, jnp.int32(0))
+        return float(np.asarray(record.reward, np.float64).mean() / truth.utility_scale)
+
+    profits = [earned(agent, policy) for policy in policies]
+    if truth.problem is None:
+        return profits, {"tuned_rule": earned(Rule("tuned", TunedRule()), Policy({}, {}))}
+    optimum = truth.problem.optimum / truth.problem.scale
+    best = earned(BestTrading.of(truth.problem), Policy({}, {}))
+    scores = [1.0 + (profit - best) / optimum for profit in profits]
+    return scores, {"optimum": optimum, "optimum_on_these_bars": best}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,134 @@
+"""Trading rules without learning, as agents of `backtest`: what a policy has to beat, under the same costs and limits.
+
+A rule names the relative weights it wants ``[..., C]``; they are traded like a policy's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.simulation.specialist_env import SpecialistObservation
+from mtquant_jax.types import MarketTable
+
+Target = Callable[[SpecialistObservation, MarketTable], jax.Array]
+"""``(observation, table) -> [..., C]`` relative weights wanted, for observations with any leading axes."""
+
+
+@struct.dataclass
+class Decision:
+    """A distribution that has made up its mind."""
+
+    action: jax.Array  # [..., A, K]
+
+    def mode(self) -> jax.Array:
+        """The action."""
+        return self.action
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A rule in the place of a specialist; hashable, so that equal rules share one program."""
+
+    name: str
+    target: Target
+
+    def inputs(self, observation: SpecialistObservation, env_params: Any) -> SpecialistObservation:
+        """What the rule sees: everything known."""
+        return observation
+
+    def policy(self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: Any) -> Decision:
+        """The change that leads from what is held to what is wanted ``[..., 1, C]``."""
+        wanted = jnp.clip(self.target(inputs, env_params.table), -1.0, 1.0)
+        kept = (1.0 - env_params.rules.trade_decay) * inputs.relative_weights
+        return Decision(jnp.where(env_params.mask[0], wanted - kept, 0.0)[..., None, :])
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """``[..., 1, C] -> [..., C]``."""
+        return action[..., 0, :]
+
+
+def baselines(turnover: float = 0.0) -> tuple[Rule, ...]:
+    """The rules that a specialist is compared with, by name.
+
+    Args:
+        turnover: of the specialist, relative weight per bar and instrument; the random rule trades as much.
+    """
+    flips = min(1.0, 1.5 * turnover)  # two uniform draws from [-1, 1] are 2 / 3 apart on average
+    return (
+        Rule("flat", _flat),
+        Rule("buy and hold", _buy_and_hold),
+        Rule("equal weight", _equal_weight),
+        Rule("inverse volatility", _inverse_volatility),
+        Rule("momentum of 120 bars", _Sign("return_120", 0.0, daily=True)),
+        Rule("trend of span 20", _Sign("trend_20", 0.5, daily=False)),
+        Rule("random, same turnover", _Random(flips)),
+    )
+
+
+def _flat(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    return jnp.zeros_like(observation.relative_weights)
+
+
+def _buy_and_hold(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    held = observation.relative_weights
+    return jnp.where(held == 0.0, 1.0, held)
+
+
+def _equal_weight(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    """Fully long, brought back to it at the beginning of every day."""
+    return _daily(jnp.ones_like(observation.relative_weights), observation, table)
+
+
+def _inverse_volatility(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    """Long in proportion to 1 / volatility, the calmest instrument fully, once a day."""
+    variance = jnp.diagonal(table.covariance[observation.path, observation.bar], axis1=-2, axis2=-1)
+    real = variance > 0.0
+    calm = jnp.where(real, 1.0 / jnp.sqrt(jnp.where(real, variance, 1.0)), 0.0)
+    return _daily(calm / jnp.max(calm, axis=-1, keepdims=True), observation, table)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sign:
+    """Fully in the direction of a feature where it is beyond a threshold; held otherwise."""
+
+    feature: str
+    threshold: float
+    daily: bool
+
+    def __call__(self, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+        value = table.features[observation.path, observation.bar][..., FEATURE_NAMES.index(self.feature)]
+        held = observation.relative_weights
+        wanted = jnp.where(jnp.abs(value) > self.threshold, jnp.sign(value), held)
+        return _daily(wanted, observation, table) if self.daily else wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class _Random:
+    """Each instrument draws a new weight from [-1, 1] with a chance per bar; the same numbers every time."""
+
+    chance: float
+
+    def __call__(self, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+        held = observation.relative_weights
+        seeds = (observation.path * table.open.shape[1] + observation.bar).reshape(-1)
+
+        def draw(seed: jax.Array) -> jax.Array:
+            return jax.random.uniform(jax.random.fold_in(jax.random.key(0), seed), (2, held.shape[-1]))
+
+        when, what = jnp.moveaxis(jax.vmap(draw)(seeds).reshape(*observation.bar.shape, 2, held.shape[-1]), -2, 0)
+        return jnp.where(when < self.chance, 2.0 * what - 1.0, held)
+
+
+def _daily(wanted: jax.Array, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    """What is wanted on the first bar of a day and by an account that holds nothing; otherwise what is held."""
+    new_day = table.day[observation.bar] != table.day[jnp.maximum(observation.bar - 1, 0)]
+    held = observation.relative_weights
+    empty = jnp.all(held == 0.0, axis=-1)
+    return jnp.where((new_day | empty)[..., None], wanted, held)
