@@ -1,9 +1,10 @@
-"""Why phase 1's defaults are what they are: variants on the synthetic market, judged on its validation split.
+"""Why phase 1's defaults are what they are: variants on the synthetic market, judged on a fresh one of another seed.
 
     python benchmarks/default_settings.py [--seeds 3]
 
 The score is the net growth per bar in typical per-bar returns of the class (the unit of the reward), of the policy
-after the last update, costs included. Seeds are vmapped. Only synthetic markets are used, never real bars.
+after the last update, costs included. Seeds are vmapped; every variant has the same ones and is judged on the same
+bars. Only synthetic markets are used, never real bars.
 """
 
 from __future__ import annotations
@@ -26,32 +27,38 @@ from mtquant_jax.cli import prepare_jax
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.ppo.train import run_updates, start_training
 from mtquant_jax.training.market_setup import Market, prepare_market
-from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.phases import class_params, plan_specialist
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "small changes (scale 0.1, noise e^-1, no decay)": {
-        "simulation": {"trade_scale": 0.1, "trade_decay": 0.0},
-        "ppo": {"initial_log_std": -1.0},
-    },
-    "no decay": {"simulation": {"trade_decay": 0.0}},
-    "decay 0.2": {"simulation": {"trade_decay": 0.2}},
-    "scale 0.3": {"simulation": {"trade_scale": 0.3}},
-    "scale 1.0": {"simulation": {"trade_scale": 1.0}},
-    "noise e^-1": {"ppo": {"initial_log_std": -1.0}},
+    "exploration cost 0.01": {"exploration_cost": 0.01},
+    "exploration cost 0.02": {"exploration_cost": 0.02},
+    "exploration cost 0.08": {"exploration_cost": 0.08},
+    "learning rate 5e-4": {"learning_rate": 5e-4},
+    "learning rate 2e-3": {"learning_rate": 2e-3},
+    "3 epochs": {"ppo": {"num_epochs": 3}},
+    "10 epochs": {"ppo": {"num_epochs": 10}},
+    "clip 0.2": {"ppo": {"clip_range": 0.2}},
     "gamma 0.95": {"ppo": {"gamma": 0.95}},
     "gamma 0.99": {"ppo": {"gamma": 0.99}},
+    "lambda 0.8": {"ppo": {"gae_lambda": 0.8}},
     "lambda 0.95": {"ppo": {"gae_lambda": 0.95}},
-    "2 epochs": {"ppo": {"num_epochs": 2}},
-    "8 epochs": {"ppo": {"num_epochs": 8}},
-    "learning rate x 2": {"learning_rate_factor": 2.0},
-    "learning rate x 0.5": {"learning_rate_factor": 0.5},
-    "minibatch x 0.5": {"batch_size_factor": 0.5},
+    "noise e^-1": {"ppo": {"initial_log_std": -1.0}},
+    "decay 0.05": {"simulation": {"trade_decay": 0.05}},
+    "decay 0.2": {"simulation": {"trade_decay": 0.2}},
+    "hidden size 32": {"ppo": {"hidden_size": 32}},
     "hidden size 128": {"ppo": {"hidden_size": 128}},
+    "minibatch 250": {"batch_size": 250},
+    "minibatch 1000": {"batch_size": 1000},
+    "gradient norm 0.5": {"ppo": {"max_grad_norm": 0.5}},
+    "differential Sharpe": {"reward": {"objective": "differential_sharpe"}},
+    "mean-variance, risk aversion 0.05": {"reward": {"objective": "mean_variance", "risk_aversion": 0.05}},
     "mtquant's learning rate and batch (3e-4, 64)": {"learning_rate": 3e-4, "batch_size": 80},
 }
+_FRESH = 100_000  # added to the seed of the market that trains for the one that judges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +83,14 @@ def main(arguments: Arguments) -> None:
     default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     default = dataclasses.replace(default, phase1_timesteps=arguments.timesteps)
     market = prepare_market(default)
+    fresh = prepare_market(dataclasses.replace(default, seed=default.seed + _FRESH))
     rows = []
     for name, changes in VARIANTS.items():
         if arguments.only and name not in arguments.only:
             continue
         start = time.perf_counter()
         scores = {
-            asset_class.name: spread(_scores(_changed(default, changes), market, i, arguments.seeds))
+            asset_class.name: spread(_scores(_changed(default, changes), market, fresh, i, arguments.seeds))
             for i, asset_class in enumerate(market.universe.classes)
         }
         rows.append({"variant": name, "seconds": time.perf_counter() - start, "net_growth_per_bar": scores})
@@ -93,32 +101,27 @@ def main(arguments: Arguments) -> None:
 
 def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     """The settings of a variant."""
-    changes = dict(changes)
-    rate, size = changes.pop("learning_rate_factor", 1.0), changes.pop("batch_size_factor", 1.0)
-    fixed = {key: changes.pop(key) for key in ("learning_rate", "batch_size") if key in changes}
-    specialists = {
-        name: dataclasses.replace(
-            s, **{"learning_rate": s.learning_rate * rate, "batch_size": int(s.batch_size * size), **fixed}
-        )
-        for name, s in config.specialists.items()
-    }
-    groups = {name: dataclasses.replace(getattr(config, name), **values) for name, values in changes.items()}
-    return dataclasses.replace(config, specialists=specialists, **groups)
+    groups = {key: value for key, value in changes.items() if isinstance(value, dict)}
+    own = {key: value for key, value in changes.items() if key not in groups}
+    specialists = {name: dataclasses.replace(s, **own) for name, s in config.specialists.items()}
+    changed = {name: dataclasses.replace(getattr(config, name), **values) for name, values in groups.items()}
+    return dataclasses.replace(config, specialists=specialists, **changed)
 
 
-def _scores(config: TrainConfig, market: Market, index: int, seeds: int) -> list[float]:
-    """Net growth per bar on the validation split, seed by seed."""
+def _scores(config: TrainConfig, market: Market, fresh: Market, index: int, seeds: int) -> list[float]:
+    """Net growth per bar on the fresh market, seed by seed."""
     plans = [plan_specialist(dataclasses.replace(config, seed=seed), market, index) for seed in range(seeds)]
     program, env_params = plans[0].program, plans[0].env_params
     states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
     train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))
     states, _ = train(states, env_params, plans[0].hyper, jnp.asarray(plans[0].total_updates, jnp.int32))
-    first, last = market.splits.validation
+    judging = class_params(config, fresh, index)
+    num_steps = len(fresh.timestamps) - LOOK_BACK_BARS - 1
     scores = []
     for seed in range(seeds):
         state = unstack(states, seed)
         record = backtest(
-            program.env, program.agent, last - first - 1, state.params, state.normalizers, env_params, jnp.int32(first)
+            program.env, program.agent, num_steps, state.params, state.normalizers, judging, jnp.int32(LOOK_BACK_BARS)
         )
         growth = np.diff(np.log(np.asarray(record.equity, np.float64)), axis=0).mean()
         scores.append(float(growth * market.class_scale[index]))

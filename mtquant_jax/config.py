@@ -35,7 +35,7 @@ class SpecialistConfig:
     """Adam step size at the start of phase 1."""
     batch_size: int = 500
     """Timesteps per PPO minibatch; must divide num-envs x num-steps. Lower it to lower memory."""
-    exploration_cost: float = 0.03
+    exploration_cost: float = 0.04
     """What an instrument's exploration costs per bar at the start of phase 1, in per-bar volatilities of its full
     position. With the market's costs it gives the scale of trades that actions are made in."""
 
@@ -64,6 +64,8 @@ class JointTrainingConfig:
     """Weight of a specialist's gradient towards its own class's profit."""
     coordination_weight: float = 0.5
     """Weight of a specialist's gradient towards the portfolio's profit."""
+    project_conflicts: bool = True
+    """Project a specialist's two gradients onto each other's normal plane where they conflict (PCGrad)."""
     specialist_update_interval: int = 5
     """The meta-controller learns in every update, the specialists in every n-th."""
     leash: float = 0.1
@@ -80,7 +82,7 @@ class PPOConfig:
     """Discount per bar."""
     gae_lambda: float = 0.9
     """Decay of generalised advantage estimation, per decision."""
-    clip_range: float = 0.2
+    clip_range: float = 0.3
     """Clip of the probability ratio."""
     value_clip_range: float = 0.0
     """Clip of the value change in units of value; 0 is off."""

@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.simulation.portfolio_env import (
+    PortfolioInputs,
+    PortfolioObservation,
+    PortfolioParams,
+    portfolio_inputs,
+)
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
 from mtquant_jax.types import MarketTable
 
@@ -52,6 +59,42 @@ class Rule:
     def env_action(self, action: jax.Array) -> jax.Array:
         """``[..., 1, C] -> [..., C]``."""
         return action[..., 0, :]
+
+
+@struct.dataclass
+class _Seen:
+    """What an allocation rule sees: the observation, and what the specialists under it see."""
+
+    observation: PortfolioObservation
+    inputs: PortfolioInputs
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseVolatilityAllocation:
+    """A rule in the place of the meta-controller: capital in proportion to 1 / volatility of the specialists' returns.
+
+    Cash keeps the share that it has at equal allocation, 1 / (S + 1), and the risk appetite is one half.
+    """
+
+    hierarchy: HierarchyAgent
+
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> _Seen:
+        """Everything known."""
+        return _Seen(observation, portfolio_inputs(observation, env_params.table, self.hierarchy.slots))
+
+    def policy(self, params: Any, normalizers: Any, inputs: _Seen, env_params: PortfolioParams) -> Decision:
+        """The specialists' own actions, and logits of the rule in the last row ``[..., S + 1, K]``."""
+        action = self.hierarchy.policy(params, normalizers, inputs.inputs, env_params).mode()
+        volatility = inputs.observation.class_volatility
+        calm = 1.0 / jnp.maximum(volatility, 1e-6 + 0.01 * jnp.max(volatility, axis=-1, keepdims=True))
+        num_classes = calm.shape[-1]
+        shares = calm / jnp.sum(calm, axis=-1, keepdims=True) * num_classes  # against 1 of cash
+        row = jnp.zeros_like(action[..., -1, :]).at[..., :num_classes].set(jnp.log(shares))
+        return Decision(action.at[..., -1, :].set(row))
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """As it is."""
+        return action
 
 
 def baselines(turnover: float = 0.0) -> tuple[Rule, ...]:

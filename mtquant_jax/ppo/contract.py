@@ -152,6 +152,7 @@ class Hyper:
     leash: jax.Array  # weight of KL(policy || reference)
     individual_weight: jax.Array  # of the first coordinated gradient
     coordination_weight: jax.Array  # of the second
+    project_conflicts: jax.Array  # [] 1 projects conflicting gradients before they are added, 0 does not
 
 
 @struct.dataclass

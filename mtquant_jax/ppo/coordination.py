@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def coordinate(
-    own: Any, shared: Any, own_weight: jax.Array, shared_weight: jax.Array
+    own: Any, shared: Any, own_weight: jax.Array, shared_weight: jax.Array, project: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
     """Combine two gradients of the same stacked parameters, agent by agent.
 
@@ -21,6 +21,7 @@ def coordinate(
         shared: gradients of the shared objective, leaves ``[S, ...]``.
         own_weight: ``[]`` weight of the first.
         shared_weight: ``[]`` weight of the second.
+        project: ``[]`` 1 projects in case of conflict, 0 only adds.
 
     Returns:
         own_weight x own' + shared_weight x shared', where a prime marks the projection in case of conflict, and
@@ -28,7 +29,7 @@ def coordinate(
         ``own_gradient_norm``, ``shared_gradient_norm``.
     """
     product, own_square, shared_square = _dot(own, shared), _dot(own, own), _dot(shared, shared)
-    conflict = jnp.minimum(product, 0.0)  # no conflict, no projection
+    conflict = project * jnp.minimum(product, 0.0)  # no conflict, no projection
     own_projected = _subtract(own, conflict / jnp.maximum(shared_square, 1e-20), shared)
     shared_projected = _subtract(shared, conflict / jnp.maximum(own_square, 1e-20), own)
     combined = jax.tree.map(lambda a, b: own_weight * a + shared_weight * b, own_projected, shared_projected)

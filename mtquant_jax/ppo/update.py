@@ -107,7 +107,9 @@ def _gradients(
     jacobian, metrics = jax.jacrev(objectives, has_aux=True)(params)
     group = program.coordinated_group
     own, shared = (jax.tree.map(lambda leaf, i=i: leaf[i], jacobian[group]) for i in (0, 1))
-    combined, coordination = coordinate(own, shared, hyper.individual_weight, hyper.coordination_weight)
+    combined, coordination = coordinate(
+        own, shared, hyper.individual_weight, hyper.coordination_weight, hyper.project_conflicts
+    )
     rest = jax.tree.map(lambda leaf: jnp.sum(leaf[2:], axis=0), jacobian[group])
     gradients = {name: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), part) for name, part in jacobian.items()}
     gradients[group] = jax.tree.map(jnp.add, combined, rest)

@@ -112,6 +112,7 @@ class PortfolioObservation:
     relative_weights: jax.Array  # [S, C]
     class_drawdown: jax.Array  # [S]
     class_sharpe: jax.Array  # [S] per bar
+    class_volatility: jax.Array  # [S] per bar, of the return on budget; the meta-controller does not see it
     class_win_rate: jax.Array  # [S]
     returns: jax.Array  # [30] in units of the typical per-bar return
     drawdown: jax.Array  # []
@@ -239,6 +240,7 @@ class PortfolioEnv(MarketEnvironment):
             relative_weights=state.relative_weights,
             class_drawdown=1.0 - record.equity / record.peak,
             class_sharpe=record.mean / deviation,
+            class_volatility=deviation,
             class_win_rate=record.win_rate,
             returns=state.returns * params.reward.scale,
             drawdown=1.0 - state.book.equity / state.book.peak_equity,

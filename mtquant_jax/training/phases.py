@@ -180,11 +180,15 @@ def trade_scale(config: TrainConfig, market: Market, index: int) -> np.ndarray:
 
 
 def start_meta(config: TrainConfig, market: Market) -> Policy:
-    """An untrained meta-controller: about equal capital shares and half the risk appetite."""
+    """An untrained meta-controller: about equal risk for each class, an equal share of cash, half the risk appetite."""
     agent = MetaAgent(meta_network(config, market), market.universe.slots)
     env = hierarchy_env(config)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: portfolio_params(config, market)))
     params = initialise(agent.network, example, _seed(config, 2, 0))
+    # Capital in proportion to 1 / volatility of the class, as seen in the training split.
+    inverse_volatility = market.class_scale / np.mean(market.class_scale)
+    bias = params["policy_head"]["bias"].at[: len(inverse_volatility)].set(jnp.log(inverse_volatility))
+    params["policy_head"] = {**params["policy_head"], "bias": bias}
     return Policy({META: params}, {META: start_normalizer(example)})
 
 
@@ -348,6 +352,7 @@ def _hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates:
         "leash": joint.leash,
         "individual_weight": joint.individual_weight,
         "coordination_weight": joint.coordination_weight,
+        "project_conflicts": float(joint.project_conflicts),
     }
     return Hyper(**jax.tree.map(_scalar, values))
 

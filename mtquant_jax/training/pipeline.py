@@ -90,6 +90,7 @@ class Session:
     results: dict[int, dict[str, Any]]  # by phase; of this run or found in the run directory
     specialists: list[Policy]  # phase 1's best, restored; empty before phase 1
     meta: Policy | None  # phase 2's best, restored
+    portfolio: Policy | None = None  # phase 3's best: all agents
     _setup_seconds: float = 0.0
 
     def introduce(self, config_source: str, setup_seconds: float) -> None:
@@ -237,6 +238,7 @@ class Session:
             keep_start=True,
             curriculum=self._curriculum(all_open=True),
         )
+        self.portfolio = outcome.policy
         self._tell_if_start_was_best(outcome)
         for i in range(self.market.universe.num_classes):
             specialist = phases.specialist_of(outcome.policy, i)

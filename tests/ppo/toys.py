@@ -129,6 +129,7 @@ def hyper(total_updates: int, **changes) -> Hyper:
         "leash": 0.0,
         "individual_weight": 0.5,
         "coordination_weight": 0.5,
+        "project_conflicts": 1.0,
         **changes,
     }
     return jax.tree.map(f32, Hyper(**settings))

@@ -1,0 +1,317 @@
+"""Does training find an edge where there is one, and none where there is none? All three phases, default settings.
+
+    python benchmarks/edge.py [--seeds 10] [--markets planted driftless regimes]
+
+Every seed has a market, initial networks and noise of its own; the product's own pipeline trains the three phases and
+chooses checkpoints on the validation split. What it hands on is then traded, in whole lots, on a fresh market of
+another seed (16 paths x 5,759 bars) and compared, seed by seed, with rules and between phases. Sharpe ratios are
+annual, of daily returns. Intervals are 95 % of the mean over seeds, Student's t.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from recording import RESULTS, shares, store
+
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import MarketConfig, TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
+from mtquant_jax.evaluation.rules import InverseVolatilityAllocation, baselines
+from mtquant_jax.evaluation.statistics import performance
+from mtquant_jax.market.features import LOOK_BACK_BARS
+from mtquant_jax.market.scenarios import find_scenario
+from mtquant_jax.market.synthetic import edge_states
+from mtquant_jax.training import phases
+from mtquant_jax.training.checkpoints import CheckpointWriter
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.loop import Host
+from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.training.phases import Policy
+from mtquant_jax.training.pipeline import Session
+from mtquant_jax.training.records import RunPaths, RunRecorder
+
+MARKETS: dict[str, dict[str, Any]] = {
+    "planted": {"edge": 0.12},
+    "driftless": {"edge": 0.0},
+    "regimes": {"edge": 0.12, "scenario": "edge_regimes"},
+}
+_FRESH = 100_000  # added to the seed of a training for the market that judges it
+_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093}
+# Pairs that are compared seed by seed: the first should beat the second.
+_PAIRS = (
+    ("after phase 2", "equal allocation"),
+    ("after phase 2", "inverse-volatility allocation"),
+    ("after phase 3", "after phase 2"),
+    ("after phase 3", "phase 3 without coordination"),
+    ("phase 3 without coordination", "after phase 2"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Train all phases on markets with and without an edge."""
+
+    seeds: int = 10
+    """Trainings per market; 2 to 6, 8, 10, 12, 16 or 20."""
+    markets: tuple[str, ...] = tuple(MARKETS)
+    """Which of planted, driftless and regimes."""
+    settings: Path | None = None
+    """YAML laid over the defaults, to try other settings."""
+    name: str = "edge"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Train, judge, print and store."""
+    prepare_jax()
+    config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    if arguments.settings is not None:
+        config = apply(config, read_yaml(arguments.settings), str(arguments.settings))
+    figures, compiler = {}, Compiler()
+    for name in arguments.markets:
+        began = time.perf_counter()
+        setting = dataclasses.replace(config, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
+        trials = [_trial(setting, seed, compiler) for seed in range(arguments.seeds)]
+        figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
+        _print(name, figures[name])
+    store(arguments.name, {"seeds": arguments.seeds, "markets": figures}, arguments.results)
+
+
+@dataclasses.dataclass
+class Trial:
+    """One training, judged."""
+
+    portfolio: dict[str, dict[str, Any]]  # what -> performance
+    classes: dict[str, dict[str, dict[str, Any]]]  # class -> what -> performance
+    follows: dict[str, float]  # correlation of capital with the true edge, where it switches
+    conflicts: dict[str, float]  # of phase 3, by specialist
+
+
+def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
+    """Train with a seed and judge on a market of another."""
+    began = time.perf_counter()
+    config = dataclasses.replace(setting, seed=seed)
+    market = prepare_market(config)
+    fresh = prepare_market(dataclasses.replace(config, seed=seed + _FRESH))
+    session = _train(config, market, compiler, (1, 2, 3))
+    assert session.meta is not None and session.portfolio is not None
+    plain = dataclasses.replace(
+        config, joint_training=dataclasses.replace(config.joint_training, project_conflicts=False)
+    )
+    uncoordinated = _train(plain, market, compiler, (3,), session)
+    assert uncoordinated.portfolio is not None
+    judge = _Judge(config, market, fresh)
+    frozen = phases.stacked_specialists(session.specialists)
+    policies = {
+        "equal allocation": phases.hierarchy(frozen, phases.equal_allocation(session.meta)),
+        "after phase 2": phases.hierarchy(frozen, session.meta),
+        "after phase 3": session.portfolio,
+        "phase 3 without coordination": uncoordinated.portfolio,
+    }
+    records = {what: judge.portfolio(policy) for what, policy in policies.items()}
+    records["inverse-volatility allocation"] = judge.portfolio(policies["equal allocation"], inverse_volatility=True)
+    classes = {
+        asset_class.name: judge.specialist(index, session.specialists[index])
+        for index, asset_class in enumerate(market.universe.classes)
+    }
+    follows = {}
+    if config.market.scenario == "edge_regimes":
+        follows = {what: judge.follows(records[what]) for what in ("after phase 2", "after phase 3")}
+    history = session.results[3]["portfolio"]["training_metrics"]
+    print(
+        f"  seed {seed}: equal {judge.figures(records['equal allocation'])['sharpe'] or 0.0:+.2f}, "
+        f"phase 2 {judge.figures(records['after phase 2'])['sharpe'] or 0.0:+.2f}, "
+        f"phase 3 {judge.figures(records['after phase 3'])['sharpe'] or 0.0:+.2f}  "
+        f"{follows}  {time.perf_counter() - began:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    conflicts = {name: values["gradient_conflict"] for name, values in history.items() if "gradient_conflict" in values}
+    return Trial({what: judge.figures(r) for what, r in records.items()}, classes, follows, conflicts)
+
+
+def _train(
+    config: TrainConfig, market: Market, compiler: Compiler, wanted: Sequence[int], before: Session | None = None
+) -> Session:
+    """The product's pipeline in a directory that is thrown away; ``before`` has done the phases before ``wanted``."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        contextlib.redirect_stdout(io.StringIO()),
+        RunRecorder(RunPaths(Path(directory)), datetime.now()) as recorder,
+        CheckpointWriter() as writer,
+    ):
+        results = {} if before is None else {phase: before.results[phase] for phase in (1, 2)}
+        specialists, meta = ([], None) if before is None else (before.specialists, before.meta)
+        host = Host(recorder, writer, compiler)
+        session = Session(config, recorder.paths, market, host, "benchmark", results, specialists, meta)
+        for phase in wanted:
+            session.run_phase(phase)
+        writer.wait()
+    return session
+
+
+class _Judge:
+    """Trades policies on a fresh market, in the units of the market they were trained in."""
+
+    def __init__(self, config: TrainConfig, trained: Market, fresh: Market) -> None:
+        self._config, self._trained, self._fresh = config, trained, fresh
+        self._first = LOOK_BACK_BARS
+        self._num_steps = len(fresh.timestamps) - self._first - 1
+        self._days = fresh.day[self._first :]
+
+    def portfolio(self, policy: Policy, inverse_volatility: bool = False) -> BacktestRecord:
+        """A whole hierarchy, or its specialists under inverse-volatility allocation."""
+        agent: Any = phases.hierarchy_agent(self._config, self._fresh)
+        agent = InverseVolatilityAllocation(agent) if inverse_volatility else agent
+        env_params = phases.evaluation_params(phases.portfolio_params(self._config, self._fresh))
+        return self._trade(phases.hierarchy_env(self._config), agent, policy, env_params)
+
+    def specialist(self, index: int, policy: Policy) -> dict[str, dict[str, Any]]:
+        """A specialist alone, and the rules that it has to beat."""
+        plan = phases.plan_specialist(self._config, self._fresh, index)
+        env_params = phases.evaluation_params(phases.class_params(self._config, self._fresh, index))
+        scale = float(self._trained.class_scale[index])
+        rules = {rule.name: rule for rule in baselines(_RANDOM_TURNOVER)}
+        found = {
+            "specialist": self.figures(self._trade(plan.program.env, plan.program.agent, policy, env_params), scale)
+        }
+        for name, rule in rules.items():
+            record = self._trade(plan.program.env, rule, Policy({}, {}), env_params)
+            found[name] = self.figures(record, scale)
+        return found
+
+    def figures(self, record: BacktestRecord, scale: float | None = None) -> dict[str, Any]:
+        """Annual Sharpe ratio, net growth per bar in typical per-bar returns, and how much was traded."""
+        scale = self._trained.portfolio_scale if scale is None else scale
+        equity = np.asarray(record.equity, np.float64)
+        told = performance(record, self._days)
+        return {
+            "sharpe": told["sharpe"],
+            "growth": float(np.diff(np.log(equity), axis=0).mean() * scale),
+            "return": told["total_return"],
+            "drawdown": told["max_drawdown"],
+            "exposure": told["mean_exposure"],
+            "turnover": float(np.asarray(record.turnover).mean()),
+        }
+
+    def follows(self, record: BacktestRecord) -> float:
+        """Correlation over bars, paths and classes of a class's part of the capital with its true edge."""
+        market = self._config.market
+        states = edge_states(
+            jax.random.key(self._config.seed + _FRESH),
+            market.num_paths,
+            market.num_bars,
+            self._fresh.universe.symbols,
+            find_scenario(market.scenario),
+            self._fresh.universe.classes,
+        )
+        # Budgets of step l are decided at the close of bar first + l and trade in the next, when the edge counts.
+        held = np.swapaxes(np.asarray(record.budgets, np.float64), 0, 1)  # [P, L, S]
+        share = held / held.sum(axis=-1, keepdims=True)
+        true = np.asarray(states)[:, self._first + 1 :][:, : share.shape[1]].astype(np.float64)
+        both = [x - x.mean(axis=(0, 1)) for x in (share, true)]
+        return float((both[0] * both[1]).sum() / math.sqrt((both[0] ** 2).sum() * (both[1] ** 2).sum()))
+
+    def _trade(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> BacktestRecord:
+        first = jnp.asarray(self._first, jnp.int32)
+        return backtest(env, agent, self._num_steps, policy.params, policy.normalizers, env_params, first)
+
+
+_RANDOM_TURNOVER = 0.1  # relative weight per bar and instrument, about what specialists trade
+
+
+def _summary(setting: TrainConfig, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Figures over seeds, and paired differences."""
+    names = list(trials[0].portfolio)
+    portfolio = {name: _over_seeds([t.portfolio[name] for t in trials]) for name in names}
+    classes: dict[str, Any] = {}
+    for name, found in trials[0].classes.items():
+        rows = {what: _over_seeds([t.classes[name][what] for t in trials]) for what in found}
+        against = {
+            what: _paired([t.classes[name]["specialist"] for t in trials], [t.classes[name][what] for t in trials])
+            for what in found
+            if what != "specialist"
+        }
+        classes[name] = {"rows": rows, "specialist_against": against}
+    pairs = {
+        f"{one} - {other}": _paired([t.portfolio[one] for t in trials], [t.portfolio[other] for t in trials])
+        for one, other in _PAIRS
+    }
+    follows = {what: _interval([t.follows[what] for t in trials]) for what in trials[0].follows}
+    conflicts = {what: statistics.fmean(t.conflicts[what] for t in trials) for what in trials[0].conflicts}
+    return {
+        "market": dataclasses.asdict(setting.market),
+        "portfolio": portfolio,
+        "paired": pairs,
+        "classes": classes,
+        "capital_follows_edge": follows,
+        "gradient_conflict": conflicts,
+    }
+
+
+def _over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "sharpe": shares([row["sharpe"] or 0.0 for row in rows]) | _interval([row["sharpe"] or 0.0 for row in rows]),
+        "growth": _interval([row["growth"] for row in rows]),
+        "return": statistics.fmean(row["return"] for row in rows),
+        "drawdown": statistics.fmean(row["drawdown"] for row in rows),
+        "exposure": statistics.fmean(row["exposure"] for row in rows),
+        "turnover": statistics.fmean(row["turnover"] for row in rows),
+    }
+
+
+def _paired(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Differences seed by seed; a flat account has a Sharpe ratio of 0."""
+    return {
+        key: _interval([(one[key] or 0.0) - (other[key] or 0.0) for one, other in zip(ones, others, strict=True)])
+        for key in ("sharpe", "growth")
+    }
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and the half width of its 95 % interval."""
+    half = _STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": statistics.fmean(values), "half_width": half}
+
+
+def _print(name: str, figures: dict[str, Any]) -> None:
+    def told(interval: dict[str, float]) -> str:
+        return f"{interval['mean']:+.3f} ± {interval['half_width']:.3f}"
+
+    lines = [f"{name}: Sharpe ratio, net growth per bar (typical returns), turnover"]
+    for what, row in figures["portfolio"].items():
+        lines.append(f"  {what:<32} {told(row['sharpe'])}  {told(row['growth'])}  {row['turnover']:.4f}")
+    for what, pair in figures["paired"].items():
+        lines.append(f"  {what:<60} {told(pair['sharpe'])}  {told(pair['growth'])}")
+    for asset_class, found in figures["classes"].items():
+        for what, row in found["rows"].items():
+            against = found["specialist_against"].get(what)
+            paired = f"  specialist ahead by {told(against['growth'])}" if against else ""
+            sharpe, growth = told(row["sharpe"]), told(row["growth"])
+            lines.append(f"  {asset_class:<12} {what:<24} {sharpe}  {growth}  {row['turnover']:.4f}{paired}")
+    for what, interval in figures["capital_follows_edge"].items():
+        lines.append(f"  {what}: correlation of capital with the true edge {told(interval)}")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
