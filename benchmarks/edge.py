@@ -50,7 +50,7 @@ from mtquant_jax.training.records import RunPaths, RunRecorder
 MARKETS: dict[str, dict[str, Any]] = {
     "planted": {"edge": 0.12},
     "driftless": {"edge": 0.0},
-    "regimes": {"edge": 0.12, "scenario": "edge_regimes"},
+    "regimes": {"edge": 0.2, "scenario": "edge_regimes"},
 }
 _FRESH = 100_000  # added to the seed of a training for the market that judges it
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093}

@@ -12,9 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.market.domain import MACRO_NAMES
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 
-_HEAD_GAIN = {"policy_head": 0.01, "value_head": 1.0}  # of the output layers; hidden layers use sqrt 2
+_HEAD_GAIN = {
+    "policy_head": 0.01,
+    "class_head": 0.01,
+    "value_head": 1.0,
+}  # of output layers; hidden ones use sqrt 2
 
 
 class SpecialistNetwork(nn.Module):
@@ -62,16 +67,19 @@ class SpecialistNetwork(nn.Module):
 class MetaNetwork(nn.Module):
     """Policy and critic of the meta-controller over the portfolio state."""
 
-    num_actions: int  # S + 2
+    num_classes: int  # S
     hidden_size: int
     initial_log_std: float
 
     def setup(self) -> None:
         """The layers."""
         self.encoder = nn.Dense(self.hidden_size)
+        self.class_encoder = nn.Dense(self.hidden_size)
         self.trunk = nn.Dense(self.hidden_size)
-        self.policy_head = nn.Dense(self.num_actions)
-        self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_actions,))
+        self.class_head = nn.Dense(1)
+        self.class_bias = self.param("class_bias", nn.initializers.zeros, (self.num_classes,))
+        self.policy_head = nn.Dense(2)
+        self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_classes + 2,))
         self.critic_encoder = nn.Dense(self.hidden_size)
         self.critic_trunk = nn.Dense(self.hidden_size)
         self.value_head = nn.Dense(1)
@@ -81,9 +89,18 @@ class MetaNetwork(nn.Module):
         return *self.policy(portfolio), self.value(portfolio)
 
     def policy(self, portfolio: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean ``[..., S + 2]`` and log standard deviation ``[S + 2]`` of the allocation logits."""
-        hidden = nn.tanh(self.trunk(nn.tanh(self.encoder(portfolio))))
-        return self.policy_head(hidden), self.log_std
+        """Mean ``[..., S + 2]`` and log standard deviation ``[S + 2]`` of the allocation logits.
+
+        What a good track record is worth is the same for all classes: they share encoder, trunk and head, and differ by
+        their own record and a bias. Cash and risk appetite see the mean of what is made of them.
+        """
+        first = portfolio.shape[-1] - len(MACRO_NAMES) - 3 * self.num_classes
+        record = portfolio[..., first : first + 3 * self.num_classes]  # Sharpe ratios, win rates, drawdowns
+        record = jnp.swapaxes(record.reshape(*record.shape[:-1], 3, self.num_classes), -1, -2)
+        hidden = nn.tanh(self.class_encoder(record) + self.encoder(portfolio)[..., None, :])
+        hidden = nn.tanh(self.trunk(hidden))  # [..., S, H]
+        capital = self.class_head(hidden)[..., 0] + self.class_bias
+        return jnp.concatenate([capital, self.policy_head(jnp.mean(hidden, axis=-2))], axis=-1), self.log_std
 
     def value(self, portfolio: jax.Array) -> jax.Array:
         """Value ``[...]`` of the portfolio's state."""

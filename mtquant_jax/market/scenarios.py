@@ -68,7 +68,7 @@ SCENARIOS: dict[str, Scenario] = {
     "correlation_breakdown": Scenario(correlation_after=-0.9),
     "sector_rotation": Scenario(rotation=0.1),
     "macro_events": Scenario(event_jump=2.0, event_volatility=2.5, event_decay=4.0),
-    "edge_regimes": Scenario(edge_switch_bars=476.0),
+    "edge_regimes": Scenario(edge_switch_bars=1428.0),
 }
 """By name; the meaning and the reasons are told in docs/synthetic_market.md."""
 

@@ -40,7 +40,7 @@ from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.types import MarketTable
 
 RETURN_HISTORY = 30  # bars of portfolio returns that the meta-controller sees
-_TRACK_RECORD_DECAY = 1.0 / 100.0  # per bar; a specialist's Sharpe and win rate look back about 100 bars
+_TRACK_RECORD_DECAY = 1.0 / 250.0  # per bar; a specialist's Sharpe and win rate look back about two weeks
 _SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with less are not meaningful
 
 

@@ -78,7 +78,7 @@ def specialist_network(config: TrainConfig, market: Market) -> SpecialistNetwork
 
 def meta_network(config: TrainConfig, market: Market) -> MetaNetwork:
     """The meta-controller's network."""
-    return MetaNetwork(market.universe.num_classes + 2, config.ppo.hidden_size, config.ppo.initial_log_std)
+    return MetaNetwork(market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std)
 
 
 def specialist_agent(config: TrainConfig, market: Market) -> SpecialistAgent:
@@ -187,8 +187,7 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
     params = initialise(agent.network, example, _seed(config, 2, 0))
     # Capital in proportion to 1 / volatility of the class, as seen in the training split.
     inverse_volatility = market.class_scale / np.mean(market.class_scale)
-    bias = params["policy_head"]["bias"].at[: len(inverse_volatility)].set(jnp.log(inverse_volatility))
-    params["policy_head"] = {**params["policy_head"], "bias": bias}
+    params["class_bias"] = jnp.asarray(np.log(inverse_volatility), jnp.float32)
     return Policy({META: params}, {META: start_normalizer(example)})
 
 
@@ -320,8 +319,10 @@ def meta_of(policy: Policy) -> Policy:
 
 def equal_allocation(meta: Policy) -> Policy:
     """A meta-controller that always gives every class and cash the same share, at half the risk appetite."""
-    head = jax.tree.map(jnp.zeros_like, meta.params[META]["policy_head"])
-    return Policy({META: {**meta.params[META], "policy_head": head}}, meta.normalizers)
+    params = dict(meta.params[META])
+    for name in ("class_head", "class_bias", "policy_head"):
+        params[name] = jax.tree.map(jnp.zeros_like, params[name])
+    return Policy({META: params}, meta.normalizers)
 
 
 def _example_inputs(env: Any, agent: Any, params: Any) -> Any:

@@ -29,7 +29,7 @@ from tests.simulation.markets import PORTFOLIO_ENV, random_portfolio
 SIZES = (2, 3, 1)
 UNIVERSE, PARAMS = random_portfolio(*SIZES, num_bars=12, meta_interval=4)
 NETWORK = SpecialistNetwork(UNIVERSE.width, 8, -0.5)
-META_NETWORK = MetaNetwork(UNIVERSE.num_classes + 2, 8, -0.5)
+META_NETWORK = MetaNetwork(UNIVERSE.num_classes, 8, -0.5)
 AGENT = HierarchyAgent(NETWORK, META_NETWORK, UNIVERSE.slots, UNIVERSE.num_classes)
 BATCH = (4, 5)
 

@@ -10,7 +10,7 @@ from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from tests.conftest import f32
 
 SPECIALIST = SpecialistNetwork(num_instruments=3, hidden_size=16, initial_log_std=-0.7)
-META = MetaNetwork(num_actions=5, hidden_size=16, initial_log_std=-0.7)
+META = MetaNetwork(num_classes=3, hidden_size=16, initial_log_std=-0.7)
 
 
 def inputs(seed=0, batch=()):
@@ -22,7 +22,7 @@ def inputs(seed=0, batch=()):
 
 
 PARAMS = initialise(SPECIALIST, inputs(), 1)
-META_PARAMS = initialise(META, jnp.zeros(7), 1)
+META_PARAMS = initialise(META, jnp.zeros(20), 1)
 
 
 def means(params, seen):
@@ -38,10 +38,10 @@ def varied(params, seed=0):
 
 @pytest.mark.parametrize("params", [PARAMS, META_PARAMS], ids=["specialist", "meta"])
 def test_kernels_are_orthogonal_with_the_gains_of_the_house(params):
-    layers = {name: layer for name, layer in params.items() if name not in ("log_std", "log_trade_scale")}
+    layers = {name: layer for name, layer in params.items() if name not in ("log_std", "log_trade_scale", "class_bias")}
     assert len(layers) >= 6
     for name, layer in layers.items():
-        gain = {"policy_head": 0.01, "value_head": 1.0}.get(name, np.sqrt(2.0))
+        gain = {"policy_head": 0.01, "class_head": 0.01, "value_head": 1.0}.get(name, np.sqrt(2.0))
         kernel = np.asarray(layer["kernel"], np.float64) / gain
         short = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T
         np.testing.assert_allclose(short @ short.T, np.eye(len(short)), atol=1e-5, err_msg=name)
@@ -69,7 +69,7 @@ def test_shapes_alone_are_enough_to_initialise():
 
 def test_untrained_policies_hardly_act():
     assert np.max(np.abs(means(PARAMS, inputs(0, (50,))))) < 0.06
-    seen = f32(np.random.default_rng(0).normal(size=(50, 7)))
+    seen = f32(np.random.default_rng(0).normal(size=(50, 20)))
     assert np.max(np.abs(META.apply({"params": META_PARAMS}, seen, method="policy")[0])) < 0.06
 
 

@@ -46,7 +46,7 @@ def agent_of(universe, params):
     """A hierarchy whose random networks depend on everything they see, and its parameters."""
     agent = HierarchyAgent(
         SpecialistNetwork(universe.width, 8, 0.0),
-        MetaNetwork(universe.num_classes + 2, 8, 0.0),
+        MetaNetwork(universe.num_classes, 8, 0.0),
         universe.slots,
         universe.num_classes,
     )
