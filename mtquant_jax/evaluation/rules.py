@@ -1,6 +1,7 @@
 """Trading rules without learning, as agents of `backtest`: what a policy has to beat, under the same costs and limits.
 
-A rule names the relative weights it wants ``[..., C]``; they are traded like a policy's.
+A rule names the relative weights it wants ``[..., C]``; they are traded like a policy's, so that what outgrows a full
+position is sold on any bar.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def _flat(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
 
 
 def _buy_and_hold(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
+    """Fully long from the start, and never bought again."""
     held = observation.relative_weights
     return jnp.where(held == 0.0, 1.0, held)
 

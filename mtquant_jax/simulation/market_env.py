@@ -127,9 +127,14 @@ def trade(
 
 
 def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Array:
-    """What the next bar does to the value of one unit held ``[N]``: close to close, before costs and swap."""
-    before = table.close[path, bar] * table.conversion_close[path, bar]
-    return table.close[path, bar + 1] * table.conversion_close[path, bar + 1] / before - 1.0
+    """What the next bar earns per unit of exposure held ``[N]``: close to close, before costs and swap.
+
+    An account earns the move of the price at the conversion of the moment, not the move of the exposure: that of a pair
+    like USDJPY in dollars never moves.
+    """
+    close, conversion = table.close[path], table.conversion_close[path]
+    earned = (close[bar + 1] - close[bar]) * conversion[bar + 1]
+    return earned / (close[bar] * conversion[bar])
 
 
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:

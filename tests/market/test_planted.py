@@ -1,4 +1,4 @@
-"""The planted market: what was planted can be dug out again, and the optimum is the one of the paper."""
+"""The planted markets: what was planted can be dug out again, and the best known trading earns what it should."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from mtquant_jax.market.planted import planted_market, planted_problem, solve_lyapunov
+from mtquant_jax.market.planted import (
+    DRIFT_COST,
+    DRIFT_FEATURES,
+    DRIFT_VOLATILITY,
+    drift_market,
+    planted_market,
+    planted_problem,
+    solve_lyapunov,
+)
 
 # Optimum per step and the shares of one-step myopic trading and of the best fixed rate: the table of learning.md.
 TABLE = {
@@ -131,3 +139,79 @@ def test_the_same_key_gives_the_same_market():
     first, second = (planted_market(jax.random.key(6), 2, 100, "B") for _ in range(2))
     assert np.asarray(first[0].close).tobytes() == np.asarray(second[0].close).tobytes()
     assert np.asarray(first[1]).tobytes() == np.asarray(second[1]).tobytes()
+
+
+# Market E: a hidden drift.
+
+DRIFT_PATHS, DRIFT_BARS = 96, 6000
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """Returns ``[T, P, N]`` in units of a bar's volatility and features ``[T, P, N, 5]`` of a large market E."""
+    bars, features = drift_market(jax.random.key(7), DRIFT_PATHS, DRIFT_BARS)
+    close = np.asarray(bars.close, np.float64)
+    before = np.concatenate([np.full_like(close[:, :1], 100.0), close[:, :-1]], axis=1)
+    return np.swapaxes(close / before - 1.0, 0, 1) / DRIFT_VOLATILITY, np.swapaxes(np.asarray(features), 0, 1)
+
+
+@pytest.mark.parametrize("lags", [(1, 2, 3, 4, 5), (20, 21, 22, 23, 24), (60, 61, 62, 63, 64)], ids=str)
+def test_the_hidden_drift_is_found_in_the_returns(drifting, lags):
+    # The noise is independent, so that the autocovariance of returns is that of the drift, 0.15^2 x 0.97^lag.
+    returns, _ = drifting
+    found = np.mean([(returns[lag:] * returns[:-lag]).mean(axis=0) for lag in lags], axis=0).ravel()  # [P x N]
+    error = found.std() / np.sqrt(found.size)
+    assert abs(found.mean() - np.mean([0.15**2 * 0.97**lag for lag in lags])) < 4.0 * error
+    assert error < 5e-4
+    assert np.square(returns).mean() == pytest.approx(1.0 + 0.15**2, rel=5e-3)
+    assert abs(returns.mean()) < 4.0 * returns.mean(axis=0).std() / np.sqrt(found.size)
+
+
+def test_the_drift_is_stationary_from_the_first_bar_on():
+    bars, _ = drift_market(jax.random.key(8), 20_000, 7)
+    returns = simple_returns(bars) / DRIFT_VOLATILITY
+    products = (returns[:, :1] * returns[:, 1:]).mean(axis=(1, 2))
+    error = products.std() / np.sqrt(products.size)
+    assert abs(products.mean() - np.mean([0.15**2 * 0.97**lag for lag in range(1, 6)])) < 4.0 * error
+    assert error < 0.004
+
+
+def expected_deviation(span: int) -> float:
+    """Of an exponentially weighted mean return: w / (2 - w) times the sum over lags k of (1 - w)^|k| x covariance."""
+    lags = np.arange(1, 4000)
+    covariance = 0.15**2 * 0.97**lags
+    weight = 1.0 / span
+    total = 1.0 + 0.15**2 + 2.0 * np.sum((1.0 - weight) ** lags * covariance)
+    return float(np.sqrt(weight / (2.0 - weight) * total))
+
+
+def test_drift_features_are_the_trends_of_returns_up_to_now_in_their_own_deviation(drifting):
+    returns, features = drifting
+    trend = np.zeros((*returns.shape[1:], len(DRIFT_FEATURES)))
+    weight, deviation = 1.0 / np.array(DRIFT_FEATURES), np.array([expected_deviation(s) for s in DRIFT_FEATURES])
+    for t in range(500):  # nothing after bar t is used
+        trend = trend + weight * (returns[t, ..., None] - trend)
+        np.testing.assert_allclose(features[t], trend / deviation, atol=2e-3)
+    settled = np.square(features[1000:].astype(np.float64)).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(settled, 1.0, atol=0.03)
+
+
+def test_the_tuned_rule_earns_what_learning_md_says(drifting):
+    returns, features = drifting
+    trend = features[..., DRIFT_FEATURES.index(20)]
+    held, profits = np.zeros(returns.shape[1:]), []
+    for t in range(DRIFT_BARS - 1):
+        wanted = np.where(np.abs(trend[t]) > 0.5, np.sign(trend[t]), held)
+        profits.append((wanted * returns[t + 1] - DRIFT_COST * np.abs(wanted - held)).sum(axis=-1))
+        held = wanted
+    assert 0.145 < np.mean(profits) < 0.16
+    error = np.mean(profits, axis=0).std() / np.sqrt(DRIFT_PATHS)
+    assert error < 0.004
+
+
+def test_the_same_key_gives_the_same_drift():
+    first, second = (drift_market(jax.random.key(6), 2, 100) for _ in range(2))
+    assert np.asarray(first[0].close).tobytes() == np.asarray(second[0].close).tobytes()
+    assert np.asarray(first[1]).tobytes() == np.asarray(second[1]).tobytes()
+    assert first[0].symbols == ("DRIFT1", "DRIFT2", "DRIFT3")
+    assert not np.any(first[0].spread)
