@@ -110,9 +110,9 @@ def test_how_ppo_learns_is_carried_over_from_the_settings_at_hand(case):
     specialist = config.specialists[CLASS]
     assert (specialist.learning_rate, specialist.exploration_cost) == (7e-4, 0.05)
     assert specialist.batch_size == forex.batch_size
-    assert dataclasses.replace(
-        config.simulation, leverage=base.simulation.leverage, impact=base.simulation.impact
-    ) == (base.simulation)
+    assert dataclasses.replace(config.simulation, leverage=base.simulation.leverage, impact=base.simulation.impact) == (
+        base.simulation
+    )
 
 
 def test_the_reward_and_the_costs_are_those_of_the_problem():
