@@ -160,6 +160,10 @@ class RewardConfig:
 class PortfolioRewardConfig(RewardConfig):
     """What the portfolio is paid per bar (phases 2 and 3): an objective and weighted terms; a weight of 0 is off."""
 
+    objective: ObjectiveName = "differential_sharpe"
+    """What is paid for: growth, return less its variance, or what the bar does to the Sharpe ratio."""
+    sharpe_memory: int = 400
+    """Bars over which the moments of the differential Sharpe ratio decay."""
     var_weight: float = 0.0
     """Penalty on the value at risk of a bar, at risk.var-confidence."""
     drawdown_weight: float = 0.0
