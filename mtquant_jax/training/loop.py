@@ -277,6 +277,7 @@ _CLOSING_METRICS = (
     "clip_fraction",
     "entropy",
 )
+_JOINT_METRICS = ("gradient_cosine", "gradient_conflict", "own_gradient_norm", "shared_gradient_norm", "reference_kl")
 
 
 def score(performance: dict[str, Any]) -> float:
@@ -338,7 +339,7 @@ def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[
 def closing_metrics(
     first: dict[str, np.ndarray], last: dict[str, np.ndarray], name: str, agents: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """What tells of a collapse in the last chunk of a training, by agent.
+    """What tells of a collapse in the last chunk of a training, and of conflicts in joint training, by agent.
 
     Args:
         first: metrics of the first chunk, of which ``action_std_at_start`` is taken.
@@ -347,9 +348,11 @@ def closing_metrics(
         agents: names of the A agents, for the numbers that each has.
     """
     chosen = {key: last[key] for key in _CLOSING_METRICS} | {"action_std_at_start": first["action_std"]}
+    chosen |= {key: last[key] for key in _JOINT_METRICS if key in last}
     result: dict[str, dict[str, float]] = {name: {}}
     for key, value in chosen.items():
         values = np.ravel(value)
-        for owner, number in zip([name] if len(values) == 1 else agents, values, strict=True):
+        owners = [name] if len(values) == 1 else agents[: len(values)]  # the meta-controller has no second gradient
+        for owner, number in zip(owners, values, strict=True):
             result.setdefault(owner, {})[key] = float(number)
     return result
