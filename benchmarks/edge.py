@@ -54,7 +54,7 @@ MARKETS: dict[str, dict[str, Any]] = {
     "driftless": {"edge": 0.0},
     "regimes": {"edge": 0.2, "scenario": "edge_regimes"},
 }
-_FRESH = 100_000  # added to the seed of a training for the market that judges it
+FRESH = 100_000  # added to the seed of a training for the market that judges it
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093}
 # Pairs that are compared seed by seed: the first should beat the second.
 _PAIRS = (
@@ -113,11 +113,11 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
     began = time.perf_counter()
     config = dataclasses.replace(setting, seed=seed)
     market = prepare_market(config)
-    fresh = prepare_market(dataclasses.replace(config, seed=seed + _FRESH))
+    fresh = prepare_market(dataclasses.replace(config, seed=seed + FRESH))
     switching = config.market.scenario == "edge_regimes"  # there phase 2 is judged, and nothing else
-    session = _train(config, market, compiler, (1, 2) if switching else (1, 2, 3))
+    session = train_phases(config, market, compiler, (1, 2) if switching else (1, 2, 3))
     assert session.meta is not None
-    judge = _Judge(config, market, fresh)
+    judge = Judge(config, market, fresh)
     frozen = phases.stacked_specialists(session.specialists)
     policies = {
         "equal allocation": phases.hierarchy(frozen, phases.equal_allocation(session.meta)),
@@ -131,7 +131,7 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
     if config.market.edge > 0.0 and not switching:
         joint = dataclasses.replace(config.joint_training, project_conflicts=False)
         plain = dataclasses.replace(config, joint_training=joint)
-        uncoordinated = _train(plain, market, compiler, (3,), session).portfolio
+        uncoordinated = train_phases(plain, market, compiler, (3,), session).portfolio
         assert uncoordinated is not None
         policies["phase 3 without coordination"] = uncoordinated
     records = {what: judge.portfolio(policy) for what, policy in policies.items()}
@@ -148,7 +148,7 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
     return Trial(portfolio, classes, follows, conflicts)
 
 
-def _train(
+def train_phases(
     config: TrainConfig, market: Market, compiler: Compiler, wanted: Sequence[int], before: Session | None = None
 ) -> Session:
     """The product's pipeline in a directory that is thrown away; ``before`` has done the phases before ``wanted``."""
@@ -158,7 +158,9 @@ def _train(
         RunRecorder(RunPaths(Path(directory)), datetime.now()) as recorder,
         CheckpointWriter() as writer,
     ):
-        results = {} if before is None else {phase: before.results[phase] for phase in (1, 2)}
+        results = (
+            {} if before is None else {phase: before.results[phase] for phase in before.results if phase not in wanted}
+        )
         specialists, meta = ([], None) if before is None else (before.specialists, before.meta)
         host = Host(recorder, writer, compiler)
         session = Session(config, recorder.paths, market, host, "benchmark", results, specialists, meta)
@@ -168,7 +170,7 @@ def _train(
     return session
 
 
-class _Judge:
+class Judge:
     """Trades policies on a fresh market, in the units of the market they were trained in."""
 
     def __init__(self, config: TrainConfig, trained: Market, fresh: Market) -> None:
@@ -216,7 +218,7 @@ class _Judge:
         """Correlation over bars, paths and classes of a class's part of the capital with its true edge."""
         market = self._config.market
         states = edge_states(
-            jax.random.key(self._config.seed + _FRESH),
+            jax.random.key(self._config.seed + FRESH),
             market.num_paths,
             market.num_bars,
             self._fresh.universe.symbols,
@@ -246,17 +248,17 @@ def _summary(setting: TrainConfig, trials: Sequence[Trial]) -> dict[str, Any]:
     for name, found in trials[0].classes.items():
         rows = {what: _over_seeds([t.classes[name][what] for t in trials]) for what in found}
         against = {
-            what: _paired([t.classes[name]["specialist"] for t in trials], [t.classes[name][what] for t in trials])
+            what: paired([t.classes[name]["specialist"] for t in trials], [t.classes[name][what] for t in trials])
             for what in found
             if what != "specialist"
         }
         classes[name] = {"rows": rows, "specialist_against": against}
     pairs = {
-        f"{one} - {other}": _paired([t.portfolio[one] for t in trials], [t.portfolio[other] for t in trials])
+        f"{one} - {other}": paired([t.portfolio[one] for t in trials], [t.portfolio[other] for t in trials])
         for one, other in _PAIRS
         if one in names and other in names
     }
-    follows = {what: _interval([t.follows[what] for t in trials]) for what in trials[0].follows}
+    follows = {what: interval_of([t.follows[what] for t in trials]) for what in trials[0].follows}
     conflicts = {what: statistics.fmean(t.conflicts[what] for t in trials) for what in trials[0].conflicts}
     return {
         "market": dataclasses.asdict(setting.market),
@@ -270,8 +272,8 @@ def _summary(setting: TrainConfig, trials: Sequence[Trial]) -> dict[str, Any]:
 
 def _over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "sharpe": shares([row["sharpe"] or 0.0 for row in rows]) | _interval([row["sharpe"] or 0.0 for row in rows]),
-        "growth": _interval([row["growth"] for row in rows]),
+        "sharpe": shares([row["sharpe"] or 0.0 for row in rows]) | interval_of([row["sharpe"] or 0.0 for row in rows]),
+        "growth": interval_of([row["growth"] for row in rows]),
         "return": statistics.fmean(row["return"] for row in rows),
         "drawdown": statistics.fmean(row["drawdown"] for row in rows),
         "exposure": statistics.fmean(row["exposure"] for row in rows),
@@ -279,15 +281,15 @@ def _over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _paired(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def paired(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Differences seed by seed; a flat account has a Sharpe ratio of 0."""
     return {
-        key: _interval([(one[key] or 0.0) - (other[key] or 0.0) for one, other in zip(ones, others, strict=True)])
+        key: interval_of([(one[key] or 0.0) - (other[key] or 0.0) for one, other in zip(ones, others, strict=True)])
         for key in ("sharpe", "growth")
     }
 
 
-def _interval(values: Sequence[float]) -> dict[str, float]:
+def interval_of(values: Sequence[float]) -> dict[str, float]:
     """Mean and the half width of its 95 % interval."""
     half = _STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
     return {"mean": statistics.fmean(values), "half_width": half}

@@ -1,0 +1,96 @@
+"""What the meta-controller should be paid: phase 2 under several portfolio rewards, judged on fresh markets.
+
+    python benchmarks/portfolio_rewards.py [--seeds 3]
+
+Phase 1 is trained once per seed; every reward then trains phase 2 on the same specialists. The table shows how far the
+result is ahead of equal allocation of the same specialists, seed by seed: annual Sharpe ratio and net growth per bar.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import tyro
+from edge import FRESH, MARKETS, Judge, interval_of, train_phases
+from recording import RESULTS, store
+
+from mtquant_jax.cli import prepare_jax
+from mtquant_jax.config import MarketConfig, PortfolioRewardConfig, TrainConfig
+from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.market_setup import prepare_market
+
+_SHARPE = {"objective": "differential_sharpe", "sharpe_memory": 400}
+REWARDS: dict[str, dict[str, Any]] = {
+    "log growth": {"objective": "log_growth"},
+    "mean-variance, risk aversion 1": {"objective": "mean_variance", "risk_aversion": 1.0},
+    "differential Sharpe, 100 bars": {"objective": "differential_sharpe", "sharpe_memory": 100},
+    "differential Sharpe, 400 bars": _SHARPE,
+    "the last + VaR 0.1": _SHARPE | {"var_weight": 0.1},
+    "the last + drawdown 0.5": _SHARPE | {"drawdown_weight": 0.5},
+    "the last + turnover 1e-4": _SHARPE | {"turnover_weight": 1e-4},
+    "the last + diversification 0.1": _SHARPE | {"diversification_weight": 0.1},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compare rewards of phase 2."""
+
+    seeds: int = 3
+    """Trainings per market: 2 to 6, 8 or 10."""
+    markets: tuple[str, ...] = ("planted", "regimes")
+    """Which of the markets of edge.py."""
+    name: str = "portfolio_rewards"
+    """Name of the result file."""
+    results: Path = RESULTS
+    """Where the result file goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Train, judge, print and store."""
+    prepare_jax()
+    default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
+    compiler, figures = Compiler(), {}
+    for name in arguments.markets:
+        setting = dataclasses.replace(default, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
+        ahead: dict[str, list[dict[str, float]]] = {reward: [] for reward in REWARDS}
+        for seed in range(arguments.seeds):
+            began = time.perf_counter()
+            for reward, figure in _one_seed(dataclasses.replace(setting, seed=seed), compiler).items():
+                ahead[reward].append(figure)
+            print(f"{name} seed {seed}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        figures[name] = {
+            reward: {key: interval_of([row[key] for row in rows]) for key in rows[0]} for reward, rows in ahead.items()
+        }
+        for reward, row in figures[name].items():
+            told = "  ".join(f"{key} {value['mean']:+.4f} ± {value['half_width']:.4f}" for key, value in row.items())
+            print(f"  {reward:<34} {told}", file=sys.stderr, flush=True)
+    store(arguments.name, {"seeds": arguments.seeds, "ahead_of_equal_allocation": figures}, arguments.results)
+
+
+def _one_seed(config: TrainConfig, compiler: Compiler) -> dict[str, dict[str, float]]:
+    """By reward, how far phase 2 is ahead of equal allocation."""
+    market = prepare_market(config)
+    fresh = prepare_market(dataclasses.replace(config, seed=config.seed + FRESH))
+    before = train_phases(config, market, compiler, (1,))
+    frozen = phases.stacked_specialists(before.specialists)
+    found = {}
+    for name, settings in REWARDS.items():
+        paid = dataclasses.replace(config, portfolio_reward=PortfolioRewardConfig(**settings))
+        meta = train_phases(paid, market, compiler, (2,), before).meta
+        assert meta is not None
+        judge = Judge(paid, market, fresh)
+        policies = (meta, phases.equal_allocation(meta))
+        ours, equal = (judge.figures(judge.portfolio(phases.hierarchy(frozen, policy))) for policy in policies)
+        found[name] = {key: (ours[key] or 0.0) - (equal[key] or 0.0) for key in ("sharpe", "growth")}
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
