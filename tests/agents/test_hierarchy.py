@@ -191,3 +191,13 @@ def test_features_of_padded_slots_are_zero_after_normalising():
     padded = np.asarray(normalised.instruments)[..., ~np.asarray(PARAMS.mask), :]
     assert padded.shape[-2] == 3
     assert not np.any(padded)
+
+
+def test_what_no_action_changes_has_a_row_per_reward_stream():
+    info = {"exposure": jnp.ones((4, 5, 4, 9)), "driver": jnp.ones((4, 5, 1, 9))}
+    control = AGENT.control(info)
+    assert (control.exposure.shape, control.driver.shape) == ((4, 5, 4, 9), (4, 5, 1, 9))
+    alone = {"exposure": jnp.ones((4, 5, 3)), "driver": jnp.ones((4, 5, 3))}
+    for agent in (SpecialistAgent(NETWORK), MetaAgent(META_NETWORK, UNIVERSE.slots)):
+        control = agent.control(alone)
+        assert control.exposure.shape == control.driver.shape == (4, 5, 1, 3)

@@ -1,0 +1,60 @@
+"""The figure of `edge.py`: Sharpe ratios on fresh markets, seed by seed, from what to what.
+
+python benchmarks/plot_edge.py [--output docs/images/edge.png]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import tyro
+from recording import RESULTS
+
+matplotlib.use("agg")
+
+_TITLES = {"planted": "planted edge", "driftless": "no edge", "regimes": "edges that switch on and off"}
+_ORDER = ("equal allocation", "inverse-volatility allocation", "after phase 2", "after phase 3")
+_LABELS = ("equal\nallocation", "inverse\nvolatility", "after\nphase 2", "after\nphase 3")
+_GREY, _BLUE = "0.75", "#0072B2"  # Okabe and Ito's blue: told apart by colour-blind people too
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Draw the results of edge.py."""
+
+    results: Path = RESULTS
+    """Folder of edge_planted.json, edge_driftless.json and edge_regimes.json."""
+    output: Path = RESULTS.parents[1] / "docs" / "images" / "edge.png"
+    """Where the figure goes."""
+
+
+def main(arguments: Arguments) -> None:
+    """Draw one panel per market: a grey line per seed, blue for mean and 95 % interval."""
+    figure, axes = plt.subplots(1, len(_TITLES), figsize=(10.5, 3.8), layout="constrained")
+    for panel, (market, title) in zip(axes, _TITLES.items(), strict=True):
+        content = json.loads((arguments.results / f"edge_{market}.json").read_text(encoding="utf-8"))
+        found = content["markets"][market]["portfolio"]
+        shown = [(label, found[what]["sharpe"]) for what, label in zip(_ORDER, _LABELS, strict=True) if what in found]
+        places = range(len(shown))
+        for seed in range(content["seeds"]):
+            panel.plot(places, [sharpe["seeds"][seed] for _, sharpe in shown], color=_GREY, linewidth=0.9, zorder=1)
+        means, halves = ([sharpe[key] for _, sharpe in shown] for key in ("mean", "half_width"))
+        panel.errorbar(places, means, halves, fmt="o", color=_BLUE, capsize=4, linewidth=1.6, zorder=2)
+        panel.axhline(0.0, color="black", linewidth=0.8)
+        panel.set_xticks(list(places), [label for label, _ in shown])
+        panel.set_xlim(-0.4, len(shown) - 0.6)
+        panel.set_title(title, fontsize=11)
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("annual Sharpe ratio on a fresh market")
+    figure.suptitle("Each grey line is a training; blue: mean and its 95 % interval", fontsize=10, color="0.3")
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.output, dpi=150)
+    print(f"written to {arguments.output}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
