@@ -5,8 +5,8 @@
 A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2013). The score is the deterministic
 policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
 same bars and u* what it earns on average, exactly. E: a hidden drift and proportional costs; the score is net profit
-per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml, but for the number of
-timesteps.
+per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml. Those of a million
+timesteps and more have larger batches, as long trainings should: 128 steps per rollout and minibatches of 2000.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ from mtquant_jax.training.phases import Policy, class_params, plan_specialist
 TRAININGS = (
     ("C", 100_000, 0.96),
     ("E", 100_000, 0.115),
+    ("C", 1_000_000, 0.985),
     ("A", 1_000_000, 0.99),
     ("B", 1_000_000, 0.985),
-    ("C", 1_000_000, 0.985),
     ("E", 1_000_000, 0.14),
     ("D", 2_000_000, 0.95),
 )
+_LONG = {"num_steps": 128, "batch_size": 2000}  # from a million timesteps on
 _TRAINING_SEED, _JUDGING_SEED = 1, 2  # of the markets
 
 
@@ -77,6 +78,11 @@ def main(arguments: Arguments) -> None:
             continue
         began = time.perf_counter()
         base = dataclasses.replace(defaults, phase1_timesteps=timesteps)
+        if timesteps >= 1_000_000:
+            specialists = {
+                name: dataclasses.replace(s, batch_size=_LONG["batch_size"]) for name, s in base.specialists.items()
+            }
+            base = dataclasses.replace(base, num_steps=_LONG["num_steps"], specialists=specialists)
         paths = arguments.num_paths if case != "D" else arguments.num_paths // 2
         train, judge = (
             _market(base, case, seed, paths, arguments.num_bars) for seed in (_TRAINING_SEED, _JUDGING_SEED)
@@ -91,6 +97,8 @@ def main(arguments: Arguments) -> None:
                 "reached": shares(scores)["interquartile_mean"] >= mark,
                 **shares(scores),
                 **yardstick,
+                "num_steps": base.num_steps,
+                "batch_size": next(iter(base.specialists.values())).batch_size,
                 "timesteps_per_second": arguments.seeds * timesteps / seconds,
                 "seconds": time.perf_counter() - began,
             }
@@ -102,7 +110,7 @@ def main(arguments: Arguments) -> None:
             file=sys.stderr,
             flush=True,
         )
-    store(arguments.name, {"seeds": arguments.seeds, "trainings": rows}, arguments.results)
+        store(arguments.name, {"seeds": arguments.seeds, "trainings": rows}, arguments.results)
 
 
 def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: int) -> GroundTruth:

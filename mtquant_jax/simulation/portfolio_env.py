@@ -215,7 +215,7 @@ class PortfolioEnv(MarketEnvironment):
         info = {
             "rewards": jnp.append(class_rewards, reward),
             "equity": result.equity,
-            "wanted": relative,
+            "wanted": jnp.where(params.mask, relative, 0.0),
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,

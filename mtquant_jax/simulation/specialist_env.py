@@ -109,7 +109,7 @@ class SpecialistEnv(MarketEnvironment):
         observation, state = self._apply_transition_gradient_policy(observation, state)
         info = {
             "equity": result.equity,
-            "wanted": relative,
+            "wanted": jnp.where(params.mask[0], relative, 0.0),
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,

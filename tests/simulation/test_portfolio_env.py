@@ -84,12 +84,12 @@ def test_class_returns_are_on_the_class_budget_and_enter_its_track_record():
     record = state.track_record
     np.testing.assert_allclose(record.equity, 1.0 + returns, rtol=1e-6)
     np.testing.assert_allclose(record.peak, [1.0, 1.028125], rtol=1e-6)
-    np.testing.assert_allclose(record.mean, 0.01 * returns, rtol=2e-5)
-    np.testing.assert_allclose(record.second_moment, 0.01 * returns**2, rtol=5e-5)
-    np.testing.assert_allclose(record.win_rate, [0.495, 0.505], rtol=1e-6)  # 0.5 moved by 1 % towards 0 and 1
+    np.testing.assert_allclose(record.mean, 0.004 * returns, rtol=2e-5)
+    np.testing.assert_allclose(record.second_moment, 0.004 * returns**2, rtol=5e-5)
+    np.testing.assert_allclose(record.win_rate, [0.498, 0.502], rtol=1e-6)  # 0.5 moved by 0.4 % towards 0 and 1
     np.testing.assert_allclose(observation.class_drawdown, [0.049, 0.0], atol=1e-6)
-    # Sharpe: mean / sqrt(second moment - mean^2) = 0.01 r / (|r| sqrt(0.01 - 0.0001)) = +-0.1005038.
-    np.testing.assert_allclose(observation.class_sharpe, [-0.1005038, 0.1005038], rtol=1e-3)
+    # Sharpe: mean / sqrt(second moment - mean^2) = 0.004 r / (|r| sqrt(0.004 - 0.000016)) = +-0.0633724.
+    np.testing.assert_allclose(observation.class_sharpe, [-0.0633724, 0.0633724], rtol=1e-3)
     assert float(state.returns[-1]) == pytest.approx(np.log(0.995825), rel=1e-4)
     assert not np.any(np.asarray(state.returns[:-1]))
     # Relative weights: exposure / equity / what the instrument may use; the padded one is zero.
