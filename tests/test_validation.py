@@ -71,17 +71,17 @@ def test_the_shipped_configuration_is_valid() -> None:
         ),
         (
             {"meta_controller": {"batch_size": 300}},
-            "--meta-controller.batch-size 300: must divide --num-envs x --num-steps = 100 x 20 = 2000; "
+            "--meta-controller.batch-size 300: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
             "the nearest is 250 or 400",
         ),
         (
             {"joint_training": {"batch_size": 5000}},
-            "--joint-training.batch-size 5000: must divide --num-envs x --num-steps = 100 x 20 = 2000; "
+            "--joint-training.batch-size 5000: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
             "the nearest is 2000",
         ),
         (
             {"joint_training": {"batch_size": 0}},
-            "--joint-training.batch-size 0: must divide --num-envs x --num-steps = 100 x 20 = 2000; the nearest is 1",
+            "--joint-training.batch-size 0: must divide --num-envs x --num-steps = 125 x 16 = 2000; the nearest is 1",
         ),
     ],
 )
@@ -115,7 +115,7 @@ EUR = SpecialistConfig(symbols=("EURUSD",))
         ),
         (
             {"a": dataclasses.replace(EUR, batch_size=64)},
-            "--specialists.a.batch-size 64: must divide --num-envs x --num-steps = 100 x 20 = 2000; "
+            "--specialists.a.batch-size 64: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
             "the nearest is 50 or 80",
         ),
     ],

@@ -208,7 +208,7 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     metrics = phase3["portfolio"]["training_metrics"]
     assert list(metrics) == ["portfolio", "forex", "commodities", "equity", "meta_controller"]
     assert metrics["portfolio"]["time_in_market"] > 0.5  # training is in continuous lots
-    assert 0.9 < metrics["forex"]["action_std"] < 1.1  # exp(initial_log_std), hardly learnt
+    assert 0.4 < metrics["forex"]["action_std"] < 1.1  # the trade scale x exp(initial_log_std), hardly learnt
 
 
 def test_policies_that_always_want_the_most_end_with_a_sentence_on_bounds(train, monkeypatch):
@@ -216,13 +216,19 @@ def test_policies_that_always_want_the_most_end_with_a_sentence_on_bounds(train,
 
     def biased(network, example, seed):
         params = original(network, example, seed)
-        head = params["policy_head"]
-        bias = head["bias"].at[:].set(20.0)
         if isinstance(network, phases.MetaNetwork):
-            bias = jnp.zeros_like(bias).at[1].set(20.0)  # all capital to the second class
-        return {**params, "policy_head": {**head, "bias": bias}}
+            return params
+        head = params["policy_head"]
+        return {**params, "policy_head": {**head, "bias": head["bias"].at[:].set(20.0)}}
 
+    def one_sided(config, market):
+        meta = start_meta(config, market)
+        meta.params["meta"]["class_bias"] = jnp.array([0.0, 20.0, 0.0])  # all capital to the second class
+        return meta
+
+    start_meta = phases.start_meta
     monkeypatch.setattr(phases, "initialise", biased)
+    monkeypatch.setattr(phases, "start_meta", one_sided)
     run_dir = train("--phases", "1,2")
     found = [f for f in results(run_dir, "training_summary")["diagnosis"] if f["kind"] == "pinned"]
     assert [(f["phase"], f["agent"]) for f in found] == [
@@ -241,7 +247,10 @@ def test_policies_that_always_want_the_most_end_with_a_sentence_on_bounds(train,
 
 
 def test_costs_far_above_any_forecast_end_with_a_sentence(train):
-    run_dir = train("--phases", "1", "--simulation.cost-multiplier", "30")
+    # Trades would be made small where costs are high, if exploration might not cost what it likes.
+    free = [f"--specialists.{name}.exploration-cost" for name in ("forex", "commodities", "equity")]
+    wide = [argument for flag in free for argument in (flag, "1000")]
+    run_dir = train("--phases", "1", "--simulation.cost-multiplier", "30", *wide)
     found = results(run_dir, "phase1_results")["diagnosis"]
     assert {f["agent"] for f in found if f["kind"] == "worse_than_flat"} == {"forex", "commodities", "equity"}
     assert any(f["sentence"] in line for f in found for line in log_lines(run_dir))
