@@ -1,6 +1,8 @@
 """The figure of `edge.py`: Sharpe ratios on fresh markets, seed by seed, from what to what.
 
-python benchmarks/plot_edge.py [--output docs/images/edge.png]
+    python benchmarks/plot_edge.py [--output docs/images/edge.png]
+
+It draws those of edge_planted.json, edge_driftless.json and edge_regimes.json that there are.
 """
 
 from __future__ import annotations
@@ -34,9 +36,13 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Draw one panel per market: a grey line per seed, blue for mean and 95 % interval."""
-    figure, axes = plt.subplots(1, len(_TITLES), figsize=(10.5, 3.8), layout="constrained")
-    for panel, (market, title) in zip(axes, _TITLES.items(), strict=True):
-        content = json.loads((arguments.results / f"edge_{market}.json").read_text(encoding="utf-8"))
+    files = {market: arguments.results / f"edge_{market}.json" for market in _TITLES}
+    files = {market: path for market, path in files.items() if path.exists()}
+    if not files:
+        raise SystemExit(f"error: no edge_MARKET.json in {arguments.results}; run benchmarks/edge.py first")
+    figure, axes = plt.subplots(1, len(files), figsize=(3.5 * len(files), 3.8), layout="constrained", squeeze=False)
+    for panel, (market, path) in zip(axes[0], files.items(), strict=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
         found = content["markets"][market]["portfolio"]
         shown = [(label, found[what]["sharpe"]) for what, label in zip(_ORDER, _LABELS, strict=True) if what in found]
         places = range(len(shown))
@@ -47,9 +53,9 @@ def main(arguments: Arguments) -> None:
         panel.axhline(0.0, color="black", linewidth=0.8)
         panel.set_xticks(list(places), [label for label, _ in shown])
         panel.set_xlim(-0.4, len(shown) - 0.6)
-        panel.set_title(title, fontsize=11)
+        panel.set_title(_TITLES[market], fontsize=11)
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("annual Sharpe ratio on a fresh market")
+    axes[0, 0].set_ylabel("annual Sharpe ratio on a fresh market")
     figure.suptitle("Each grey line is a training; blue: mean and its 95 % interval", fontsize=10, color="0.3")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output, dpi=150)

@@ -80,6 +80,8 @@ def test_flags_in_the_pages_exist():
     known = {"--" + key.replace("_", "-").replace("NAME", name) for key in documented() for name in ("forex", "equity")}
     known |= {flag.replace(".forex.", ".commodities.") for flag in known}
     known |= {"--config", "--help", "--version", "--logdir", "--output"}
+    known |= {"--rejax-python", "--sb3-python", "--keep", "--markets", "--name"}  # of benchmarks
+    known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:
         text = page.read_text()
         for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", text):
