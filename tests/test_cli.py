@@ -50,7 +50,7 @@ def test_flag_over_yaml_over_default(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("ppo: {gamma: 0.9, gae_lambda: 0.8}\nseed: 3\n")
     assert main(["train", "--config", "mine.yaml", "--ppo.gamma", "0.5"]) == 0
     config, source = runs[0]
-    assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.clip_range, config.seed) == (0.5, 0.8, 0.2, 3)
+    assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.clip_range, config.seed) == (0.5, 0.8, 0.3, 3)
     assert list(config.specialists) == ["forex", "commodities", "equity"]
     assert source == "mine.yaml"
 
@@ -68,12 +68,12 @@ def test_agents_yaml_of_the_current_directory_is_the_default(runs: Runs, tmp_pat
 
 def test_nested_flags_and_underscores(runs: Runs) -> None:
     flags = (
-        "--parallel --curriculum --num_envs 50 --specialists.forex.symbols EURUSD AUDUSD --ppo.no-anneal-learning-rate"
+        "--parallel --curriculum --num_envs 250 --specialists.forex.symbols EURUSD AUDUSD --ppo.no-anneal-learning-rate"
     )
     assert main(["train", *flags.split(), "--market.gap_bars=9"]) == 0
     config = runs[0][0]
     assert config.parallel and config.curriculum and not config.ppo.anneal_learning_rate
-    assert (config.num_envs, config.market.gap_bars) == (50, 9)
+    assert (config.num_envs, config.market.gap_bars) == (250, 9)
     assert config.specialists["forex"].symbols == ("EURUSD", "AUDUSD")
 
 
@@ -90,10 +90,10 @@ def test_the_quick_test_lies_between_yaml_and_flags(runs: Runs, tmp_path: Path) 
 
 
 def test_a_quick_test_asked_for_in_yaml_leaves_what_the_yaml_gives(runs: Runs, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("quick_test: true\nnum_envs: 50\nmarket: {num_paths: 2}\n")
+    (tmp_path / "mine.yaml").write_text("quick_test: true\nnum_envs: 250\nmarket: {num_paths: 2}\n")
     assert main(["train", "--config", "mine.yaml"]) == 0
     config = runs[0][0]
-    assert (config.num_envs, config.num_steps, config.market.num_paths, config.market.num_bars) == (50, 25, 2, 3000)
+    assert (config.num_envs, config.num_steps, config.market.num_paths, config.market.num_bars) == (250, 25, 2, 3000)
     assert {specialist.batch_size for specialist in config.specialists.values()} == {125}
     assert main(["train", "--config", "mine.yaml", "--no-quick-test"]) == 0
     assert (runs[1][0].phase1_timesteps, runs[1][0].quick_test) == (100_000, False)

@@ -159,7 +159,7 @@ def test_the_environment_remembers_the_moments_until_its_reset():
 def test_gradients_in_the_actions_agree_with_finite_differences(name):
     opens, closes = random_prices(10, 3, seed=7, volatility=0.01)
     table = make_table(opens, closes, spread=0.002, covariance=1e-4 * (0.3 + 0.7 * np.eye(3)))
-    params = make_params(table, make_contracts(3, size=100.0, commission=0.02), trade_scale=0.5)
+    params = make_params(table, make_contracts(3, size=100.0, commission=0.02))
     params = params.replace(reward=reward_params(100.0, 2.0, sharpe_memory=3.0))
     env = SpecialistEnv(REWARDS[name]).with_transition_gradients()
 

@@ -125,5 +125,5 @@ def test_the_reward_and_the_costs_are_those_of_the_problem():
     np.testing.assert_allclose(drift.market.costs, DRIFT_COST * DRIFT_VOLATILITY)
     # 2 x sqrt(2 / pi) x 0.065 s = 2 x exploration cost, with weights of one.
     assert drift.market.universe.share.tolist() == [pytest.approx([1 / 3] * 3)]
-    expected = 0.03 / (np.sqrt(2.0 / np.pi) * DRIFT_COST)
+    expected = 0.04 / (np.sqrt(2.0 / np.pi) * DRIFT_COST)
     np.testing.assert_allclose(trade_scale(drift.config, drift.market, 0), expected, rtol=1e-5)
