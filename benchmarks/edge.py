@@ -84,6 +84,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, judge, print and store."""
+    check_seeds(arguments.seeds)
     prepare_jax()
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     if arguments.settings is not None:
@@ -96,6 +97,12 @@ def main(arguments: Arguments) -> None:
         figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
         _print(name, figures[name])
     store(arguments.name, {"seeds": arguments.seeds, "markets": figures}, arguments.results)
+
+
+def check_seeds(seeds: int) -> None:
+    """Refuse, before anything is trained, a number of seeds that no interval can be told for."""
+    if seeds not in _STUDENT:
+        raise SystemExit(f"error: --seeds {seeds}: choose from {', '.join(map(str, _STUDENT))}")
 
 
 @dataclasses.dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from edge import FRESH, MARKETS, Judge, interval_of, train_phases
+from edge import FRESH, MARKETS, Judge, check_seeds, interval_of, train_phases
 from recording import RESULTS, store
 
 from mtquant_jax.cli import prepare_jax
@@ -54,6 +54,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, judge, print and store."""
+    check_seeds(arguments.seeds)
     prepare_jax()
     default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     compiler, figures = Compiler(), {}

@@ -15,11 +15,8 @@ import numpy as np
 from mtquant_jax.market.domain import MACRO_NAMES
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 
-_HEAD_GAIN = {
-    "policy_head": 0.01,
-    "class_head": 0.01,
-    "value_head": 1.0,
-}  # of output layers; hidden ones use sqrt 2
+# Gains of the output layers; hidden ones use sqrt 2.
+_HEAD_GAIN = {"policy_head": 0.01, "class_head": 0.01, "value_head": 1.0}
 
 
 class SpecialistNetwork(nn.Module):

@@ -17,6 +17,12 @@ _MEAN_SIZE = np.sqrt(2.0 / np.pi)  # mean absolute value of a standard normal
 def typical_costs(table: MarketTable, contracts: Contracts, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
     """Cost of trading and volatility of each instrument over the bars ``[first, last)``.
 
+    Args:
+        table: the market ``[P, T, N]``.
+        contracts: ``[N]`` contract sizes, commissions and slippage.
+        first: first bar that counts.
+        last: the bar after the last that counts.
+
     Returns:
         ``[N]`` half the spread, slippage and commission of one side as a share of the value traded, and ``[N]`` the
         root mean square of per-bar log returns. Both are means over tradable bars of all paths, float64; zeros where
