@@ -6,7 +6,8 @@ A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2
 policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
 same bars and u* what it earns on average, exactly. E: a hidden drift and proportional costs; the score is net profit
 per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml. Those of a million
-timesteps and more have larger batches, as long trainings should: 128 steps per rollout and minibatches of 2000.
+timesteps and more have larger batches and smaller steps, as long trainings should: 128 steps per rollout, minibatches of 2000 and
+half the learning rate.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ TRAININGS = (
     ("E", 1_000_000, 0.14),
     ("D", 2_000_000, 0.95),
 )
-_LONG = {"num_steps": 128, "batch_size": 2000}  # from a million timesteps on
+# From a million timesteps on.
+_LONG_STEPS, _LONG_SETTINGS = 128, {"batch_size": 2000, "learning_rate": 5e-4}
 _TRAINING_SEED, _JUDGING_SEED = 1, 2  # of the markets
 
 
@@ -79,10 +81,8 @@ def main(arguments: Arguments) -> None:
         began = time.perf_counter()
         base = dataclasses.replace(defaults, phase1_timesteps=timesteps)
         if timesteps >= 1_000_000:
-            specialists = {
-                name: dataclasses.replace(s, batch_size=_LONG["batch_size"]) for name, s in base.specialists.items()
-            }
-            base = dataclasses.replace(base, num_steps=_LONG["num_steps"], specialists=specialists)
+            specialists = {name: dataclasses.replace(s, **_LONG_SETTINGS) for name, s in base.specialists.items()}
+            base = dataclasses.replace(base, num_steps=_LONG_STEPS, specialists=specialists)
         paths = arguments.num_paths if case != "D" else arguments.num_paths // 2
         train, judge = (
             _market(base, case, seed, paths, arguments.num_bars) for seed in (_TRAINING_SEED, _JUDGING_SEED)

@@ -193,9 +193,9 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
 
 
 def _hyper(setting: Setting) -> Hyper:
-    """A setting as PPO takes it; what only coordinated training uses is one."""
+    """A setting as PPO takes it; the weights that only coordinated training uses are one."""
     same = ("gamma", "gae_lambda", "clip_range", "value_weight", "entropy_weight", "max_grad_norm")
-    off = ("anneal_learning_rate", "value_clip_range", "target_kl", "leash")
+    off = ("anneal_learning_rate", "value_clip_range", "weight_decay", "target_kl", "leash", "project_conflicts")
     values: dict[str, Any] = {name: getattr(setting, name) for name in same} | dict.fromkeys(off, 0.0)
     values |= {"learning_rate": {CONTROL: setting.learning_rate}, "update_interval": {CONTROL: 1.0}}
     values |= {"total_updates": 1.0, "individual_weight": 1.0, "coordination_weight": 1.0}

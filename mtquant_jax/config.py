@@ -92,6 +92,8 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     max_grad_norm: float = 2.0
     """Global norm at which an agent's gradient is clipped."""
+    weight_decay: float = 1.0
+    """Pull of the networks' kernels towards zero, per unit of learning rate (AdamW); 0 is off."""
     target_kl: float = 0.0
     """Approximate KL divergence at which an update stops early; 0 is off."""
     anneal_learning_rate: bool = True

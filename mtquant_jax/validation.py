@@ -39,6 +39,7 @@ _RANGES = {
     "ppo.value_weight": "[0, inf)",
     "ppo.entropy_weight": "[0, inf)",
     "ppo.max_grad_norm": "(0, inf)",
+    "ppo.weight_decay": "[0, inf)",
     "ppo.target_kl": "[0, inf)",
     "ppo.initial_log_std": "(-20, 3)",
     "ppo.hidden_size": "[1, inf)",

@@ -148,6 +148,7 @@ class Hyper:
     value_weight: jax.Array
     entropy_weight: jax.Array
     max_grad_norm: jax.Array
+    weight_decay: jax.Array  # of kernels, per unit of learning rate
     target_kl: jax.Array  # 0 is off
     leash: jax.Array  # weight of KL(policy || reference)
     individual_weight: jax.Array  # of the first coordinated gradient

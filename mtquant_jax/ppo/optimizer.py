@@ -1,4 +1,4 @@
-"""Adam per parameter group, clipped by the global norm of each agent, with a traced learning rate."""
+"""AdamW per parameter group, clipped by the global norm of each agent, with a traced learning rate."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ def apply_gradients(
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of every group whose turn it is.
 
+    Kernels decay besides, apart from Adam's moments (Loshchilov and Hutter 2019): where gradients are only noise, the
+    policy goes back to where it began instead of drifting. Biases, exploration and scales are left alone.
+
     Args:
         params: ``{group: parameters}``.
         optimizer: ``{group: Adam state}``.
         gradients: as ``params``.
         groups: how each group is clipped.
-        hyper: learning rates, their annealing, clip norm and update intervals.
+        hyper: learning rates, their annealing, clip norm, weight decay and update intervals.
         update: ``[]`` index of the running update.
 
     Returns:
@@ -40,7 +43,8 @@ def apply_gradients(
         norm = optax.tree.norm(gradient)
         factor = hyper.max_grad_norm / jnp.maximum(norm, hyper.max_grad_norm)
         direction, state = _ADAM.update(jax.tree.map(lambda g: g * factor, gradient), state)
-        return jax.tree.map(lambda p, d: p - rate * d, param, direction), state, norm
+        decay = jax.tree_util.tree_map_with_path(lambda path, p: hyper.weight_decay * _is_kernel(path) * p, param)
+        return jax.tree.map(lambda p, d, w: p - rate * (d + w), param, direction, decay), state, norm
 
     new_params, new_optimizer, norms = {}, {}, {}
     for group in groups:
@@ -53,6 +57,10 @@ def apply_gradients(
         new_params[name], new_optimizer[name] = select(its_turn, stepped[:2], (params[name], optimizer[name]))
         norms[name] = stepped[2]
     return new_params, new_optimizer, norms
+
+
+def _is_kernel(path: tuple[Any, ...]) -> bool:
+    return getattr(path[-1], "key", None) == "kernel"
 
 
 def select(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -349,6 +349,7 @@ def _hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates:
         "value_weight": ppo.value_weight,
         "entropy_weight": ppo.entropy_weight,
         "max_grad_norm": ppo.max_grad_norm,
+        "weight_decay": ppo.weight_decay,
         "target_kl": ppo.target_kl,
         "leash": joint.leash,
         "individual_weight": joint.individual_weight,

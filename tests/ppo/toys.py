@@ -125,6 +125,7 @@ def hyper(total_updates: int, **changes) -> Hyper:
         "value_weight": 0.5,
         "entropy_weight": 0.0,
         "max_grad_norm": 10.0,
+        "weight_decay": 0.0,
         "target_kl": 0.0,
         "leash": 0.0,
         "individual_weight": 0.5,
