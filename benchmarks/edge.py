@@ -1,8 +1,10 @@
 """Does training find an edge where there is one, and none where there is none? All three phases, default settings.
 
     python benchmarks/edge.py [--seeds 10] [--markets planted driftless regimes]
+    python benchmarks/edge.py --markets driftless --specialists-only --settings benchmarks/long_specialists.yaml
 
-Ten seeds of one market take about ten minutes on 2 cores; on `regimes` only phases 1 and 2 are trained and judged.
+Ten seeds of one market take about ten minutes on 2 cores; on `regimes` only phases 1 and 2 are trained and judged. The
+second command trains specialists ten times longer than the defaults do.
 
 Every seed has a market, initial networks and noise of its own; the product's own pipeline trains the three phases and
 chooses checkpoints on the validation split. What it hands on is then traded, in whole lots, on a fresh market of
@@ -74,6 +76,8 @@ class Arguments:
     """Trainings per market; 2 to 6, 8, 10, 12, 16 or 20."""
     markets: tuple[str, ...] = tuple(MARKETS)
     """Which of planted, driftless and regimes."""
+    specialists_only: bool = False
+    """Train and judge phase 1 alone."""
     settings: Path | None = None
     """YAML laid over the defaults, to try other settings."""
     name: str = "edge"
@@ -93,7 +97,9 @@ def main(arguments: Arguments) -> None:
     for name in arguments.markets:
         began = time.perf_counter()
         setting = dataclasses.replace(config, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
-        trials = [_trial(setting, seed, compiler) for seed in range(arguments.seeds)]
+        # Where edges switch, phase 2 is judged, and nothing after it.
+        wanted = (1,) if arguments.specialists_only else (1, 2) if name == "regimes" else (1, 2, 3)
+        trials = [_trial(setting, seed, compiler, wanted) for seed in range(arguments.seeds)]
         figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
         _print(name, figures[name])
     store(arguments.name, {"seeds": arguments.seeds, "markets": figures}, arguments.results)
@@ -115,16 +121,30 @@ class Trial:
     conflicts: dict[str, float]  # of phase 3, by specialist
 
 
-def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
-    """Train with a seed and judge on a market of another."""
+def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[int, ...]) -> Trial:
+    """Train the wanted phases with a seed and judge on a market of another."""
     began = time.perf_counter()
     config = dataclasses.replace(setting, seed=seed)
     market = prepare_market(config)
-    fresh = prepare_market(dataclasses.replace(config, seed=seed + FRESH))
-    switching = config.market.scenario == "edge_regimes"  # there phase 2 is judged, and nothing else
-    session = train_phases(config, market, compiler, (1, 2) if switching else (1, 2, 3))
+    judge = Judge(config, market, prepare_market(dataclasses.replace(config, seed=seed + FRESH)))
+    session = train_phases(config, market, compiler, wanted)
+    switching = config.market.scenario == "edge_regimes"  # there the meta-controller is judged, not the specialists
+    judged = () if switching else market.universe.classes
+    classes = {c.name: judge.specialist(index, session.specialists[index]) for index, c in enumerate(judged)}
+    portfolio, follows, conflicts = _hierarchy(session, judge, compiler, switching) if 2 in wanted else ({}, {}, {})
+    told = portfolio or {name: found["specialist"] for name, found in classes.items()}
+    sharpe = ", ".join(f"{what} {figures['sharpe'] or 0.0:+.2f}" for what, figures in told.items())
+    seconds = time.perf_counter() - began
+    print(f"  seed {seed}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
+    return Trial(portfolio, classes, follows, conflicts)
+
+
+def _hierarchy(
+    session: Session, judge: Judge, compiler: Compiler, switching: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, float], dict[str, float]]:
+    """Performance of the portfolio phase by phase, how capital follows switching edges, and conflicts of gradients."""
     assert session.meta is not None
-    judge = Judge(config, market, fresh)
+    config, market = session.config, session.market
     frozen = phases.stacked_specialists(session.specialists)
     policies = {
         "equal allocation": phases.hierarchy(frozen, phases.equal_allocation(session.meta)),
@@ -144,15 +164,8 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler) -> Trial:
     records = {what: judge.portfolio(policy) for what, policy in policies.items()}
     records["inverse-volatility allocation"] = judge.portfolio(policies["equal allocation"], inverse_volatility=True)
     portfolio = {what: judge.figures(record) for what, record in records.items()}
-    classes = {
-        asset_class.name: judge.specialist(index, session.specialists[index])
-        for index, asset_class in enumerate(() if switching else market.universe.classes)
-    }
     follows = {"after phase 2": judge.follows(records["after phase 2"])} if switching else {}
-    sharpe = ", ".join(f"{what} {figures['sharpe'] or 0.0:+.2f}" for what, figures in portfolio.items())
-    seconds = time.perf_counter() - began
-    print(f"  seed {seed}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
-    return Trial(portfolio, classes, follows, conflicts)
+    return portfolio, follows, conflicts
 
 
 def train_phases(

@@ -6,8 +6,8 @@ A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2
 policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
 same bars and u* what it earns on average, exactly. E: a hidden drift and proportional costs; the score is net profit
 per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml. Those of a million
-timesteps and more have larger batches and smaller steps, as long trainings should: 128 steps per rollout, minibatches of 2000 and
-half the learning rate.
+timesteps and more have larger batches and smaller steps, as long trainings should: 128 steps per rollout, minibatches
+of 2000 and half the learning rate.
 """
 
 from __future__ import annotations
