@@ -74,6 +74,8 @@ class Arguments:
 
     seeds: int = 10
     """Trainings per market; 2 to 6, 8, 10, 12, 16 or 20."""
+    first_seed: int = 10
+    """Of those many; the defaults were chosen on smaller ones."""
     markets: tuple[str, ...] = tuple(MARKETS)
     """Which of planted, driftless and regimes."""
     specialists_only: bool = False
@@ -93,16 +95,16 @@ def main(arguments: Arguments) -> None:
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     if arguments.settings is not None:
         config = apply(config, read_yaml(arguments.settings), str(arguments.settings))
-    figures, compiler = {}, Compiler()
+    figures, compiler, first = {}, Compiler(), arguments.first_seed
     for name in arguments.markets:
         began = time.perf_counter()
         setting = dataclasses.replace(config, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
         # Where edges switch, phase 2 is judged, and nothing after it.
         wanted = (1,) if arguments.specialists_only else (1, 2) if name == "regimes" else (1, 2, 3)
-        trials = [_trial(setting, seed, compiler, wanted) for seed in range(arguments.seeds)]
+        trials = [_trial(setting, seed, compiler, wanted) for seed in range(first, first + arguments.seeds)]
         figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
         _print(name, figures[name])
-    store(arguments.name, {"seeds": arguments.seeds, "markets": figures}, arguments.results)
+    store(arguments.name, {"seeds": arguments.seeds, "first_seed": first, "markets": figures}, arguments.results)
 
 
 def check_seeds(seeds: int) -> None:

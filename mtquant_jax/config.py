@@ -56,7 +56,7 @@ class MetaControllerConfig:
 class JointTrainingConfig:
     """Fine-tuning of the whole hierarchy (phase 3)."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-4
     """Adam step size of all agents at the start of phase 3; lower than in phase 1."""
     batch_size: int = 500
     """Timesteps per PPO minibatch; must divide num-envs x num-steps."""
@@ -66,9 +66,9 @@ class JointTrainingConfig:
     """Weight of a specialist's gradient towards the portfolio's profit."""
     project_conflicts: bool = True
     """Project a specialist's two gradients onto each other's normal plane where they conflict (PCGrad)."""
-    specialist_update_interval: int = 5
+    specialist_update_interval: int = 1
     """The meta-controller learns in every update, the specialists in every n-th."""
-    leash: float = 0.1
+    leash: float = 0.01
     """Weight of the KL divergence from the phase 1 policy in a specialist's loss."""
 
 

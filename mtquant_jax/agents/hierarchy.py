@@ -16,14 +16,8 @@ from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import Normalizer
 from mtquant_jax.ppo.contract import Control, Group
-from mtquant_jax.simulation.portfolio_env import (
-    PortfolioInputs,
-    PortfolioObservation,
-    PortfolioParams,
-    class_inputs,
-    portfolio_inputs,
-    portfolio_state,
-)
+from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, class_inputs, portfolio_inputs, portfolio_state
 from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistObservation, specialist_inputs
 from mtquant_jax.types import MarketTable
 

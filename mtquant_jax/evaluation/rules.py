@@ -16,12 +16,8 @@ from flax import struct
 
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
-from mtquant_jax.simulation.portfolio_env import (
-    PortfolioInputs,
-    PortfolioObservation,
-    PortfolioParams,
-    portfolio_inputs,
-)
+from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, portfolio_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
 from mtquant_jax.types import MarketTable
 

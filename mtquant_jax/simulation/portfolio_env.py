@@ -1,12 +1,7 @@
-"""The whole hierarchy on one account, as gymnax environments.
-
-`PortfolioEnv` steps bar by bar with the actions of all agents (joint training, evaluation). `AllocationEnv` steps from
-one decision of the meta-controller to the next while frozen specialists trade in between (phase 2).
-"""
+"""The whole hierarchy on one account, bar by bar, as a gymnax environment (joint training, evaluation)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,8 +31,6 @@ from mtquant_jax.simulation.reward import (
     portfolio_terms,
     start_memory,
 )
-from mtquant_jax.simulation.specialist_env import SpecialistInputs
-from mtquant_jax.types import MarketTable
 
 RETURN_HISTORY = 30  # bars of portfolio returns that the meta-controller sees
 _TRACK_RECORD_DECAY = 1.0 / 250.0  # per bar; a specialist's Sharpe and win rate look back about two weeks
@@ -118,14 +111,6 @@ class PortfolioObservation:
     drawdown: jax.Array  # []
 
 
-@struct.dataclass
-class PortfolioInputs:
-    """What the networks of the hierarchy see."""
-
-    specialists: SpecialistInputs  # [..., S, C, F + 1] and [..., S, D + 1]
-    portfolio: jax.Array  # [..., K]; K = 74 for eight instruments in three classes
-
-
 class PortfolioEnv(MarketEnvironment):
     """All specialists and the meta-controller on one account, bar by bar."""
 
@@ -181,19 +166,10 @@ class PortfolioEnv(MarketEnvironment):
         per_weight = budgets[:, None] * params.rules.leverage * params.share
         target = jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1)
         book, result, metrics = trade(state.book, target, state.path, state.bar, params)
-        covariance = params.table.covariance[state.path, state.bar]
-        inputs = reward_inputs(result, state.book.equity, covariance)
-        on_budget = self._class_inputs(result, state, budgets, covariance, params)
-        class_memory, class_rewards = jax.vmap(self.class_reward)(
-            state.reward_memory.classes, on_budget, params.class_reward
-        )
-        memory, objective = self.reward(state.reward_memory.portfolio, inputs, params.reward)
-        worst_drawdown = jnp.maximum(state.reward_memory.worst_drawdown, 1.0 - book.equity / book.peak_equity)
-        drawdown_growth = worst_drawdown - state.reward_memory.worst_drawdown
-        held = _term_inputs(result, inputs.variance, drawdown_growth, covariance, params)
-        terms = portfolio_terms(held, params.reward_terms, params.reward.scale)
-        reward = sum(terms.values(), start=objective)
-        terms["objective"] = objective
+        inputs = reward_inputs(result, state.book.equity, params.table.covariance[state.path, state.bar])
+        on_budget = self._class_inputs(result, state, budgets, params)
+        memory, class_rewards, terms = self._pay(state, book, result, inputs, on_budget, params)
+        reward = sum(terms.values(), start=jnp.zeros(()))
         exposure = _exposure_by_stream(state)
         full = (params.rules.leverage * params.share).reshape(-1)
         driver = price_returns(params.table, state.path, state.bar) * full
@@ -208,7 +184,7 @@ class PortfolioEnv(MarketEnvironment):
             allocation=allocation,
             returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
             track_record=_extend(state.track_record, on_budget.net_return),
-            reward_memory=PortfolioMemory(portfolio=memory, classes=class_memory, worst_drawdown=worst_drawdown),
+            reward_memory=memory,
         )
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
@@ -251,6 +227,32 @@ class PortfolioEnv(MarketEnvironment):
         num_classes, width = params.mask.shape
         return spaces.Box(-jnp.inf, jnp.inf, (num_classes + 1, max(width, num_classes + 2)))
 
+    def _pay(
+        self,
+        state: PortfolioState,
+        book: Book,
+        result: BarResult,
+        inputs: RewardInputs,
+        on_budget: RewardInputs,
+        params: PortfolioParams,
+    ) -> tuple[PortfolioMemory, jax.Array, dict[str, jax.Array]]:
+        """The new memory, the classes' rewards ``[S]``, and the terms that sum to the portfolio's reward."""
+        before = state.reward_memory
+        classes, class_rewards = jax.vmap(self.class_reward)(before.classes, on_budget, params.class_reward)
+        portfolio, objective = self.reward(before.portfolio, inputs, params.reward)
+        worst_drawdown = jnp.maximum(before.worst_drawdown, 1.0 - book.equity / book.peak_equity)
+        deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(params.table.covariance[state.path, state.bar]), 0.0))
+        held = TermInputs(
+            variance=inputs.variance,
+            undiversified=jnp.sum(jnp.abs(result.held_weights) * deviation),
+            var_z=params.risk.var_z,
+            drawdown_growth=worst_drawdown - before.worst_drawdown,
+            traded=jnp.sum(result.traded),
+        )
+        terms = {"objective": objective} | portfolio_terms(held, params.reward_terms, params.reward.scale)
+        memory = PortfolioMemory(portfolio=portfolio, classes=classes, worst_drawdown=worst_drawdown)
+        return memory, class_rewards, terms
+
     def _allocation(self, state: PortfolioState, action: jax.Array, params: PortfolioParams) -> Allocation:
         decided = decode_allocation(action)
         decides = _decides(state, params)
@@ -261,7 +263,6 @@ class PortfolioEnv(MarketEnvironment):
         result: BarResult,
         state: PortfolioState,
         budgets: jax.Array,
-        covariance: jax.Array,
         params: PortfolioParams,
     ) -> RewardInputs:
         """Each class's return and variance on its budget ``[S]``, as if it traded alone."""
@@ -270,7 +271,7 @@ class PortfolioEnv(MarketEnvironment):
         base = jnp.maximum(jnp.maximum(budgets, state.allocation.budgets()), _SMALLEST_BUDGET)
         net = result.flows.net().reshape(num_classes, width).sum(-1)
         weights = result.held_weights.reshape(num_classes, width) / base[:, None]
-        blocks = covariance.reshape(num_classes, width, num_classes, width)
+        blocks = params.table.covariance[state.path, state.bar].reshape(num_classes, width, num_classes, width)
         own = blocks[jnp.arange(num_classes), :, jnp.arange(num_classes), :]
         return RewardInputs(
             net_return=net / jnp.maximum(state.book.equity, 1e-6) / base,
@@ -278,129 +279,9 @@ class PortfolioEnv(MarketEnvironment):
         )
 
 
-class AllocationEnv(MarketEnvironment):
-    """One step is one decision of the meta-controller: frozen specialists trade ``interval`` bars under it."""
-
-    def __init__(
-        self, reward: RewardFunction, act: Callable[[Any, PortfolioObservation, MarketTable], jax.Array], interval: int
-    ):
-        """``act(specialists, observation, table) -> [S, C]`` is the frozen specialists' policy."""
-        super().__init__(reward)
-        # What happens within a step stays differentiable; this environment's own policy detaches at its end. What the
-        # classes are paid is of no interest here: nobody learns from it.
-        self.portfolio = PortfolioEnv(reward).with_transition_gradients()
-        self.act = act
-        self.interval = interval
-
-    def initial_state(self, path: jax.Array, bar: jax.Array, params: PortfolioParams) -> PortfolioState:
-        """As `PortfolioEnv.initial_state`."""
-        return self.portfolio.initial_state(path, bar, params)
-
-    def observe(
-        self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams
-    ) -> PortfolioObservation:
-        """As `PortfolioEnv.observe`."""
-        return self.portfolio.observe(key, state, action, params)
-
-    def step_env(
-        self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
-    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
-        """Hold the allocation ``[S + 2]`` of one action until the next decision, or until the episode ends within.
-
-        The reward is discounted per bar within the step, so that values mean the same as bar by bar.
-        """
-        num_classes, width = params.mask.shape
-        columns = max(width, num_classes + 2)
-        meta_row = jnp.pad(action, (0, columns - num_classes - 2))[None]
-
-        def one_bar(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Any]:
-            state, reward, weight, terminated = carry
-            observation = self.portfolio.observe(None, state, None, params)
-            trades = jnp.pad(self.act(params.specialists, observation, params.table), ((0, 0), (0, columns - width)))
-            actions = jnp.concatenate([trades, meta_row])
-            stepped = self.portfolio.step_env(key, state, actions, params)
-            after, bar_reward, now_terminated, info = stepped[1:]
-            earned = jnp.sum(info["exposure"][:-1] * info["driver"], axis=-1)  # [S] per unit of budget
-            running = ~terminated & ~self.is_truncated(state, params)
-            state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
-            reward = reward + jnp.where(running, weight * bar_reward, 0.0)
-            carry = (state, reward, weight * params.discount, terminated | (running & now_terminated))
-            return carry, (running.astype(reward.dtype), info["metrics"], earned)
-
-        start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
-        budgets = state.allocation.budgets()
-        (state, reward, _, terminated), (running, measured, earned) = jax.lax.scan(one_bar, start, length=self.interval)
-        metrics = {name: jnp.sum(values * running) / jnp.sum(running) for name, values in measured.items()}
-        observation = self.observe(None, state, action, params)
-        observation, state = self._apply_transition_gradient_policy(observation, state)
-        info = {
-            "equity": state.book.equity,
-            "budgets": state.allocation.budgets(),
-            "metrics": metrics,
-            # What the classes earn on their budgets hardly depends on how large these are.
-            "exposure": budgets,
-            "driver": jnp.sum(earned * running[:, None], axis=0),
-        }
-        return observation, state, reward, terminated, info
-
-    def action_space(self, params: PortfolioParams) -> spaces.Box:
-        """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
-        return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))
-
-
 def decode_allocation(action: jax.Array) -> Allocation:
     """``[..., S + 2]`` logits -> capital shares (softmax over classes and cash) and risk appetite (sigmoid)."""
     return Allocation(capital=jax.nn.softmax(action[..., :-1]), risk_appetite=jax.nn.sigmoid(action[..., -1]))
-
-
-def portfolio_inputs(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> PortfolioInputs:
-    """Look up what the networks see, for observations with any leading axes.
-
-    Args:
-        observation: from `PortfolioEnv` or `AllocationEnv`.
-        table: market of all classes, N = S x C padded instruments.
-        slots: the positions of the real instruments among the N, whose correlations are shown.
-    """
-    return PortfolioInputs(
-        specialists=class_inputs(observation, table), portfolio=portfolio_state(observation, table, slots)
-    )
-
-
-def class_inputs(observation: PortfolioObservation, table: MarketTable) -> SpecialistInputs:
-    """What each specialist sees ``[..., S, C, F + 1]``: the same as in its own environment."""
-    features = table.features[observation.path, observation.bar]
-    features = features.reshape(*observation.relative_weights.shape, features.shape[-1])
-    domain = table.domain[observation.path, observation.bar]
-    return SpecialistInputs(
-        instruments=jnp.concatenate([features, observation.relative_weights[..., None]], axis=-1),
-        market=jnp.concatenate([domain, observation.class_drawdown[..., None]], axis=-1),
-    )
-
-
-def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> jax.Array:
-    """The meta-controller's view ``[..., K]``.
-
-    30 portfolio returns, their volatility, drawdown, the correlations of the real instruments (28 of 8), Sharpe, win
-    rate and drawdown of each specialist, macro indicators (5): 74 numbers by default.
-    """
-    index = jnp.asarray(slots)
-    covariance = table.covariance[observation.path, observation.bar][..., index[:, None], index[None, :]]
-    deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-    correlation = covariance / jnp.maximum(deviation[..., :, None] * deviation[..., None, :], 1e-20)
-    rows, columns = jnp.triu_indices(len(slots), k=1)
-    return jnp.concatenate(
-        [
-            observation.returns,
-            jnp.sqrt(jnp.maximum(jnp.var(observation.returns, axis=-1, keepdims=True), 1e-12)),
-            observation.drawdown[..., None],
-            correlation[..., rows, columns],
-            observation.class_sharpe,
-            observation.class_win_rate,
-            observation.class_drawdown,
-            table.macro[observation.path, observation.bar],
-        ],
-        axis=-1,
-    )
 
 
 def _exposure_by_stream(state: PortfolioState) -> jax.Array:
@@ -409,23 +290,6 @@ def _exposure_by_stream(state: PortfolioState) -> jax.Array:
     own = jnp.eye(num_classes)[:, :, None] * state.relative_weights[None]
     together = state.allocation.budgets()[:, None] * state.relative_weights
     return jnp.concatenate([own, together[None]]).reshape(num_classes + 1, num_classes * width)
-
-
-def _term_inputs(
-    result: BarResult,
-    variance: jax.Array,
-    drawdown_growth: jax.Array,
-    covariance: jax.Array,
-    params: PortfolioParams,
-) -> TermInputs:
-    deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0.0))
-    return TermInputs(
-        variance=variance,
-        undiversified=jnp.sum(jnp.abs(result.held_weights) * deviation),
-        var_z=params.risk.var_z,
-        drawdown_growth=drawdown_growth,
-        traded=jnp.sum(result.traded),
-    )
 
 
 def _decides(state: PortfolioState, params: PortfolioParams) -> jax.Array:

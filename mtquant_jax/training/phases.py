@@ -27,9 +27,10 @@ from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initiali
 from mtquant_jax.agents.normalizer import start_normalizer
 from mtquant_jax.config import RewardConfig, TrainConfig
 from mtquant_jax.ppo.contract import Hyper, Objective, Program
+from mtquant_jax.simulation.allocation_env import AllocationEnv
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
-from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv, PortfolioParams
+from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.simulation.specialist_env import SpecialistEnv

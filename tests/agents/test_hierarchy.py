@@ -21,7 +21,7 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.simulation.portfolio_env import portfolio_state
+from mtquant_jax.simulation.portfolio_inputs import portfolio_state
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from tests.conftest import f32
 from tests.simulation.markets import PORTFOLIO_ENV, random_portfolio

@@ -9,7 +9,7 @@ import pytest
 
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.evaluation.backtest import backtest
-from mtquant_jax.simulation.portfolio_env import class_inputs
+from mtquant_jax.simulation.portfolio_inputs import class_inputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices

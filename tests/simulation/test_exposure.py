@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.simulation.portfolio_env import AllocationEnv, class_inputs
+from mtquant_jax.simulation.allocation_env import AllocationEnv
+from mtquant_jax.simulation.portfolio_inputs import class_inputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices

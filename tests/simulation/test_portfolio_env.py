@@ -5,13 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.simulation.portfolio_env import (
-    AllocationEnv,
-    class_inputs,
-    decode_allocation,
-    portfolio_inputs,
-    portfolio_state,
-)
+from mtquant_jax.simulation.allocation_env import AllocationEnv
+from mtquant_jax.simulation.portfolio_env import decode_allocation
+from mtquant_jax.simulation.portfolio_inputs import class_inputs, portfolio_inputs, portfolio_state
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
 from mtquant_jax.simulation.universe import class_contracts, class_table

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.simulation.portfolio_env import AllocationEnv, PortfolioEnv
+from mtquant_jax.simulation.allocation_env import AllocationEnv
+from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermInputs, TermWeights, portfolio_terms
 from tests.conftest import f32, make_contracts, make_table
 from tests.simulation.markets import join, make_portfolio, make_universe, random_portfolio, with_classes

@@ -1,0 +1,85 @@
+"""Phase 2's environment: from one decision of the meta-controller to the next, frozen specialists trade in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments import spaces
+
+from mtquant_jax.simulation.market_env import MarketEnvironment
+from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioObservation, PortfolioParams, PortfolioState
+from mtquant_jax.simulation.reward import RewardFunction
+from mtquant_jax.types import MarketTable
+
+
+class AllocationEnv(MarketEnvironment):
+    """One step is one decision of the meta-controller: frozen specialists trade ``interval`` bars under it."""
+
+    def __init__(
+        self, reward: RewardFunction, act: Callable[[Any, PortfolioObservation, MarketTable], jax.Array], interval: int
+    ):
+        """``act(specialists, observation, table) -> [S, C]`` is the frozen specialists' policy."""
+        super().__init__(reward)
+        # What happens within a step stays differentiable; this environment's own policy detaches at its end. What the
+        # classes are paid is of no interest here: nobody learns from it.
+        self.portfolio = PortfolioEnv(reward).with_transition_gradients()
+        self.act = act
+        self.interval = interval
+
+    def initial_state(self, path: jax.Array, bar: jax.Array, params: PortfolioParams) -> PortfolioState:
+        """As `PortfolioEnv.initial_state`."""
+        return self.portfolio.initial_state(path, bar, params)
+
+    def observe(
+        self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams
+    ) -> PortfolioObservation:
+        """As `PortfolioEnv.observe`."""
+        return self.portfolio.observe(key, state, action, params)
+
+    def step_env(
+        self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
+    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
+        """Hold the allocation ``[S + 2]`` of one action until the next decision, or until the episode ends within.
+
+        The reward is discounted per bar within the step, so that values mean the same as bar by bar.
+        """
+        num_classes, width = params.mask.shape
+        columns = max(width, num_classes + 2)
+        meta_row = jnp.pad(action, (0, columns - num_classes - 2))[None]
+
+        def one_bar(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Any]:
+            state, reward, weight, terminated = carry
+            observation = self.portfolio.observe(None, state, None, params)
+            trades = jnp.pad(self.act(params.specialists, observation, params.table), ((0, 0), (0, columns - width)))
+            actions = jnp.concatenate([trades, meta_row])
+            stepped = self.portfolio.step_env(key, state, actions, params)
+            after, bar_reward, now_terminated, info = stepped[1:]
+            earned = jnp.sum(info["exposure"][:-1] * info["driver"], axis=-1)  # [S] per unit of budget
+            running = ~terminated & ~self.is_truncated(state, params)
+            state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
+            reward = reward + jnp.where(running, weight * bar_reward, 0.0)
+            carry = (state, reward, weight * params.discount, terminated | (running & now_terminated))
+            return carry, (running.astype(reward.dtype), info["metrics"], earned)
+
+        start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
+        budgets = state.allocation.budgets()
+        (state, reward, _, terminated), (running, measured, earned) = jax.lax.scan(one_bar, start, length=self.interval)
+        metrics = {name: jnp.sum(values * running) / jnp.sum(running) for name, values in measured.items()}
+        observation = self.observe(None, state, action, params)
+        observation, state = self._apply_transition_gradient_policy(observation, state)
+        info = {
+            "equity": state.book.equity,
+            "budgets": state.allocation.budgets(),
+            "metrics": metrics,
+            # What the classes earn on their budgets hardly depends on how large these are.
+            "exposure": budgets,
+            "driver": jnp.sum(earned * running[:, None], axis=0),
+        }
+        return observation, state, reward, terminated, info
+
+    def action_space(self, params: PortfolioParams) -> spaces.Box:
+        """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
+        return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))
