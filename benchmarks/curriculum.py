@@ -32,8 +32,9 @@ from mtquant_jax.evaluation.statistics import performance
 from mtquant_jax.ppo.train import start_training, train_chunk_parallel
 from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
 from mtquant_jax.training.loop import chunks, score
+from mtquant_jax.training.market_params import class_params, evaluation_params
 from mtquant_jax.training.market_setup import Market, prepare_market
-from mtquant_jax.training.phases import Plan, Policy, class_params, evaluation_params, plan_specialist
+from mtquant_jax.training.phases import Plan, Policy, plan_specialist
 
 WAYS = ("neutral", "uniform", "curriculum")
 

@@ -29,8 +29,9 @@ from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.evaluation.backtest import backtest
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.ppo.train import run_updates, start_training
+from mtquant_jax.training.market_params import class_params
 from mtquant_jax.training.market_setup import Market, prepare_market
-from mtquant_jax.training.phases import class_params, plan_specialist
+from mtquant_jax.training.phases import plan_specialist
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},

@@ -46,6 +46,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.loop import Host
+from mtquant_jax.training.market_params import class_params, evaluation_params, portfolio_params
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
 from mtquant_jax.training.pipeline import Session
@@ -205,13 +206,13 @@ class Judge:
         """A whole hierarchy, or its specialists under inverse-volatility allocation."""
         agent: Any = phases.hierarchy_agent(self._config, self._fresh)
         agent = InverseVolatilityAllocation(agent) if inverse_volatility else agent
-        env_params = phases.evaluation_params(phases.portfolio_params(self._config, self._fresh))
+        env_params = evaluation_params(portfolio_params(self._config, self._fresh))
         return self._trade(phases.hierarchy_env(self._config), agent, policy, env_params)
 
     def specialist(self, index: int, policy: Policy) -> dict[str, dict[str, Any]]:
         """A specialist alone, and the rules that it has to beat."""
         plan = phases.plan_specialist(self._config, self._fresh, index)
-        env_params = phases.evaluation_params(phases.class_params(self._config, self._fresh, index))
+        env_params = evaluation_params(class_params(self._config, self._fresh, index))
         scale = float(self._trained.class_scale[index])
         rules = {rule.name: rule for rule in baselines(_RANDOM_TURNOVER)}
         found = {

@@ -21,8 +21,9 @@ from recording import RESULTS, spread, store
 from mtquant_jax.cli import prepare_jax
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.training.market_params import class_params, portfolio_params
 from mtquant_jax.training.market_setup import prepare_market
-from mtquant_jax.training.phases import class_params, hierarchy_env, portfolio_params, specialist_env
+from mtquant_jax.training.phases import hierarchy_env, specialist_env
 
 
 @dataclasses.dataclass(frozen=True)

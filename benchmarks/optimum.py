@@ -33,7 +33,8 @@ from mtquant_jax.evaluation.backtest import backtest
 from mtquant_jax.evaluation.rules import Rule
 from mtquant_jax.ppo.train import run_updates, start_training
 from mtquant_jax.training.ground_truths import BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
-from mtquant_jax.training.phases import Policy, class_params, plan_specialist
+from mtquant_jax.training.market_params import class_params
+from mtquant_jax.training.phases import Policy, plan_specialist
 
 # Case, timesteps, and the mark: share of the optimum, for E net profit per bar.
 TRAININGS = (

@@ -37,6 +37,7 @@ from mtquant_jax.training.handover import (
     restore_specialists,
 )
 from mtquant_jax.training.loop import Host, Outcome, describe, train
+from mtquant_jax.training.market_params import evaluation_params, portfolio_params
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
 from mtquant_jax.training.records import RunPaths, RunRecorder
@@ -289,13 +290,13 @@ class Session:
         self, plans: Sequence[phases.Plan], member: int, policy: Policy, whole_lots: bool = True
     ) -> dict[str, Any]:
         plan = plans[member]
-        env_params = phases.evaluation_params(plan.env_params, whole_lots)
+        env_params = evaluation_params(plan.env_params, whole_lots)
         return self._performance(plan.program.env, plan.program.agent, policy, env_params)
 
     def _validate_portfolio(self, policy: Policy, whole_lots: bool = True) -> dict[str, Any]:
         env = phases.hierarchy_env(self.config)
         agent = phases.hierarchy_agent(self.config, self.market)
-        env_params = phases.evaluation_params(phases.portfolio_params(self.config, self.market), whole_lots)
+        env_params = evaluation_params(portfolio_params(self.config, self.market), whole_lots)
         return self._performance(env, agent, policy, env_params)
 
     def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:

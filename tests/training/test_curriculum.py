@@ -15,6 +15,7 @@ from mtquant_jax.config import ScenarioName
 from mtquant_jax.market.scenarios import SCENARIOS
 from mtquant_jax.training import phases
 from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
+from mtquant_jax.training.market_params import class_params
 from mtquant_jax.training.market_setup import prepare_market
 from tests.evaluation.records import record
 
@@ -104,7 +105,7 @@ def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
     size = dict(zip(STAGES, moves, strict=True))
     assert size["low_volatility"] < 0.6 * size["neutral"] < 0.6 * size["high_volatility"] / 1.5
     assert "curriculum of 9 scenarios" in market.description
-    params = phases.class_params(config, market, 0)
+    params = class_params(config, market, 0)
     assert params.path_probability.shape == (18,) and params.path_probability.dtype == jnp.float32
 
 

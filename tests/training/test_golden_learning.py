@@ -30,7 +30,8 @@ from mtquant_jax.evaluation.backtest import backtest
 from mtquant_jax.ppo.contract import Program
 from mtquant_jax.ppo.train import start_training, train_chunk
 from mtquant_jax.training.ground_truths import BestTrading, GroundTruth, hidden_drift, quadratic_costs
-from mtquant_jax.training.phases import Policy, class_params, plan_specialist
+from mtquant_jax.training.market_params import class_params
+from mtquant_jax.training.phases import Policy, plan_specialist
 
 NUM_BARS, TRAINING_SEED, JUDGING_SEED = 2000, 1, 2
 BASE = dataclasses.replace(

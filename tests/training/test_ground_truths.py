@@ -15,7 +15,8 @@ from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
 from mtquant_jax.evaluation.rules import Rule
 from mtquant_jax.market.planted import DRIFT_COST, DRIFT_FEATURES, DRIFT_VOLATILITY
 from mtquant_jax.training.ground_truths import CLASS, BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
-from mtquant_jax.training.phases import class_params, specialist_env, trade_scale
+from mtquant_jax.training.market_params import class_params
+from mtquant_jax.training.phases import specialist_env, trade_scale
 
 PATHS, BARS = 64, 3000
 SETTLED = 300  # bars after which it no longer matters that the account started flat
