@@ -151,8 +151,10 @@ def _check_range(key: str, value: float, interval: str) -> None:
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     above = value > low or (interval[0] == "[" and value == low)
     below = value < high or (interval[-1] == "]" and value == high)
-    if above and below:  # false for NaN, which is neither
+    if above and below:
         return
+    if value != value:
+        raise UserError(f"{flag(key)} {value}: is not a number")
     lower = f"at least {low:.10g}" if interval[0] == "[" else f"above {low:.10g}"
     upper = f"at most {high:.10g}" if interval[-1] == "]" else f"below {high:.10g}"
     wanted = f"{lower} and {upper}" if high != float("inf") else lower + " and finite" * (value == high)

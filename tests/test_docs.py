@@ -71,7 +71,7 @@ def test_the_shipped_file_and_the_code_have_the_same_defaults():
 def test_examples_in_yaml_are_valid():
     text = (ROOT / "docs" / "configuration.md").read_text()
     examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert apply(TrainConfig(), yaml.safe_load(example), "example").specialists
 

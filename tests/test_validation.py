@@ -43,7 +43,7 @@ def test_the_shipped_configuration_is_valid() -> None:
         ({"phases": "1,1"}, "--phases 1,1: phase 1 is given twice"),
         ({"phases": "2,1"}, "--phases 2,1: phase 1 comes before phase 2; give them in order"),
         ({"ppo": {"gamma": 1.5}}, "--ppo.gamma 1.5: must be above 0 and at most 1"),
-        ({"ppo": {"gamma": float("nan")}}, "--ppo.gamma nan: must be above 0 and at most 1"),
+        ({"ppo": {"gamma": float("nan")}}, "--ppo.gamma nan: is not a number"),
         ({"ppo": {"clip_range": 0.0}}, "--ppo.clip-range 0.0: must be above 0 and below 1"),
         ({"ppo": {"max_grad_norm": float("inf")}}, "--ppo.max-grad-norm inf: must be above 0 and finite"),
         ({"meta_controller": {"learning_rate": 0.0}}, "--meta-controller.learning-rate 0.0: must be above 0"),

@@ -177,13 +177,14 @@ def _validation(axes: Axes, agents: Sequence[Curve], line: tuple[float, str] | N
     for curve, (colour, marker) in zip(agents, _styles(agents), strict=True):
         best = curve.best
         if best is None:
+            axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=f"{_label(curve)}: flat")
             continue
         timesteps, sharpe, _ = zip(*curve.sharpe, strict=True)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.6}
         axes.plot(timesteps, sharpe, label=_label(curve), markerfacecolor="white", markeredgewidth=1.3, **style)
         bar: dict[str, Any] = {"elinewidth": 1.3, "capsize": 4, "markersize": 7, "zorder": 4, "clip_on": False}
         axes.errorbar(best[0], best[1], yerr=best[2], color=colour, marker=marker, **bar)
-    if any(curve.sharpe for curve in agents) or line is not None:
+    if agents or line is not None:
         handles, labels = axes.get_legend_handles_labels()
         if line is not None:  # the agents first
             handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]

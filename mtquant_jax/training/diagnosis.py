@@ -25,12 +25,16 @@ about a half; at a twentieth nothing new is tried, and at three times clipping d
 ENOUGH_UPDATES = 10
 """Updates before which neither a critic nor the noise can be judged: after fewer, both are still as initialised."""
 
+LOSING = -1.0
+"""Annual Sharpe ratio in a scenario under which a policy counts as losing there."""
+
 ANCHORS = {
     "not_a_number": "a-result-is-not-a-number",
     "ruined": "a-policy-is-ruined",
     "flat": "a-policy-is-flat",
     "pinned": "a-policy-is-pinned-to-a-bound",
     "worse_than_flat": "a-policy-is-worse-than-flat",
+    "scenario": "a-policy-loses-in-a-scenario",
     "exploration": "exploration-vanished-or-exploded",
     "critic": "a-critic-explains-nothing",
 }
@@ -83,6 +87,8 @@ def diagnose(
         found += _pinned_allocation(allocator, figures["allocation"], places)
     if not _is_flat(figures) and figures["total_return"] < 0.0:
         found += _worse_than_flat(agent, who, figures)
+    elif "scenarios" in figures:
+        found += _losing_scenarios(agent, who, figures["scenarios"])
     return found
 
 
@@ -134,8 +140,15 @@ def _flat(agent: str, who: str, figures: Mapping[str, Any], continuous: Mapping[
     if continuous is not None and not _is_flat(continuous):
         cause = (
             f"Without lot rounding it would be there on {_percent(continuous['time_in_market'])}: its orders are "
-            "smaller than the smallest lot, so try a larger simulation.initial_capital"
+            "smaller than the smallest lot"
         )
+        if continuous["total_return"] > 0.0:
+            cause += ", so try a larger simulation.initial_capital"
+        else:
+            cause += (
+                f". A larger account would not help: it would end at {_percent(continuous['total_return'], 2)}, of "
+                f"which costs are {_percent(continuous['cost_share'], 2)}"
+            )
     else:
         cause = "Costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see"
     there = f"it was in the market on {_percent(figures['time_in_market'])} of the validation bars"
@@ -162,8 +175,8 @@ def _pinned(agent: str, who: str, long: Mapping[str, float], short: Mapping[str,
     listed = ", ".join(f"{symbol} fully {side} on {_percent(share)}" for symbol, side, share in sides)
     text = (
         f"{who} is pinned to a bound: it wants {listed} of the bars in the market, so it holds and does not trade. The "
-        "trend of the training split may outweigh all it forecasts: try a smaller action scale or learning rate, or a "
-        "market without that trend"
+        "trend of the training split may outweigh all it forecasts: try a lower exploration_cost or learning_rate, or "
+        "a market without that trend"
     )
     return [_finding(agent, "pinned", text)]
 
@@ -195,12 +208,34 @@ def _worse_than_flat(agent: str, who: str, figures: Mapping[str, Any]) -> list[F
     )
     if gross > 0.0:
         how = f"it earned {_percent(gross, 2)} before costs, and {costs} made {net} of it"
-        cure = "It finds something but trades too much for it: train longer, or trade in smaller steps"
+        if -swap > figures["cost_share"]:
+            cure = (
+                "It finds something but pays more for holding overnight than for trading: check the swaps of the "
+                "instruments, or leave out those that are dear to hold"
+            )
+        else:
+            cure = (
+                "It finds something but trades too much for it: train longer, or lower "
+                "specialists.NAME.exploration_cost"
+            )
     else:
         how = f"it lost {_percent(-gross, 2)} before costs already and ends at {net} after {costs}"
         cure = "What it learnt does not hold on other bars: train on more of them, or stop earlier"
     text = f"{who} is worse than flat: {how}. {_chance(figures)}{cure}"
     return [_finding(agent, "worse_than_flat", text)]
+
+
+def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Of a policy that gains over all scenarios together: those in which it loses."""
+    losing = [
+        f"{name} ({_percent(figures['total_return'], 2)}, Sharpe {figures['sharpe']:+.1f})"
+        for name, figures in scenarios.items()
+        if figures["sharpe"] is not None and figures["total_return"] < 0.0 and figures["sharpe"] < LOSING
+    ]
+    if not losing:
+        return []
+    text = f"{who} gains over all scenarios together but loses in {', '.join(losing)}: do not trade it where they reign"
+    return [_finding(agent, "scenario", text)]
 
 
 def _chance(figures: Mapping[str, Any]) -> str:
@@ -211,7 +246,7 @@ def _chance(figures: Mapping[str, Any]) -> str:
     ratio = f"Sharpe {sharpe:+.2f} ± {error:.2f}"
     if sharpe >= -error:
         return f"The loss is within one standard error ({ratio}) and may be chance. "
-    return f"The loss is {-sharpe / error:.1f} standard errors from zero ({ratio}), more than chance makes easily. "
+    return f"The loss is {-sharpe / error:.1f} standard errors from zero ({ratio}): not chance alone. "
 
 
 def _finding(agent: str, kind: str, text: str) -> Finding:

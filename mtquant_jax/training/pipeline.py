@@ -213,7 +213,7 @@ class Session:
             keep_start=True,
             curriculum=self._curriculum(),
         )
-        self._tell_if_start_was_best(outcome)
+        self._tell_whether_start_was_beaten(outcome)
         self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
         checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
         self.host.checkpoints.wait()
@@ -240,7 +240,7 @@ class Session:
             curriculum=self._curriculum(all_open=True),
         )
         self.portfolio = outcome.policy
-        self._tell_if_start_was_best(outcome)
+        self._tell_whether_start_was_beaten(outcome)
         for i in range(self.market.universe.num_classes):
             specialist = phases.specialist_of(outcome.policy, i)
             self._write_specialist(i, specialist, 3, outcome.best_timesteps, outcome.validation)
@@ -274,9 +274,17 @@ class Session:
         metrics = outcome.training_metrics
         return [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
 
-    def _tell_if_start_was_best(self, outcome: Outcome) -> None:
+    def _tell_whether_start_was_beaten(self, outcome: Outcome) -> None:
         if outcome.best_timesteps == 0:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
+            return
+        start, best = outcome.history[0], outcome.validation
+        if start["sharpe"] is None or best["sharpe"] is None:
+            return
+        ahead, error = best["sharpe"] - start["sharpe"], best["sharpe_standard_error"]
+        if ahead < error:
+            told = f"by {ahead:.2f}, within one standard error ({error:.2f})"
+            self.host.recorder.info(f"  the best checkpoint is ahead of the starting point {told}")
 
     def _curriculum(self, all_open: bool = False) -> Curriculum | None:
         """Where a training begins in the curriculum; phase 3 goes on with policies that have been through it."""

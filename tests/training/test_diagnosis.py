@@ -69,6 +69,35 @@ def test_orders_too_small_for_whole_lots_are_told_apart():
     assert "Costs" not in text
 
 
+def test_lot_rounding_that_hides_a_loss_does_not_ask_for_more_capital():
+    _, text = told(FLAT, continuous=HEALTHY | {"total_return": -0.05, "cost_share": 0.06})
+    assert "smaller than the smallest lot. A larger account would not help: it would end at -5.00 %" in text
+    assert "of which costs are 6.00 %" in text
+    assert "initial_capital" not in text
+
+
+def test_swap_that_eats_a_gain_is_told_from_costs():
+    loss = {"total_return": -0.02, "gross_return": 0.02, "sharpe": -0.3}
+    _, text = told(loss | {"cost_share": 0.01, "swap_share": -0.03})
+    assert "pays more for holding overnight than for trading: check the swaps" in text
+    _, text = told(loss | {"cost_share": 0.03, "swap_share": -0.01})
+    assert "trades too much for it: train longer, or lower specialists.NAME.exploration_cost" in text
+
+
+def test_a_scenario_in_which_a_gaining_policy_loses_is_told():
+    scenarios = {
+        "trending": {"sharpe": 9.0, "total_return": 0.2},
+        "ranging": {"sharpe": -3.4, "total_return": -0.021},
+        "crisis": {"sharpe": -0.4, "total_return": -0.001},
+        "neutral": {"sharpe": None, "total_return": 0.0},
+    }
+    kinds, text = told({"scenarios": scenarios})
+    assert kinds == [("forex", "scenario")]
+    assert "loses in ranging (-2.10 %, Sharpe -3.4): do not trade it" in text
+    # One that loses in all together is worse than flat; that says enough.
+    assert told({"scenarios": scenarios, "total_return": -0.01})[0] == [("forex", "worse_than_flat")]
+
+
 def test_positions_at_one_bound_are_pinned():
     kinds, text = told({"long_bound": [0.98, 0.2, 0.0], "short_bound": [0.0, 0.1, 0.95]})
     assert kinds == [("forex", "pinned")]
