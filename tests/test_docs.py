@@ -80,7 +80,17 @@ def test_flags_in_the_pages_exist():
     known = {"--" + key.replace("_", "-").replace("NAME", name) for key in documented() for name in ("forex", "equity")}
     known |= {flag.replace(".forex.", ".commodities.") for flag in known}
     known |= {"--config", "--help", "--version", "--logdir", "--output"}
-    known |= {"--rejax-python", "--sb3-python", "--keep", "--markets", "--name"}  # of benchmarks
+    known |= {
+        "--rejax-python",
+        "--sb3-python",
+        "--keep",
+        "--markets",
+        "--name",
+        "--only",
+        "--cases",
+        "--specialists-only",
+    }
+    known |= {"--seeds", "--settings"}  # of benchmarks
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:
         text = page.read_text()
