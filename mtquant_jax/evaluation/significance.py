@@ -1,0 +1,168 @@
+"""How far a Sharpe ratio can be believed: its significance, the trials it was the best of, the record it needs.
+
+Sharpe ratios here are per period (per day), not annualised. Everything is reckoned on the host in float64.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+_NORMAL = NormalDist()
+_NO_RISK = 1e-12  # standard deviation under which returns have no Sharpe ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class SharpeSample:
+    """A Sharpe ratio and what its sampling error depends on."""
+
+    sharpe: float  # per period
+    periods: int  # returns that it was estimated from
+    skewness: float = 0.0
+    kurtosis: float = 3.0  # not excess: 3 for normal returns
+
+    @classmethod
+    def of(cls, returns: np.ndarray) -> SharpeSample:
+        """Estimate from per-period returns ``[T]``.
+
+        Raises:
+            ValueError: fewer than three returns, one that is not finite, or returns without risk.
+        """
+        returns = np.asarray(returns, np.float64)
+        if returns.ndim != 1 or returns.size < 3 or not np.isfinite(returns).all():
+            raise ValueError(f"a Sharpe ratio wants at least 3 finite returns [T]; these are {returns.shape}")
+        centred = returns - returns.mean()
+        deviation = float(np.sqrt(np.mean(centred**2)))
+        if deviation < _NO_RISK:
+            raise ValueError("returns that do not move have no Sharpe ratio")
+        return cls(
+            sharpe=float(returns.mean() / np.std(returns, ddof=1)),
+            periods=returns.size,
+            skewness=float(np.mean(centred**3) / deviation**3),
+            kurtosis=float(np.mean(centred**4) / deviation**4),
+        )
+
+    @property
+    def error_factor(self) -> float:
+        """Variance of the estimated Sharpe ratio times (periods - 1): Mertens (2002).
+
+        Raises:
+            ValueError: no returns have such moments.
+        """
+        factor = 1.0 - self.skewness * self.sharpe + (self.kurtosis - 1.0) / 4.0 * self.sharpe**2
+        if factor <= 0.0:
+            raise ValueError(f"no returns have skewness {self.skewness:g} and kurtosis {self.kurtosis:g}")
+        return factor
+
+
+def probabilistic_sharpe_ratio(sample: SharpeSample, benchmark: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio is above ``benchmark`` (per period).
+
+    Bailey and Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 2012.
+    """
+    distance = (sample.sharpe - benchmark) * math.sqrt(sample.periods - 1)
+    return _NORMAL.cdf(distance / math.sqrt(sample.error_factor))
+
+
+def minimum_track_record(sample: SharpeSample, benchmark: float = 0.0, confidence: float = 0.95) -> float:
+    """Periods after which this Sharpe ratio would be above ``benchmark`` at the confidence; infinite if it is not.
+
+    Same source as `probabilistic_sharpe_ratio`.
+
+    Raises:
+        ValueError: a confidence outside (0.5, 1).
+    """
+    if not 0.5 < confidence < 1.0:
+        raise ValueError(f"a confidence of {confidence:g} is not between 0.5 and 1")
+    if sample.sharpe <= benchmark:
+        return math.inf
+    return 1.0 + sample.error_factor * (_NORMAL.inv_cdf(confidence) / (sample.sharpe - benchmark)) ** 2
+
+
+def expected_maximum_sharpe(variance: float, trials: int) -> float:
+    """The best Sharpe ratio that so many trials without any skill are expected to show.
+
+    Bailey and Lopez de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Management 2014.
+
+    Args:
+        variance: of the trials' Sharpe ratios, per period.
+        trials: independent ones, at least 1; one alone was not chosen, so its expectation is 0.
+
+    Raises:
+        ValueError: no trial, or a negative variance.
+    """
+    if trials < 1 or variance < 0.0:
+        raise ValueError(f"{trials} trials with a variance of {variance:g}: at least one, and not below zero")
+    if trials == 1:
+        return 0.0
+    gamma = float(np.euler_gamma)
+    best = (1.0 - gamma) * _NORMAL.inv_cdf(1.0 - 1.0 / trials) + gamma * _NORMAL.inv_cdf(1.0 - 1.0 / (trials * math.e))
+    return math.sqrt(variance) * best
+
+
+def deflated_sharpe_ratio(sample: SharpeSample, variance: float, trials: int) -> float:
+    """Probability that the true Sharpe ratio is above what the best of so many trials shows by luck.
+
+    Arguments, errors and source as `expected_maximum_sharpe`.
+    """
+    return probabilistic_sharpe_ratio(sample, expected_maximum_sharpe(variance, trials))
+
+
+def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> float:
+    """Probability that the best trial in sample is in the lower half out of sample.
+
+    Combinatorially symmetric cross-validation: every choice of half the blocks is in sample once. Bailey, Borwein,
+    Lopez de Prado and Zhu, The Probability of Backtest Overfitting, Journal of Computational Finance 2017.
+
+    Args:
+        returns: ``[T, N]`` per-period returns of N trials over the same periods.
+        blocks: even number of consecutive blocks; the T mod ``blocks`` earliest periods are left out.
+
+    Raises:
+        ValueError: fewer than two trials, an odd number of blocks, or blocks of fewer than two periods.
+    """
+    returns = np.asarray(returns, np.float64)
+    periods, trials = returns.shape
+    if trials < 2:
+        raise ValueError("one trial alone cannot be overfitted by choice; at least 2")
+    if blocks < 2 or blocks % 2 or periods // blocks < 2:
+        raise ValueError(f"{blocks} blocks of {periods} periods: an even number, each of at least 2 periods")
+    size = periods // blocks
+    parts = returns[periods - size * blocks :].reshape(blocks, size, trials)
+    sums, squares = parts.sum(axis=1), (parts**2).sum(axis=1)  # [blocks, N]
+    half = blocks // 2
+    chosen = np.zeros((math.comb(blocks, half), blocks))
+    for row, combination in zip(chosen, itertools.combinations(range(blocks), half), strict=True):
+        row[list(combination)] = 1.0
+    inside = _sharpe(chosen @ sums, chosen @ squares, half * size)
+    outside = _sharpe((1.0 - chosen) @ sums, (1.0 - chosen) @ squares, half * size)
+    best = np.argmax(inside, axis=1)
+    theirs = outside[np.arange(len(best)), best][:, None]
+    # Relative rank in (0, 1); equals share their ranks.
+    rank = ((outside < theirs).sum(axis=1) + 0.5 * ((outside == theirs).sum(axis=1) + 1.0)) / (trials + 1.0)
+    return float(np.mean(rank <= 0.5))
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean of the middle half of the values, quarters of values counted in part (Agarwal et al., NeurIPS 2021).
+
+    Raises:
+        ValueError: no values.
+    """
+    ordered = np.sort(np.asarray(values, np.float64).ravel())
+    if ordered.size == 0:
+        raise ValueError("no values to take a mean of")
+    edges = np.arange(ordered.size + 1) / ordered.size
+    weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
+    return float(ordered @ weights / weights.sum())
+
+
+def _sharpe(total: np.ndarray, squares: np.ndarray, count: int) -> np.ndarray:
+    """Sharpe ratios from sums; 0 without risk."""
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return np.where(deviation > _NO_RISK, mean / np.maximum(deviation, _NO_RISK), 0.0)
