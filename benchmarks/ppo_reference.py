@@ -32,6 +32,7 @@ from recording import RESULTS, store
 from mtquant_jax.agents.control import CONTROL, control_agent, start_control, traced_params
 from mtquant_jax.cli import prepare_jax
 from mtquant_jax.evaluation.episodes import episode_returns
+from mtquant_jax.evaluation.significance import interquartile_mean
 from mtquant_jax.ppo.contract import Hyper, Objective, Program
 from mtquant_jax.ppo.train import start_training, train_chunk_parallel
 
@@ -239,14 +240,6 @@ def _summary(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
         "timesteps": timesteps.tolist(),
         "returns": np.round(returns, 2).tolist(),
     }
-
-
-def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half of ``[S]``; what a quarter cuts counts by its share (Agarwal et al. 2021)."""
-    ordered, size = np.sort(values), len(values)
-    edges = np.arange(size + 1)
-    weight = np.clip(np.minimum(edges[1:], 0.75 * size) - np.maximum(edges[:-1], 0.25 * size), 0.0, None)
-    return float(np.sum(weight * ordered) / np.sum(weight))
 
 
 def _tell(setting: Setting, name: str, summary: dict[str, Any]) -> None:

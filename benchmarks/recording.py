@@ -14,6 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mtquant_jax.evaluation.significance import interquartile_mean
+
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "orbax-checkpoint", "mtquant-jax")
 
@@ -54,18 +58,9 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def shares(values: Sequence[float]) -> dict[str, Any]:
-    """Interquartile mean, range and all values over seeds.
-
-    The mean of the middle half, the outermost values of it in part (Agarwal et al., NeurIPS 2021).
-    """
-    ordered, cut = sorted(values), 0.25 * len(values)
-    whole = int(cut)
-    weights = [1.0] * len(ordered)
-    for i in range(whole):
-        weights[i] = weights[-1 - i] = 0.0
-    weights[whole] = weights[-1 - whole] = 1.0 - (cut - whole)
-    middle = sum(w * v for w, v in zip(weights, ordered, strict=True)) / sum(weights)
-    return {"interquartile_mean": middle, "lowest": ordered[0], "highest": ordered[-1], "seeds": list(values)}
+    """Interquartile mean, range and all values over seeds."""
+    middle = interquartile_mean(np.asarray(values))
+    return {"interquartile_mean": middle, "lowest": min(values), "highest": max(values), "seeds": list(values)}
 
 
 def store(name: str, figures: dict[str, Any], directory: Path = RESULTS) -> Path:
