@@ -112,7 +112,8 @@ def test_phase_3_starts_with_the_ratio_at_one_and_no_distance_from_phase_1(quick
 
 def test_specialists_learn_only_every_few_updates_in_phase_3(quick):
     config, market = quick
-    config = dataclasses.replace(config, phase3_timesteps=2000)
+    joint = dataclasses.replace(config.joint_training, specialist_update_interval=5)
+    config = dataclasses.replace(config, phase3_timesteps=2000, joint_training=joint)
     specialists = [phases.start_specialist(config, market, i) for i in range(3)]
     plan = phases.plan_joint(config, market, specialists, phases.start_meta(config, market))
     state = start(plan)
