@@ -90,7 +90,7 @@ def test_flags_in_the_pages_exist():
         "--cases",
         "--specialists-only",
     }
-    known |= {"--seeds", "--settings"}  # of benchmarks
+    known |= {"--seeds", "--first-seed", "--settings"}  # of benchmarks
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:
         text = page.read_text()

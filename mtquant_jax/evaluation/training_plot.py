@@ -177,7 +177,7 @@ def _validation(axes: Axes, agents: Sequence[Curve], line: tuple[float, str] | N
     for curve, (colour, marker) in zip(agents, _styles(agents), strict=True):
         best = curve.best
         if best is None:
-            axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=f"{_label(curve)}: flat")
+            axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=f"{_label(curve)}: no Sharpe ratio")
             continue
         timesteps, sharpe, _ = zip(*curve.sharpe, strict=True)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.6}

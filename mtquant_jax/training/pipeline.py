@@ -36,7 +36,7 @@ from mtquant_jax.training.handover import (
     restore_policies,
     restore_specialists,
 )
-from mtquant_jax.training.loop import Host, Outcome, describe, train
+from mtquant_jax.training.loop import Host, Outcome, describe, score, train
 from mtquant_jax.training.market_params import evaluation_params, portfolio_params
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
@@ -278,11 +278,12 @@ class Session:
         if outcome.best_timesteps == 0:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
             return
-        start, best = outcome.history[0], outcome.validation
-        if start["sharpe"] is None or best["sharpe"] is None:
-            return
-        ahead, error = best["sharpe"] - start["sharpe"], best["sharpe_standard_error"]
-        if ahead < error:
+        # The first of the history is the start: with it as a candidate, it is validated before anything is learnt.
+        ahead, error = (
+            score(outcome.validation) - score(outcome.history[0]),
+            outcome.validation["sharpe_standard_error"],
+        )
+        if error is not None and ahead < error:
             told = f"by {ahead:.2f}, within one standard error ({error:.2f})"
             self.host.recorder.info(f"  the best checkpoint is ahead of the starting point {told}")
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from mtquant_jax.cli import train_main
 from mtquant_jax.ppo import train as ppo_train
 from mtquant_jax.training.bundles import read_manifest
+from mtquant_jax.training.pipeline import Session
 from tests.conftest import SHARED
 
 CLASSES = {
@@ -235,3 +237,26 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
     phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
     assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
     assert (run_dir / "models/specialists/yen_specialist.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("best_timesteps", "start", "best", "expected"),
+    [
+        (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
+        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, within one standard error (0.80)"),
+        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, within one standard error (0.80)"),
+        (2000, 1.0, (3.0, 0.8), ""),
+        (2000, -1.0, (None, None), ""),
+    ],
+)
+def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
+    told = []
+    session = SimpleNamespace(host=SimpleNamespace(recorder=SimpleNamespace(info=told.append)))
+    outcome = SimpleNamespace(
+        best_timesteps=best_timesteps,
+        history=[{"sharpe": start}],
+        validation={"sharpe": best[0], "sharpe_standard_error": best[1]},
+    )
+    Session._tell_whether_start_was_beaten(session, outcome)
+    assert len(told) == bool(expected)
+    assert expected in "".join(told)
