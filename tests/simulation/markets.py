@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,9 @@ from mtquant_jax.types import AssetClass, Contracts, MarketTable, Span
 from tests.conftest import f32, make_contracts, make_risk, make_rules, make_table, random_prices
 
 PORTFOLIO_ENV = PortfolioEnv(REWARDS["log_growth"])
+STEP = jax.jit(PORTFOLIO_ENV.step_env)
+START = jax.jit(PORTFOLIO_ENV.initial_state)
+ALL_IN = 20.0  # a logit at which softmax and sigmoid are 1 in float32
 DEFAULT_CLASSES = (
     AssetClass("forex", ("EURUSD", "GBPUSD", "USDJPY"), "forex"),
     AssetClass("commodities", ("XAUUSD", "WTIUSD"), "commodities"),
