@@ -1,30 +1,22 @@
-"""The host's side of a run: phases in order, what one hands to the next, and what the run leaves on disk."""
+"""The host's side of a run: phases in order, their validation, and what one hands to the next."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
-import shutil
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 import mtquant_jax
-from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import to_yaml
 from mtquant_jax.evaluation.backtest import backtest
 from mtquant_jax.evaluation.statistics import performance
-from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.training import phases
-from mtquant_jax.training.bundles import write_bundle
 from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum, by_scenario
@@ -41,9 +33,9 @@ from mtquant_jax.training.market_params import evaluation_params, portfolio_para
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
 from mtquant_jax.training.records import RunPaths, RunRecorder
+from mtquant_jax.training.run_files import RunFiles, device, listed
 from mtquant_jax.validation import parse_phases, validate
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 _META = META_CONTROLLER
 
 
@@ -94,12 +86,15 @@ class Session:
     portfolio: Policy | None = None  # phase 3's best: all agents
     _setup_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._files = RunFiles(self.config, self.paths, self.market, self.run_id)
+
     def introduce(self, config_source: str, setup_seconds: float) -> None:
         """Say what is about to happen and write the resolved settings."""
         self._setup_seconds = setup_seconds
         record = self.host.recorder
-        self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
-        record.info(f"mtquant-jax {mtquant_jax.__version__} on {_device()}, settings from {config_source}")
+        self._files.write_settings()
+        record.info(f"mtquant-jax {mtquant_jax.__version__} on {device()}, settings from {config_source}")
         record.info(f"{self.market.description}; ready in {setup_seconds:.1f} s")
         for notice in self.market.notices:
             record.warning(notice)
@@ -120,43 +115,20 @@ class Session:
         began = time.perf_counter()
         compile_before = self.host.compiler.seconds
         self.host.recorder.info(f"phase {phase}: {_TITLES[phase]}")
-        # Checkpoints of an earlier run with other settings must not be mistaken for this one's.
-        shutil.rmtree(self.paths.checkpoints(phase), ignore_errors=True)
-        self.paths.phase_results(phase).unlink(missing_ok=True)
+        self._files.clear(phase)
         result = {1: self._phase1, 2: self._phase2, 3: self._phase3}[phase]()
         self.host.checkpoints.wait()
         wall = time.perf_counter() - began
         compiling = self.host.compiler.seconds - compile_before
-        head = {
-            "phase": phase,
-            "run_id": self.run_id,
-            "market": self.market.description,
-            "seed": self.config.seed,
-            "timesteps_requested": self._timesteps(phase),
-            "seconds": {"total": wall, "compile": compiling, "run": wall - compiling},
-        }
-        self.results[phase] = {**head, **result}
-        self.host.recorder.write_json(self.paths.phase_results(phase), self.results[phase])
+        seconds = {"total": wall, "compile": compiling, "run": wall - compiling}
+        self.results[phase] = self._files.write_results(phase, self._timesteps(phase), seconds, result)
         self.host.recorder.info(f"phase {phase} took {wall:.1f} s, of which {compiling:.1f} s compiling")
 
     def summarise(self, wanted: Sequence[int], start: datetime, seconds: float) -> dict[str, Any]:
         """Write and return the summary of the run."""
-        findings = [{"phase": phase, **finding} for phase in wanted for finding in self.results[phase]["diagnosis"]]
-        summary = {
-            "run_id": self.run_id,
-            "started": start.isoformat(timespec="seconds"),
-            "phases": list(wanted),
-            "seconds": {"total": seconds, "setup": self._setup_seconds, "compile": self.host.compiler.seconds},
-            "device": _device(),
-            "versions": _versions(),
-            "seed": self.config.seed,
-            "market": self._describe_market(),
-            "diagnosis": findings,
-            "results": {f"phase{phase}": self.results[phase] for phase in wanted},
-            "models": self._models(),
-            "configuration": dataclasses.asdict(self.config),
-        }
-        self.host.recorder.write_json(self.paths.training_summary, summary)
+        parts = {"total": seconds, "setup": self._setup_seconds, "compile": self.host.compiler.seconds}
+        summary = self._files.write_summary(wanted, start, parts, self.results)
+        findings = summary["diagnosis"]
         for finding in findings:
             self.host.recorder.warning(f"phase {finding['phase']}: {finding['sentence']}")
         if not findings:
@@ -185,17 +157,17 @@ class Session:
             for i, outcome in zip(group, outcomes, strict=True):
                 name = classes[i].name
                 checkpoint = self.paths.checkpoint(1, outcome.best_timesteps) / name
-                self._write_specialist(i, outcome.policy, 1, outcome.best_timesteps, outcome.validation)
+                self._files.write_specialist(i, outcome.policy, 1, outcome)
                 continuous = self._validate_specialist(plans, i, outcome.policy, whole_lots=False)
                 specialists[name] = {
                     "symbols": list(classes[i].symbols),
-                    **self._report(outcome, checkpoint, self.paths.specialist_bundle(name), continuous),
+                    **self._files.report(outcome, checkpoint, self.paths.specialist_bundle(name), continuous),
                 }
                 findings += diagnose(name, outcome.validation, {name: classes[i].symbols}, continuous)
                 findings += self._diagnose_training(outcome)
         self.host.checkpoints.wait()
         self.specialists = restore_specialists(config, self.paths, self.market, specialists)
-        return {"parallel": config.parallel, "specialists": specialists, "diagnosis": _listed(findings)}
+        return {"parallel": config.parallel, "specialists": specialists, "diagnosis": listed(findings)}
 
     def _phase2(self) -> dict[str, Any]:
         plan = phases.plan_meta(self.config, self.market, self.specialists)
@@ -214,16 +186,16 @@ class Session:
             curriculum=self._curriculum(),
         )
         self._tell_whether_start_was_beaten(outcome)
-        self._write_meta(outcome.policy, 2, outcome.best_timesteps, outcome.validation)
+        self._files.write_meta(outcome.policy, 2, outcome)
         checkpoint = self.paths.checkpoint(2, outcome.best_timesteps)
         self.host.checkpoints.wait()
-        self.meta = restore_meta(self.config, self.paths, self.market, self._relative(checkpoint))
+        self.meta = restore_meta(self.config, self.paths, self.market, self._files.relative(checkpoint))
         continuous = self._validate_portfolio(phases.hierarchy(frozen, outcome.policy), whole_lots=False)
-        report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
+        report = self._files.report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         # The specialists are frozen: phase 1 has told what is to be told of their positions.
         findings = self._diagnose_portfolio(2, _META, {}, outcome, continuous)
         origin = {"specialists_from": self.results[1]["run_id"]}
-        return {**origin, "equal_allocation": equal, _META: report, "diagnosis": _listed(findings)}
+        return {**origin, "equal_allocation": equal, _META: report, "diagnosis": listed(findings)}
 
     def _phase3(self) -> dict[str, Any]:
         assert self.meta is not None  # checked before the run began
@@ -243,15 +215,15 @@ class Session:
         self._tell_whether_start_was_beaten(outcome)
         for i in range(self.market.universe.num_classes):
             specialist = phases.specialist_of(outcome.policy, i)
-            self._write_specialist(i, specialist, 3, outcome.best_timesteps, outcome.validation)
-        self._write_meta(phases.meta_of(outcome.policy), 3, outcome.best_timesteps, outcome.validation)
+            self._files.write_specialist(i, specialist, 3, outcome)
+        self._files.write_meta(phases.meta_of(outcome.policy), 3, outcome)
         checkpoint = self.paths.checkpoint(3, outcome.best_timesteps)
         continuous = self._validate_portfolio(outcome.policy, whole_lots=False)
-        report = self._report(outcome, checkpoint, self.paths.meta_bundle, continuous)
+        report = self._files.report(outcome, checkpoint, self.paths.meta_bundle, continuous)
         origin = {"specialists_from": self.results[1]["run_id"], "meta_controller_from": self.results[2]["run_id"]}
         classes = {c.name: c.symbols for c in self.market.universe.classes}
         findings = self._diagnose_portfolio(3, "portfolio", classes, outcome, continuous)
-        return {**origin, "portfolio": report, "diagnosis": _listed(findings)}
+        return {**origin, "portfolio": report, "diagnosis": listed(findings)}
 
     # What has collapsed.
 
@@ -279,10 +251,8 @@ class Session:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
             return
         # The first of the history is the start: with it as a candidate, it is validated before anything is learnt.
-        ahead, error = (
-            score(outcome.validation) - score(outcome.history[0]),
-            outcome.validation["sharpe_standard_error"],
-        )
+        ahead = score(outcome.validation) - score(outcome.history[0])
+        error = outcome.validation["sharpe_standard_error"]
         if error is not None and ahead < error:
             told = f"by {ahead:.2f}, within one standard error ({error:.2f})"
             self.host.recorder.info(f"  the best checkpoint is ahead of the starting point {told}")
@@ -317,88 +287,8 @@ class Session:
         scenarios = {"scenarios": by_scenario(record, day, self.market.stages)} if self.market.stages else {}
         return performance(record, day) | scenarios
 
-    # What is written.
-
-    def _write_specialist(
-        self, index: int, policy: Policy, phase: int, timesteps: int, validation: dict[str, Any]
-    ) -> None:
-        asset_class = self.market.universe.classes[index]
-        manifest = {
-            "kind": SPECIALIST,
-            "name": asset_class.name,
-            "symbols": list(asset_class.symbols),
-            "domain": asset_class.domain,
-            **self._manifest(phase, timesteps, validation),
-        }
-        write_bundle(self.paths.specialist_bundle(asset_class.name), manifest, _tree(policy))
-
-    def _write_meta(self, policy: Policy, phase: int, timesteps: int, validation: dict[str, Any]) -> None:
-        manifest = {
-            "kind": _META,
-            "symbols": list(self.market.universe.symbols),
-            "classes": {c.name: list(c.symbols) for c in self.market.universe.classes},
-            "interval": self.config.meta_controller.interval,
-            **self._manifest(phase, timesteps, validation),
-        }
-        write_bundle(self.paths.meta_bundle, manifest, _tree(policy))
-
-    def _manifest(self, phase: int, timesteps: int, validation: dict[str, Any]) -> dict[str, Any]:
-        simulation = self.config.simulation
-        return {
-            "phase": phase,
-            "timesteps": timesteps,
-            "seed": self.config.seed,
-            "features": list(FEATURE_NAMES),
-            "network": {"hidden_size": self.config.ppo.hidden_size, "width": self.market.universe.width},
-            "action": {
-                "leverage": simulation.leverage,
-                "trade_decay": simulation.trade_decay,
-            },
-            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **validation},
-            "versions": _versions(),
-        }
-
-    def _report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: dict[str, Any]) -> dict[str, Any]:
-        """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
-        return {
-            "timesteps": outcome.timesteps,
-            "seconds": outcome.seconds,
-            "timesteps_per_second": outcome.timesteps_per_second,
-            "chunk_timesteps_per_second": outcome.chunk_rates,
-            "validation": outcome.validation,
-            "validation_in_continuous_lots": continuous,
-            "training_metrics": outcome.training_metrics,
-            "best_timesteps": outcome.best_timesteps,
-            "best_checkpoint": self._relative(checkpoint),
-            "model": self._relative(model),
-            "history": outcome.history,
-        }
-
-    def _models(self) -> dict[str, str]:
-        bundles = {c.name: self.paths.specialist_bundle(c.name) for c in self.market.universe.classes}
-        if {2, 3} & set(self.results):  # otherwise it is an earlier run's
-            bundles[_META] = self.paths.meta_bundle
-        return {name: self._relative(path) for name, path in bundles.items() if path.exists()}
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.paths.run_dir).as_posix()
-
     def _timesteps(self, phase: int) -> int:
         return (self.config.phase1_timesteps, self.config.phase2_timesteps, self.config.phase3_timesteps)[phase - 1]
-
-    def _describe_market(self) -> dict[str, Any]:
-        splits = dataclasses.asdict(self.market.splits)
-        times = self.market.timestamps
-        return {
-            "description": self.market.description,
-            "notices": list(self.market.notices),
-            "bars": len(times),
-            "paths": int(self.market.table.open.shape[0]),
-            "splits": {
-                name: {"first": _time(times[first]), "last": _time(times[last - 1]), "bars": last - first}
-                for name, (first, last) in splits.items()
-            },
-        }
 
 
 _TITLES = {
@@ -406,26 +296,3 @@ _TITLES = {
     2: "the meta-controller learns to give them capital",
     3: "joint fine-tuning of all agents",
 }
-
-
-def _listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    return [dataclasses.asdict(finding) for finding in findings]
-
-
-def _tree(policy: Policy) -> dict[str, Any]:
-    return {"params": policy.params, "normalizers": policy.normalizers}
-
-
-def _time(seconds: Any) -> str:
-    """A bar's open time, UTC."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{device.platform} ({device.device_kind}) x {jax.device_count()}, {platform.machine()}"
-
-
-def _versions() -> dict[str, str]:
-    versions = {"mtquant-jax": mtquant_jax.__version__, "python": platform.python_version()}
-    return versions | {name: metadata.version(name) for name in _PACKAGES}

@@ -158,10 +158,6 @@ class RunRecorder:
             if number is not None and math.isfinite(number):
                 self._tensorboard.add_scalar(f"phase{phase}/{agent}/{name}", number, int(timesteps))
 
-    def write_json(self, path: Path, content: Any) -> None:
-        """Write JSON; see `write_json`."""
-        write_json(path, content)
-
     @cached_property
     def _tensorboard(self) -> SummaryWriter:
         # A folder per run, so that curves of several runs in one directory stay apart.
