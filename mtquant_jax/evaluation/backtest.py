@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -10,7 +9,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from mtquant_jax.ppo.contract import Agent
+from mtquant_jax.simulation.account import Flows
+from mtquant_jax.simulation.execution import AccountRules, next_relative_weights
 from mtquant_jax.simulation.market_env import IN_MARKET, MarketEnvironment
+from mtquant_jax.simulation.portfolio_env import Allocation
 
 AT_BOUND = 0.99
 """Size of a relative weight, or capital share or risk appetite, from which it counts as sitting at its bound."""
@@ -30,6 +32,18 @@ class Tally:
 
 
 @struct.dataclass
+class Detail:
+    """What was held and what it brought, instrument by instrument; of step l at its end or over it."""
+
+    units: jax.Array  # [L, P, N] signed base units per unit of initial capital
+    weights: jax.Array  # [L, P, N] signed exposure / equity
+    wanted: jax.Array  # [L, P, N] relative weights before the risk layer
+    flows: Flows  # [L, P, N] share of initial capital
+    variance: jax.Array  # [L, P] of the step's return as known before it, of what is held after the fills
+    allocation: Allocation | None  # [L, P, ...] of a hierarchy
+
+
+@struct.dataclass
 class BacktestRecord:
     """What happened; step l goes from the close of bar first + l to the close of the next."""
 
@@ -45,10 +59,10 @@ class BacktestRecord:
     real: jax.Array  # [N] bool, instruments that are not padding
     wanted: Tally  # [P, N] relative weights before the risk layer; bounds are counted while in the market
     allocation: Tally | None  # [P, S + 2] capital shares, cash after the classes, and risk appetite; of a hierarchy
+    detail: Detail | None = None  # where it was asked for
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def backtest(
+def trade_through(
     env: MarketEnvironment,
     agent: Agent,
     num_steps: int,
@@ -56,8 +70,10 @@ def backtest(
     normalizers: Any,
     env_params: Any,
     first: jax.Array,
+    late: jax.Array | bool = False,
+    detailed: bool = False,
 ) -> BacktestRecord:
-    """Trade every path once from a flat account, with the mode of the policy and frozen statistics.
+    """Trade every path once from a flat account, with the mode of the policy and frozen statistics; traceable.
 
     Args:
         env: `SpecialistEnv` or `PortfolioEnv` (static).
@@ -67,16 +83,19 @@ def backtest(
         normalizers: ``{group: Normalizer}``.
         env_params: the market; its span and episode length are not used.
         first: ``[]`` bar at whose close the first decision is taken.
+        late: ``[]`` bool, whether every decision comes into force one bar after the one it would have.
+        detailed: whether to keep what happened to every instrument (static).
     """
     num_paths = env_params.table.open.shape[0]
     num_classes = env_params.mask.shape[0]
     paths = jnp.arange(num_paths)
 
     def step(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Any]:
-        state, equity, terminated, wanted, allocation = carry
+        state, equity, terminated, wanted, allocation, pending = carry
         observation = jax.vmap(lambda s: env.observe(None, s, None, env_params))(state)
         inputs = agent.inputs(observation, env_params)
-        action = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
+        decided = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
+        action, pending = _in_force(decided, pending, state.relative_weights, env_params.rules, late)
         _, state, reward, ended, info = jax.vmap(lambda s, a: env.step_env(None, s, a, env_params))(state, action)
         running = ~terminated
         equity = jnp.where(running, info["equity"], equity)
@@ -92,18 +111,20 @@ def backtest(
             {n: jnp.where(running, v, 0.0) for n, v in info["metrics"].items() if n.startswith("risk/")},
             info.get("budgets", jnp.ones((num_paths, 1))),
         )
+        kept = _detail(state, info, running) if detailed else None
         relative = info["wanted"].reshape(num_paths, -1)
         wanted = _count(wanted, relative, running, exposure > IN_MARKET, lower=-AT_BOUND)
         if allocation is not None:
-            decided = jnp.concatenate([info["allocation"].capital, info["allocation"].risk_appetite[:, None]], axis=-1)
-            allocation = _count(allocation, decided, running, running, lower=1.0 - AT_BOUND)
-        return (state, equity, terminated | ended, wanted, allocation), row
+            shares = jnp.concatenate([info["allocation"].capital, info["allocation"].risk_appetite[:, None]], axis=-1)
+            allocation = _count(allocation, shares, running, running, lower=1.0 - AT_BOUND)
+        return (state, equity, terminated | ended, wanted, allocation, pending), (row, kept)
 
     start = jax.vmap(lambda path: env.initial_state(path, first, env_params))(paths)
     wanted = _start_tally(num_paths, env_params.mask.size)
     allocation = _start_tally(num_paths, num_classes + 2) if hasattr(start, "allocation") else None
-    carry = (start, jnp.ones(num_paths), jnp.zeros(num_paths, bool), wanted, allocation)
-    (_, _, terminated, wanted, allocation), rows = jax.lax.scan(step, carry, length=num_steps)
+    nothing = _nothing_decided(agent, start, params, normalizers, env, env_params)
+    carry = (start, jnp.ones(num_paths), jnp.zeros(num_paths, bool), wanted, allocation, nothing)
+    (_, _, terminated, wanted, allocation, _), (rows, detail) = jax.lax.scan(step, carry, length=num_steps)
     equity, reward, exposure, turnover, costs, swap, risk_cuts, budgets = rows
     return BacktestRecord(
         equity=jnp.concatenate([jnp.ones((1, num_paths)), equity]),
@@ -118,6 +139,60 @@ def backtest(
         real=env_params.mask.reshape(-1),
         wanted=wanted,
         allocation=allocation,
+        detail=detail,
+    )
+
+
+backtest = jax.jit(trade_through, static_argnums=(0, 1, 2), static_argnames=("detailed",))
+"""`trade_through`, compiled."""
+
+
+def _nothing_decided(
+    agent: Agent, state: Any, params: Any, normalizers: Any, env: MarketEnvironment, env_params: Any
+) -> jax.Array:
+    """Decisions before the first one, in the shape of actions: hold nothing, divide capital equally."""
+
+    def decide(state: Any) -> jax.Array:
+        observation = jax.vmap(lambda s: env.observe(None, s, None, env_params))(state)
+        return agent.env_action(
+            agent.policy(params, normalizers, agent.inputs(observation, env_params), env_params).mode()
+        )
+
+    return jnp.zeros(jax.eval_shape(decide, state).shape)
+
+
+def _in_force(
+    decided: jax.Array, pending: jax.Array, relative: jax.Array, rules: AccountRules, late: jax.Array | bool
+) -> tuple[jax.Array, jax.Array]:
+    """The action that comes into force and what is pending after it.
+
+    Changes of relative weight are kept as the relative weights that they lead to, so that a late one leads there too.
+
+    Args:
+        decided: ``[P, C]`` or ``[P, S + 1, K]`` actions of this bar.
+        pending: those of the bar before, with the weights wanted in the place of their changes.
+        relative: ``[P, C]`` or ``[P, S, C]`` held now.
+        rules: how a change becomes a weight.
+        late: whether the decisions of the bar before come into force.
+    """
+    where = tuple(slice(size) for size in relative.shape)
+    wanted = decided.at[where].set(next_relative_weights(relative, decided[where], rules))
+    change = pending.at[where].add(-(1.0 - rules.trade_decay) * relative)
+    return jnp.where(late, change, decided), wanted
+
+
+def _detail(state: Any, info: dict[str, Any], running: jax.Array) -> Detail:
+    """What happened in a step to accounts that run ``[P]``; the others hold and earn nothing."""
+    happened = Detail(
+        units=state.book.account.units,
+        weights=info["weights"],
+        wanted=info["wanted"].reshape(info["weights"].shape),
+        flows=info["flows"],
+        variance=info["variance"],
+        allocation=info.get("allocation"),
+    )
+    return jax.tree.map(
+        lambda leaf: jnp.where(running.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf)), happened
     )
 
 

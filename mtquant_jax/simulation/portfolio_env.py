@@ -153,10 +153,11 @@ class PortfolioEnv(MarketEnvironment):
         Returns:
             Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
             ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``wanted`` ``[S, C]``
-            (relative weights before the risk layer), ``weights`` ``[N]``, ``traded`` ``[N]``, ``flows``, ``metrics``
-            (with ``reward/TERM``, which sum to the portfolio's reward), ``budgets`` ``[S]``, ``allocation``, and what
-            no action changes: ``exposure`` ``[S + 1, N]`` held before it, of each class and of the portfolio, and
-            ``driver`` ``[1, N]`` that a unit of it earns over the bar.
+            (relative weights before the risk layer), ``weights`` ``[N]``, ``traded`` ``[N]``, ``flows``,
+            ``variance`` ``[]`` (of the return, as known before it), ``metrics`` (with ``reward/TERM``, which sum to the
+            portfolio's reward), ``budgets`` ``[S]``, ``allocation``, and what no action changes: ``exposure``
+            ``[S + 1, N]`` held before it, of each class and of the portfolio, and ``driver`` ``[1, N]`` that a unit of
+            it earns over the bar.
         """
         del key
         num_classes, width = params.mask.shape
@@ -195,6 +196,7 @@ class PortfolioEnv(MarketEnvironment):
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
+            "variance": inputs.variance,
             "metrics": metrics | {f"reward/{name}": term for name, term in terms.items()},
             "budgets": budgets,
             "allocation": allocation,

@@ -85,8 +85,8 @@ class SpecialistEnv(MarketEnvironment):
         Returns:
             Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
             ``wanted`` ``[C]`` (relative weights before the risk layer), ``weights`` ``[C]``, ``traded`` ``[C]``,
-            ``flows``, ``metrics``, and what no action changes: ``exposure`` ``[C]`` held before the action and
-            ``driver`` ``[C]`` that one unit of it earns over the bar.
+            ``flows``, ``variance`` ``[]`` (of the return, as known before it), ``metrics``, and what no action changes:
+            ``exposure`` ``[C]`` held before the action and ``driver`` ``[C]`` that one unit of it earns over the bar.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
@@ -113,6 +113,7 @@ class SpecialistEnv(MarketEnvironment):
             "weights": result.weights,
             "traded": result.traded,
             "flows": result.flows,
+            "variance": inputs.variance,
             "metrics": metrics,
             "exposure": exposure,
             "driver": driver,

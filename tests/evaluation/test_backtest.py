@@ -165,3 +165,81 @@ def test_a_backtest_is_the_same_every_time():
     one, other = backtest(*arguments), backtest(*arguments)
     for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
+
+
+def test_what_instruments_bring_adds_up_to_the_account():
+    _, params = random_portfolio(2, 1, num_bars=30, meta_interval=4)
+    arguments = (PORTFOLIO_ENV, FixedAgent(portfolio=True), 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
+    record = backtest(*arguments, detailed=True)
+    detail = record.detail
+    net = np.asarray(detail.flows.net(), np.float64).sum(axis=-1)
+    np.testing.assert_allclose(net, np.diff(record.equity, axis=0), atol=2e-7)
+    np.testing.assert_allclose(np.asarray(detail.flows.costs()).sum(axis=-1), record.costs, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(np.abs(detail.weights).sum(axis=-1), record.exposure, rtol=1e-5)
+    np.testing.assert_array_equal(np.sign(detail.units), np.sign(detail.weights))
+    assert np.all(detail.variance > 0.0)
+    np.testing.assert_allclose(detail.allocation.capital.sum(axis=-1), 1.0, rtol=1e-6)
+    assert backtest(*arguments).detail is None
+
+
+def test_what_a_ruined_account_holds_is_nothing():
+    fall = np.array([1.0, 1.0, 1.0, 0.1, 0.3, 0.9, 0.9])[:, None]
+    params = make_params(make_table(fall, fall, spread=1e-3))
+    detail = backtest(ENV, AllIn(), 6, {}, {}, params, jnp.asarray(0, jnp.int32), detailed=True).detail
+    assert np.all(np.asarray(detail.units)[:3] > 0.0)
+    for leaf in jax.tree.leaves(detail):
+        assert not np.any(np.asarray(leaf)[3:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternating:
+    """Wants to be fully long on even bars and flat on odd ones."""
+
+    inputs = AllIn.inputs
+    env_action = AllIn.env_action
+
+    def policy(self, params, normalizers, inputs, env_params):
+        held, bar = inputs
+        mean = ((bar % 2 == 0)[..., None] - held)[..., None, :]
+        return DiagonalGaussian(mean=mean, log_std=jnp.zeros(1), mask=jnp.ones((1, 1), bool))
+
+
+@dataclasses.dataclass(frozen=True)
+class OnEvenBars(Alternating):
+    """`Alternating`, which must see the bar."""
+
+    def inputs(self, observation, env_params):
+        return observation.relative_weights, observation.bar
+
+
+def test_a_late_decision_leads_where_it_would_have_led_a_bar_before():
+    closes = 1.01 ** np.arange(8)[:, None]
+    params = make_params(make_table(closes, closes))
+    arguments = (ENV, OnEvenBars(), 6, {}, {}, params, jnp.asarray(0, jnp.int32))
+    prompt, late = (
+        np.asarray(backtest(*arguments, late, detailed=True).detail.wanted)[:, 0, 0] for late in (False, True)
+    )
+    np.testing.assert_allclose(prompt, [1, 0, 1, 0, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(late, [0, 1, 0, 1, 0, 1], atol=1e-6)
+
+
+def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
+    _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
+    agent = FixedAgent(portfolio=True)
+    arguments = (PORTFOLIO_ENV, agent, 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
+    detail = backtest(*arguments, True, detailed=True).detail
+    # In its first bar nothing has been decided yet: no position, and capital in equal parts.
+    np.testing.assert_allclose(detail.wanted[0], 0.0, atol=1e-7)
+    np.testing.assert_allclose(detail.allocation.capital[0, 0], 1.0 / 3.0, rtol=1e-6)
+    # Later ones hold what the agent, seeing the late account, wanted a bar before.
+    state, wanted = PORTFOLIO_ENV.initial_state(0, 0, params), jnp.zeros(params.mask.shape)
+    allocation = jnp.zeros(4)
+    for bar in range(3):
+        batched = jax.tree.map(lambda leaf: leaf[None], PORTFOLIO_ENV.observe(None, state, None, params))
+        decided = agent.env_action(agent.policy(f32(0.5), {}, agent.inputs(batched, params), params).mode())[0]
+        decay = params.rules.trade_decay
+        action = decided.at[:2, :2].set(wanted - (1.0 - decay) * state.relative_weights).at[2, :4].set(allocation)
+        np.testing.assert_allclose(detail.wanted[bar, 0], np.where(params.mask, wanted, 0.0).reshape(-1), atol=1e-5)
+        wanted = jnp.clip((1.0 - decay) * state.relative_weights + decided[:2, :2], -1.0, 1.0)
+        allocation = decided[2, :4]
+        _, state, *_ = PORTFOLIO_ENV.step_env(KEY, state, action, params)
