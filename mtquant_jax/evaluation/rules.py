@@ -94,13 +94,60 @@ class InverseVolatilityAllocation:
         return action
 
 
-def baselines(turnover: float = 0.0) -> tuple[Rule, ...]:
+@dataclasses.dataclass(frozen=True)
+class RulePortfolio:
+    """One of the `baselines` on all instruments, in the place of a hierarchy: equal capital, half the risk appetite.
+
+    Its parameters are ``rule``, the index, and ``turnover`` of the random rule, so that all rules, whatever they trade,
+    are one program.
+    """
+
+    @staticmethod
+    def params(rule: str, turnover: float) -> dict[str, jax.Array]:
+        """What selects a rule by its name; ``turnover`` as in `baselines`."""
+        return {
+            "rule": jnp.asarray(BASELINES.index(rule), jnp.int32),
+            "turnover": jnp.asarray(turnover, jnp.float32),
+        }
+
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> SpecialistObservation:
+        """The book as if all instruments were one class."""
+        held = observation.relative_weights
+        return SpecialistObservation(
+            path=observation.path,
+            bar=observation.bar,
+            relative_weights=held.reshape(*held.shape[:-2], -1),
+            drawdown=observation.drawdown,
+        )
+
+    def policy(
+        self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: PortfolioParams
+    ) -> Decision:
+        """The changes that lead to what the rule wants, and the logits of equal allocation ``[..., S + 1, K]``."""
+        targets = jnp.stack([rule.target(inputs, env_params.table) for rule in baselines(params["turnover"])])
+        wanted = jnp.clip(targets[params["rule"]], -1.0, 1.0)
+        change = wanted - (1.0 - env_params.rules.trade_decay) * inputs.relative_weights
+        num_classes, width = env_params.mask.shape
+        change = jnp.where(env_params.mask, change.reshape(*change.shape[:-1], num_classes, width), 0.0)
+        columns = max(width, num_classes + 2)
+        action = jnp.zeros((*change.shape[:-2], num_classes + 1, columns))
+        return Decision(action.at[..., :num_classes, :width].set(change))
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """As it is."""
+        return action
+
+
+def baselines(turnover: float | jax.Array = 0.0) -> tuple[Rule, ...]:
     """The rules that a specialist is compared with, by name.
 
     Args:
-        turnover: of the specialist, relative weight per bar and instrument; the random rule trades as much.
+        turnover: of the specialist, relative weight per bar and instrument; the random rule trades as much. Traced, it
+            makes rules that may be called but not hashed.
     """
-    flips = min(1.0, 1.5 * turnover)  # two uniform draws from [-1, 1] are 2 / 3 apart on average
+    # Two uniform draws from [-1, 1] are 2 / 3 apart on average.
+    flips: Any = 1.5 * turnover
+    flips = jnp.minimum(1.0, flips) if isinstance(turnover, jax.Array) else min(1.0, flips)
     return (
         Rule("flat", _flat),
         Rule("buy and hold", _buy_and_hold),
@@ -173,3 +220,7 @@ def _daily(wanted: jax.Array, observation: SpecialistObservation, table: MarketT
     held = observation.relative_weights
     empty = jnp.all(held == 0.0, axis=-1)
     return jnp.where((new_day | empty)[..., None], wanted, held)
+
+
+BASELINES = tuple(rule.name for rule in baselines())
+"""Names of the rules, in the order of `baselines`."""
