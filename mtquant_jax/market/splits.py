@@ -1,4 +1,4 @@
-"""Turns a number of bars into train, validation and test ranges in time order, with gaps between them."""
+"""Turns a number of bars into train, validation and test ranges in time order, once or fold by fold, with gaps."""
 
 from __future__ import annotations
 
@@ -56,3 +56,68 @@ def split(
                 f"but {_MIN_EVALUATION_BARS} are needed; use more bars or a shorter gap"
             )
     return splits
+
+
+def walk_forward_folds(
+    num_bars: int,
+    num_folds: int,
+    first_train_fraction: float,
+    anchored: bool,
+    gap_bars: int,
+    episode_length: int,
+    warm_up: int,
+) -> list[Splits]:
+    """Folds whose test ranges follow each other without a hole up to the last bar, and never overlap.
+
+    All validation and test ranges are equally long, so that one compiled program serves all folds. Each fold is train,
+    gap, validation, gap, test, in time order. Anchored, training begins with the first usable bar in every fold;
+    rolling, it moves on and stays as long as in the first.
+
+    Args:
+        num_bars: T.
+        num_folds: at least 2.
+        first_train_fraction: share of all bars before which the first fold's training ends.
+        anchored: or rolling.
+        gap_bars: between the parts; longer than the look-back, so that no feature and no reward is shared.
+        episode_length: training ranges are at least so long, and two bars.
+        warm_up: bars before the first that may be trained on.
+
+    Raises:
+        UserError: settings that make no sense, or too few bars.
+    """
+    if num_folds < 2:
+        raise UserError(f"--folds {num_folds}: at least 2; for one use train and evaluate")
+    if not 0.1 <= first_train_fraction <= 0.9:
+        raise UserError(f"--first-train-fraction {first_train_fraction:g} must lie between 0.1 and 0.9")
+    if gap_bars <= warm_up:
+        raise UserError(
+            f"--market.gap-bars {gap_bars}: must be above {warm_up}, the look-back of the features and the bar that is "
+            "rewarded, so that folds share nothing"
+        )
+    train_end = round(num_bars * first_train_fraction)
+    length = (num_bars - train_end - 2 * gap_bars) // (num_folds + 1)  # of each validation and test
+    if length < _MIN_EVALUATION_BARS:
+        raise UserError(
+            f"{num_bars} bars leave {max(0, length)} for each validation and test of {num_folds} folds, but "
+            f"{_MIN_EVALUATION_BARS} are needed; use more bars, fewer folds or a smaller --first-train-fraction"
+        )
+    folds = []
+    for fold in range(num_folds):
+        test_first = num_bars - (num_folds - fold) * length
+        validation_last = test_first - gap_bars
+        train_last = validation_last - length - gap_bars
+        shift = 0 if anchored else fold * length
+        folds.append(
+            Splits(
+                train=(warm_up + shift, train_last),
+                validation=(validation_last - length, validation_last),
+                test=(test_first, test_first + length),
+            )
+        )
+    shortest = min(last - first for first, last in (fold.train for fold in folds))
+    if shortest < episode_length + 2:
+        raise UserError(
+            f"the training range of a fold has {max(0, shortest)} bars, but an episode of {episode_length} bars needs "
+            f"{episode_length + 2}; use more bars or shorter episodes"
+        )
+    return folds

@@ -90,5 +90,15 @@ def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoin
     )
 
 
+def restore_portfolio(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
+    """Phase 3's best hierarchy."""
+
+    def start() -> Policy:
+        specialists = [phases.start_specialist(config, market, i) for i in range(market.universe.num_classes)]
+        return phases.hierarchy(phases.stacked_specialists(specialists), phases.start_meta(config, market))
+
+    return _restore_policy(paths.run_dir / checkpoint, jax.eval_shape(start))
+
+
 def _restore_policy(checkpoint: Path, like: Policy) -> Policy:
     return Policy(**restore(checkpoint / "policy", {"params": like.params, "normalizers": like.normalizers}))

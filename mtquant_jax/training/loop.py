@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.ppo.contract import TrainState
 from mtquant_jax.ppo.train import start_training, train_chunk, train_chunk_parallel
-from mtquant_jax.training.checkpoints import CheckpointWriter, restore
+from mtquant_jax.training.checkpoints import restore
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan, Policy
@@ -43,12 +43,22 @@ class Outcome:
     training_metrics: dict[str, dict[str, float]]  # agent -> what the last chunk looked like
 
 
+class Checkpoints(Protocol):
+    """Where checkpoints go: a `CheckpointWriter`, or nowhere."""
+
+    def save(self, path: Path, tree: Any) -> None:
+        """Keep a pytree; its arrays may be donated as soon as this returns."""
+
+    def wait(self) -> None:
+        """Until everything is kept."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Host:
     """What the host loop works with."""
 
     recorder: RunRecorder
-    checkpoints: CheckpointWriter
+    checkpoints: Checkpoints
     compiler: Compiler
 
 
@@ -302,7 +312,7 @@ def describe(performance: dict[str, Any]) -> str:
     )
 
 
-def save_checkpoint(writer: CheckpointWriter, path: Path, state: TrainState) -> None:
+def save_checkpoint(writer: Checkpoints, path: Path, state: TrainState) -> None:
     """Save what acts and what training needs besides as two Orbax checkpoints, ``policy`` and ``training``.
 
     The policy can be restored under another number of environments, the training only under the same.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +56,12 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
     return load_instruments(Path(config.instruments) if config.instruments else None)
 
 
-def prepare_market(config: TrainConfig) -> Market:
+def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None) -> Market:
     """Read or generate bars, compute the table, split it.
+
+    Args:
+        config: the settings.
+        cut: bar times ``[T]`` -> the splits; None cuts them as the settings say.
 
     Raises:
         UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
@@ -85,31 +90,38 @@ def prepare_market(config: TrainConfig) -> Market:
         conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
         conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
         source = f"synthetic market (edge {config.market.edge:g}{conditions})"
-    splits = splits_of(config, len(bars.timestamps))
+    splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
     margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
     table = build_table(bars, universe.classes, instruments, simulation.account_currency, simulation.broker_clock)
-    class_scale, portfolio_scale = _reward_scales(table, universe, splits, config.simulation.leverage)
     arranged = arrange_table(table, universe)
     specifications = arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe)
-    costs, volatility = typical_costs(arranged, specifications, *splits.train)
     return Market(
         universe=universe,
         table=arranged,
         contracts=specifications,
         splits=splits,
+        **_measures(arranged, specifications, universe, splits, simulation.leverage),
         day=np.asarray(table.day),
         bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
         timestamps=np.asarray(bars.timestamps),
-        class_scale=class_scale,
-        portfolio_scale=portfolio_scale,
-        costs=costs.reshape(universe.mask.shape),
-        volatility=volatility.reshape(universe.mask.shape),
         description=_describe(source, bars, universe),
         notices=tuple(notices),
         stages=STAGES if config.curriculum else (),
     )
+
+
+def split_anew(market: Market, config: TrainConfig, splits: Splits) -> Market:
+    """The same bars under other splits: whatever is measured on a training split is measured on the new one."""
+    measures = _measures(market.table, market.contracts, market.universe, splits, config.simulation.leverage)
+    return dataclasses.replace(market, splits=splits, **measures)
+
+
+def bar_interval(timestamps: np.ndarray) -> int:
+    """The most frequent distance between two bars, seconds."""
+    distances, counts = np.unique(np.diff(timestamps), return_counts=True)
+    return int(distances[np.argmax(counts)])
 
 
 def splits_of(config: TrainConfig, num_bars: int) -> Splits:
@@ -147,20 +159,27 @@ def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str,
     )
 
 
-def _reward_scales(table: MarketTable, universe: Universe, splits: Splits, leverage: float) -> tuple[np.ndarray, float]:
-    """Scales ``[S]`` and ``[]`` that make per-bar rewards of order one; from the training split only.
+def _measures(
+    table: MarketTable, contracts: Contracts, universe: Universe, splits: Splits, leverage: float
+) -> dict[str, Any]:
+    """What a `Market` knows of its training split, by the names of its fields; from an arranged table.
 
-    The typical return is the root mean square of a fully used budget in independent instruments.
+    The scales make per-bar rewards of order one. The typical return is the root mean square of a fully used budget in
+    independent instruments.
     """
     first, last = splits.train
     returns = jnp.diff(jnp.log(table.close[:, first:last]), axis=1)
-    mean_square = np.asarray(jnp.mean(returns**2, axis=(0, 1)), np.float64)[universe.source].reshape(
-        universe.mask.shape
-    )
+    mean_square = np.asarray(jnp.mean(returns**2, axis=(0, 1)), np.float64).reshape(universe.mask.shape)
     class_square = np.sum(np.where(universe.mask, universe.share**2 * mean_square, 0.0), axis=-1) * leverage**2
     class_square = np.maximum(class_square, 1e-12)
     portfolio_square = float(np.sum(class_square)) / universe.num_classes**2
-    return 1.0 / np.sqrt(class_square), 1.0 / float(np.sqrt(portfolio_square))
+    costs, volatility = typical_costs(table, contracts, first, last)
+    return {
+        "class_scale": 1.0 / np.sqrt(class_square),
+        "portfolio_scale": 1.0 / float(np.sqrt(portfolio_square)),
+        "costs": costs.reshape(universe.mask.shape),
+        "volatility": volatility.reshape(universe.mask.shape),
+    }
 
 
 def _describe(source: str, bars: Bars, universe: Universe) -> str:

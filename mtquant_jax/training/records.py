@@ -89,10 +89,11 @@ class RunPaths:
 class RunRecorder:
     """Writes a run's log, metrics and results while the ``with`` block lasts.
 
-    Lines go to the log file with time and level, and to standard output as they are.
+    Lines go to the log file with time and level, and to standard output as they are; of a ``quiet`` one only warnings.
     """
 
-    def __init__(self, paths: RunPaths, start: datetime) -> None:
+    def __init__(self, paths: RunPaths, start: datetime, quiet: bool = False) -> None:
+        self._quiet = quiet
         self.paths = paths
         self.start = start
         # Not from logging.getLogger: nothing of this run may stay behind in the process.
@@ -109,6 +110,7 @@ class RunRecorder:
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         to_console = logging.StreamHandler(sys.stdout)
         to_console.setFormatter(_ConsoleFormatter())
+        to_console.setLevel(logging.WARNING if self._quiet else logging.INFO)
         for handler in (to_file, to_console):
             self._logger.addHandler(handler)
             self._resources.callback(handler.close)

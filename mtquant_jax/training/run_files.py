@@ -22,7 +22,7 @@ from mtquant_jax.training.bundles import write_bundle
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.handover import META_CONTROLLER
 from mtquant_jax.training.loop import Outcome
-from mtquant_jax.training.market_setup import Market
+from mtquant_jax.training.market_setup import Market, bar_interval
 from mtquant_jax.training.phases import Policy
 from mtquant_jax.training.records import RunPaths, write_json
 
@@ -83,6 +83,7 @@ class RunFiles:
                 "leverage": simulation.leverage,
                 "trade_decay": simulation.trade_decay,
             },
+            "scales": self._scales(),
             "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation},
             "versions": _versions(),
         }
@@ -114,6 +115,7 @@ class RunFiles:
             "seed": self.config.seed,
             "timesteps_requested": timesteps,
             "seconds": seconds,
+            "scales": self._scales(),
         }
         results = {**head, **result}
         write_json(self.paths.phase_results(phase), results)
@@ -157,12 +159,18 @@ class RunFiles:
             bundles[META_CONTROLLER] = self.paths.meta_bundle
         return {name: self.relative(path) for name, path in bundles.items() if path.exists()}
 
+    def _scales(self) -> dict[str, Any]:
+        """What observations and rewards are measured in: whoever acts with the model must use the same."""
+        return {"classes": self.market.class_scale.tolist(), "portfolio": self.market.portfolio_scale}
+
     def _describe_market(self) -> dict[str, Any]:
         splits = dataclasses.asdict(self.market.splits)
         times = self.market.timestamps
         return {
             "description": self.market.description,
             "notices": list(self.market.notices),
+            "symbols": list(self.market.universe.symbols),
+            "interval_seconds": bar_interval(times),
             "bars": len(times),
             "paths": int(self.market.table.open.shape[0]),
             "splits": {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.splits import split
+from mtquant_jax.market.splits import split, walk_forward_folds
 
 
 def test_the_default_split_of_the_default_market():
@@ -50,3 +52,50 @@ def test_what_is_too_short_is_said_with_numbers(arguments, message):
     with pytest.raises(UserError) as error:
         split(*arguments)
     assert message in str(error.value)
+
+
+FOLD = {"first_train_fraction": 0.5, "anchored": True, "gap_bars": 250, "episode_length": 500, "warm_up": 240}
+
+
+def test_folds_follow_each_other_up_to_the_last_bar():
+    folds = walk_forward_folds(12_000, 4, **FOLD)
+    # (12,000 - 6,000 - 2 x 250) / 5 = 1,100 bars of each validation and test.
+    assert [fold.test for fold in folds] == [(7600, 8700), (8700, 9800), (9800, 10_900), (10_900, 12_000)]
+    assert folds[0].validation == (6250, 7350)
+    assert [fold.train for fold in folds] == [(240, 6000), (240, 7100), (240, 8200), (240, 9300)]
+    rolling = walk_forward_folds(12_000, 4, **{**FOLD, "anchored": False})
+    assert [fold.train for fold in rolling] == [(240, 6000), (1340, 7100), (2440, 8200), (3540, 9300)]
+    assert [fold.test for fold in rolling] == [fold.test for fold in folds]
+
+
+@given(st.integers(2000, 60_000), st.integers(2, 10), st.floats(0.1, 0.9), st.booleans(), st.integers(241, 400))
+def test_nothing_of_a_fold_s_test_is_seen_by_its_training_or_refused(num_bars, count, fraction, anchored, gap):
+    try:
+        folds = walk_forward_folds(num_bars, count, fraction, anchored, gap, 500, 240)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    lengths = {last - first for fold in folds for first, last in (fold.validation, fold.test)}
+    assert len(lengths) == 1
+    assert folds[-1].test[1] == num_bars
+    for fold in folds:
+        assert fold.train[1] + gap == fold.validation[0]
+        assert fold.validation[1] + gap == fold.test[0]
+        assert fold.train[1] - fold.train[0] >= 502
+    for before, after in itertools.pairwise(folds):
+        assert before.test[1] == after.test[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_folds": 1}, "--folds 1: at least 2"),
+        ({"gap_bars": 240}, "--market.gap-bars 240: must be above 240"),
+        ({"first_train_fraction": 0.95}, "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
+        ({"num_folds": 200}, "bars leave 27 for each validation and test of 200 folds, but 50"),
+        ({"episode_length": 6000}, "an episode of 6000 bars needs 6002"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        walk_forward_folds(**{"num_bars": 12_000, "num_folds": 4, **FOLD, **changes})
