@@ -12,18 +12,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from mtquant_jax import __version__
-from mtquant_jax.commands import calibrate
+from mtquant_jax.commands import calibrate, compare, evaluate, walk_forward
+from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.config_files import DEFAULT_CONFIG, apply, read_yaml, shipped
 from mtquant_jax.errors import UserError
 from mtquant_jax.validation import validate
 
-DEFAULT_CONFIG = "configs/agents.yaml"
+_Command = TypeVar("_Command", "TrainCommand", WalkForwardCommand)
 
 _Commands = dict[str, tuple[Callable[[Sequence[str]], int], str]]
 
@@ -120,6 +121,12 @@ def load_config(
         UserError: a file or a setting is wrong.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
+    command, source = _load(TrainCommand, argv, phases, prog)
+    return command.settings, source
+
+
+def _load(kind: type[_Command], argv: Sequence[str], phases: str | None, prog: str) -> tuple[_Command, str]:
+    """A command whose settings lie over those of its YAML file; arguments and errors as `load_config`."""
     early = _early_flags(argv)
     source = early.config
     if source is None:
@@ -130,10 +137,10 @@ def load_config(
         if not {"-h", "--help"} & set(argv):
             raise
         base = _layers(str(shipped("agents.yaml")), phases, early.quick_test, None)
-    default = TrainCommand(settings=base, config=early.config or DEFAULT_CONFIG)
-    config = tyro.cli(TrainCommand, default=default, args=list(argv), prog=prog).settings
-    validate(config)
-    return config, source
+    default = kind(settings=base, config=early.config or DEFAULT_CONFIG)
+    command = tyro.cli(kind, default=default, args=list(argv), prog=prog)
+    validate(command.settings)
+    return command, source
 
 
 def prepare_jax() -> None:
@@ -168,6 +175,19 @@ def _train(arguments: Sequence[str], phases: str | None, prog: str) -> None:
     from mtquant_jax.training import pipeline
 
     pipeline.run(config, config_source=source)
+
+
+def _with_jax(command: Callable[[Sequence[str], str], None], arguments: Sequence[str], prog: str) -> None:
+    """Run a command that compiles; setting JAX up takes a second, so help does without."""
+    if not {"-h", "--help"} & set(arguments):
+        prepare_jax()
+    command(arguments, prog)
+
+
+def _walk_forward(arguments: Sequence[str]) -> None:
+    command, source = _load(WalkForwardCommand, arguments, None, "mtquant-jax walk-forward")
+    prepare_jax()
+    walk_forward.run(command, source)
 
 
 def _guarded(command: Callable[[], int | None]) -> int:
@@ -262,6 +282,18 @@ _COMMANDS: _Commands = {
     "train": (
         lambda arguments: train_main(arguments, prog="mtquant-jax train"),
         "three-phase training of specialists and meta-controller",
+    ),
+    "evaluate": (
+        lambda arguments: _guarded(lambda: _with_jax(evaluate.run, arguments, "mtquant-jax evaluate")),
+        "trade a finished training on held-out bars: metrics, tables, report",
+    ),
+    "walk-forward": (
+        lambda arguments: _guarded(lambda: _walk_forward(arguments)),
+        "train and judge fold by fold, over several seeds",
+    ),
+    "compare": (
+        lambda arguments: _guarded(lambda: compare.run(arguments, "mtquant-jax compare")),
+        "put evaluated runs side by side",
     ),
     "data": (
         lambda arguments: _dispatch("mtquant-jax data", "Work on bar files.", _DATA_COMMANDS, arguments),

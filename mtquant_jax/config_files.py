@@ -21,6 +21,9 @@ from mtquant_jax.errors import UserError
 
 T = TypeVar("T")
 
+DEFAULT_CONFIG = "configs/agents.yaml"
+"""What lies under all settings, if the working directory has it; otherwise the shipped one does."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 _MOVED = {  # keys of files written before, which a similar name alone would lead astray

@@ -1,0 +1,423 @@
+"""Records of an evaluation -> its figures, as `metrics.json` holds them and the report shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from mtquant_jax.analysis.trading import Traded
+from mtquant_jax.analysis.trained_run import Judged, TrainedRun
+from mtquant_jax.evaluation.backtest import BacktestRecord, Detail
+from mtquant_jax.evaluation.intervals import CONFIDENCE, Bootstrap, bootstrap
+from mtquant_jax.evaluation.statistics import daily_returns, performance, trading_days_per_year
+from mtquant_jax.evaluation.track_record import track_record
+from mtquant_jax.evaluation.trades import COSTS, Trade, trade_figures, trades
+from mtquant_jax.evaluation.value_at_risk import backtest_exceedances
+from mtquant_jax.simulation.market_env import IN_MARKET
+from mtquant_jax.simulation.risk import RULES
+from mtquant_jax.training.curriculum import STAGES
+from mtquant_jax.training.loop import describe
+
+FLOWS = ("price_profit", *COSTS, "swap")
+"""Kinds of profit and loss, as in `simulation.account.Flows`."""
+
+_EXCEEDANCE = 1e-9  # share of equity by which a loss must pass its forecast
+_CUT = 1e-5  # share of the exposure wanted under which a cut is float32 rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A run on the bars that it is judged on: the records, what is drawn from them, and all figures."""
+
+    run: TrainedRun
+    judged: Judged
+    traded: Traded
+    returns: dict[str, np.ndarray]  # name -> [D, P] daily returns of portfolios and baselines
+    days: np.ndarray  # [D] the broker's days of those returns, since 1970
+    days_per_year: float
+    bootstrap: Bootstrap  # over the same names
+    trades: dict[str, list[Trade]]  # of the last portfolio (key "portfolio") and of every specialist alone
+    metrics: dict[str, Any]
+
+    @property
+    def last(self) -> BacktestRecord:
+        """The last phase's portfolio."""
+        return self.traded.portfolios[self.traded.last]
+
+
+def evaluate(run: TrainedRun, judged: Judged, traded: Traded, draws: int = 1000) -> Evaluation:
+    """Reckon all figures; ``draws`` of the bootstrap."""
+    day = judged.day
+    days_per_year = trading_days_per_year(day)
+    curves = {**traded.portfolios, **{f"{name} alone": r for name, r in traded.specialists.items()}, **traded.baselines}
+    returns = {name: daily_returns(np.asarray(record.equity, np.float64), day) for name, record in curves.items()}
+    drawn = bootstrap(returns, days_per_year, draws)
+    books = {"portfolio": (traded.portfolios[traded.last], _slots(judged))}
+    books |= {name: (r, _slots(judged, index)) for index, (name, r) in enumerate(traded.specialists.items())}
+    found = {name: _trades(record, slots, run, judged) for name, (record, slots) in books.items()}
+    last = traded.portfolios[traded.last]
+
+    def told(name: str, record: BacktestRecord) -> dict[str, Any]:
+        intervals = drawn.intervals(name)
+        return {
+            **performance(record, day),
+            **track_record(returns[name], days_per_year),
+            "intervals": dataclasses.asdict(intervals),
+        }
+
+    metrics = {
+        "run": _of_run(run),
+        "bars": _of_bars(run, judged, days_per_year),
+        "bootstrap": {"draws": draws, "confidence": CONFIDENCE, "mean_block_days": drawn.block_length},
+        "portfolio": traded.last,
+        "phases": {name: told(name, record) for name, record in traded.portfolios.items()},
+        "specialists": {name: told(f"{name} alone", record) for name, record in traded.specialists.items()},
+        "baselines": {name: told(name, record) for name, record in traded.baselines.items()},
+        "ahead_of": {
+            name: dataclasses.asdict(drawn.difference(traded.last, name))
+            for name in (*traded.portfolios, *traded.baselines)
+            if name != traded.last
+        },
+        "classes": _by_class(last, found["portfolio"], judged, days_per_year),
+        "instruments": _by_instrument(last, found["portfolio"], judged, days_per_year),
+        "months": _by_month(last, judged, days_per_year),
+        "trades": {name: trade_figures(list_) for name, list_ in found.items()},
+        "cost_stress": {f"x{cost:g}": _short(record, day, days_per_year) for cost, record in traded.costs.items()},
+        "one_bar_late": _short(traded.late, day, days_per_year),
+        "scenarios": _by_scenario(traded),
+        "value_at_risk": _value_at_risk(last, run, judged),
+        "risk_rules": _risk_rules(last, judged),
+        "warnings": _warnings(run, judged, traded),
+        "daily": {
+            "days": [str(date_of(d)) for d in np.unique(day)[-len(returns[traded.last]) :]],
+            "returns": returns[traded.last].T,
+        },
+    }
+    metrics["verdict"] = verdict(metrics)
+    days = np.unique(day)[-len(returns[traded.last]) :]
+    return Evaluation(run, judged, traded, returns, days, days_per_year, drawn, found, metrics)
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """One plain sentence on what the portfolio did."""
+    bars = metrics["bars"]
+    figures = metrics["phases"][metrics["portfolio"]]
+    sharpe = figures["intervals"]["sharpe"]
+    where = "In sample" if bars["in_sample"] else "Out of sample"
+    period = f"{where} {bars['first'][:7]} to {bars['last'][:7]}"
+    if sharpe["value"] is None:
+        return f"{period}: the portfolio did not trade; it is flat."
+    told = f"Sharpe {sharpe['value']:.2f} [{sharpe['low']:.1f}, {sharpe['high']:.1f}]"
+    if sharpe["low"] > 0.0:
+        meaning = "better than flat"
+    elif sharpe["high"] < 0.0:
+        meaning = "worse than flat"
+    else:
+        meaning = "not distinguishable from flat"
+    behind = [n for n, d in metrics["ahead_of"].items() if n != "flat" and d["sharpe"]["high"] is not None]
+    better = [n for n in behind if metrics["ahead_of"][n]["sharpe"]["low"] > 0.0]
+    worse = [n for n in behind if metrics["ahead_of"][n]["sharpe"]["high"] < 0.0]
+    against = [f"ahead of {_listed(better)}"] if better else []
+    against += [f"behind {_listed(worse)}"] if worse else []
+    rules = f"; {', '.join(against)}" if against else "; not told apart from any baseline"
+    return f"{period}: {told}; {meaning}{rules}."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _of_run(run: TrainedRun) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "directory": str(run.paths.run_dir),
+        "run_id": run.run_id,
+        "seed": run.config.seed,
+        "phases": sorted(run.results),
+        "trained_on": run.market["description"],
+        "splits": run.market["splits"],
+        "validation": {
+            str(phase): describe(result["validation"])
+            for phase, result in (
+                (2, run.results.get(2, {}).get("meta_controller", {})),
+                (3, run.results.get(3, {}).get("portfolio", {})),
+            )
+            if result
+        },
+    }
+
+
+def _of_bars(run: TrainedRun, judged: Judged, days_per_year: float) -> dict[str, Any]:
+    times = judged.timestamps
+    return {
+        "source": judged.source,
+        "description": judged.market.description,
+        "notices": list(judged.market.notices),
+        "split": judged.part,
+        "first": _moment(times[0]),
+        "last": _moment(times[-1]),
+        "bars": judged.num_steps,
+        "trading_days": len(np.unique(judged.day)),
+        "trading_days_per_year": days_per_year,
+        "paths": int(judged.market.table.open.shape[0]),
+        "overlap": judged.overlap,
+        "in_sample": any(judged.overlap.values()),
+    }
+
+
+def _warnings(run: TrainedRun, judged: Judged, traded: Traded) -> list[str]:
+    """What a reader must know before believing anything; shown in red."""
+    found = []
+    for split, use in (("train", "the policies were trained on"), ("validation", "checkpoints were chosen on")):
+        if judged.overlap[split]:
+            found.append(
+                f"IN SAMPLE: {judged.overlap[split]:,} of {judged.num_steps + 1:,} bars are of the {split} split that "
+                f"{use}; these figures say nothing about new bars"
+            )
+    for phase, use in ((2, "the meta-controller"), (3, "joint fine-tuning")):
+        if phase not in run.results:
+            found.append(f"phase {phase} has not been trained: there is nothing to tell of {use}")
+    if not run.config.instruments and judged.source != "synthetic":
+        found.append("contract sizes, commissions and swaps are examples and not your broker's (--instruments)")
+    if traded.stress_notice:
+        found.append(traded.stress_notice)
+    terminated = int(np.sum(traded.portfolios[traded.last].terminated))
+    if terminated:
+        found.append(
+            f"the account was ruined or stopped out on {terminated} of {judged.market.table.open.shape[0]} paths"
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slots:
+    """Where real instruments stand among the columns of a record."""
+
+    columns: tuple[int, ...]
+    symbols: tuple[str, ...]
+    positions: tuple[int, ...]  # of the same in the arranged market
+
+
+def _slots(judged: Judged, index: int | None = None) -> _Slots:
+    """Of the whole book, or of one class alone."""
+    universe = judged.market.universe
+    places = [
+        (c * universe.width + i, symbol, c)
+        for c, asset_class in enumerate(universe.classes)
+        for i, symbol in enumerate(asset_class.symbols)
+        if index is None or c == index
+    ]
+    shift = 0 if index is None else index * universe.width
+    return _Slots(
+        tuple(place - shift for place, _, _ in places),
+        tuple(symbol for _, symbol, _ in places),
+        tuple(place for place, _, _ in places),
+    )
+
+
+def _detail(record: BacktestRecord) -> Detail:
+    assert record.detail is not None
+    return record.detail
+
+
+def _trades(record: BacktestRecord, slots: _Slots, run: TrainedRun, judged: Judged) -> list[Trade]:
+    detail, columns = _detail(record), list(slots.columns)
+    capital = run.config.simulation.initial_capital
+    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
+    flows = {name: np.asarray(getattr(detail.flows, name))[:, :, columns] for name in FLOWS}
+    units = np.asarray(detail.units)[:, :, columns]
+    return trades(units, flows, slots.symbols, capital / sizes, capital)
+
+
+def lots(record: BacktestRecord, run: TrainedRun, judged: Judged) -> tuple[tuple[str, ...], np.ndarray]:
+    """The symbols and the lots held ``[L, P, n]`` of the whole book."""
+    slots = _slots(judged)
+    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
+    units = np.asarray(_detail(record).units, np.float64)[:, :, list(slots.columns)]
+    return slots.symbols, units * (run.config.simulation.initial_capital / sizes)
+
+
+def weights(record: BacktestRecord, judged: Judged) -> np.ndarray:
+    """Signed exposure / equity ``[L, P, n]`` of the real instruments of the whole book."""
+    return np.asarray(_detail(record).weights)[:, :, list(_slots(judged).columns)]
+
+
+def flows_by_instrument(record: BacktestRecord, judged: Judged) -> dict[str, np.ndarray]:
+    """Of every kind of profit and loss, ``[L, P, n]`` shares of initial capital."""
+    columns = list(_slots(judged).columns)
+    return {name: np.asarray(getattr(_detail(record).flows, name), np.float64)[:, :, columns] for name in FLOWS}
+
+
+def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> dict[str, Any]:
+    """Sums over bars, means over paths, shares of initial capital; costs are positive."""
+    sums = {name: float(values[:, :, columns].sum(axis=(0, 2)).mean()) for name, values in flows.items()}
+    return {**sums, "net": sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]}
+
+
+def _contributions(record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], day: np.ndarray) -> Any:
+    """What instruments brought each day as shares of the equity that the day began with ``[D, P]``."""
+    net = sum((values for name, values in flows.items() if name not in COSTS), start=np.zeros(()))
+    net = (net - sum(flows[name] for name in COSTS))[:, :, columns].sum(axis=-1)  # [L, P]
+    firsts = np.flatnonzero(np.diff(np.concatenate([[-1], day[1:]])))
+    base = np.maximum(np.asarray(record.equity, np.float64)[firsts], 1e-9)
+    return np.add.reduceat(net, firsts, axis=0) / base
+
+
+def _of_part(
+    record: BacktestRecord, found: list[Trade], judged: Judged, columns: list[int], days_per_year: float
+) -> dict[str, Any]:
+    """A part of the last portfolio's book: where its profit came from, and the track record of its contributions."""
+    flows, held = flows_by_instrument(record, judged), weights(record, judged)[:, :, columns]
+    return {
+        "profit_and_loss": _profit_and_loss(flows, columns),
+        "track_record": track_record(_contributions(record, flows, columns, judged.day), days_per_year),
+        "mean_exposure": float(np.abs(held).sum(axis=-1).mean()),
+        "mean_weight": float(held.sum(axis=-1).mean()),
+        "time_in_market": float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),
+        "trades": trade_figures(found),
+    }
+
+
+def _by_instrument(record: BacktestRecord, found: list[Trade], judged: Judged, days_per_year: float) -> dict[str, Any]:
+    return {
+        symbol: _of_part(record, [t for t in found if t.symbol == symbol], judged, [column], days_per_year)
+        for column, symbol in enumerate(_slots(judged).symbols)
+    }
+
+
+def _by_class(record: BacktestRecord, found: list[Trade], judged: Judged, days_per_year: float) -> dict[str, Any]:
+    symbols, budgets = _slots(judged).symbols, np.asarray(record.budgets, np.float64)
+    told = {}
+    for index, asset_class in enumerate(judged.market.universe.classes):
+        columns = [symbols.index(symbol) for symbol in asset_class.symbols]
+        own = [trade for trade in found if trade.symbol in asset_class.symbols]
+        told[asset_class.name] = {
+            "symbols": list(asset_class.symbols),
+            "mean_budget": float(budgets[:, :, index].mean()),
+            **_of_part(record, own, judged, columns, days_per_year),
+        }
+    return told
+
+
+def _by_month(record: BacktestRecord, judged: Judged, days_per_year: float) -> list[dict[str, Any]]:
+    """Calendar months of the broker's days, in order; the first and the last may be cut."""
+    equity = np.asarray(record.equity, np.float64)
+    costs, swap, turnover = (np.asarray(values, np.float64) for values in (record.costs, record.swap, record.turnover))
+    months = month_of(judged.day)
+    told = []
+    for month in np.unique(months[1:]):
+        steps = np.flatnonzero(months[1:] == month)
+        span = equity[steps[0] : steps[-1] + 2]
+        days = np.concatenate([[-1], judged.day[1:][steps]])
+        base = np.maximum(span[0], 1e-9)
+        told.append(
+            {
+                "month": _month_name(int(month)),
+                **track_record(daily_returns(span, days), days_per_year),
+                "costs": float(np.mean(costs[steps].sum(axis=0) / base)),
+                "swap": float(np.mean(swap[steps].sum(axis=0) / base)),
+                "turnover": float(np.mean(turnover[steps].sum(axis=0))),
+                "bars": len(steps),
+            }
+        )
+    return told
+
+
+def month_of(day: np.ndarray) -> np.ndarray:
+    """Months since 1970 of days since 1970."""
+    return np.asarray(day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def _month_name(month: int) -> str:
+    return f"{1970 + month // 12}-{month % 12 + 1:02d}"
+
+
+def _short(record: BacktestRecord, day: np.ndarray, days_per_year: float) -> dict[str, Any]:
+    """What a variant is compared by."""
+    told = performance(record, day)
+    names = (
+        "sharpe",
+        "sharpe_standard_error",
+        "total_return",
+        "max_drawdown",
+        "cost_share",
+        "swap_share",
+        "terminated",
+    )
+    return {name: told[name] for name in names}
+
+
+def _by_scenario(traded: Traded) -> dict[str, Any]:
+    """Of the last portfolio on synthetic paths, neutral first; the paths lie scenario by scenario."""
+    if traded.stress is None or traded.stress_day is None:
+        return {}
+    count = traded.stress.equity.shape[1] // len(STAGES)
+    told = {}
+    for name in ("neutral", *(stage for stage in STAGES if stage != "neutral")):
+        first = STAGES.index(name) * count
+        paths = slice(first, first + count)
+        equity = np.asarray(traded.stress.equity, np.float64)[:, paths]
+        figures = track_record(daily_returns(equity, traded.stress_day), trading_days_per_year(traded.stress_day))
+        kept = ("sharpe", "sharpe_standard_error", "total_return", "max_drawdown", "worst_day", "days")
+        told[name] = {key: figures[key] for key in kept}
+        told[name] |= {
+            "mean_exposure": float(np.asarray(traded.stress.exposure)[:, paths].mean()),
+            "terminated": int(np.asarray(traded.stress.terminated)[paths].sum()),
+            "paths": count,
+        }
+    return told
+
+
+def _value_at_risk(record: BacktestRecord, run: TrainedRun, judged: Judged) -> dict[str, Any]:
+    """Whether losses passed the risk layer's forecast as often as its confidence says, by bar and by day.
+
+    A bar's forecast is that of what was held over it; a day's is made of what was held over its first bar, and
+    positions may change within the day.
+    """
+    confidence = run.config.risk.var_confidence
+    equity = np.asarray(record.equity, np.float64)
+    deviation = np.sqrt(np.maximum(np.asarray(_detail(record).variance, np.float64), 0.0))  # [L, P]
+    z = NormalDist().inv_cdf(confidence)
+    base = np.maximum(equity[:-1], 1e-9)
+    loss = -(equity[1:] / base - 1.0)
+    day = judged.day[1:]
+    firsts = np.flatnonzero(np.diff(np.concatenate([[-1], day])))
+    daily = -daily_returns(equity, np.concatenate([judged.day[:1] - 1, day]))
+    forecast = {"bar": z * deviation, "day": z * deviation[firsts] * np.sqrt(judged.market.bars_per_day)}
+    told = {}
+    for horizon, losses in (("bar", loss), ("day", daily[: len(firsts)])):
+        held = forecast[horizon] > _EXCEEDANCE
+        exceeded = (losses > forecast[horizon] + _EXCEEDANCE) & held
+        told[horizon] = dataclasses.asdict(backtest_exceedances(exceeded, confidence, held))
+        told[horizon]["mean_forecast"] = float(forecast[horizon][held].mean()) if held.any() else None
+    return {"confidence": confidence, **told}
+
+
+def _risk_rules(record: BacktestRecord, judged: Judged) -> dict[str, Any]:
+    """Rule -> how often it cut (``bars``: share of bars), how much of what was wanted (``cut``), and by month."""
+    months = month_of(judged.day)[1:]
+    names = np.unique(months)
+    told = {}
+    for rule in RULES:
+        cuts = np.asarray(record.risk_cuts[f"risk/{rule}"], np.float64)
+        binds = cuts > _CUT
+        told[rule] = {
+            "bars": float(binds.mean()),
+            "cut": float(cuts.mean()),
+            "months": {_month_name(int(m)): float(binds[months == m].mean()) for m in names},
+        }
+    return told
+
+
+def _moment(seconds: Any) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def date_of(day: int) -> date:
+    """Of days since 1970."""
+    return date(1970, 1, 1) + timedelta(days=int(day))

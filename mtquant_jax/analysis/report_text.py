@@ -1,0 +1,134 @@
+"""Figures, words and rows -> the escaped HTML pieces that a report is made of. What does not exist is a dash."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+DASH = "\u2013"
+
+
+def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """With thousands separators."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    rounded = round(float(value), digits) + 0.0  # no -0.00
+    return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A share of one."""
+    told = DASH if share is None else number(100.0 * share, digits, signed)
+    return told if told == DASH else f"{told} %"
+
+
+def interval(told: Mapping[str, Any], form: Callable[[float | None], str] = number) -> str:
+    """``value [low, high]`` of an `Interval` as a mapping."""
+    return DASH if told["value"] is None else f"{form(told['value'])} {ends(told, form)}"
+
+
+def ends(told: Mapping[str, Any], form: Callable[[float | None], str] = number) -> str:
+    """``[low, high]`` of an `Interval` as a mapping."""
+    return DASH if told["low"] is None else f"[{form(told['low'])}, {form(told['high'])}]"
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """A figure and its standard error."""
+    return number(value) if value is None or error is None else f"{number(value)} ± {number(error)}"
+
+
+def probability(value: float | None) -> str:
+    """A p value: three decimals, and never 0."""
+    return "< 0.001" if value is not None and 0.0 <= value < 0.0005 else number(value, 3)
+
+
+def words(name: str) -> str:
+    """``daily_loss_halving`` -> ``daily loss halving``."""
+    return name.replace("_", " ")
+
+
+def escaped(text: Any) -> str:
+    """Text that came from outside, for HTML."""
+    return html.escape(str(text), quote=True)
+
+
+def label(text: Any) -> str:
+    """Text that came from outside, for a chart: plotly.js reads some tags in it."""
+    return html.escape(str(text), quote=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A key figure."""
+
+    title: str
+    value: str
+    note: str
+
+
+def tiles(found: Sequence[Tile]) -> str:
+    """Key figures side by side."""
+    items = "".join(
+        f'<div class="tile"><dt>{escaped(tile.title)}</dt><dd class="value">{escaped(tile.value)}</dd>'
+        f'<dd class="note">{escaped(tile.note)}</dd></div>'
+        for tile in found
+    )
+    return f'<dl class="tiles">{items}</dl>'
+
+
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: Sequence[int] = (),
+    total: bool = False,
+    sortable: bool = False,
+) -> str:
+    """A table in a box of its own that scrolls.
+
+    Args:
+        caption: what it shows.
+        head: names of the columns; the first is that of the rows' names.
+        rows: cells as text; the first of each names the row.
+        text: columns that hold words and not numbers.
+        total: whether the last row is the sum of the others.
+        sortable: whether its head sorts it.
+    """
+    columns = "".join(
+        f'<th scope="col"{"" if place in text or place == 0 else " class=number"}>{escaped(name)}</th>'
+        for place, name in enumerate(head)
+    )
+    body = "".join(
+        f"<tr{' class=total' if total and index == len(rows) - 1 else ''}>{_cells(row, text)}</tr>"
+        for index, row in enumerate(rows)
+    )
+    kind = ' class="sortable"' if sortable else ""
+    name = escaped(caption)
+    return (
+        f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table{kind}>'
+        f"<caption><span>{name}</span></caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cells(row: Sequence[str], text: Sequence[int]) -> str:
+    cells = "".join(
+        f"<td{'' if place in text else ' class=number'}>{escaped(cell)}</td>"
+        for place, cell in enumerate(row[1:], start=1)
+    )
+    return f'<th scope="row">{escaped(row[0])}</th>{cells}'
+
+
+def section(name: str, title: str, how: str, *parts: str) -> str:
+    """A section: its title, how to read it in a sentence, and what it shows."""
+    return (
+        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escaped(title)}</h2>'
+        f'<p class="how">{escaped(how)}</p>{"".join(parts)}</section>'
+    )
+
+
+def paragraph(text: str) -> str:
+    """A sentence between tables and charts."""
+    return f"<p>{escaped(text)}</p>"

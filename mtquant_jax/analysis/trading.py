@@ -1,0 +1,217 @@
+"""Everything that is traded for an evaluation: the run's policies, rules, other costs, a bar of delay, stress.
+
+Variants of one program are vmapped, and the programs run side by side, since a scan over bars keeps one core busy only
+in part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.analysis.trained_run import Judged, Policies, TrainedRun
+from mtquant_jax.config import MarketConfig, TrainConfig
+from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.backtest import BacktestRecord, trade_through
+from mtquant_jax.evaluation.rules import BASELINES, RulePortfolio
+from mtquant_jax.market.features import LOOK_BACK_BARS
+from mtquant_jax.training import phases
+from mtquant_jax.training.curriculum import STAGES
+from mtquant_jax.training.market_params import class_params, evaluation_params, portfolio_params
+from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.training.phases import Policy
+from mtquant_jax.types import Splits
+
+EQUAL = "equal allocation"
+AFTER = {2: "after phase 2", 3: "after phase 3"}
+COSTS = (0.0, 1.0, 2.0, 3.0)
+"""Multiples of all costs and swaps that the last phase's policy is traded with."""
+
+_STRESS_PATHS, _STRESS_BARS, _STRESS_SEED = 4, 2500, 7919
+_RANDOM_TURNOVER = 0.1  # relative weight per bar and instrument, about what specialists trade
+_WORKERS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Traded:
+    """Records of everything that was traded, as NumPy arrays; all but the stress over the same bars."""
+
+    specialists: dict[str, BacktestRecord]  # class -> alone on its market, detailed
+    portfolios: dict[str, BacktestRecord]  # equal allocation, after phase 2, after phase 3; detailed
+    baselines: dict[str, BacktestRecord]  # rule -> on all instruments under equal allocation
+    costs: dict[float, BacktestRecord]  # multiple of the costs -> the last portfolio
+    late: BacktestRecord  # the last portfolio, every decision a bar late
+    stress: BacktestRecord | None  # the last portfolio on synthetic paths, scenario by scenario
+    stress_day: np.ndarray | None  # [L + 1] days of its bars
+    stress_notice: str  # why there is none
+
+    @property
+    def last(self) -> str:
+        """Name of the last phase's portfolio: what would be traded."""
+        return list(self.portfolios)[-1]
+
+
+def trade_all(run: TrainedRun, judged: Judged, policies: Policies) -> Traded:
+    """Trade everything."""
+    hierarchies = _hierarchies(run, judged.market, policies)
+    last = hierarchies[list(hierarchies)[-1]]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        portfolios = pool.submit(_trade_portfolios, run.config, judged, hierarchies)
+        rules = pool.submit(trade_baselines, run.config, judged)
+        alone = pool.submit(_trade_specialists, run.config, judged, policies.specialists)
+        stress = pool.submit(_trade_stress, run, last)
+        (records, costs, late), stressed = portfolios.result(), stress.result()
+        return Traded(alone.result(), records, rules.result(), costs, late, *stressed)
+
+
+def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[str, Policy]:
+    """All agents, phase by phase; a run without phase 2 ends with equal allocation."""
+    specialists = phases.stacked_specialists(policies.specialists)
+    meta = policies.meta if policies.meta is not None else phases.start_meta(run.config, market)
+    found = {EQUAL: phases.hierarchy(specialists, phases.equal_allocation(meta))}
+    if policies.meta is not None:
+        found[AFTER[2]] = phases.hierarchy(specialists, policies.meta)
+    if policies.portfolio is not None:
+        found[AFTER[3]] = policies.portfolio
+    return found
+
+
+def _trade_portfolios(
+    config: TrainConfig, judged: Judged, hierarchies: Mapping[str, Policy]
+) -> tuple[dict[str, BacktestRecord], dict[float, BacktestRecord], BacktestRecord]:
+    names, other_costs = list(hierarchies), [cost for cost in COSTS if cost != 1.0]
+    variants = [hierarchies[name] for name in names] + [hierarchies[names[-1]]] * (len(other_costs) + 1)
+    costs = [1.0] * len(names) + other_costs + [1.0]
+    late = [False] * (len(variants) - 1) + [True]
+    records = trade_variants(
+        phases.hierarchy_env(config),
+        phases.hierarchy_agent(config, judged.market),
+        judged.num_steps,
+        stack([policy.params for policy in variants]),
+        stack([policy.normalizers for policy in variants]),
+        evaluation_params(portfolio_params(config, judged.market)),
+        jnp.asarray(judged.first, jnp.int32),
+        jnp.asarray(costs, jnp.float32),
+        jnp.asarray(late),
+        detailed=True,
+    )
+    single = apart(records, len(variants))
+    portfolios, last = dict(zip(names, single, strict=False)), single[len(names) - 1]
+    slim = [dataclasses.replace(record, detail=None) for record in single[len(names) :]]
+    by_cost = dict(zip(other_costs, slim, strict=False)) | {1.0: dataclasses.replace(last, detail=None)}
+    return portfolios, {cost: by_cost[cost] for cost in COSTS}, slim[-1]
+
+
+def trade_baselines(config: TrainConfig, judged: Judged) -> dict[str, BacktestRecord]:
+    """The rules on all instruments, under equal allocation and the portfolio's costs and limits."""
+    ones = jnp.ones(len(BASELINES))
+    records = trade_variants(
+        phases.hierarchy_env(config),
+        RulePortfolio(),
+        judged.num_steps,
+        stack([RulePortfolio.params(name, _RANDOM_TURNOVER) for name in BASELINES]),
+        {},
+        evaluation_params(portfolio_params(config, judged.market)),
+        jnp.asarray(judged.first, jnp.int32),
+        ones,
+        ones < 0.0,
+    )
+    return dict(zip(BASELINES, apart(records, len(BASELINES)), strict=True))
+
+
+def _trade_specialists(config: TrainConfig, judged: Judged, policies: Sequence[Policy]) -> dict[str, BacktestRecord]:
+    market = judged.market
+    records = _classes(
+        phases.specialist_env(config.reward.objective),
+        phases.specialist_agent(config, market),
+        judged.num_steps,
+        stack([policy.params for policy in policies]),
+        stack([policy.normalizers for policy in policies]),
+        stack([evaluation_params(class_params(config, market, i)) for i in range(market.universe.num_classes)]),
+        jnp.asarray(judged.first, jnp.int32),
+    )
+    names = [asset_class.name for asset_class in market.universe.classes]
+    return dict(zip(names, apart(records, len(names)), strict=True))
+
+
+def _trade_stress(run: TrainedRun, policy: Policy) -> tuple[BacktestRecord | None, np.ndarray | None, str]:
+    """The portfolio on fresh synthetic paths of every scenario, with the edge that its training market had, if any."""
+    trained = run.config
+    market = MarketConfig(
+        num_paths=2 * _STRESS_PATHS,
+        num_bars=LOOK_BACK_BARS + _STRESS_BARS,
+        edge=0.0 if trained.data_dir else trained.market.edge,
+        calibration=trained.market.calibration,
+    )
+    config = dataclasses.replace(
+        trained, data_dir="", curriculum=True, market=market, seed=_STRESS_SEED, timeframe=TrainConfig().timeframe
+    )
+    span = (LOOK_BACK_BARS, market.num_bars)
+    try:
+        stressed = prepare_market(config, lambda timestamps: Splits(span, span, span))
+    except UserError as error:
+        return None, None, f"no stress scenarios: {error}"
+    stressed = dataclasses.replace(stressed, portfolio_scale=float(run.results[1]["scales"]["portfolio"]))
+    record = trade_variants(
+        phases.hierarchy_env(config),
+        phases.hierarchy_agent(config, stressed),
+        _STRESS_BARS - 1,
+        stack([policy.params]),
+        stack([policy.normalizers]),
+        evaluation_params(portfolio_params(config, stressed)),
+        jnp.asarray(span[0], jnp.int32),
+        jnp.ones(1),
+        jnp.zeros(1, bool),
+    )
+    assert stressed.stages == STAGES
+    return apart(record, 1)[0], stressed.day[span[0] : span[1]], ""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames=("detailed",))
+def trade_variants(
+    env: Any,
+    agent: Any,
+    num_steps: int,
+    params: Any,
+    normalizers: Any,
+    env_params: Any,
+    first: jax.Array,
+    costs: jax.Array,
+    late: jax.Array,
+    detailed: bool = False,
+) -> BacktestRecord:
+    """Policies ``[V]`` on one market, each with a multiple of its costs ``[V]`` and perhaps a bar late ``[V]``."""
+
+    def one(params: Any, normalizers: Any, cost: jax.Array, late: jax.Array) -> BacktestRecord:
+        multiplier = env_params.rules.cost_multiplier * cost
+        rules = dataclasses.replace(env_params.rules, cost_multiplier=multiplier)
+        market = dataclasses.replace(env_params, rules=rules)
+        return trade_through(env, agent, num_steps, params, normalizers, market, first, late, detailed)
+
+    return jax.vmap(one)(params, normalizers, costs, late)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _classes(
+    env: Any, agent: Any, num_steps: int, params: Any, normalizers: Any, env_params: Any, first: jax.Array
+) -> BacktestRecord:
+    """Specialists ``[S]``, each on the market of its class ``[S]``."""
+
+    def one(params: Any, normalizers: Any, market: Any) -> BacktestRecord:
+        return trade_through(env, agent, num_steps, params, normalizers, market, first, detailed=True)
+
+    return jax.vmap(one)(params, normalizers, env_params)
+
+
+def apart(records: BacktestRecord, count: int) -> list[BacktestRecord]:
+    """Vmapped records as NumPy arrays, one by one."""
+    host = jax.device_get(records)
+    return [unstack(host, index) for index in range(count)]

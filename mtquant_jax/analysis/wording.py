@@ -1,0 +1,24 @@
+"""Figures as text, the same in every table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def interval_text(interval: Mapping[str, Any], signed: bool = False) -> str:
+    """``value [low, high]`` of an `Interval` as a mapping."""
+    if interval["value"] is None:
+        return "none (flat)"
+    value = f"{interval['value']:+.2f}" if signed else f"{interval['value']:.2f}"
+    return f"{value} [{interval['low']:.2f}, {interval['high']:.2f}]"
+
+
+def number_text(value: float | None) -> str:
+    """Two decimals; a flat account has no Sharpe ratio."""
+    return "none (flat)" if value is None else f"{value:.2f}"
+
+
+def percent_text(share: float, digits: int = 2) -> str:
+    """A share of one as percent."""
+    return f"{100.0 * share:.{digits}f} %"

@@ -1,0 +1,46 @@
+"""Puts evaluated runs side by side: one table, one figure, paired intervals, deflated by the number of trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareCommand:
+    """Compare runs that `mtquant-jax evaluate` has evaluated, on the days that all of them were traded."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Run directories, two or more."""
+    output: str = "comparison"
+    """Directory of comparison.json and comparison.png."""
+    draws: int = 1000
+    """Draws of the bootstrap behind every interval."""
+
+
+def run(arguments: Sequence[str], prog: str) -> None:
+    """Compare, print and write.
+
+    Raises:
+        UserError: fewer than two runs, one that has not been evaluated, nothing in common, or no extra eval.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)
+    from mtquant_jax.analysis.comparison import compare, lines, open_evaluated, write
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.evaluation.intervals import require_arch
+
+    require_arch()
+    if command.draws < 100:
+        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
+    comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws)
+    write(comparison, Path(command.output))
+    for line in lines(comparison):
+        print(line)
+    for warning in comparison.figures["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"table and figure in {command.output}/comparison.json and .png")

@@ -1,0 +1,71 @@
+"""Trades a finished training on bars that it has not seen and tells what it is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateCommand:
+    """Trade a finished training on held-out bars and write metrics, tables and a report.
+
+    Nothing is trained and no model is changed. Orders are in whole lots, as they would be traded.
+    """
+
+    run_dir: str
+    """Directory of the training."""
+    data_dir: str | None = None
+    """Bar files; those of the training when left out."""
+    split: Literal["test", "validation", "train", "all"] = "test"
+    """Which bars: a split of the training by its times (test reaches to the last bar there is), or all."""
+    output: str | None = None
+    """Directory of the results; RUN_DIR/evaluation when left out."""
+    draws: int = 1000
+    """Draws of the bootstrap behind every interval."""
+
+
+def run(arguments: Sequence[str], prog: str) -> None:
+    """Evaluate and write.
+
+    Raises:
+        UserError: whatever is wrong with the run, the bars or the output's folder, or the extra eval is missing.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
+    began = time.perf_counter()
+    from mtquant_jax.analysis.figures import evaluate
+    from mtquant_jax.analysis.files import evaluation_dir, write_files
+    from mtquant_jax.analysis.report import require_plotly, write_report
+    from mtquant_jax.analysis.summary import summary_lines
+    from mtquant_jax.analysis.trading import trade_all
+    from mtquant_jax.analysis.trained_run import open_run, prepare_judged, restore_all
+    from mtquant_jax.analysis.trials import record_trial
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.evaluation.intervals import require_arch
+
+    require_arch()
+    require_plotly()
+    if command.draws < 100:
+        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
+    trained = open_run(Path(command.run_dir))
+    judged = prepare_judged(trained, command.data_dir, command.split)
+    policies = restore_all(trained, judged.market)
+    print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
+    evaluation = evaluate(trained, judged, trade_all(trained, judged, policies), command.draws)
+    folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
+    trials = record_trial(evaluation)
+    evaluation = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "trials": trials})
+    write_files(evaluation, folder)
+    write_report(evaluation, folder / "report.html")
+    for line in summary_lines(evaluation.metrics):
+        print(line)
+    for warning in evaluation.metrics["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"evaluated in {time.perf_counter() - began:.1f} s; report in {folder / 'report.html'}")

@@ -1,0 +1,111 @@
+"""Trains and judges all phases fold by fold, so that every figure is of bars that came after the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mtquant_jax.config import TrainConfig
+from mtquant_jax.config_files import DEFAULT_CONFIG
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkForwardCommand:
+    """Train all phases on several folds and seeds and trade the bars after each fold.
+
+    All settings of `mtquant-jax train` apply to every fold. Models go to RUN_DIR/fold_N/seed_N, results to RUN_DIR.
+    """
+
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: str = DEFAULT_CONFIG
+    """YAML file with settings; it need only hold what differs from the shipped one."""
+    folds: int = 4
+    """Test ranges, one after the other up to the last bar."""
+    num_seeds: int = 3
+    """Trainings per fold, vmapped; seeds count up from --seed."""
+    scheme: Literal["anchored", "rolling"] = "anchored"
+    """Anchored: training begins with the first bar in every fold; rolling: it moves on and keeps its length."""
+    first_train_fraction: float = 0.5
+    """Share of all bars before which the training of the first fold ends."""
+    draws: int = 1000
+    """Draws of the bootstrap behind every interval."""
+
+
+def run(command: WalkForwardCommand, source: str) -> None:
+    """Train, judge, print and write.
+
+    Raises:
+        UserError: bad settings or data, before anything is written, or the extra eval is missing.
+    """
+    from mtquant_jax.analysis import walk_forward_result
+    from mtquant_jax.analysis.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.evaluation.intervals import require_arch
+    from mtquant_jax.market.features import LOOK_BACK_BARS
+    from mtquant_jax.market.splits import walk_forward_folds
+    from mtquant_jax.training.compiling import Compiler
+    from mtquant_jax.training.loop import Host
+    from mtquant_jax.training.market_setup import prepare_market
+    from mtquant_jax.training.records import RunPaths, RunRecorder
+    from mtquant_jax.training.run_files import device
+    from mtquant_jax.types import Splits
+
+    require_arch()
+    began = time.perf_counter()
+    config = command.settings
+    if command.num_seeds < 1:
+        raise UserError(f"--num-seeds {command.num_seeds}: at least 1")
+    if config.curriculum:
+        raise UserError("--curriculum: a walk-forward has no curriculum; its bars are a history")
+    if command.draws < 100:
+        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
+    folds: list[Splits] = []
+
+    def cut(timestamps: object) -> Splits:
+        folds.extend(
+            walk_forward_folds(
+                len(timestamps),  # type: ignore[arg-type]
+                command.folds,
+                command.first_train_fraction,
+                command.scheme == "anchored",
+                config.market.gap_bars,
+                config.simulation.episode_length,
+                LOOK_BACK_BARS,
+            )
+        )
+        return folds[0]
+
+    market = prepare_market(config, cut)
+    paths = RunPaths(Path(config.run_dir))
+    configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
+    with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
+        host = Host(recorder, NoCheckpoints(), Compiler())
+        print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
+        print(f"{market.description}; {command.folds} folds ({command.scheme}) x {command.num_seeds} seeds", flush=True)
+        for notice in market.notices:
+            recorder.warning(notice)
+        done = []
+        for number, splits in enumerate(folds, start=1):
+
+            def tell(text: str, number: int = number) -> None:
+                print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
+
+            done.append(run_fold(configs, market, splits, host, paths.run_dir / f"fold_{number}", tell))
+    stitched = walk_forward_result.stitch(done, command.draws)
+    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
+    told |= {
+        "seconds": {"total": time.perf_counter() - began, "compile": host.compiler.seconds},
+        "market": market.description,
+        "scheme": command.scheme,
+        "configuration": dataclasses.asdict(config),
+    }
+    walk_forward_result.write(done, stitched, told, config.simulation.initial_capital, paths.run_dir)
+    print()
+    for line in walk_forward_result.lines(told):
+        print(line)
+    print(f"done in {time.perf_counter() - began:.1f} s; results in {paths.run_dir}/walk_forward.json and .png")
