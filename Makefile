@@ -33,7 +33,7 @@ clean:  ## Remove the environment and what tools have cached; trainings stay
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	    || { echo "error: Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable '.[eval]'
 	@touch $@
 
 .venv/test.stamp: .venv/train.stamp

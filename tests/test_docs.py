@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from mtquant_jax.commands.compare import CompareCommand
+from mtquant_jax.commands.evaluate import EvaluateCommand
+from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.config import SpecialistConfig, TrainConfig
 from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.market.features import FEATURE_NAMES
@@ -91,6 +94,8 @@ def test_flags_in_the_pages_exist():
         "--specialists-only",
     }
     known |= {"--seeds", "--first-seed", "--settings"}  # of benchmarks
+    for command in (EvaluateCommand, WalkForwardCommand, CompareCommand):
+        known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:
         text = page.read_text()

@@ -199,9 +199,9 @@ def _trials(runs: Sequence[Evaluated]) -> tuple[int, float]:
     found: dict[tuple[str, str], float] = {}
     for run in runs:
         bars, figures = run.metrics["bars"], run.metrics["phases"][run.metrics["portfolio"]]
-        for trial in latest_trials(run.paths.run_dir.parent, bars["source"], bars["first"], bars["last"]):
+        for trial in latest_trials(run.paths.run_dir.resolve().parent, bars["source"], bars["first"], bars["last"]):
             found[(trial["run_dir"], trial["run_id"])] = trial["daily_sharpe"] or 0.0
-        own = (str(run.paths.run_dir), run.metrics["run"]["run_id"])
+        own = (str(run.paths.run_dir.resolve()), run.metrics["run"]["run_id"])
         found.setdefault(own, (figures["sharpe"] or 0.0) / np.sqrt(bars["trading_days_per_year"]))
     return len(found), float(np.var(list(found.values()), ddof=1))
 

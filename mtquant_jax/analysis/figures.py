@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.analysis.trading import Traded
-from mtquant_jax.analysis.trained_run import Judged, TrainedRun
+from mtquant_jax.analysis.trained_run import SYNTHETIC, Judged, TrainedRun
 from mtquant_jax.evaluation.backtest import BacktestRecord, Detail
 from mtquant_jax.evaluation.intervals import CONFIDENCE, Bootstrap, bootstrap
 from mtquant_jax.evaluation.statistics import daily_returns, performance, trading_days_per_year
@@ -182,7 +182,7 @@ def _warnings(run: TrainedRun, judged: Judged, traded: Traded) -> list[str]:
     for phase, use in ((2, "the meta-controller"), (3, "joint fine-tuning")):
         if phase not in run.results:
             found.append(f"phase {phase} has not been trained: there is nothing to tell of {use}")
-    if not run.config.instruments and judged.source != "synthetic":
+    if not run.config.instruments and not judged.source.startswith(SYNTHETIC):
         found.append("contract sizes, commissions and swaps are examples and not your broker's (--instruments)")
     if traded.stress_notice:
         found.append(traded.stress_notice)
@@ -338,8 +338,9 @@ def _month_name(month: int) -> str:
 
 
 def _short(record: BacktestRecord, day: np.ndarray, days_per_year: float) -> dict[str, Any]:
-    """What a variant is compared by."""
-    told = performance(record, day)
+    """What a variant is compared by, reckoned as the phases are."""
+    returns = daily_returns(np.asarray(record.equity, np.float64), day)
+    told = performance(record, day) | track_record(returns, days_per_year)
     names = (
         "sharpe",
         "sharpe_standard_error",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.csv
 
 from mtquant_jax.analysis.figures import Evaluation, lots, weights
 from mtquant_jax.errors import UserError
@@ -28,65 +28,60 @@ def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "metrics.json", evaluation.metrics)
-        _write_csv(folder / "equity.csv", *_equity(evaluation))
-        _write_csv(folder / "trades.csv", *_trades(evaluation))
-        _write_csv(folder / "positions.csv", *_positions(evaluation))
+        _write_csv(folder / "equity.csv", _equity(evaluation))
+        _write_csv(folder / "trades.csv", _trades(evaluation))
+        _write_csv(folder / "positions.csv", _positions(evaluation))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     return {name: folder / name for name in ("metrics.json", "equity.csv", "trades.csv", "positions.csv")}
 
 
-def _equity(evaluation: Evaluation) -> tuple[list[str], Iterable[Sequence[Any]]]:
+def _equity(evaluation: Evaluation) -> dict[str, Any]:
     """Equity at each bar's close, account currency, mean over paths: portfolios, specialists alone and baselines."""
     traded, capital = evaluation.traded, evaluation.run.config.simulation.initial_capital
     curves = {**traded.portfolios, **{f"{n} alone": r for n, r in traded.specialists.items()}, **traded.baselines}
-    columns = [np.asarray(record.equity, np.float64).mean(axis=1) * capital for record in curves.values()]
-    times = _times(evaluation)
-    return ["time", *curves], ([time, *(f"{c[row]:.2f}" for c in columns)] for row, time in enumerate(times))
+    columns = {name: np.asarray(r.equity, np.float64).mean(axis=1) * capital for name, r in curves.items()}
+    return {"time": _times(evaluation), **{name: np.round(values, 2) for name, values in columns.items()}}
 
 
-def _trades(evaluation: Evaluation) -> tuple[list[str], Iterable[Sequence[Any]]]:
+def _trades(evaluation: Evaluation) -> dict[str, Any]:
     """Trades of the last portfolio and of every specialist alone; money in account currency."""
     times = _times(evaluation)
-    kinds = ("price_profit", "spread", "commission", "slippage", "impact", "swap")
-    head = ["book", "path", "symbol", "direction", "opened", "closed", "max_lots", "fills", *kinds, "profit"]
+    found = [(book, trade) for book, trades in evaluation.trades.items() for trade in trades]
+    money = ("price_profit", "spread", "commission", "slippage", "impact", "swap", "profit")
+    return {
+        "book": [book for book, _ in found],
+        **{name: [getattr(trade, name) for _, trade in found] for name in ("path", "symbol", "direction")},
+        # Step l fills at the open of the bar after the l-th decision.
+        "opened": [times[trade.opened + 1] for _, trade in found],
+        "closed": [None if trade.closed is None else times[trade.closed + 1] for _, trade in found],
+        "max_lots": [float(f"{trade.max_lots:.6g}") for _, trade in found],
+        "fills": [trade.fills for _, trade in found],
+        **{name: [round(getattr(trade, name), 2) for _, trade in found] for name in money},
+    }
 
-    def rows() -> Iterable[Sequence[Any]]:
-        for book, found in evaluation.trades.items():
-            for trade in found:
-                # Step l fills at the open of the bar after the l-th decision.
-                closed = "" if trade.closed is None else times[trade.closed + 1]
-                money = (f"{getattr(trade, kind):.2f}" for kind in kinds)
-                head = (book, trade.path, trade.symbol, trade.direction, times[trade.opened + 1], closed)
-                yield (*head, f"{trade.max_lots:g}", trade.fills, *money, f"{trade.profit:.2f}")
 
-    return head, rows()
-
-
-def _positions(evaluation: Evaluation) -> tuple[list[str], Iterable[Sequence[Any]]]:
+def _positions(evaluation: Evaluation) -> dict[str, Any]:
     """Lots and signed exposure / equity of the last portfolio at each bar's close, path by path."""
     symbols, held = lots(evaluation.last, evaluation.run, evaluation.judged)
     exposed = weights(evaluation.last, evaluation.judged)
-    times = _times(evaluation)
-    head = ["time", "path", *(f"{s}_lots" for s in symbols), *(f"{s}_weight" for s in symbols)]
-
-    def rows() -> Iterable[Sequence[Any]]:
-        for path in range(held.shape[1]):
-            for step in range(held.shape[0]):
-                lots_now = (f"{value:.8g}" for value in held[step, path])
-                yield (times[step + 1], path, *lots_now, *(f"{value:.6g}" for value in exposed[step, path]))
-
-    return head, rows()
+    steps, paths, _ = held.shape
+    return {
+        "time": _times(evaluation)[1:] * paths,
+        "path": np.repeat(np.arange(paths), steps),
+        **{f"{symbol}_lots": np.round(held[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
+        **{f"{symbol}_weight": np.round(exposed[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
+    }
 
 
 def _times(evaluation: Evaluation) -> list[str]:
     """Open times of the bars, UTC."""
     stamps = evaluation.judged.timestamps.astype("datetime64[s]")
-    return [text.replace("T", " ") for text in np.datetime_as_string(stamps, unit="m")]
+    return [text.replace("T", " ") for text in np.datetime_as_string(stamps, unit="m").tolist()]
 
 
-def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
+def _write_csv(path: Path, columns: dict[str, Any]) -> None:
+    """Columns of equal length by name."""
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    with replacing(path) as temporary:
+        pyarrow.csv.write_csv(pyarrow.table(columns), temporary, options)

@@ -35,8 +35,7 @@ AFTER = {2: "after phase 2", 3: "after phase 3"}
 COSTS = (0.0, 1.0, 2.0, 3.0)
 """Multiples of all costs and swaps that the last phase's policy is traded with."""
 
-_STRESS_PATHS, _STRESS_BARS, _STRESS_SEED = 4, 2500, 7919
-_RANDOM_TURNOVER = 0.1  # relative weight per bar and instrument, about what specialists trade
+_STRESS_PATHS, _STRESS_BARS, _STRESS_SEED = 4, 1500, 7919
 _WORKERS = 3
 
 
@@ -65,11 +64,11 @@ def trade_all(run: TrainedRun, judged: Judged, policies: Policies) -> Traded:
     last = hierarchies[list(hierarchies)[-1]]
     with ThreadPoolExecutor(_WORKERS) as pool:
         portfolios = pool.submit(_trade_portfolios, run.config, judged, hierarchies)
-        rules = pool.submit(trade_baselines, run.config, judged)
         alone = pool.submit(_trade_specialists, run.config, judged, policies.specialists)
         stress = pool.submit(_trade_stress, run, last)
-        (records, costs, late), stressed = portfolios.result(), stress.result()
-        return Traded(alone.result(), records, rules.result(), costs, late, *stressed)
+        records, costs, late = portfolios.result()
+        rules = pool.submit(trade_baselines, run.config, judged, mean_turnover(list(records.values())[-1]))
+        return Traded(alone.result(), records, rules.result(), costs, late, *stress.result())
 
 
 def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[str, Policy]:
@@ -91,33 +90,55 @@ def _trade_portfolios(
     variants = [hierarchies[name] for name in names] + [hierarchies[names[-1]]] * (len(other_costs) + 1)
     costs = [1.0] * len(names) + other_costs + [1.0]
     late = [False] * (len(variants) - 1) + [True]
-    records = trade_variants(
-        phases.hierarchy_env(config),
-        phases.hierarchy_agent(config, judged.market),
-        judged.num_steps,
-        stack([policy.params for policy in variants]),
-        stack([policy.normalizers for policy in variants]),
-        evaluation_params(portfolio_params(config, judged.market)),
-        jnp.asarray(judged.first, jnp.int32),
-        jnp.asarray(costs, jnp.float32),
-        jnp.asarray(late),
-        detailed=True,
-    )
-    single = apart(records, len(variants))
+    static = phases.hierarchy_env(config), phases.hierarchy_agent(config, judged.market), judged.num_steps
+    market = evaluation_params(portfolio_params(config, judged.market))
+
+    def arguments(half: slice) -> tuple[Any, ...]:
+        return (
+            stack([policy.params for policy in variants[half]]),
+            stack([policy.normalizers for policy in variants[half]]),
+            market,
+            jnp.asarray(judged.first, jnp.int32),
+            jnp.asarray(costs[half], jnp.float32),
+            jnp.asarray(late[half]),
+        )
+
+    # Two halves of one size, so that one program serves both, each on a core; they share the variant in the middle.
+    size = (len(variants) + 1) // 2
+    first, second = arguments(slice(0, size)), arguments(slice(len(variants) - size, None))
+    compiled = trade_variants.lower(*static, *first, detailed=True).compile()
+    with ThreadPoolExecutor(2) as pool:
+        halves = pool.map(lambda half: apart(compiled(*half), size), (first, second))
+        front, back = halves
+    single = front + back[2 * size - len(variants) :]
     portfolios, last = dict(zip(names, single, strict=False)), single[len(names) - 1]
     slim = [dataclasses.replace(record, detail=None) for record in single[len(names) :]]
     by_cost = dict(zip(other_costs, slim, strict=False)) | {1.0: dataclasses.replace(last, detail=None)}
     return portfolios, {cost: by_cost[cost] for cost in COSTS}, slim[-1]
 
 
-def trade_baselines(config: TrainConfig, judged: Judged) -> dict[str, BacktestRecord]:
-    """The rules on all instruments, under equal allocation and the portfolio's costs and limits."""
+def mean_turnover(record: BacktestRecord) -> float:
+    """Value traded / equity per bar, mean over bars and paths."""
+    return float(np.asarray(record.turnover, np.float64).mean())
+
+
+def trade_baselines(config: TrainConfig, judged: Judged, turnover: float) -> dict[str, BacktestRecord]:
+    """The rules on all instruments, under equal allocation and the portfolio's costs and limits.
+
+    Args:
+        config: the settings.
+        judged: the bars.
+        turnover: value traded / equity per bar that the random rule is to have, before limits and lot rounding.
+    """
+    num_classes = judged.market.universe.num_classes
+    # Equal allocation gives each class 1 / (S + 1) at half the risk appetite, and a class's shares sum to one.
+    used = config.simulation.leverage * 0.5 * num_classes / (num_classes + 1)
     ones = jnp.ones(len(BASELINES))
     records = trade_variants(
         phases.hierarchy_env(config),
         RulePortfolio(),
         judged.num_steps,
-        stack([RulePortfolio.params(name, _RANDOM_TURNOVER) for name in BASELINES]),
+        stack([RulePortfolio.params(name, turnover / used) for name in BASELINES]),
         {},
         evaluation_params(portfolio_params(config, judged.market)),
         jnp.asarray(judged.first, jnp.int32),

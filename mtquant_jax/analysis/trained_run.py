@@ -23,7 +23,11 @@ from mtquant_jax.validation import parse_phases
 Part = Literal["test", "validation", "train", "all"]
 """Which bars are judged: a split of the training, by its times, or all bars there are."""
 
+SYNTHETIC = "synthetic market of seed"
+"""How the source of bars begins that came from no directory."""
+
 _FEWEST_BARS = 50
+_FEWEST_DAYS = 3  # of returns, for the bootstrap
 _WHAT = "evaluation needs a finished training"
 
 
@@ -66,7 +70,7 @@ class Judged:
     first: int  # bar at whose close the first decision is taken
     last: int  # one past the last bar traded
     part: Part
-    source: str  # the data directory, or "synthetic"
+    source: str  # the data directory, or SYNTHETIC and its seed
     overlap: dict[str, int]  # split of the training (train, validation) -> bars of it among these
 
     @property
@@ -109,9 +113,9 @@ def open_run(run_dir: Path) -> TrainedRun:
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
     if missing:
-        told = " and ".join(map(str, missing))
+        told = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
-            f"--run-dir {run_dir}: the training was not finished, phase {told} has left no results; train "
+            f"--run-dir {run_dir}: the training was not finished, {told} left no results; train "
             f"{'it' if len(missing) == 1 else 'them'} with --phases {','.join(map(str, missing))}"
         )
     results = {
@@ -156,13 +160,13 @@ def prepare_judged(run: TrainedRun, data_dir: str | None, part: Part) -> Judged:
         part: which of them.
 
     Raises:
-        UserError: other symbols or another interval than in training, no bars of that part, or a missing scaler.
+        UserError: other symbols or another interval than in training, too few bars or days of that part, or no scales.
     """
     config = run.config
     if data_dir is not None and not (config.data_dir and Path(data_dir).resolve() == Path(config.data_dir).resolve()):
         unlimited = dataclasses.replace(config.market, start="", end="")
         config = dataclasses.replace(config, data_dir=str(data_dir), market=unlimited)
-    source = config.data_dir or "synthetic"
+    source = config.data_dir or f"{SYNTHETIC} {config.seed}"
     times = {name: run.split_times(name) for name in ("train", "validation", "test")}
 
     def cut(timestamps: np.ndarray) -> Splits:
@@ -179,6 +183,12 @@ def prepare_judged(run: TrainedRun, data_dir: str | None, part: Part) -> Judged:
         )
     market = dataclasses.replace(market, **_scales(run))
     first, last = market.splits.test
+    days = len(np.unique(market.day[first + 1 : last]))
+    if days < _FEWEST_DAYS:
+        raise UserError(
+            f"{source}: the {last - first} bars to judge on are of {days} days, but {_FEWEST_DAYS} are needed; "
+            "--split chooses other bars"
+        )
     comparable = bool(config.data_dir) == bool(run.config.data_dir)
     judged = market.timestamps[first:last]
     overlap = {

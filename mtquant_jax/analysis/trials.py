@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.analysis.figures import Evaluation
+from mtquant_jax.analysis.files import evaluation_dir
+from mtquant_jax.analysis.trained_run import SYNTHETIC
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.significance import SharpeSample, deflated_sharpe_ratio
 
 TRIALS = "trials.jsonl"
-"""Beside the run directories: one line per evaluation."""
+"""In a run's ``evaluation``: one line per evaluation. Those of run directories beside it are trials too."""
+
+_KEYS = {"time", "run_dir", "run_id", "source", "first", "last", "daily_sharpe"}
 
 
 def record_trial(evaluation: Evaluation) -> dict[str, Any]:
-    """Add this evaluation to the trials beside the run directory and tell what it was touched by so far.
+    """Add this evaluation to the run's trials and tell how often these bars were judged by it and by runs beside it.
 
     A trial is a training judged on bars that it had not seen. Evaluating one again adds a line and no trial.
 
@@ -37,7 +41,7 @@ def record_trial(evaluation: Evaluation) -> dict[str, Any]:
     per_day = None if figures["sharpe"] is None else figures["sharpe"] / np.sqrt(evaluation.days_per_year)
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run_dir": str(run.paths.run_dir),
+        "run_dir": str(run.paths.run_dir.resolve()),
         "run_id": run.run_id,
         "source": _source(bars["source"]),
         "first": bars["first"],
@@ -47,14 +51,15 @@ def record_trial(evaluation: Evaluation) -> dict[str, Any]:
         "daily_sharpe": per_day,
         "days": figures["days"],
     }
-    path = run.paths.run_dir.parent / TRIALS
+    path, beside = evaluation_dir(run.paths) / TRIALS, run.paths.run_dir.resolve().parent
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     except OSError as error:
         raise UserError(f"{path}: trials cannot be recorded ({error.strerror})") from None
-    same = _of_period(path.parent, line["source"], line["first"], line["last"])
-    latest = latest_trials(path.parent, bars["source"], bars["first"], bars["last"])
+    same = _of_period(beside, line["source"], line["first"], line["last"])
+    latest = latest_trials(beside, bars["source"], bars["first"], bars["last"])
     sharpes = [t["daily_sharpe"] or 0.0 for t in latest]
     variance = float(np.var(sharpes, ddof=1)) if len(sharpes) > 1 else None
     return {
@@ -71,7 +76,7 @@ def latest_trials(folder: Path, source: str, first: str, last: str) -> list[dict
 
     Args:
         folder: that holds the run directories.
-        source: the data directory, or ``synthetic``.
+        source: the data directory, or the synthetic market, as in ``metrics.json``.
         first: open time of the first bar, as in ``metrics.json``.
         last: of the last.
     """
@@ -85,23 +90,21 @@ def _of_period(folder: Path, source: str, first: str, last: str) -> list[dict[st
 
 
 def _source(source: str) -> str:
-    return source if source == "synthetic" else str(Path(source).resolve())
+    return source if source.startswith(SYNTHETIC) else str(Path(source).resolve())
 
 
 def read_trials(folder: Path) -> list[dict[str, Any]]:
-    """The trials recorded beside run directories, oldest first; lines that are no trial are left out."""
-    path = folder / TRIALS
-    if not path.is_file():
-        return []
+    """The trials of the run directories in a folder, oldest first; lines that are no trial are left out."""
     found = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and {"run_dir", "run_id", "source", "first", "last", "daily_sharpe"} <= set(line):
-            found.append(line)
-    return found
+    for path in folder.glob(f"*/evaluation/{TRIALS}"):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(line, dict) and set(line) >= _KEYS:
+                found.append(line)
+    return sorted(found, key=lambda line: str(line["time"]))
 
 
 def _deflated(figures: Mapping[str, Any], per_day: float | None, variance: float | None, trials: int) -> float | None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.hierarchy import stack
-from mtquant_jax.analysis.trading import AFTER, EQUAL, apart, trade_baselines, trade_variants
+from mtquant_jax.analysis.trading import AFTER, EQUAL, apart, mean_turnover, trade_baselines, trade_variants
 from mtquant_jax.analysis.trained_run import Judged
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
@@ -187,7 +187,8 @@ def _judge(
     )
     by_variant = apart(records, len(variants))
     found = {name: by_variant[index :: len(PORTFOLIOS)] for index, name in enumerate(PORTFOLIOS)}
-    found |= {name: [record] for name, record in trade_baselines(configs[0], judged).items()}
+    turnover = float(np.mean([mean_turnover(record) for record in found[AFTER[3]]]))
+    found |= {name: [record] for name, record in trade_baselines(configs[0], judged, turnover).items()}
     equities = {name: np.concatenate([_equity(record) for record in rs], axis=1) for name, rs in found.items()}
     return Fold(
         splits=market.splits,

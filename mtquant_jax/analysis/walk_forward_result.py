@@ -85,13 +85,13 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
     width = 26
     yield told["verdict"]
     yield ""
-    yield f"{'':<{width}}" + "".join(f"{'fold ' + str(fold['fold']):>18}" for fold in told["folds"]) + f"{'all':>24}"
+    yield f"{'':<{width}}" + "".join(f"{'fold ' + str(fold['fold']):>20}" for fold in told["folds"]) + f"{'all':>26}"
     periods = (f"{fold['test']['first'][:7]}..{fold['test']['last'][2:7]}" for fold in told["folds"])
-    yield f"{'test':<{width}}" + "".join(f"{period:>18}" for period in periods)
+    yield f"{'test':<{width}}" + "".join(f"{period:>20}" for period in periods)
     for name, overall in told["overall"].items():
         cells = (fold["portfolios"][name]["sharpe"] for fold in told["folds"])
         whole = interval_text(overall["intervals"]["sharpe"]) if overall["sharpe"] is not None else "none (flat)"
-        yield f"{name:<{width}}" + "".join(f"{_range(cell):>18}" for cell in cells) + f"{whole:>24}"
+        yield f"{name:<{width}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
     yield ""
     seeds = f"{len(told['seeds'])} seed{'s' * (len(told['seeds']) != 1)}"
     yield f"Sharpe ratio, interquartile mean over {seeds} (range); all: of the stitched folds [95 %, seeds and days]"
@@ -192,7 +192,8 @@ def _overall(stitched: Stitched, name: str) -> dict[str, Any]:
 def _verdict(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> str:
     sharpe = interval(stitched.sharpe[LAST])
     period = f"{len(folds)} folds, out of sample {_month(folds[0].timestamps[0])} to {_month(folds[-1].timestamps[-1])}"
-    if sharpe.value is None or sharpe.low is None or sharpe.high is None:
+    flat = all(sharpe_ratio(column, stitched.days_per_year) is None for column in stitched.returns[LAST].T)
+    if flat or sharpe.value is None or sharpe.low is None or sharpe.high is None:
         return f"{period}: no portfolio traded; they are flat."
     meaning = "not distinguishable from flat"
     if sharpe.excludes_zero:

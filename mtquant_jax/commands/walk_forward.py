@@ -42,6 +42,8 @@ def run(command: WalkForwardCommand, source: str) -> None:
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
     """
+    import numpy as np
+
     from mtquant_jax.analysis import walk_forward_result
     from mtquant_jax.analysis.walk_forward import NoCheckpoints, run_fold
     from mtquant_jax.errors import UserError
@@ -81,6 +83,9 @@ def run(command: WalkForwardCommand, source: str) -> None:
         return folds[0]
 
     market = prepare_market(config, cut)
+    days = sum(len(np.unique(market.day[first + 1 : last])) for first, last in (splits.test for splits in folds))
+    if days < 3:
+        raise UserError(f"the test ranges have {days} days together, but 3 are needed; use more bars")
     paths = RunPaths(Path(config.run_dir))
     configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
