@@ -10,21 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from mtquant_jax.analysis.book import by_class, by_instrument, detail_of, slots_of, trades_of
 from mtquant_jax.analysis.trading import Traded
 from mtquant_jax.analysis.trained_run import SYNTHETIC, Judged, TrainedRun
-from mtquant_jax.evaluation.backtest import BacktestRecord, Detail
+from mtquant_jax.evaluation.backtest import BacktestRecord
 from mtquant_jax.evaluation.intervals import CONFIDENCE, Bootstrap, bootstrap
 from mtquant_jax.evaluation.statistics import daily_returns, performance, trading_days_per_year
 from mtquant_jax.evaluation.track_record import track_record
-from mtquant_jax.evaluation.trades import COSTS, Trade, trade_figures, trades
+from mtquant_jax.evaluation.trades import Trade, trade_figures
 from mtquant_jax.evaluation.value_at_risk import backtest_exceedances
-from mtquant_jax.simulation.market_env import IN_MARKET
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.training.curriculum import STAGES
 from mtquant_jax.training.loop import describe
-
-FLOWS = ("price_profit", *COSTS, "swap")
-"""Kinds of profit and loss, as in `simulation.account.Flows`."""
 
 _EXCEEDANCE = 1e-9  # share of equity by which a loss must pass its forecast
 _CUT = 1e-5  # share of the exposure wanted under which a cut is float32 rounding
@@ -57,9 +54,9 @@ def evaluate(run: TrainedRun, judged: Judged, traded: Traded, draws: int = 1000)
     curves = {**traded.portfolios, **{f"{name} alone": r for name, r in traded.specialists.items()}, **traded.baselines}
     returns = {name: daily_returns(np.asarray(record.equity, np.float64), day) for name, record in curves.items()}
     drawn = bootstrap(returns, days_per_year, draws)
-    books = {"portfolio": (traded.portfolios[traded.last], _slots(judged))}
-    books |= {name: (r, _slots(judged, index)) for index, (name, r) in enumerate(traded.specialists.items())}
-    found = {name: _trades(record, slots, run, judged) for name, (record, slots) in books.items()}
+    books = {"portfolio": (traded.portfolios[traded.last], slots_of(judged))}
+    books |= {name: (r, slots_of(judged, index)) for index, (name, r) in enumerate(traded.specialists.items())}
+    found = {name: trades_of(record, slots, run, judged) for name, (record, slots) in books.items()}
     last = traded.portfolios[traded.last]
 
     def told(name: str, record: BacktestRecord) -> dict[str, Any]:
@@ -83,8 +80,8 @@ def evaluate(run: TrainedRun, judged: Judged, traded: Traded, draws: int = 1000)
             for name in (*traded.portfolios, *traded.baselines)
             if name != traded.last
         },
-        "classes": _by_class(last, found["portfolio"], judged, days_per_year),
-        "instruments": _by_instrument(last, found["portfolio"], judged, days_per_year),
+        "classes": by_class(last, found["portfolio"], judged, days_per_year),
+        "instruments": by_instrument(last, found["portfolio"], judged, days_per_year),
         "months": _by_month(last, judged, days_per_year),
         "trades": {name: trade_figures(list_) for name, list_ in found.items()},
         "cost_stress": {f"x{cost:g}": _short(record, day, days_per_year) for cost, record in traded.costs.items()},
@@ -194,116 +191,6 @@ def _warnings(run: TrainedRun, judged: Judged, traded: Traded) -> list[str]:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class _Slots:
-    """Where real instruments stand among the columns of a record."""
-
-    columns: tuple[int, ...]
-    symbols: tuple[str, ...]
-    positions: tuple[int, ...]  # of the same in the arranged market
-
-
-def _slots(judged: Judged, index: int | None = None) -> _Slots:
-    """Of the whole book, or of one class alone."""
-    universe = judged.market.universe
-    places = [
-        (c * universe.width + i, symbol, c)
-        for c, asset_class in enumerate(universe.classes)
-        for i, symbol in enumerate(asset_class.symbols)
-        if index is None or c == index
-    ]
-    shift = 0 if index is None else index * universe.width
-    return _Slots(
-        tuple(place - shift for place, _, _ in places),
-        tuple(symbol for _, symbol, _ in places),
-        tuple(place for place, _, _ in places),
-    )
-
-
-def _detail(record: BacktestRecord) -> Detail:
-    assert record.detail is not None
-    return record.detail
-
-
-def _trades(record: BacktestRecord, slots: _Slots, run: TrainedRun, judged: Judged) -> list[Trade]:
-    detail, columns = _detail(record), list(slots.columns)
-    capital = run.config.simulation.initial_capital
-    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
-    flows = {name: np.asarray(getattr(detail.flows, name))[:, :, columns] for name in FLOWS}
-    units = np.asarray(detail.units)[:, :, columns]
-    return trades(units, flows, slots.symbols, capital / sizes, capital)
-
-
-def lots(record: BacktestRecord, run: TrainedRun, judged: Judged) -> tuple[tuple[str, ...], np.ndarray]:
-    """The symbols and the lots held ``[L, P, n]`` of the whole book."""
-    slots = _slots(judged)
-    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
-    units = np.asarray(_detail(record).units, np.float64)[:, :, list(slots.columns)]
-    return slots.symbols, units * (run.config.simulation.initial_capital / sizes)
-
-
-def weights(record: BacktestRecord, judged: Judged) -> np.ndarray:
-    """Signed exposure / equity ``[L, P, n]`` of the real instruments of the whole book."""
-    return np.asarray(_detail(record).weights)[:, :, list(_slots(judged).columns)]
-
-
-def flows_by_instrument(record: BacktestRecord, judged: Judged) -> dict[str, np.ndarray]:
-    """Of every kind of profit and loss, ``[L, P, n]`` shares of initial capital."""
-    columns = list(_slots(judged).columns)
-    return {name: np.asarray(getattr(_detail(record).flows, name), np.float64)[:, :, columns] for name in FLOWS}
-
-
-def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> dict[str, Any]:
-    """Sums over bars, means over paths, shares of initial capital; costs are positive."""
-    sums = {name: float(values[:, :, columns].sum(axis=(0, 2)).mean()) for name, values in flows.items()}
-    return {**sums, "net": sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]}
-
-
-def _contributions(record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], day: np.ndarray) -> Any:
-    """What instruments brought each day as shares of the equity that the day began with ``[D, P]``."""
-    net = sum((values for name, values in flows.items() if name not in COSTS), start=np.zeros(()))
-    net = (net - sum(flows[name] for name in COSTS))[:, :, columns].sum(axis=-1)  # [L, P]
-    firsts = np.flatnonzero(np.diff(np.concatenate([[-1], day[1:]])))
-    base = np.maximum(np.asarray(record.equity, np.float64)[firsts], 1e-9)
-    return np.add.reduceat(net, firsts, axis=0) / base
-
-
-def _of_part(
-    record: BacktestRecord, found: list[Trade], judged: Judged, columns: list[int], days_per_year: float
-) -> dict[str, Any]:
-    """A part of the last portfolio's book: where its profit came from, and the track record of its contributions."""
-    flows, held = flows_by_instrument(record, judged), weights(record, judged)[:, :, columns]
-    return {
-        "profit_and_loss": _profit_and_loss(flows, columns),
-        "track_record": track_record(_contributions(record, flows, columns, judged.day), days_per_year),
-        "mean_exposure": float(np.abs(held).sum(axis=-1).mean()),
-        "mean_weight": float(held.sum(axis=-1).mean()),
-        "time_in_market": float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),
-        "trades": trade_figures(found),
-    }
-
-
-def _by_instrument(record: BacktestRecord, found: list[Trade], judged: Judged, days_per_year: float) -> dict[str, Any]:
-    return {
-        symbol: _of_part(record, [t for t in found if t.symbol == symbol], judged, [column], days_per_year)
-        for column, symbol in enumerate(_slots(judged).symbols)
-    }
-
-
-def _by_class(record: BacktestRecord, found: list[Trade], judged: Judged, days_per_year: float) -> dict[str, Any]:
-    symbols, budgets = _slots(judged).symbols, np.asarray(record.budgets, np.float64)
-    told = {}
-    for index, asset_class in enumerate(judged.market.universe.classes):
-        columns = [symbols.index(symbol) for symbol in asset_class.symbols]
-        own = [trade for trade in found if trade.symbol in asset_class.symbols]
-        told[asset_class.name] = {
-            "symbols": list(asset_class.symbols),
-            "mean_budget": float(budgets[:, :, index].mean()),
-            **_of_part(record, own, judged, columns, days_per_year),
-        }
-    return told
-
-
 def _by_month(record: BacktestRecord, judged: Judged, days_per_year: float) -> list[dict[str, Any]]:
     """Calendar months of the broker's days, in order; the first and the last may be cut."""
     equity = np.asarray(record.equity, np.float64)
@@ -382,7 +269,7 @@ def _value_at_risk(record: BacktestRecord, run: TrainedRun, judged: Judged) -> d
     """
     confidence = run.config.risk.var_confidence
     equity = np.asarray(record.equity, np.float64)
-    deviation = np.sqrt(np.maximum(np.asarray(_detail(record).variance, np.float64), 0.0))  # [L, P]
+    deviation = np.sqrt(np.maximum(np.asarray(detail_of(record).variance, np.float64), 0.0))  # [L, P]
     z = NormalDist().inv_cdf(confidence)
     base = np.maximum(equity[:-1], 1e-9)
     loss = -(equity[1:] / base - 1.0)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
-from mtquant_jax.analysis.figures import Evaluation, lots, weights
+from mtquant_jax.analysis.book import lots, weights
+from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.errors import UserError
 from mtquant_jax.training.records import RunPaths, replacing, write_json
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.analysis.figures import Evaluation, weights
+from mtquant_jax.analysis.book import weights
+from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import (
     COLOURS,
     DASHES,

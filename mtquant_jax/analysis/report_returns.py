@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.analysis.figures import Evaluation, flows_by_instrument
+from mtquant_jax.analysis.book import flows_by_instrument
+from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import COLOURS, DASHES, Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.analysis.report_text import label
 from mtquant_jax.evaluation.statistics import sharpe_ratio
