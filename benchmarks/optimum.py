@@ -1,6 +1,6 @@
 """How much of the best possible profit PPO reaches where the best is known, at the default settings.
 
-    python benchmarks/optimum.py [--seeds 10] [--cases A B C D E] [--short]
+    python benchmarks/optimum.py [--seeds 10] [--first-seed 0] [--cases A B C D E] [--short]
 
 A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2013). The score is the deterministic
 policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
@@ -57,6 +57,8 @@ class Arguments:
 
     seeds: int = 10
     """Trainings per case, vmapped."""
+    first_seed: int = 0
+    """Of those many: long cases can be divided between processes."""
     cases: tuple[str, ...] = ("A", "B", "C", "D", "E")
     """Which markets."""
     short: bool = False
@@ -88,7 +90,7 @@ def main(arguments: Arguments) -> None:
         train, judge = (
             _market(base, case, seed, paths, arguments.num_bars) for seed in (_TRAINING_SEED, _JUDGING_SEED)
         )
-        policies, seconds = trained(train, arguments.seeds)
+        policies, seconds = trained(train, arguments.seeds, arguments.first_seed)
         scores, yardstick = _scores(judge, policies)
         rows.append(
             {
@@ -111,7 +113,8 @@ def main(arguments: Arguments) -> None:
             file=sys.stderr,
             flush=True,
         )
-        store(arguments.name, {"seeds": arguments.seeds, "trainings": rows}, arguments.results)
+        seeds = {"seeds": arguments.seeds, "first_seed": arguments.first_seed}
+        store(arguments.name, {**seeds, "trainings": rows}, arguments.results)
 
 
 def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: int) -> GroundTruth:
@@ -120,9 +123,10 @@ def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: i
     return quadratic_costs(base, case, seed, num_paths, num_bars)  # type: ignore[arg-type]
 
 
-def trained(truth: GroundTruth, seeds: int) -> tuple[list[Policy], float]:
+def trained(truth: GroundTruth, seeds: int, first_seed: int = 0) -> tuple[list[Policy], float]:
     """Policies after the last update, seed by seed, and the seconds of training them, compilation left out."""
-    plans = [plan_specialist(dataclasses.replace(truth.config, seed=seed), truth.market, 0) for seed in range(seeds)]
+    numbers = range(first_seed, first_seed + seeds)
+    plans = [plan_specialist(dataclasses.replace(truth.config, seed=seed), truth.market, 0) for seed in numbers]
     program, env_params = plans[0].program, plans[0].env_params
     states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
     train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))

@@ -110,7 +110,7 @@ def _of_part(
 
 
 def by_instrument(record: BacktestRecord, found: list[Trade], judged: Judged, days_per_year: float) -> dict[str, Any]:
-    """Symbol -> profit and loss, track record of its contributions, positions and trades ``found`` in the whole book."""
+    """Symbol -> profit and loss, track record of its contributions, positions and the trades of those found."""
     return {
         symbol: _of_part(record, [t for t in found if t.symbol == symbol], judged, [column], days_per_year)
         for column, symbol in enumerate(slots_of(judged).symbols)
