@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny hand-made markets, so that every number in a test can be worked out by hand."""
+"""Shared fixtures: tiny hand-made markets, so that every number in a test can be worked out by hand, and quick runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.cli import train_main
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
@@ -151,3 +152,21 @@ def real_data() -> Path:
     if not (SHARED / "h1").is_dir():
         pytest.skip("no real bars beside this checkout")
     return SHARED / "h1"
+
+
+@pytest.fixture(scope="session")
+def train(tmp_path_factory):
+    """``train(*flags) -> run directory`` of a quick run that must succeed."""
+
+    def run(*flags: str, run_dir: Path | None = None) -> Path:
+        run_dir = run_dir or tmp_path_factory.mktemp("run")
+        assert train_main(["--quick-test", "--run-dir", str(run_dir), *flags]) == 0
+        return run_dir
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def synthetic_run(train) -> Path:
+    """A quick run of all phases on the synthetic market, shared: whoever changes it works on a copy."""
+    return train()

@@ -200,13 +200,15 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
     assert "--ppo.gamma" in capsys.readouterr().out
 
 
-def test_help_does_not_import_jax() -> None:
+@pytest.mark.parametrize("command", ["train", "evaluate", "walk-forward", "compare"])
+def test_help_does_not_import_jax(command: str) -> None:
     code = (
-        "import sys; from mtquant_jax.cli import main; main(['train', '--help']); "
-        "sys.exit(any(name in sys.modules for name in ('jax', 'numpy', 'orbax')))"
+        f"import sys; from mtquant_jax.cli import main; code = main(['{command}', '--help']); "
+        "sys.exit(code or any(name in sys.modules for name in ('jax', 'numpy', 'orbax', 'arch', 'plotly')))"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: mtquant-jax {command}")
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:

@@ -1,0 +1,103 @@
+"""What is said of figures in words: the verdict of an evaluation, and the table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mtquant_jax.analysis.figures import verdict
+from mtquant_jax.analysis.summary import summary_lines
+from mtquant_jax.analysis.wording import interval_text, number_text, percent_text
+
+Span = tuple[float, float, float]
+PERIOD = "Out of sample 2021-03 to 2022-11"
+
+
+def interval(span: Span | None) -> dict[str, float | None]:
+    value, low, high = span or (None, None, None)
+    return {"value": value, "low": low, "high": high}
+
+
+def told(sharpe: Span | None, in_sample: bool = False, **ahead_of: Span | None) -> dict[str, Any]:
+    """Metrics of a portfolio with this Sharpe ratio, and of its lead over others."""
+    return {
+        "bars": {"first": "2021-03-01 00:00", "last": "2022-11-30 23:00", "in_sample": in_sample},
+        "portfolio": "after phase 3",
+        "phases": {"after phase 3": {"intervals": {"sharpe": interval(sharpe)}}},
+        "ahead_of": {name.replace("_", " "): {"sharpe": interval(span)} for name, span in ahead_of.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (told((1.5, 0.2, 2.8)), "Sharpe 1.50 [0.2, 2.8]; better than flat; not told apart from any baseline."),
+        (told((-1.5, -2.8, -0.2)), "Sharpe -1.50 [-2.8, -0.2]; worse than flat; not told apart from any baseline."),
+        (
+            told((0.5, -0.7, 1.8), flat=(0.5, 0.1, 0.9)),  # flat is told of once
+            "Sharpe 0.50 [-0.7, 1.8]; not distinguishable from flat; not told apart from any baseline.",
+        ),
+        (
+            told((0.5, 0.0, 1.8)),  # touching it is not above it
+            "Sharpe 0.50 [0.0, 1.8]; not distinguishable from flat; not told apart from any baseline.",
+        ),
+        (
+            told((1.5, 0.2, 2.8), flat=(1.5, 0.2, 2.8), random=(2.0, 0.1, 4.0), momentum=(1.0, -1.0, 3.0)),
+            "Sharpe 1.50 [0.2, 2.8]; better than flat; ahead of random.",
+        ),
+        (
+            told((1.5, 0.2, 2.8), a=(1.0, 0.5, 2.0), b=(1.0, 0.5, 2.0), c=(1.0, 0.5, 2.0), buy_and_hold=(-2, -3, -1)),
+            "Sharpe 1.50 [0.2, 2.8]; better than flat; ahead of a, b and c, behind buy and hold.",
+        ),
+        (
+            told((-1.5, -2.0, -0.2), a=(-1.0, -2.0, -0.5), b=(-1.0, -2.0, -0.5), c=None),
+            "Sharpe -1.50 [-2.0, -0.2]; worse than flat; behind a and b.",
+        ),
+        (told(None, a=(1.0, 0.5, 2.0)), "the portfolio did not trade; it is flat."),
+    ],
+)
+def test_the_verdict(metrics, expected):
+    assert verdict(metrics) == f"{PERIOD}: {expected}"
+
+
+def test_the_verdict_says_in_sample_first():
+    assert verdict(told((1.5, 0.2, 2.8), in_sample=True)).startswith("In sample 2021-03 to 2022-11: Sharpe 1.50")
+
+
+def test_figures_in_words():
+    assert interval_text(interval((1.234, -0.5, 2.0))) == "1.23 [-0.50, 2.00]"
+    assert interval_text(interval((1.234, -0.5, 2.0)), signed=True) == "+1.23 [-0.50, 2.00]"
+    assert interval_text(interval(None)) == number_text(None) == "none (flat)"
+    assert (number_text(-0.126), percent_text(0.01234), percent_text(0.5, 0)) == ("-0.13", "1.23 %", "50 %")
+
+
+def test_the_table_for_the_terminal():
+    figures = {
+        "intervals": {"sharpe": interval((0.5, -0.7, 1.8))},
+        "total_return": 0.0123,
+        "max_drawdown": 0.2,
+        "cost_share": 0.003,
+        "time_in_market": 0.75,
+    }
+    short = {"sharpe": None, "total_return": 0.01}
+    metrics = told((0.5, -0.7, 1.8), flat=(0.5, -0.7, 1.8)) | {
+        "verdict": "A verdict.",
+        "phases": {"after phase 3": figures},
+        "specialists": {"forex": figures},
+        "baselines": {"flat": figures | {"intervals": {"sharpe": interval(None)}}},
+        "cost_stress": {"x0": short, "x2": short},
+        "one_bar_late": short,
+        "scenarios": {"crash": short},
+        "trials": {"trials": 3, "evaluations": 2, "deflated_sharpe": 0.4},
+    }
+    lines = list(summary_lines(metrics))
+    assert lines[0] == "A verdict."
+    rows = {line[:30].strip(): line[30:].split() for line in lines if line}
+    numbers = ["0.50", "[-0.70,", "1.80]", "1.23", "%", "20.00", "%", "0.30", "%", "75", "%"]
+    assert rows["after phase 3"] == rows["forex alone"] == numbers
+    assert rows["costs x2"] == rows["one bar late"] == rows["stress: crash"] == ["none", "(flat)", "1.00", "%"]
+    assert any(line.split() == ["flat", "+0.50", "[-0.70,", "1.80]"] for line in lines)
+    trials = "3 training(s) judged on these bars, this one 2 time(s); deflated Sharpe ratio 0.40"
+    assert lines[-1] == trials
+    assert trials not in list(summary_lines({**metrics, "trials": None, "scenarios": {}}))

@@ -1,0 +1,341 @@
+"""`mtquant-jax walk-forward`: folds trained, judged, stitched and told; and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtquant_jax.analysis import walk_forward_result
+from mtquant_jax.analysis.walk_forward import PORTFOLIOS, Fold
+from mtquant_jax.analysis.walk_forward_result import lines, result, stitch
+from mtquant_jax.cli import main
+from mtquant_jax.evaluation.rules import BASELINES
+from mtquant_jax.evaluation.statistics import daily_returns, sharpe_ratio
+from mtquant_jax.simulation.universe import universe_of
+from mtquant_jax.training.bundles import read_manifest
+from mtquant_jax.training.market_setup import Market, split_anew
+from mtquant_jax.types import AssetClass, Splits
+from tests.conftest import make_contracts, make_table, random_prices
+
+EQUAL, META, LAST = PORTFOLIOS
+BARS_A_DAY = 6
+GAP = 250
+SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
+SMALL += " --phase1-timesteps 250 --phase2-timesteps 250 --phase3-timesteps 250"
+
+
+def walk_forward(run_dir: Path, *flags: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a quick one."""
+    arguments = ["walk-forward", "--quick-test", "--run-dir", str(run_dir), "--draws", "100", *flags]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory) -> SimpleNamespace:
+    """Two folds of two seeds, as small as they can be."""
+    run_dir = tmp_path_factory.mktemp("walk")
+    code, out, err = walk_forward(run_dir, "--folds", "2", "--num-seeds", "2", *SMALL.split())
+    assert code == 0, err
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    told = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    with (run_dir / "equity.csv").open(encoding="utf-8", newline="") as stream:
+        equity = list(csv.DictReader(stream))
+    return SimpleNamespace(run_dir=run_dir, told=told, equity=equity, out=out, err=err)
+
+
+def moments(fold: dict[str, Any], part: str) -> tuple[datetime, datetime]:
+    first, last = (datetime.strptime(fold[part][end], "%Y-%m-%d %H:%M") for end in ("first", "last"))
+    return first, last
+
+
+@pytest.mark.slow
+def test_folds_follow_each_other_after_their_training(walked):
+    folds = walked.told["folds"]
+    assert [fold["fold"] for fold in folds] == [1, 2] and walked.told["seeds"] == [0, 1]
+    for fold in folds:
+        train, validation, test = (moments(fold, part) for part in ("train", "validation", "test"))
+        gap = timedelta(hours=GAP)  # of trading, so at least so many
+        assert train[0] < train[1] and train[1] + gap <= validation[0]
+        assert validation[0] < validation[1] and validation[1] + gap <= test[0] < test[1]
+    one, two = folds
+    between = moments(two, "test")[0] - moments(one, "test")[1]
+    assert timedelta(0) < between <= timedelta(days=3)  # the next bar, perhaps after a weekend
+    assert one["train"]["first"] == two["train"]["first"] and moments(one, "train")[1] < moments(two, "train")[1]
+
+
+@pytest.mark.slow
+def test_every_seed_of_every_fold_is_told(walked):
+    for fold in walked.told["folds"]:
+        assert list(fold["portfolios"]) == [*PORTFOLIOS, *BASELINES]
+        assert len(fold["validation_sharpe"]) == 2
+        for name, told in fold["portfolios"].items():
+            seeds = told["seeds"]
+            assert len(seeds) == (2 if name in PORTFOLIOS else 1)
+            sharpes = [one["sharpe"] or 0.0 for one in seeds]
+            assert told["sharpe"]["interquartile_mean"] == pytest.approx(np.mean(sharpes))
+            assert (told["sharpe"]["lowest"], told["sharpe"]["highest"]) == (min(sharpes), max(sharpes))
+        assert fold["portfolios"]["flat"]["total_return"]["highest"] == 0.0
+        returns = [seed["total_return"] for seed in fold["portfolios"][EQUAL]["seeds"]]
+        assert returns[0] != returns[1]  # seeds are other trainings
+    told = walked.told
+    assert list(told["overall"]) == [*PORTFOLIOS, *BASELINES]
+    assert set(told["ahead_of"]) == {*PORTFOLIOS, *BASELINES} - {LAST}
+    assert told["overall"]["flat"]["sharpe"] is None
+    assert told["verdict"].startswith("2 folds, out of sample 2018-04 to 2018-04, 2 seeds: Sharpe ")
+    assert told["verdict"] in walked.out and walked.err == ""
+
+
+@pytest.mark.slow
+def test_the_stitched_equity_goes_on_from_fold_to_fold(walked):
+    assert len(walked.equity) == walked.told["trading_days"]
+    assert [row["fold"] for row in walked.equity] == sorted(row["fold"] for row in walked.equity)
+    days = [row["day"] for row in walked.equity]
+    assert days == sorted(days)
+    columns = {f"{name} seed {seed}": (name, seed) for name in PORTFOLIOS for seed in (0, 1)}
+    columns |= {name: (name, 0) for name in BASELINES}
+    assert set(walked.equity[0]) == {"day", "fold", *columns}
+    for column, (name, seed) in columns.items():
+        whole = 1.0
+        for fold in walked.told["folds"]:
+            whole *= 1.0 + fold["portfolios"][name]["seeds"][seed]["total_return"]
+            last = [row for row in walked.equity if row["fold"] == str(fold["fold"])][-1]
+            assert float(last[column]) == pytest.approx(100_000.0 * whole, abs=0.02)
+    assert {row["flat"] for row in walked.equity} == {"100000.00"}
+
+
+@pytest.mark.slow
+def test_models_and_figure_are_left(walked):
+    for fold in (1, 2):
+        for seed in (0, 1):
+            models = walked.run_dir / f"fold_{fold}" / f"seed_{seed}" / "models"
+            for name in ("forex", "commodities", "equity"):
+                manifest = read_manifest(models / "specialists" / f"{name}_specialist.zip")
+                assert (manifest["seed"], manifest["phase"], manifest["name"]) == (seed, 3, name)
+            manifest = read_manifest(models / "meta_controller" / "meta_controller.zip")
+            assert manifest["seed"] == seed
+    scales = [
+        read_manifest(walked.run_dir / f"fold_{fold}/seed_0/models/meta_controller/meta_controller.zip")["scales"]
+        for fold in (1, 2)
+    ]
+    assert scales[0] != scales[1]  # each of its own training range
+    image = (walked.run_dir / "walk_forward.png").read_bytes()
+    assert image.startswith(b"\x89PNG") and len(image) > 10_000
+    assert not list(walked.run_dir.rglob("checkpoint*"))
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_nothing_measured_on_a_fold_knows_later_bars(anchored):
+    first, last = (0, 300) if anchored else (100, 300)
+    splits = Splits(train=(first, last), validation=(350, 400), test=(450, 500))
+    universe = universe_of((AssetClass("a", ("EURUSD", "GBPUSD")), AssetClass("b", ("XAUUSD", "WTIUSD"))))
+
+    def measured(seed_after: int, change_inside: bool = False) -> Market:
+        opened, closed = random_prices(500, 4)
+        other_open, other_close = random_prices(500, 4, seed=seed_after, volatility=5e-2)
+        opened[last:], closed[last:] = other_open[last:], other_close[last:]
+        spread = np.full((500, 4), 1e-4)
+        spread[last:] *= seed_after
+        if change_inside:
+            closed[last - 1] *= 1.1
+        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Market))
+        market = Market(
+            **nothing
+            | {"table": make_table(opened, closed, spread), "contracts": make_contracts(4), "universe": universe}
+        )
+        return split_anew(market, SimpleNamespace(simulation=SimpleNamespace(leverage=1.0)), splits)
+
+    one, two, changed = measured(1), measured(2), measured(1, change_inside=True)
+    assert one.splits == two.splits == splits
+    for name in ("class_scale", "portfolio_scale", "costs", "volatility"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+    assert (one.class_scale != changed.class_scale).all()  # the last bar of the training counts
+
+
+def a_fold(number: int, returns: dict[str, np.ndarray], others: float = 0.0) -> Fold:
+    """A fold with these daily returns ``[D, seeds]``; whatever else is traded earns ``others`` every second day."""
+    days = len(returns[LAST])
+    seeds = returns[LAST].shape[1]
+    rest = np.zeros((days, 1))
+    rest[::2] = others
+    returns = {name: np.repeat(rest, seeds, axis=1) for name in PORTFOLIOS} | dict.fromkeys(BASELINES, rest) | returns
+    first = 19_000 + number * days
+    day = first + (np.arange(days * BARS_A_DAY + 1) + BARS_A_DAY - 1) // BARS_A_DAY - 1
+    stamps = 86_400 * first + 14_400 * np.arange(len(day))
+    equity = {}
+    for name, record in returns.items():
+        closes = np.cumprod(np.concatenate([np.ones((1, record.shape[1])), 1.0 + record]), axis=0)
+        equity[name] = np.concatenate([closes[:1], np.repeat(closes[1:], BARS_A_DAY, axis=0)])
+        np.testing.assert_allclose(daily_returns(equity[name], day), record, atol=1e-12)
+
+    def figures(column: np.ndarray) -> dict[str, Any]:
+        total = float(np.prod(1.0 + column) - 1.0)
+        return {"sharpe": sharpe_ratio(column, 365.0), "total_return": total, "max_drawdown": 0.0}
+
+    return Fold(
+        splits=Splits((0, 1), (2, 3), (4, 5)),
+        times={part: (int(stamps[0]), int(stamps[-1])) for part in ("train", "validation", "test")},
+        returns=returns,
+        equity=equity,
+        performance={name: [figures(column) for column in record.T] for name, record in returns.items()},
+        validation=[None] * seeds,
+        day=day,
+        timestamps=stamps,
+    )
+
+
+def noise(seed: int, seeds: int, mean: float = 0.0, days: int = 60) -> np.ndarray:
+    return mean + np.random.default_rng(seed).normal(scale=0.01, size=(days, seeds))
+
+
+def two_folds(seeds: int, mean: float = 0.0) -> list[Fold]:
+    return [a_fold(number, {LAST: noise(number, seeds, mean), META: noise(9 - number, seeds)}) for number in range(2)]
+
+
+def test_the_figure_over_seeds_is_the_mean_of_the_middle_half():
+    folds = two_folds(4)
+    stitched = stitch(folds, draws=50)
+    returns = np.concatenate([fold.returns[LAST] for fold in folds])
+    np.testing.assert_array_equal(stitched.returns[LAST], returns)
+    sharpes = sorted(sharpe_ratio(column, stitched.days_per_year) for column in returns.T)
+    assert stitched.sharpe[LAST][0] == pytest.approx((sharpes[1] + sharpes[2]) / 2.0)
+    assert stitched.sharpe[LAST].shape == (51,)
+    told = result(folds, stitched, range(4))["overall"][LAST]
+    assert told["sharpe_over_seeds"]["interquartile_mean"] == pytest.approx((sharpes[1] + sharpes[2]) / 2.0)
+    assert (told["sharpe_over_seeds"]["lowest"], told["sharpe_over_seeds"]["highest"]) == (sharpes[0], sharpes[3])
+    assert told["days"] == 120
+    assert stitched.days.tolist() == list(range(19_000, 19_120))
+    assert stitched.days_per_year == pytest.approx(365.25)
+
+
+def test_the_same_trainings_differ_by_nothing():
+    folds = [a_fold(n, {name: noise(n, 3) for name in (LAST, META)}) for n in range(2)]
+    told = result(folds, stitch(folds, draws=50), range(3))
+    nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert told["ahead_of"][META] == {"sharpe": nothing}
+    assert told["ahead_of"]["flat"]["sharpe"]["value"] == told["overall"][LAST]["intervals"]["sharpe"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "meaning"),
+    [(0.01, "better than flat"), (-0.01, "worse than flat"), (0.0, "not distinguishable from flat")],
+)
+def test_the_interval_tells_luck_from_skill(mean, meaning):
+    folds = two_folds(3, mean)
+    told = result(folds, stitch(folds, draws=200), range(3))
+    sharpe = told["overall"][LAST]["intervals"]["sharpe"]
+    assert sharpe["low"] < sharpe["value"] < sharpe["high"]
+    assert (sharpe["low"] > 0.0, sharpe["high"] < 0.0) == (mean > 0.0, mean < 0.0)
+    assert told["verdict"].startswith("2 folds, out of sample 2022-01 to 2022-05, 3 seeds: Sharpe ")
+    assert told["verdict"].endswith(f"; {meaning}.")
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    days = noise(0, 1)
+
+    def width(means: list[float]) -> float:
+        folds = [a_fold(n, {LAST: days + np.asarray(means)}) for n in range(2)]
+        sharpe = result(folds, stitch(folds, draws=300), range(3))["overall"][LAST]["intervals"]["sharpe"]
+        return sharpe["high"] - sharpe["low"]
+
+    assert width([-0.005, 0.0, 0.005]) > 1.2 * width([0.0, 0.0, 0.0])
+
+
+def test_portfolios_that_never_trade_are_flat():
+    folds = [a_fold(n, {LAST: np.zeros((60, 2))}, others=0.01) for n in range(2)]
+    told = result(folds, stitch(folds, draws=50), range(2))
+    assert told["verdict"].endswith("no portfolio traded; they are flat.")
+    table = list(lines(told))
+    assert next(line for line in table if line.startswith(LAST)).endswith("none (flat)")
+
+
+def test_the_table_keeps_its_columns_apart():
+    wild = np.asarray([[-0.03, -0.02, -0.01, -0.012]]) + noise(0, 4) * 0.5
+    folds = [a_fold(n, {LAST: wild, META: wild[:, ::-1]}) for n in range(3)]
+    told = result(folds, stitch(folds, draws=50), range(4))
+    row = next(line for line in lines(told) if line.startswith(LAST))
+    assert min(cell["lowest"] for cell in (fold["portfolios"][LAST]["sharpe"] for fold in told["folds"])) < -10.0
+    assert row.count(") ") == 3 and row.count("(") == 3
+
+
+def test_the_files_hold_the_stitched_record(tmp_path):
+    folds = two_folds(2, mean=0.001)
+    stitched = stitch(folds, draws=50)
+    told = result(folds, stitched, [5, 6])
+    walk_forward_result.write(folds, stitched, told, 1000.0, tmp_path)
+    assert json.loads((tmp_path / "walk_forward.json").read_text())["seeds"] == [5, 6]
+    assert (tmp_path / "walk_forward.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "equity.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["fold"] for row in table] == ["1"] * 60 + ["2"] * 60
+    assert (table[0]["day"], table[-1]["day"]) == ("2022-01-08", "2022-05-07")
+    equity = 1000.0 * np.cumprod(1.0 + np.concatenate([fold.returns[LAST] for fold in folds]), axis=0)
+    for seed in (5, 6):
+        found = [float(row[f"{LAST} seed {seed}"]) for row in table]
+        np.testing.assert_allclose(found, equity[:, seed - 5], atol=0.006)
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """``bars(days)`` are so many days of 24 bars to be cut into folds; nothing is drawn and nothing compiled."""
+
+    def of(days: int, per_day: int = 24) -> None:
+        def prepare(config, cut):
+            stamps = 3600 * np.arange(days * per_day)
+            cut(stamps)
+            return SimpleNamespace(day=np.arange(len(stamps)) // per_day)
+
+        monkeypatch.setattr("mtquant_jax.training.market_setup.prepare_market", prepare)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--num-seeds 0", "--num-seeds 0: at least 1"),
+        ("--curriculum", "--curriculum: a walk-forward has no curriculum; its bars are a history"),
+        ("--draws 10", "--draws 10: at least 100, or the ends of an interval mean nothing"),
+        ("--folds 1", "--folds 1: at least 2; for one use train and evaluate"),
+        ("--first-train-fraction 0.95", "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
+        ("--folds 40", "2400 bars leave 17 for each validation and test of 40 folds, but 50 are needed"),
+        ("--market.gap-bars 10", "--market.gap-bars 10: must be above"),
+        ("--simulation.episode-length 2000", "the training range of a fold has "),
+        ("--ppo.gamma 3", "--ppo.gamma 3"),
+    ],
+)
+def test_settings_without_sense_are_refused(bars, tmp_path, flags, message):
+    bars(100)
+    code, out, err = walk_forward(tmp_path / "run", *flags.split())
+    assert (code, out) == (2, "") and err.startswith(f"error: {message}") and err.count("\n") == 1, err
+    assert not (tmp_path / "run").exists()
+
+
+def test_days_that_are_too_few_are_refused(bars, tmp_path):
+    bars(2, per_day=1440)
+    code, _, err = walk_forward(tmp_path / "run", "--folds", "2")
+    assert (code, err) == (2, "error: the test ranges have 2 days together, but 3 are needed; use more bars\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_flag_and_a_missing_package(bars, tmp_path, monkeypatch):
+    assert walk_forward(tmp_path / "run", "--scheme", "sideways")[0] == 2
+    monkeypatch.setitem(sys.modules, "arch", None)
+    code, _, err = walk_forward(tmp_path / "run")
+    assert code == 2 and "pip install 'mtquant-jax[eval]'" in err
+    assert not (tmp_path / "run").exists()
