@@ -136,7 +136,7 @@ def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
         above.axhline(0.0, color="#444444", linewidth=0.8)
         above.set_ylabel("return since the start, %")
         above.set_title("Out of sample, fold by fold (mean over seeds; band: their range)", loc="left")
-        above.legend(ncols=3, frameon=False, loc="best")
+        figure.legend(ncols=len(_SHOWN), frameon=False, loc="outside lower center")
         places = np.arange(len(folds))
         for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
             sharpes = [[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds]
