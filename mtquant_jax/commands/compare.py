@@ -31,12 +31,9 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)
     from mtquant_jax.analysis.comparison import compare, lines, open_evaluated, write
-    from mtquant_jax.errors import UserError
-    from mtquant_jax.evaluation.intervals import require_arch
+    from mtquant_jax.evaluation.intervals import check_draws
 
-    require_arch()
-    if command.draws < 100:
-        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
+    check_draws(command.draws)
     comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws)
     write(comparison, Path(command.output))
     for line in lines(comparison):

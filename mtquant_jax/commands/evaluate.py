@@ -47,13 +47,10 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.analysis.trading import trade_all
     from mtquant_jax.analysis.trained_run import open_run, prepare_judged, restore_all
     from mtquant_jax.analysis.trials import record_trial
-    from mtquant_jax.errors import UserError
-    from mtquant_jax.evaluation.intervals import require_arch
+    from mtquant_jax.evaluation.intervals import check_draws
 
-    require_arch()
+    check_draws(command.draws)
     require_plotly()
-    if command.draws < 100:
-        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
     trained = open_run(Path(command.run_dir))
     judged = prepare_judged(trained, command.data_dir, command.split)
     policies = restore_all(trained, judged.market)

@@ -18,6 +18,7 @@ from mtquant_jax.errors import UserError
 CONFIDENCE = 0.95
 """Of every interval."""
 
+_FEWEST_DRAWS = 100  # that a user may ask for
 _NO_RISK = 1e-7  # daily deviation under which a record counts as flat, as in `statistics`
 
 
@@ -79,6 +80,17 @@ class Bootstrap:
             sharpe=interval(sharpe[:, one] - sharpe[:, two]),
             annual_return=interval(self.annual_return[:, one] - self.annual_return[:, two]),
         )
+
+
+def check_draws(draws: int) -> None:
+    """Whether intervals can be made before anything is traded for them.
+
+    Raises:
+        UserError: too few ``--draws`` for the ends of an interval, or ``arch`` is not installed.
+    """
+    require_arch()
+    if draws < _FEWEST_DRAWS:
+        raise UserError(f"--draws {draws}: at least {_FEWEST_DRAWS}, or the ends of an interval mean nothing")
 
 
 def require_arch() -> Any:
