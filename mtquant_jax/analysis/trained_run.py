@@ -26,8 +26,10 @@ Part = Literal["test", "validation", "train", "all"]
 SYNTHETIC = "synthetic market of seed"
 """How the source of bars begins that came from no directory."""
 
+FEWEST_DAYS = 3
+"""Of returns, for the bootstrap."""
+
 _FEWEST_BARS = 50
-_FEWEST_DAYS = 3  # of returns, for the bootstrap
 _WHAT = "evaluation needs a finished training"
 
 
@@ -184,9 +186,9 @@ def prepare_judged(run: TrainedRun, data_dir: str | None, part: Part) -> Judged:
     market = dataclasses.replace(market, **_scales(run))
     first, last = market.splits.test
     days = len(np.unique(market.day[first + 1 : last]))
-    if days < _FEWEST_DAYS:
+    if days < FEWEST_DAYS:
         raise UserError(
-            f"{source}: the {last - first} bars to judge on are of {days} days, but {_FEWEST_DAYS} are needed; "
+            f"{source}: the {last - first} bars to judge on are of {days} days, but {FEWEST_DAYS} are needed; "
             "--split chooses other bars"
         )
     comparable = bool(config.data_dir) == bool(run.config.data_dir)

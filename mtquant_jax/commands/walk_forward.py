@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import DEFAULT_CONFIG
+
+if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
+    from mtquant_jax.analysis.walk_forward import Fold
+    from mtquant_jax.training.compiling import Compiler
+    from mtquant_jax.training.market_setup import Market
+    from mtquant_jax.types import Splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,36 +49,63 @@ def run(command: WalkForwardCommand, source: str) -> None:
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
     """
-    import numpy as np
-
     from mtquant_jax.analysis import walk_forward_result
-    from mtquant_jax.analysis.walk_forward import NoCheckpoints, run_fold
-    from mtquant_jax.errors import UserError
-    from mtquant_jax.evaluation.intervals import require_arch
-    from mtquant_jax.market.features import LOOK_BACK_BARS
-    from mtquant_jax.market.splits import walk_forward_folds
     from mtquant_jax.training.compiling import Compiler
-    from mtquant_jax.training.loop import Host
-    from mtquant_jax.training.market_setup import prepare_market
-    from mtquant_jax.training.records import RunPaths, RunRecorder
-    from mtquant_jax.training.run_files import device
-    from mtquant_jax.types import Splits
 
-    require_arch()
     began = time.perf_counter()
-    config = command.settings
+    _check(command)
+    config, compiler = command.settings, Compiler()
+    market, folds = _folds(command)
+    configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
+    folder = Path(config.run_dir).absolute()
+    done = _trained(command, configs, market, folds, compiler, source, began)
+    stitched = walk_forward_result.stitch(done, command.draws)
+    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
+    told |= {
+        "seconds": {"total": time.perf_counter() - began, "compile": compiler.seconds},
+        "market": market.description,
+        "scheme": command.scheme,
+        "configuration": dataclasses.asdict(config),
+    }
+    walk_forward_result.write(done, stitched, told, config.simulation.initial_capital, folder)
+    print()
+    for line in walk_forward_result.lines(told):
+        print(line)
+    print(f"done in {time.perf_counter() - began:.1f} s; results in {folder}/walk_forward.json and .png")
+
+
+def _check(command: WalkForwardCommand) -> None:
+    """Refuse what a walk-forward cannot do."""
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.evaluation.intervals import check_draws
+    from mtquant_jax.validation import parse_phases
+
+    check_draws(command.draws)
     if command.num_seeds < 1:
         raise UserError(f"--num-seeds {command.num_seeds}: at least 1")
-    if config.curriculum:
+    if command.settings.curriculum:
         raise UserError("--curriculum: a walk-forward has no curriculum; its bars are a history")
-    if command.draws < 100:
-        raise UserError(f"--draws {command.draws}: at least 100, or the ends of an interval mean nothing")
+    if tuple(parse_phases(command.settings.phases)) != (1, 2, 3):
+        raise UserError(f"--phases {command.settings.phases}: a walk-forward trains all of 1,2,3 in every fold")
+
+
+def _folds(command: WalkForwardCommand) -> tuple[Market, list[Splits]]:
+    """The bars, and where every fold cuts them."""
+    import numpy as np
+
+    from mtquant_jax.analysis.trained_run import FEWEST_DAYS
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.market.features import LOOK_BACK_BARS
+    from mtquant_jax.market.splits import walk_forward_folds
+    from mtquant_jax.training.market_setup import prepare_market
+
+    config = command.settings
     folds: list[Splits] = []
 
-    def cut(timestamps: object) -> Splits:
+    def cut(timestamps: np.ndarray) -> Splits:
         folds.extend(
             walk_forward_folds(
-                len(timestamps),  # type: ignore[arg-type]
+                len(timestamps),
                 command.folds,
                 command.first_train_fraction,
                 command.scheme == "anchored",
@@ -84,33 +118,37 @@ def run(command: WalkForwardCommand, source: str) -> None:
 
     market = prepare_market(config, cut)
     days = sum(len(np.unique(market.day[first + 1 : last])) for first, last in (splits.test for splits in folds))
-    if days < 3:
-        raise UserError(f"the test ranges have {days} days together, but 3 are needed; use more bars")
-    paths = RunPaths(Path(config.run_dir))
-    configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
+    if days < FEWEST_DAYS:
+        raise UserError(f"the test ranges have {days} days together, but {FEWEST_DAYS} are needed; use more bars")
+    return market, folds
+
+
+def _trained(
+    command: WalkForwardCommand,
+    configs: Sequence[TrainConfig],
+    market: Market,
+    folds: Sequence[Splits],
+    compiler: Compiler,
+    source: str,
+    began: float,
+) -> list[Fold]:
+    """Every fold trained and judged, with a line of progress after each phase."""
+    from mtquant_jax.analysis.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.training.loop import Host
+    from mtquant_jax.training.records import RunPaths, RunRecorder
+    from mtquant_jax.training.run_files import device
+
+    paths, done = RunPaths(Path(command.settings.run_dir)), []
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
-        host = Host(recorder, NoCheckpoints(), Compiler())
+        host = Host(recorder, NoCheckpoints(), compiler)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(f"{market.description}; {command.folds} folds ({command.scheme}) x {command.num_seeds} seeds", flush=True)
         for notice in market.notices:
             recorder.warning(notice)
-        done = []
         for number, splits in enumerate(folds, start=1):
 
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
             done.append(run_fold(configs, market, splits, host, paths.run_dir / f"fold_{number}", tell))
-    stitched = walk_forward_result.stitch(done, command.draws)
-    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
-    told |= {
-        "seconds": {"total": time.perf_counter() - began, "compile": host.compiler.seconds},
-        "market": market.description,
-        "scheme": command.scheme,
-        "configuration": dataclasses.asdict(config),
-    }
-    walk_forward_result.write(done, stitched, told, config.simulation.initial_capital, paths.run_dir)
-    print()
-    for line in walk_forward_result.lines(told):
-        print(line)
-    print(f"done in {time.perf_counter() - began:.1f} s; results in {paths.run_dir}/walk_forward.json and .png")
+    return done
