@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
@@ -22,6 +23,8 @@ from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistOb
 from mtquant_jax.types import MarketTable
 
 SPECIALIST, SPECIALISTS, META = "specialist", "specialists", "meta"
+
+_SMALL = 1 << 20  # bytes of an array that may go to the host and back
 
 _CLASS_AXES: Any = SpecialistInputs(instruments=-3, market=-2)  # type: ignore[arg-type]  # where the S axis of stacked inputs stands
 
@@ -222,8 +225,23 @@ def specialists_policy(
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Pytrees of equal shape -> one with a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """Pytrees of equal shape -> one with a leading axis.
+
+    Small arrays, and on a CPU all, are stacked by NumPy, since JAX would compile a program for each of their shapes.
+    """
+    return jax.tree.map(lambda *leaves: _stacked(leaves), *trees)
+
+
+def _stacked(leaves: Sequence[Any]) -> jax.Array:
+    def on_host(leaf: Any) -> bool:
+        if not isinstance(leaf, jax.Array):
+            return True
+        plain = not isinstance(leaf, jax.core.Tracer) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return plain and (jax.default_backend() == "cpu" or leaf.nbytes <= _SMALL)
+
+    if all(map(on_host, leaves)):
+        return jax.device_put(np.stack([np.asarray(leaf) for leaf in leaves]))
+    return jnp.stack(leaves)
 
 
 def unstack(tree: Any, index: int) -> Any:

@@ -127,7 +127,7 @@ def initialise(network: nn.Module, example: Any, seed: int) -> Any:
             value = np.full(shape.shape, network.initial_log_std)
         else:
             value = np.zeros(shape.shape)
-        return jnp.asarray(value, shape.dtype)
+        return jax.device_put(value.astype(shape.dtype))
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 

@@ -13,6 +13,7 @@ from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import apply, read_yaml
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import LOOK_BACK_BARS
+from mtquant_jax.market.periods import moment
 from mtquant_jax.training.handover import META_CONTROLLER, restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.training.market_setup import Market, bar_interval, prepare_market
 from mtquant_jax.training.phases import Policy
@@ -210,9 +211,8 @@ def restore_all(run: TrainedRun, market: Market) -> Policies:
     meta = portfolio = None
     if 2 in run.results:
         meta = restore_meta(run.config, run.paths, market, run.results[2][META_CONTROLLER]["best_checkpoint"])
-    if 3 in run.results:
-        checkpoint = run.results[3]["portfolio"]["best_checkpoint"]
-        portfolio = restore_portfolio(run.config, run.paths, market, checkpoint)
+    if meta is not None and 3 in run.results:
+        portfolio = restore_portfolio(run.paths, run.results[3]["portfolio"]["best_checkpoint"], specialists, meta)
     return Policies(specialists, meta, portfolio)
 
 
@@ -225,9 +225,9 @@ def _range(timestamps: np.ndarray, times: dict[str, tuple[int, int]], part: Part
     last = int(np.searchsorted(timestamps, high, side="right"))
     if last - first < _FEWEST_BARS:
         wanted = "all bars after the look-back" if part == "all" else f"the {part} split of the training"
-        period = "" if part == "all" else f" ({_day(low)} to {_day(high)})"
+        period = "" if part == "all" else f" ({moment(low)[:10]} to {moment(high)[:10]})"
         raise UserError(
-            f"{source} has bars from {_day(int(timestamps[0]))} to {_day(int(timestamps[-1]))}, of which "
+            f"{source} has bars from {moment(timestamps[0])[:10]} to {moment(timestamps[-1])[:10]}, of which "
             f"{max(0, last - first)} belong to {wanted}{period}; {_FEWEST_BARS} are needed. --split chooses other bars"
         )
     return first, last
@@ -249,7 +249,3 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
 
 def _seconds(text: str) -> int:
     return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp())
-
-
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

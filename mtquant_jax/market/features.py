@@ -65,17 +65,17 @@ def build_table(
     plan = conversion_plan(bars.symbols, instruments, account_currency)
     fees = conversion_plan(bars.symbols, instruments, account_currency, "fee_currency")
     static = universe(bars.symbols, classes, instruments)
-    prices = [jnp.asarray(x, jnp.float32) for x in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
-    spread, tradable = jnp.asarray(bars.spread, jnp.float32), jnp.asarray(bars.tradable, bool)
+    prices = [x.astype(np.float32) for x in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
+    spread, tradable = bars.spread.astype(np.float32), bars.tradable.astype(bool)
     timestamps = np.asarray(bars.timestamps)
     triple_days = tuple(instruments[symbol].triple_swap_day for symbol in bars.symbols)
     table: MarketTable = _table(
         prices,
         spread,
         tradable,
-        jnp.asarray(_calendar(timestamps)),
-        jnp.asarray(broker_days(timestamps, broker_timezone)),
-        jnp.asarray(charged_nights(timestamps, triple_days, broker_timezone)),
+        _calendar(timestamps),
+        broker_days(timestamps, broker_timezone),
+        charged_nights(timestamps, triple_days, broker_timezone),
         static,
         (plan, fees),
     )

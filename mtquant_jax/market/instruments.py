@@ -234,7 +234,7 @@ def contracts(
     rates = [1.0 / leverage[i.margin_class] if i.margin_class in leverage else i.margin_rate for i in chosen]
 
     def array(values: Sequence[Any]) -> jax.Array:
-        return jnp.asarray(values, jnp.float32)
+        return jax.device_put(np.asarray(values, np.float32))
 
     def swap(mode: str, unit: Callable[[Instrument], float]) -> jax.Array:
         both = [(i.swap_long, i.swap_short) if i.swap_mode == mode else (0.0, 0.0) for i in chosen]

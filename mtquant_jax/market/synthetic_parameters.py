@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from scipy import special
@@ -112,8 +111,9 @@ def parameters(
         "since_event": _since(scheduled_events(timestamps)),
         **_on_calendar(numbers, chosen, timestamps),
     }
-    whole = {"tradable": jnp.asarray(arrays.pop("tradable")), "class_number": jnp.asarray(class_of, jnp.int32)}
-    return Parameters(**whole, **{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
+    whole = {"tradable": arrays.pop("tradable"), "class_number": np.asarray(class_of, np.int32)}
+    whole |= {name: np.asarray(x, np.float32) for name, x in arrays.items()}
+    return Parameters(**jax.device_put(whole))
 
 
 def _on_calendar(

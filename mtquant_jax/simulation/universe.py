@@ -6,6 +6,7 @@ Classes are padded to the widest one, so that all specialists share one program.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -59,6 +60,7 @@ def universe_of(classes: Sequence[AssetClass]) -> Universe:
     return Universe(tuple(classes), tuple(symbol for c in classes for symbol in c.symbols))
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def arrange_table(table: MarketTable, universe: Universe) -> MarketTable:
     """A table of ``symbols`` -> one with N = S x C instruments in class order; padding is priced 1 and never trades."""
     source, real = jnp.asarray(universe.source), jnp.asarray(universe.mask.reshape(-1))
@@ -88,31 +90,30 @@ def arrange_contracts(contracts: Contracts, universe: Universe) -> Contracts:
     """Contracts of ``symbols`` -> contracts of the N = S x C slots; padding costs nothing."""
     source, real = universe.source, universe.mask.reshape(-1)
     sizes = ("contract_size", "min_lot", "lot_step", "max_lot")  # which others are divided by
-    return Contracts(
-        **{
-            field.name: jnp.where(real, getattr(contracts, field.name)[..., source], float(field.name in sizes))
-            for field in dataclasses.fields(Contracts)
-        }
-    )
+
+    def arrange(name: str) -> jax.Array:
+        picked = np.asarray(getattr(contracts, name))[..., source]
+        return jax.device_put(np.where(real, picked, np.float32(name in sizes)))
+
+    return Contracts(**{field.name: arrange(field.name) for field in dataclasses.fields(Contracts)})
 
 
-def class_table(table: MarketTable, universe: Universe, index: int) -> MarketTable:
+@functools.partial(jax.jit, static_argnums=1)
+def class_table(table: MarketTable, universe: Universe, index: int | jax.Array) -> MarketTable:
     """The part of an arranged table that belongs to one class: N = C, one row of domain features."""
-    first, last = index * universe.width, (index + 1) * universe.width
-    cut = {
-        name: getattr(table, name)[:, :, first:last]
-        for name in ("open", "close", "spread", "tradable", "conversion_open", "conversion_close", "fee_conversion")
-    }
+    width = universe.width
+    cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=index * width, slice_size=width)
+    names = ("open", "close", "spread", "tradable", "conversion_open", "conversion_close", "fee_conversion", "features")
     return dataclasses.replace(
         table,
-        **cut,
-        swap_nights=table.swap_nights[:, first:last],
-        features=table.features[:, :, first:last],
-        domain=table.domain[:, :, index : index + 1],
-        covariance=table.covariance[:, :, first:last, first:last],
+        **{name: cut(getattr(table, name), axis=2) for name in names},
+        swap_nights=cut(table.swap_nights, axis=1),
+        domain=jax.lax.dynamic_slice_in_dim(table.domain, index, 1, axis=2),
+        covariance=cut(cut(table.covariance, axis=2), axis=3),
     )
 
 
 def class_contracts(contracts: Contracts, universe: Universe, index: int) -> Contracts:
     """The part of arranged contracts that belongs to one class."""
-    return jax.tree.map(lambda leaf: leaf[..., index * universe.width : (index + 1) * universe.width], contracts)
+    slots = slice(index * universe.width, (index + 1) * universe.width)
+    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[..., slots]), contracts)

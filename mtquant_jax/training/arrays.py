@@ -76,7 +76,7 @@ def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
     wanted = like if hasattr(like, "dtype") else np.asarray(like)
     _check(array, wanted.shape, wanted.dtype, complaint)
     exact = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
-    return jax.numpy.asarray(array) if exact else array
+    return jax.device_put(array) if exact else array
 
 
 def _key_implementation(like: Any) -> Any:

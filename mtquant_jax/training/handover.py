@@ -74,13 +74,10 @@ def restore_policies(
 
 def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, reports: dict[str, Any]) -> list[Policy]:
     """Phase 1's best specialists in the order of the classes."""
-    return [
-        _restore_policy(
-            paths.run_dir / reports[asset_class.name]["best_checkpoint"],
-            jax.eval_shape(functools.partial(phases.start_specialist, config, market, i)),
-        )
-        for i, asset_class in enumerate(market.universe.classes)
-    ]
+    # Classes are padded to the widest: all specialists have the shapes of the first.
+    like = jax.eval_shape(functools.partial(phases.start_specialist, config, market, 0))
+    checkpoints = [reports[asset_class.name]["best_checkpoint"] for asset_class in market.universe.classes]
+    return [_restore_policy(paths.run_dir / checkpoint, like) for checkpoint in checkpoints]
 
 
 def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
@@ -90,14 +87,10 @@ def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoin
     )
 
 
-def restore_portfolio(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
-    """Phase 3's best hierarchy."""
-
-    def start() -> Policy:
-        specialists = [phases.start_specialist(config, market, i) for i in range(market.universe.num_classes)]
-        return phases.hierarchy(phases.stacked_specialists(specialists), phases.start_meta(config, market))
-
-    return _restore_policy(paths.run_dir / checkpoint, jax.eval_shape(start))
+def restore_portfolio(paths: RunPaths, checkpoint: str, specialists: Sequence[Policy], meta: Policy) -> Policy:
+    """Phase 3's best hierarchy, which has the shapes of those that it was made of."""
+    like = jax.eval_shape(lambda: phases.hierarchy(phases.stacked_specialists(specialists), meta))
+    return _restore_policy(paths.run_dir / checkpoint, like)
 
 
 def _restore_policy(checkpoint: Path, like: Policy) -> Policy:

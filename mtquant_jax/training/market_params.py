@@ -7,7 +7,6 @@ from statistics import NormalDist
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.config import RewardConfig, TrainConfig
@@ -27,14 +26,14 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
     return MarketParams(
         table=class_table(market.table, universe, index),
         contracts=class_contracts(market.contracts, universe, index),
-        mask=jnp.asarray(universe.mask[index : index + 1]),
-        share=jnp.asarray(universe.share[index : index + 1]),
+        mask=jax.device_put(universe.mask[index : index + 1]),
+        share=jax.device_put(universe.share[index : index + 1]),
         rules=_rules(config),
         # Alone, a specialist is its class: what limits the class's share of the portfolio does not limit it.
         risk=_risk(config, market, alone=True),
         reward=_reward(config.reward, market.class_scale[index]),
         span=_span(market, split),
-        max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
     )
 
@@ -46,13 +45,13 @@ def portfolio_params(
     return PortfolioParams(
         table=market.table,
         contracts=market.contracts,
-        mask=jnp.asarray(market.universe.mask),
-        share=jnp.asarray(market.universe.share),
+        mask=jax.device_put(market.universe.mask),
+        share=jax.device_put(market.universe.share),
         rules=_rules(config),
         risk=_risk(config, market, alone=False),
         reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
-        max_steps_in_episode=jnp.asarray(config.simulation.episode_length, jnp.int32),
+        max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
         class_reward=_reward(config.reward, market.class_scale),
         reward_terms=TermWeights(
@@ -61,7 +60,7 @@ def portfolio_params(
             turnover=scalar(config.portfolio_reward.turnover_weight),
             diversification=scalar(config.portfolio_reward.diversification_weight),
         ),
-        meta_interval=jnp.asarray(config.meta_controller.interval, jnp.int32),
+        meta_interval=integer(config.meta_controller.interval),
         discount=scalar(config.ppo.gamma),
         specialists=specialists,
     )
@@ -69,13 +68,21 @@ def portfolio_params(
 
 def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
     """The same market as evaluation and trading see it: orders in whole lot steps."""
-    rules = dataclasses.replace(env_params.rules, round_lots=jnp.asarray(whole_lots))
+    rules = dataclasses.replace(env_params.rules, round_lots=jax.device_put(np.asarray(whole_lots)))
     return dataclasses.replace(env_params, rules=rules)
 
 
 def scalar(value: Any) -> jax.Array:
-    """A strongly typed float32, so that a changed number never compiles anything anew."""
-    return jnp.asarray(value, jnp.float32)
+    """Strongly typed float32, so that a changed number never compiles anything anew.
+
+    `jax.numpy.asarray` would compile a program for every new shape.
+    """
+    return jax.device_put(np.asarray(value, np.float32))
+
+
+def integer(value: int) -> jax.Array:
+    """The same as int32."""
+    return jax.device_put(np.asarray(value, np.int32))
 
 
 def _rules(config: TrainConfig) -> AccountRules:
@@ -85,7 +92,7 @@ def _rules(config: TrainConfig) -> AccountRules:
         ruin_level=scalar(simulation.ruin_level),
         cost_multiplier=scalar(simulation.cost_multiplier),
         impact=scalar(simulation.impact),
-        round_lots=jnp.asarray(False),
+        round_lots=jax.device_put(np.asarray(False)),
         initial_capital=scalar(simulation.initial_capital),
         leverage=scalar(simulation.leverage),
         trade_decay=scalar(simulation.trade_decay),
@@ -122,17 +129,17 @@ def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
     """What an objective is reckoned with, in the shape of its scale: one number or one per class."""
     return RewardParams(
         scale=scalar(scale),
-        risk_aversion=jnp.broadcast_to(scalar(config.risk_aversion), np.shape(scale)),
-        sharpe_memory=jnp.broadcast_to(scalar(config.sharpe_memory), np.shape(scale)),
+        risk_aversion=scalar(np.broadcast_to(config.risk_aversion, np.shape(scale))),
+        sharpe_memory=scalar(np.broadcast_to(config.sharpe_memory, np.shape(scale))),
     )
 
 
 def _equally(market: Market) -> jax.Array:
     """Every path as often as the others."""
     num_paths = market.table.open.shape[0]
-    return jnp.full((num_paths,), 1.0 / num_paths, jnp.float32)
+    return scalar(np.full(num_paths, 1.0 / num_paths))
 
 
 def _span(market: Market, split: str) -> Span:
     first, last = getattr(market.splits, split)
-    return Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32))
+    return Span(first=integer(first), last=integer(last))

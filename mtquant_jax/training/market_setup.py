@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.config import TrainConfig
@@ -168,8 +167,8 @@ def _measures(
     independent instruments.
     """
     first, last = splits.train
-    returns = jnp.diff(jnp.log(table.close[:, first:last]), axis=1)
-    mean_square = np.asarray(jnp.mean(returns**2, axis=(0, 1)), np.float64).reshape(universe.mask.shape)
+    returns = np.diff(np.log(np.asarray(table.close, np.float64)[:, first:last]), axis=1)
+    mean_square = np.mean(returns**2, axis=(0, 1)).reshape(universe.mask.shape)
     class_square = np.sum(np.where(universe.mask, universe.share**2 * mean_square, 0.0), axis=-1) * leverage**2
     class_square = np.maximum(class_square, 1e-12)
     portfolio_square = float(np.sum(class_square)) / universe.num_classes**2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
-from mtquant_jax.training.market_params import class_params, portfolio_params, scalar
+from mtquant_jax.training.market_params import class_params, integer, portfolio_params, scalar
 from mtquant_jax.training.market_setup import Market
 
 # gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
@@ -107,7 +108,7 @@ def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
     env, agent = specialist_env(config.reward.objective), specialist_agent(config, market)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: class_params(config, market, index)))
     params = initialise(agent.network, example, _seed(config, 1, index))
-    params["log_trade_scale"] = jnp.asarray(np.log(trade_scale(config, market, index)), jnp.float32)
+    params["log_trade_scale"] = scalar(np.log(trade_scale(config, market, index)))
     return Policy({SPECIALIST: params}, {SPECIALIST: start_normalizer(example)})
 
 
@@ -131,7 +132,7 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
     params = initialise(agent.network, example, _seed(config, 2, 0))
     # Capital in proportion to 1 / volatility of the class, as seen in the training split.
     inverse_volatility = market.class_scale / np.mean(market.class_scale)
-    params["class_bias"] = jnp.asarray(np.log(inverse_volatility), jnp.float32)
+    params["class_bias"] = scalar(np.log(inverse_volatility))
     return Policy({META: params}, {META: start_normalizer(example)})
 
 
@@ -182,7 +183,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) ->
     episode_length = math.ceil(config.simulation.episode_length / interval) * interval
     return Plan(
         program=program,
-        env_params=dataclasses.replace(env_params, max_steps_in_episode=jnp.asarray(episode_length, jnp.int32)),
+        env_params=dataclasses.replace(env_params, max_steps_in_episode=integer(episode_length)),
         # One decision spans many bars: the discount between decisions is that of all of them.
         hyper=dataclasses.replace(hyper, gamma=hyper.gamma**interval),
         start=start_meta(config, market),
@@ -231,7 +232,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], m
     )
 
 
-def stacked_specialists(specialists: list[Policy]) -> Policy:
+def stacked_specialists(specialists: Sequence[Policy]) -> Policy:
     """Phase 1 policies -> one with a leading axis over classes."""
     return Policy(
         {SPECIALISTS: stack([s.params[SPECIALIST] for s in specialists])},
@@ -265,7 +266,7 @@ def equal_allocation(meta: Policy) -> Policy:
     """A meta-controller that always gives every class and cash the same share, at half the risk appetite."""
     params = dict(meta.params[META])
     for name in ("class_head", "class_bias", "policy_head"):
-        params[name] = jax.tree.map(jnp.zeros_like, params[name])
+        params[name] = jax.tree.map(lambda leaf: scalar(np.zeros(leaf.shape)), params[name])
     return Policy({META: params}, meta.normalizers)
 
 
