@@ -7,20 +7,18 @@ in part.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.analysis.trained_run import Judged, Policies, TrainedRun
 from mtquant_jax.config import MarketConfig, TrainConfig
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.backtest import BacktestRecord, trade_through
+from mtquant_jax.evaluation.backtest import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.evaluation.rules import BASELINES, RulePortfolio
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.training import phases
@@ -48,6 +46,7 @@ class Traded:
     baselines: dict[str, BacktestRecord]  # rule -> on all instruments under equal allocation
     costs: dict[float, BacktestRecord]  # multiple of the costs -> the last portfolio
     late: BacktestRecord  # the last portfolio, every decision a bar late
+    unrounded: BacktestRecord  # the last portfolio, orders not rounded to lots; detailed
     stress: BacktestRecord | None  # the last portfolio on synthetic paths, scenario by scenario
     stress_day: np.ndarray | None  # [L + 1] days of its bars
     stress_notice: str  # why there is none
@@ -66,9 +65,9 @@ def trade_all(run: TrainedRun, judged: Judged, policies: Policies) -> Traded:
         portfolios = pool.submit(_trade_portfolios, run.config, judged, hierarchies)
         alone = pool.submit(_trade_specialists, run.config, judged, policies.specialists)
         stress = pool.submit(_trade_stress, run, last)
-        records, costs, late = portfolios.result()
+        records, costs, late, unrounded = portfolios.result()
         rules = pool.submit(trade_baselines, run.config, judged, mean_turnover(list(records.values())[-1]))
-        return Traded(alone.result(), records, rules.result(), costs, late, *stress.result())
+        return Traded(alone.result(), records, rules.result(), costs, late, unrounded, *stress.result())
 
 
 def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[str, Policy]:
@@ -85,11 +84,16 @@ def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[st
 
 def _trade_portfolios(
     config: TrainConfig, judged: Judged, hierarchies: Mapping[str, Policy]
-) -> tuple[dict[str, BacktestRecord], dict[float, BacktestRecord], BacktestRecord]:
+) -> tuple[dict[str, BacktestRecord], dict[float, BacktestRecord], BacktestRecord, BacktestRecord]:
+    """Phase by phase; then the last one at other costs, a bar late and without lot rounding."""
     names, other_costs = list(hierarchies), [cost for cost in COSTS if cost != 1.0]
-    variants = [hierarchies[name] for name in names] + [hierarchies[names[-1]]] * (len(other_costs) + 1)
-    costs = [1.0] * len(names) + other_costs + [1.0]
-    late = [False] * (len(variants) - 1) + [True]
+    count = len(names) + len(other_costs) + 2
+    variants = [hierarchies[name] for name in names] + [hierarchies[names[-1]]] * (count - len(names))
+    conditions = Conditions(
+        costs=np.asarray([1.0] * len(names) + other_costs + [1.0, 1.0], np.float32),
+        late=np.arange(count) == count - 2,
+        whole_lots=np.arange(count) != count - 1,
+    )
     static = phases.hierarchy_env(config), phases.hierarchy_agent(config, judged.market), judged.num_steps
     market = evaluation_params(portfolio_params(config, judged.market))
 
@@ -98,23 +102,22 @@ def _trade_portfolios(
             stack([policy.params for policy in variants[half]]),
             stack([policy.normalizers for policy in variants[half]]),
             market,
-            jnp.asarray(judged.first, jnp.int32),
-            jnp.asarray(costs[half], jnp.float32),
-            jnp.asarray(late[half]),
+            np.int32(judged.first),
+            jax.tree.map(lambda leaf: leaf[half], conditions),
         )
 
-    # Two halves of one size, so that one program serves both, each on a core; they share the variant in the middle.
-    size = (len(variants) + 1) // 2
-    first, second = arguments(slice(0, size)), arguments(slice(len(variants) - size, None))
+    # Two halves of one size, so that one program serves both, each on a core; of an odd number they share one.
+    size = (count + 1) // 2
+    first, second = arguments(slice(0, size)), arguments(slice(count - size, None))
     compiled = trade_variants.lower(*static, *first, detailed=True).compile()
     with ThreadPoolExecutor(2) as pool:
         halves = pool.map(lambda half: apart(compiled(*half), size), (first, second))
         front, back = halves
-    single = front + back[2 * size - len(variants) :]
+    *single, late, unrounded = front + back[2 * size - count :]
     portfolios, last = dict(zip(names, single, strict=False)), single[len(names) - 1]
-    slim = [dataclasses.replace(record, detail=None) for record in single[len(names) :]]
-    by_cost = dict(zip(other_costs, slim, strict=False)) | {1.0: dataclasses.replace(last, detail=None)}
-    return portfolios, {cost: by_cost[cost] for cost in COSTS}, slim[-1]
+    slim = [dataclasses.replace(record, detail=None) for record in (*single[len(names) :], last, late)]
+    by_cost = dict(zip((*other_costs, 1.0), slim, strict=False))
+    return portfolios, {cost: by_cost[cost] for cost in COSTS}, slim[-1], unrounded
 
 
 def mean_turnover(record: BacktestRecord) -> float:
@@ -133,7 +136,6 @@ def trade_baselines(config: TrainConfig, judged: Judged, turnover: float) -> dic
     num_classes = judged.market.universe.num_classes
     # Equal allocation gives each class 1 / (S + 1) at half the risk appetite, and a class's shares sum to one.
     used = config.simulation.leverage * 0.5 * num_classes / (num_classes + 1)
-    ones = jnp.ones(len(BASELINES))
     records = trade_variants(
         phases.hierarchy_env(config),
         RulePortfolio(),
@@ -141,23 +143,26 @@ def trade_baselines(config: TrainConfig, judged: Judged, turnover: float) -> dic
         stack([RulePortfolio.params(name, turnover / used) for name in BASELINES]),
         {},
         evaluation_params(portfolio_params(config, judged.market)),
-        jnp.asarray(judged.first, jnp.int32),
-        ones,
-        ones < 0.0,
+        np.int32(judged.first),
+        Conditions.usual(len(BASELINES)),
     )
     return dict(zip(BASELINES, apart(records, len(BASELINES)), strict=True))
 
 
 def _trade_specialists(config: TrainConfig, judged: Judged, policies: Sequence[Policy]) -> dict[str, BacktestRecord]:
     market = judged.market
-    records = _classes(
+    num_classes = market.universe.num_classes
+    records = trade_variants(
         phases.specialist_env(config.reward.objective),
         phases.specialist_agent(config, market),
         judged.num_steps,
         stack([policy.params for policy in policies]),
         stack([policy.normalizers for policy in policies]),
-        stack([evaluation_params(class_params(config, market, i)) for i in range(market.universe.num_classes)]),
-        jnp.asarray(judged.first, jnp.int32),
+        stack([evaluation_params(class_params(config, market, index)) for index in range(num_classes)]),
+        np.int32(judged.first),
+        Conditions.usual(num_classes),
+        detailed=True,
+        own_markets=True,
     )
     names = [asset_class.name for asset_class in market.universe.classes]
     return dict(zip(names, apart(records, len(names)), strict=True))
@@ -188,48 +193,11 @@ def _trade_stress(run: TrainedRun, policy: Policy) -> tuple[BacktestRecord | Non
         stack([policy.params]),
         stack([policy.normalizers]),
         evaluation_params(portfolio_params(config, stressed)),
-        jnp.asarray(span[0], jnp.int32),
-        jnp.ones(1),
-        jnp.zeros(1, bool),
+        np.int32(span[0]),
+        Conditions.usual(1),
     )
     assert stressed.stages == STAGES
     return apart(record, 1)[0], stressed.day[span[0] : span[1]], ""
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames=("detailed",))
-def trade_variants(
-    env: Any,
-    agent: Any,
-    num_steps: int,
-    params: Any,
-    normalizers: Any,
-    env_params: Any,
-    first: jax.Array,
-    costs: jax.Array,
-    late: jax.Array,
-    detailed: bool = False,
-) -> BacktestRecord:
-    """Policies ``[V]`` on one market, each with a multiple of its costs ``[V]`` and perhaps a bar late ``[V]``."""
-
-    def one(params: Any, normalizers: Any, cost: jax.Array, late: jax.Array) -> BacktestRecord:
-        multiplier = env_params.rules.cost_multiplier * cost
-        rules = dataclasses.replace(env_params.rules, cost_multiplier=multiplier)
-        market = dataclasses.replace(env_params, rules=rules)
-        return trade_through(env, agent, num_steps, params, normalizers, market, first, late, detailed)
-
-    return jax.vmap(one)(params, normalizers, costs, late)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _classes(
-    env: Any, agent: Any, num_steps: int, params: Any, normalizers: Any, env_params: Any, first: jax.Array
-) -> BacktestRecord:
-    """Specialists ``[S]``, each on the market of its class ``[S]``."""
-
-    def one(params: Any, normalizers: Any, market: Any) -> BacktestRecord:
-        return trade_through(env, agent, num_steps, params, normalizers, market, first, detailed=True)
-
-    return jax.vmap(one)(params, normalizers, env_params)
 
 
 def apart(records: BacktestRecord, count: int) -> list[BacktestRecord]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from mtquant_jax.ppo.contract import Agent
@@ -62,6 +65,32 @@ class BacktestRecord:
     detail: Detail | None = None  # where it was asked for
 
 
+@struct.dataclass
+class Conditions:
+    """How trading departs from the market that it is given, policy by policy."""
+
+    costs: np.ndarray | jax.Array  # [V] multiples of all costs and swaps
+    late: (
+        np.ndarray | jax.Array
+    )  # [V] bool, whether every decision comes into force one bar after the one it would have
+    whole_lots: np.ndarray | jax.Array  # [V] bool, whether orders are rounded, where the market rounds them
+
+    @staticmethod
+    def usual(count: int) -> Conditions:
+        """Of so many policies that trade the market as it is."""
+        on_time = np.zeros(count, bool)
+        return Conditions(costs=np.ones(count, np.float32), late=on_time, whole_lots=~on_time)
+
+    def applied(self, env_params: Any) -> Any:
+        """The market of one policy."""
+        rules = dataclasses.replace(
+            env_params.rules,
+            cost_multiplier=env_params.rules.cost_multiplier * self.costs,
+            round_lots=env_params.rules.round_lots & self.whole_lots,
+        )
+        return dataclasses.replace(env_params, rules=rules)
+
+
 def trade_through(
     env: MarketEnvironment,
     agent: Agent,
@@ -86,83 +115,161 @@ def trade_through(
         late: ``[]`` bool, whether every decision comes into force one bar after the one it would have.
         detailed: whether to keep what happened to every instrument (static).
     """
-    num_paths = env_params.table.open.shape[0]
-    num_classes = env_params.mask.shape[0]
-    paths = jnp.arange(num_paths)
+    trading = _Trading(env, agent, detailed)
 
-    def step(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], Any]:
-        state, equity, terminated, wanted, allocation, pending = carry
-        observation = jax.vmap(lambda s: env.observe(None, s, None, env_params))(state)
-        inputs = agent.inputs(observation, env_params)
-        decided = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
-        action, pending = _in_force(decided, pending, state.relative_weights, env_params.rules, late)
-        _, state, reward, ended, info = jax.vmap(lambda s, a: env.step_env(None, s, a, env_params))(state, action)
-        running = ~terminated
-        equity = jnp.where(running, info["equity"], equity)
-        flows = info["flows"]
-        exposure = jnp.where(running, jnp.sum(jnp.abs(info["weights"]), -1), 0.0)
-        row = (
-            equity,
-            jnp.where(running, reward, 0.0),
-            exposure,
-            jnp.where(running, jnp.sum(info["traded"], -1), 0.0),
-            jnp.where(running, jnp.sum(flows.costs(), -1), 0.0),
-            jnp.where(running, jnp.sum(flows.swap, -1), 0.0),
-            {n: jnp.where(running, v, 0.0) for n, v in info["metrics"].items() if n.startswith("risk/")},
-            info.get("budgets", jnp.ones((num_paths, 1))),
-        )
-        kept = _detail(state, info, running) if detailed else None
-        relative = info["wanted"].reshape(num_paths, -1)
-        wanted = _count(wanted, relative, running, exposure > IN_MARKET, lower=-AT_BOUND)
-        if allocation is not None:
-            shares = jnp.concatenate([info["allocation"].capital, info["allocation"].risk_appetite[:, None]], axis=-1)
-            allocation = _count(allocation, shares, running, running, lower=1.0 - AT_BOUND)
-        return (state, equity, terminated | ended, wanted, allocation, pending), (row, kept)
+    def step(progress: _Progress, _: None) -> tuple[_Progress, dict[str, Any]]:
+        return trading.step(progress, params, normalizers, env_params, late)
 
-    start = jax.vmap(lambda path: env.initial_state(path, first, env_params))(paths)
-    wanted = _start_tally(num_paths, env_params.mask.size)
-    allocation = _start_tally(num_paths, num_classes + 2) if hasattr(start, "allocation") else None
-    nothing = _nothing_decided(agent, start, params, normalizers, env, env_params)
-    carry = (start, jnp.ones(num_paths), jnp.zeros(num_paths, bool), wanted, allocation, nothing)
-    (_, _, terminated, wanted, allocation, _), (rows, detail) = jax.lax.scan(step, carry, length=num_steps)
-    equity, reward, exposure, turnover, costs, swap, risk_cuts, budgets = rows
-    return BacktestRecord(
-        equity=jnp.concatenate([jnp.ones((1, num_paths)), equity]),
-        reward=reward,
-        exposure=exposure,
-        turnover=turnover,
-        costs=costs,
-        swap=swap,
-        risk_cuts=risk_cuts,
-        terminated=terminated,
-        budgets=budgets,
-        real=env_params.mask.reshape(-1),
-        wanted=wanted,
-        allocation=allocation,
-        detail=detail,
-    )
+    progress, rows = jax.lax.scan(step, trading.start(env_params, first), length=num_steps)
+    return _record(env_params, progress, rows)
 
 
 backtest = jax.jit(trade_through, static_argnums=(0, 1, 2), static_argnames=("detailed",))
 """`trade_through`, compiled."""
 
 
-def _nothing_decided(
-    agent: Agent, state: Any, params: Any, normalizers: Any, env: MarketEnvironment, env_params: Any
-) -> jax.Array:
-    """Decisions before the first one, in the shape of actions: hold nothing, divide capital equally."""
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames=("detailed", "own_markets"))
+def trade_variants(
+    env: MarketEnvironment,
+    agent: Agent,
+    num_steps: int,
+    params: Any,
+    normalizers: Any,
+    env_params: Any,
+    first: jax.Array,
+    conditions: Conditions,
+    detailed: bool = False,
+    own_markets: bool = False,
+) -> BacktestRecord:
+    """`trade_through` with several policies side by side, compiled; one scan, which is traced faster than one vmapped.
 
-    def decide(state: Any) -> jax.Array:
-        observation = jax.vmap(lambda s: env.observe(None, s, None, env_params))(state)
-        return agent.env_action(
-            agent.policy(params, normalizers, agent.inputs(observation, env_params), env_params).mode()
+    Args:
+        env: as there.
+        agent: as there.
+        num_steps: as there.
+        params: ``{group: parameters}``, leaves ``[V, ...]``.
+        normalizers: ``{group: Normalizer}``, leaves ``[V, ...]``.
+        env_params: the market of all; with ``own_markets`` one for each, leaves ``[V, ...]``.
+        first: as there.
+        conditions: leaves ``[V]``, what each trades under.
+        detailed: as there.
+        own_markets: whether every policy has a market of its own (static).
+
+    Returns:
+        a record whose leaves have a leading axis V.
+    """
+    trading = _Trading(env, agent, detailed)
+    market = 0 if own_markets else None
+
+    def begin(env_params: Any, under: Conditions) -> _Progress:
+        return trading.start(under.applied(env_params), first)
+
+    def one(progress: _Progress, params: Any, normalizers: Any, env_params: Any, under: Conditions) -> Any:
+        return trading.step(progress, params, normalizers, under.applied(env_params), under.late)
+
+    def step(progress: _Progress, _: None) -> Any:
+        every = jax.vmap(one, in_axes=(0, 0, 0, market, 0))
+        return every(progress, params, normalizers, env_params, conditions)
+
+    start = jax.vmap(begin, in_axes=(market, 0))(env_params, conditions)
+    progress, rows = jax.lax.scan(step, start, length=num_steps)
+    rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), rows)
+    return jax.vmap(_record, in_axes=(market, 0, 0))(env_params, progress, rows)
+
+
+@struct.dataclass
+class _Progress:
+    """Where a backtest stands."""
+
+    state: Any  # [P] of the environment
+    equity: jax.Array  # [P]
+    terminated: jax.Array  # [P] bool
+    wanted: Tally
+    allocation: Tally | None
+    pending: jax.Array  # [P, ...] decided on the bar before
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trading:
+    """How one bar follows another."""
+
+    env: MarketEnvironment
+    agent: Agent
+    detailed: bool
+
+    def start(self, env_params: Any, first: jax.Array) -> _Progress:
+        """Flat accounts at the close of bar `first`; nothing was decided before: hold, divide capital equally."""
+        num_paths = env_params.table.open.shape[0]
+        paths = jnp.arange(num_paths)
+        state = jax.vmap(lambda path: self.env.initial_state(path, first, env_params))(paths)
+        allocates = hasattr(state, "allocation")
+        return _Progress(
+            state=state,
+            equity=jnp.ones(num_paths),
+            terminated=jnp.zeros(num_paths, bool),
+            wanted=_start_tally(num_paths, env_params.mask.size),
+            allocation=_start_tally(num_paths, env_params.mask.shape[0] + 2) if allocates else None,
+            pending=jnp.zeros((num_paths, *self.env.action_space(env_params).shape)),
         )
 
-    return jnp.zeros(jax.eval_shape(decide, state).shape)
+    def step(
+        self, progress: _Progress, params: Any, normalizers: Any, env_params: Any, late: np.ndarray | jax.Array | bool
+    ) -> tuple[_Progress, dict[str, Any]]:
+        """Decide, trade a bar, and tell what happened by the names of `BacktestRecord`."""
+        state, agent = progress.state, self.agent
+        observation = jax.vmap(lambda s: self.env.observe(None, s, None, env_params))(state)
+        inputs = agent.inputs(observation, env_params)
+        decided = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
+        action, pending = _in_force(decided, progress.pending, state.relative_weights, env_params.rules, late)
+        _, state, reward, ended, info = jax.vmap(lambda s, a: self.env.step_env(None, s, a, env_params))(state, action)
+        running = ~progress.terminated
+        flows = info["flows"]
+        exposure = jnp.where(running, jnp.sum(jnp.abs(info["weights"]), -1), 0.0)
+        row = {
+            "equity": jnp.where(running, info["equity"], progress.equity),
+            "reward": jnp.where(running, reward, 0.0),
+            "exposure": exposure,
+            "turnover": jnp.where(running, jnp.sum(info["traded"], -1), 0.0),
+            "costs": jnp.where(running, jnp.sum(flows.costs(), -1), 0.0),
+            "swap": jnp.where(running, jnp.sum(flows.swap, -1), 0.0),
+            "risk_cuts": {n: jnp.where(running, v, 0.0) for n, v in info["metrics"].items() if n.startswith("risk/")},
+            "budgets": info.get("budgets", jnp.ones((len(running), 1))),
+            "detail": _detail(state, info, running) if self.detailed else None,
+        }
+        relative = info["wanted"].reshape(len(running), -1)
+        allocation = progress.allocation
+        if allocation is not None:
+            shares = jnp.concatenate([info["allocation"].capital, info["allocation"].risk_appetite[:, None]], axis=-1)
+            allocation = _count(allocation, shares, running, running, lower=1.0 - AT_BOUND)
+        progress = _Progress(
+            state=state,
+            equity=row["equity"],
+            terminated=progress.terminated | ended,
+            wanted=_count(progress.wanted, relative, running, exposure > IN_MARKET, lower=-AT_BOUND),
+            allocation=allocation,
+            pending=pending,
+        )
+        return progress, row
+
+
+def _record(env_params: Any, progress: _Progress, rows: dict[str, Any]) -> BacktestRecord:
+    """What happened, of its steps' rows ``[L, ...]`` and where it ended."""
+    start = jnp.ones((1, rows["equity"].shape[1]))
+    return BacktestRecord(
+        **rows | {"equity": jnp.concatenate([start, rows["equity"]])},
+        terminated=progress.terminated,
+        real=env_params.mask.reshape(-1),
+        wanted=progress.wanted,
+        allocation=progress.allocation,
+    )
 
 
 def _in_force(
-    decided: jax.Array, pending: jax.Array, relative: jax.Array, rules: AccountRules, late: jax.Array | bool
+    decided: jax.Array,
+    pending: jax.Array,
+    relative: jax.Array,
+    rules: AccountRules,
+    late: np.ndarray | jax.Array | bool,
 ) -> tuple[jax.Array, jax.Array]:
     """The action that comes into force and what is pending after it.
 

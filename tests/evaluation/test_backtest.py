@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mtquant_jax.agents.distributions import DiagonalGaussian
-from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.agents.hierarchy import stack
+from mtquant_jax.evaluation.backtest import Conditions, backtest, trade_variants
 from mtquant_jax.simulation.portfolio_inputs import class_inputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
@@ -243,3 +244,41 @@ def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
         wanted = jnp.clip((1.0 - decay) * state.relative_weights + decided[:2, :2], -1.0, 1.0)
         allocation = decided[2, :4]
         _, state, *_ = PORTFOLIO_ENV.step_env(KEY, state, action, params)
+
+
+def test_variants_side_by_side_trade_as_each_alone():
+    _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
+    params = dataclasses.replace(params, rules=dataclasses.replace(params.rules, round_lots=jnp.asarray(True)))
+    agent, start, count = FixedAgent(portfolio=True), jnp.asarray(0, jnp.int32), 4
+    scale = jnp.asarray([0.5, -0.5, 0.5, 0.5])
+    usual = Conditions.usual(count)
+    conditions = dataclasses.replace(
+        usual, costs=usual.costs * [1, 3, 1, 1], late=np.arange(count) == 2, whole_lots=np.arange(count) != 3
+    )
+    together = trade_variants(PORTFOLIO_ENV, agent, 12, scale, {}, params, start, conditions, detailed=True)
+    for index in range(count):
+        rules = dataclasses.replace(
+            params.rules,
+            cost_multiplier=params.rules.cost_multiplier * conditions.costs[index],
+            round_lots=jnp.asarray(bool(conditions.whole_lots[index])),
+        )
+        market = dataclasses.replace(params, rules=rules)
+        alone = backtest(PORTFOLIO_ENV, agent, 12, scale[index], {}, market, start, index == 2, detailed=True)
+        mine = jax.tree.map(lambda leaf, index=index: leaf[index], together)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), mine, alone)
+    equity = np.asarray(together.equity[:, -1])
+    assert len(np.unique(equity)) == equity.size  # every condition matters
+
+
+def test_variants_on_markets_of_their_own_trade_as_each_alone():
+    closes = [1.01 ** np.arange(8)[:, None], 0.99 ** np.arange(8)[:, None]]
+    markets = [make_params(make_table(close, close)) for close in closes]
+    start = jnp.asarray(0, jnp.int32)
+    together = trade_variants(
+        ENV, AllIn(), 6, {}, {}, stack(markets), start, Conditions.usual(2), detailed=True, own_markets=True
+    )
+    for index, market in enumerate(markets):
+        alone = backtest(ENV, AllIn(), 6, {}, {}, market, start, detailed=True)
+        mine = jax.tree.map(lambda leaf, index=index: leaf[index], together)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), mine, alone)
+    assert together.equity[0, -1, 0] > 1.0 > together.equity[1, -1, 0]
