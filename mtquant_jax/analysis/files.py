@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +12,41 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
-from mtquant_jax.analysis.book import lots, weights
+from mtquant_jax.analysis.book import lots, slots_of, weights
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.trades import Trade
 from mtquant_jax.training.records import RunPaths, replacing, write_json
 
 
 def evaluation_dir(paths: RunPaths) -> Path:
     """Where a run's evaluation lies."""
     return paths.run_dir / "evaluation"
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write before anything is traded.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def other_period(folder: Path, metrics: Mapping[str, Any]) -> str:
+    """Which bars the evaluation in a folder is of; nothing where there is none, or one of the same bars."""
+    try:
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["bars"]
+        told = [(bars["split"], bars["source"], bars["first"], bars["last"]) for bars in (found, metrics["bars"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    split, source, first, last = told[0]
+    return "" if told[0] == told[1] else f"{source}, {split} split, {first} to {last},"
 
 
 def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
@@ -50,16 +79,50 @@ def _trades(evaluation: Evaluation) -> dict[str, Any]:
     times = _times(evaluation)
     found = [(book, trade) for book, trades in evaluation.trades.items() for trade in trades]
     money = ("price_profit", "spread", "commission", "slippage", "impact", "swap", "profit")
+    prices = list(_prices(evaluation))
     return {
-        "book": [book for book, _ in found],
+        "book": [book if book == "portfolio" else f"{book} alone" for book, _ in found],
         **{name: [getattr(trade, name) for _, trade in found] for name in ("path", "symbol", "direction")},
         # Step l fills at the open of the bar after the l-th decision.
         "opened": [times[trade.opened + 1] for _, trade in found],
         "closed": [None if trade.closed is None else times[trade.closed + 1] for _, trade in found],
+        "bars": [None if trade.closed is None else trade.closed - trade.opened for _, trade in found],
+        "open_price": [first for first, _ in prices],
+        "close_price": [last for _, last in prices],
         "max_lots": [float(f"{trade.max_lots:.6g}") for _, trade in found],
         "fills": [trade.fills for _, trade in found],
-        **{name: [round(getattr(trade, name), 2) for _, trade in found] for name in money},
+        **{name: [round(getattr(trade, name), 2) + 0.0 for _, trade in found] for name in money},
     }
+
+
+def _prices(evaluation: Evaluation) -> Iterator[tuple[float, float | None]]:
+    """Quotes at the first and the last fill of every trade, before slippage: bought at the ask, sold at the bid.
+
+    A position that was closed with the account has no second one: it was filled a bar later.
+    """
+    judged, slots = evaluation.judged, slots_of(evaluation.judged)
+    bid = np.asarray(judged.market.table.open, np.float64)
+    spread = np.asarray(judged.market.table.spread, np.float64) * evaluation.run.config.simulation.cost_multiplier
+    records = {"portfolio": evaluation.last, **evaluation.traded.specialists}
+
+    def quote(trade: Trade, step: int, bought: bool) -> float:
+        # Step l fills at the open of the bar after the l-th decision.
+        place = trade.path, judged.first + step + 1, slots.positions[slots.symbols.index(trade.symbol)]
+        return float(f"{bid[place] + bought * spread[place]:.7g}")  # float32
+
+    for book, found in evaluation.trades.items():
+        terminated = np.asarray(records[book].terminated)
+        for trade in found:
+            long = trade.direction == "long"
+            last = None
+            with_account = terminated[trade.path] and trade.closed == _last_close(found, trade.path)
+            if trade.closed is not None and not with_account:
+                last = quote(trade, trade.closed, not long)
+            yield quote(trade, trade.opened, long), last
+
+
+def _last_close(found: Sequence[Trade], path: int) -> int:
+    return max(trade.closed or 0 for trade in found if trade.path == path)
 
 
 def _positions(evaluation: Evaluation) -> dict[str, Any]:

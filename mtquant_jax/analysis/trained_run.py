@@ -27,6 +27,8 @@ Part = Literal["test", "validation", "train", "all"]
 SYNTHETIC = "synthetic market of seed"
 """How the source of bars begins that came from no directory."""
 
+_AGAIN = "Train all phases again"
+
 FEWEST_DAYS = 3
 """Of returns, for the bootstrap."""
 
@@ -85,6 +87,12 @@ class Judged:
     def timestamps(self) -> np.ndarray:
         """``[L + 1]`` open times of the bars from the first decision on, seconds since 1970 UTC."""
         return self.market.timestamps[self.first : self.last]
+
+    @property
+    def identity(self) -> str:
+        """What the bars are of, wherever their files lie: bars of the same symbols, interval and time are the same."""
+        origin = self.source if self.source.startswith(SYNTHETIC) else "bars"
+        return f"{origin}, {bar_interval(self.timestamps)} s: {' '.join(sorted(self.market.universe.symbols))}"
 
     @property
     def day(self) -> np.ndarray:
@@ -193,7 +201,7 @@ def prepare_judged(run: TrainedRun, data_dir: str | None, part: Part) -> Judged:
             "--split chooses other bars"
         )
     comparable = bool(config.data_dir) == bool(run.config.data_dir)
-    judged = market.timestamps[first:last]
+    judged = market.timestamps[first + 1 : last]
     overlap = {
         name: int(((judged >= times[name][0]) & (judged <= times[name][1])).sum()) if comparable else 0
         for name in ("train", "validation")
@@ -239,12 +247,15 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
     if not isinstance(scales, dict) or not {"classes", "portfolio"} <= set(scales):
         raise UserError(
             f"{run.paths.phase_results(1)} does not tell the scales that observations were divided by; without them "
-            "the policies would see another market than they learnt in. Train again"
+            f"the policies would see another market than they learnt in. {_AGAIN}"
         )
-    return {
-        "class_scale": np.asarray(scales["classes"], np.float64),
-        "portfolio_scale": float(scales["portfolio"]),
-    }
+    try:
+        classes, portfolio = np.asarray(scales["classes"], np.float64), float(scales["portfolio"])
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{run.paths.phase_results(1)} has scales that are no numbers; was it changed? {_AGAIN}"
+        ) from None
+    return {"class_scale": classes, "portfolio_scale": portfolio}
 
 
 def _seconds(text: str) -> int:

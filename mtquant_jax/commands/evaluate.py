@@ -41,7 +41,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
     began = time.perf_counter()
     from mtquant_jax.analysis.figures import evaluate
-    from mtquant_jax.analysis.files import evaluation_dir, write_files
+    from mtquant_jax.analysis.files import check_writable, evaluation_dir, other_period, write_files
     from mtquant_jax.analysis.report import require_plotly, write_report
     from mtquant_jax.analysis.summary import summary_lines
     from mtquant_jax.analysis.trading import trade_all
@@ -49,20 +49,24 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.analysis.trials import record_trial
     from mtquant_jax.evaluation.intervals import check_draws
 
+    trained = open_run(Path(command.run_dir))
     check_draws(command.draws)
     require_plotly()
-    trained = open_run(Path(command.run_dir))
     judged = prepare_judged(trained, command.data_dir, command.split)
     policies = restore_all(trained, judged.market)
+    folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
+    check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
     evaluation = evaluate(trained, judged, trade_all(trained, judged, policies), command.draws)
-    folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
+    replaced = other_period(folder, evaluation.metrics)
     trials = record_trial(evaluation)
     evaluation = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "trials": trials})
     write_files(evaluation, folder)
     write_report(evaluation, folder / "report.html")
     for line in summary_lines(evaluation.metrics):
         print(line)
-    for warning in evaluation.metrics["warnings"]:
+    for warning in (*evaluation.metrics["warnings"], *evaluation.metrics["bars"]["notices"]):
         print(f"warning: {warning}", file=sys.stderr)
+    if replaced:
+        print(f"this replaces the evaluation of {replaced} in {folder}; --output keeps both")
     print(f"evaluated in {time.perf_counter() - began:.1f} s; report in {folder / 'report.html'}")

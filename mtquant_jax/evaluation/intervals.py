@@ -103,7 +103,7 @@ def require_arch() -> Any:
         from arch import bootstrap
     except ImportError:
         raise UserError(
-            "intervals need the package arch, which is not installed; pip install 'mtquant-jax[eval]'"
+            "intervals need the package arch, which is not installed; pip install arch plotly (the extra eval)"
         ) from None
     return bootstrap
 

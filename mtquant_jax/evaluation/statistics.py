@@ -12,7 +12,8 @@ from mtquant_jax.simulation.market_env import IN_MARKET
 _DAYS_PER_YEAR = 365.25
 _NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot tell it from zero
 
-_CUT = 1e-5  # share of the exposure wanted under which a cut is float32 rounding
+CUT = 1e-5
+"""Share of the exposure wanted under which a cut is float32 rounding."""
 
 
 def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -100,7 +101,7 @@ def performance(record: BacktestRecord, day: np.ndarray) -> dict[str, Any]:
         "cost_share": cost_share,
         "swap_share": swap_share,
         "risk_bound": {
-            name.removeprefix("risk/"): float((np.asarray(cuts) > _CUT).mean())
+            name.removeprefix("risk/"): float((np.asarray(cuts) > CUT).mean())
             for name, cuts in record.risk_cuts.items()
         },
         "days": len(returns),

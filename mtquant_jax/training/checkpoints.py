@@ -71,7 +71,7 @@ def restore(path: Path, like: Any) -> Any:
     """
     path = path.absolute()
     if not path.is_dir():
-        raise UserError(f"checkpoint {path} does not exist")
+        raise UserError(f"checkpoint {path} does not exist; was the run directory cleaned, or copied in part?")
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
             arrays = checkpointer.restore(path, args=ocp.args.PyTreeRestore())

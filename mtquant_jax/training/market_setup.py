@@ -24,6 +24,12 @@ from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange
 from mtquant_jax.training.curriculum import STAGES
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
+EXAMPLE_CONTRACTS = (
+    "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
+    "give your broker's with --instruments FILE"
+)
+"""The notice about bars that are traded under no broker's contracts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Market:
@@ -80,10 +86,7 @@ def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | No
         )
         source = f"bars of {config.data_dir}"
         if not config.instruments:
-            notices.append(
-                "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
-                "give your broker's with --instruments FILE"
-            )
+            notices.append(EXAMPLE_CONTRACTS)
     else:
         bars = _generate(config, universe, instruments)
         conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"

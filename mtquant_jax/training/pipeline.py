@@ -33,7 +33,7 @@ from mtquant_jax.training.market_params import evaluation_params, portfolio_para
 from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import Policy
 from mtquant_jax.training.records import RunPaths, RunRecorder
-from mtquant_jax.training.run_files import RunFiles, device, listed
+from mtquant_jax.training.run_files import RunFiles, device, listed, new_run_id
 from mtquant_jax.validation import parse_phases, validate
 
 _META = META_CONTROLLER
@@ -62,7 +62,7 @@ def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
     start = datetime.now()
     with RunRecorder(paths, start) as recorder, CheckpointWriter() as writer:
         host = Host(recorder, writer, Compiler())
-        session = Session(config, paths, market, host, start.strftime("%Y%m%dT%H%M%S"), earlier, *restored)
+        session = Session(config, paths, market, host, new_run_id(start), earlier, *restored)
         session.introduce(config_source, time.perf_counter() - began)
         for phase in wanted:
             session.run_phase(phase)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import secrets
 import shutil
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import to_yaml
 from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.market.periods import moment
 from mtquant_jax.training.bundles import write_bundle
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.handover import META_CONTROLLER
@@ -174,7 +176,7 @@ class RunFiles:
             "bars": len(times),
             "paths": int(self.market.table.open.shape[0]),
             "splits": {
-                name: {"first": _time(times[first]), "last": _time(times[last - 1]), "bars": last - first}
+                name: {"first": moment(times[first]), "last": moment(times[last - 1]), "bars": last - first}
                 for name, (first, last) in splits.items()
             },
         }
@@ -190,6 +192,11 @@ def device() -> str:
     return f"{first.platform} ({first.device_kind}) x {jax.device_count()}, {platform.machine()}"
 
 
+def new_run_id(start: datetime) -> str:
+    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that tell runs of one second apart."""
+    return f"{start:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
 def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
     """Findings as the results tell them."""
     return [dataclasses.asdict(finding) for finding in findings]
@@ -197,11 +204,6 @@ def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 def _tree(policy: Policy) -> dict[str, Any]:
     return {"params": policy.params, "normalizers": policy.normalizers}
-
-
-def _time(seconds: Any) -> str:
-    """A bar's open time, UTC."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _versions() -> dict[str, str]:

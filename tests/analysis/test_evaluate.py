@@ -35,6 +35,7 @@ PORTFOLIOS = ["equal allocation", "after phase 2", "after phase 3"]
 PATHS, BARS = 4, 200
 FILES = ["equity.csv", "metrics.json", "positions.csv", "report.html", "trades.csv"]
 SOURCE = "synthetic market of seed 0"
+FEW = "only 10 trading days: intervals of so few are too narrow, and any Sharpe ratio may be luck; judge on more bars"
 
 
 def strict_json(path: Path) -> Any:
@@ -116,7 +117,7 @@ def test_it_leaves_its_files_and_changes_no_other(evaluated):
     old = {name: value for name, value in evaluated.after.items() if not name.startswith("evaluation/")}
     assert old == evaluated.before and old
     assert "report.html" in evaluated.out and evaluated.metrics["verdict"] in evaluated.out
-    assert evaluated.err == ""
+    assert evaluated.err == "".join(f"warning: {text}\n" for text in evaluated.metrics["warnings"])
 
 
 def test_the_metrics_tell_of_everything_traded(evaluated, synthetic_run):
@@ -133,8 +134,11 @@ def test_the_metrics_tell_of_everything_traded(evaluated, synthetic_run):
     bars, split = metrics["bars"], metrics["run"]["splits"]["test"]
     assert (bars["split"], bars["source"], bars["paths"], bars["bars"]) == ("test", SOURCE, PATHS, BARS - 1)
     assert (bars["first"], bars["last"], bars["in_sample"]) == (split["first"], split["last"], False)
-    assert metrics["warnings"] == []
-    assert metrics["verdict"].startswith("Out of sample")
+    few, *never_held = metrics["warnings"]
+    assert few == FEW
+    unheld = [symbol for symbol, told in metrics["instruments"].items() if told["time_in_market"] == 0.0]
+    assert [text.split(" was never held")[0] for text in never_held] == unheld
+    assert metrics["verdict"].startswith("Out of sample") and "too few to tell anything" in metrics["verdict"]
     daily = metrics["daily"]
     assert np.shape(daily["returns"]) == (PATHS, len(daily["days"])) and daily["days"] == sorted(daily["days"])
 
@@ -155,15 +159,16 @@ def test_the_equity_ends_at_the_return_told(evaluated):
 
 def test_the_trades_bring_what_the_account_earned(evaluated):
     table, metrics = rows(evaluated.folder / "trades.csv"), evaluated.metrics
-    for book, figures in {"portfolio": last(metrics), **metrics["specialists"]}.items():
+    for name, figures in {"portfolio": last(metrics), **metrics["specialists"]}.items():
+        book = name if name == "portfolio" else f"{name} alone"
         profits = [float(row["profit"]) for row in table if row["book"] == book]
         earned = CAPITAL * figures["total_return"]
         assert sum(profits) / PATHS == pytest.approx(earned, abs=0.005 * len(profits) / PATHS + 0.2)
-        told = metrics["trades"][book]
+        told = metrics["trades"][name]
         assert told["trades"] + told["open"] == len(profits) > 0
         assert told["open"] == sum(row["closed"] == "" for row in table if row["book"] == book)
     assert all(row["closed"] == "" or row["opened"] < row["closed"] for row in table)
-    assert {row["symbol"] for row in table if row["book"] == "equity"} <= set(CLASSES["equity"])
+    assert {row["symbol"] for row in table if row["book"] == "equity alone"} <= set(CLASSES["equity"])
 
 
 def test_positions_are_whole_lots(evaluated):
@@ -212,8 +217,9 @@ def test_costs_cost(evaluated):
     assert costs == sorted(costs) and costs[1] > 0.0
     returns = [one["total_return"] for one in stress.values()]
     assert returns == sorted(returns, reverse=True)
-    late = evaluated.metrics["one_bar_late"]
-    assert late["total_return"] != figures["total_return"]
+    for other in ("one_bar_late", "without_lot_rounding"):
+        assert set(evaluated.metrics[other]) == set(stress["x1"])
+        assert evaluated.metrics[other]["total_return"] != figures["total_return"]
 
 
 def test_value_at_risk_and_rules_are_counted(evaluated):
@@ -253,9 +259,9 @@ def test_the_validation_of_the_training_is_repeated(evaluated, in_sample):
 @pytest.mark.slow
 def test_in_sample_is_told_everywhere(evaluated, in_sample):
     metrics = in_sample.metrics
-    assert metrics["bars"]["overlap"] == {"train": 0, "validation": BARS} and metrics["bars"]["in_sample"]
+    assert metrics["bars"]["overlap"] == {"train": 0, "validation": BARS - 1} and metrics["bars"]["in_sample"]
     assert metrics["verdict"].startswith("In sample")
-    assert metrics["warnings"][0].startswith(f"IN SAMPLE: {BARS} of {BARS} bars are of the validation split")
+    assert metrics["warnings"][0].startswith(f"IN SAMPLE: {BARS - 1} of {BARS - 1} bars are of the validation split")
     assert f"warning: {metrics['warnings'][0]}\n" in in_sample.err
     assert "IN SAMPLE" in (in_sample.folder / "report.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in in_sample.folder.iterdir()) == FILES
@@ -265,8 +271,8 @@ def test_in_sample_is_told_everywhere(evaluated, in_sample):
 
 @pytest.mark.slow
 def test_the_same_models_give_the_same_figures_and_another_trial(evaluated, another):
-    same = {"phases", "specialists", "baselines", "cost_stress", "one_bar_late", "scenarios", "verdict", "daily"}
-    for name in same:
+    variants = {"cost_stress", "one_bar_late", "without_lot_rounding", "scenarios"}
+    for name in variants | {"phases", "specialists", "baselines", "verdict", "daily"}:
         assert another.metrics[name] == evaluated.metrics[name], name
     trials = another.metrics["trials"]
     assert (trials["trials"], trials["evaluations"]) == (2, 1)
@@ -312,6 +318,12 @@ def test_a_training_without_scales_is_refused(copy):
     assert "phase1_results.json does not tell the scales that observations were divided by" in refusal(copy)
 
 
+@pytest.mark.parametrize("scales", [{"classes": "banana", "portfolio": 1.0}, {"classes": [1.0], "portfolio": None}])
+def test_scales_that_are_no_numbers_are_refused(copy, scales):
+    changed(RunPaths(copy).phase_results(1), lambda content: content.update(scales=scales))
+    assert "phase1_results.json has scales that are no numbers" in refusal(copy)
+
+
 def test_bars_of_another_interval_are_refused(copy):
     changed(RunPaths(copy).training_summary, lambda content: content["market"].update(interval_seconds=4 * 3600))
     message = f"{SOURCE}: bars are 60 minutes apart, but mine was trained on bars of 240 minutes"
@@ -348,9 +360,18 @@ def test_too_few_draws_are_refused(copy):
 def test_packages_that_are_missing_are_named(copy, monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
     message = refusal(copy)
-    assert name in message and "pip install 'mtquant-jax[eval]'" in message
+    assert name in message and "pip install arch plotly" in message
 
 
 def test_a_split_that_does_not_exist_is_a_wrong_flag(copy):
     code, out, err = evaluate(copy, "--split", "sideways")
     assert (code, out) == (2, "") and "--split" in err
+
+
+@pytest.mark.slow
+def test_an_output_that_cannot_be_written_is_no_trial(evaluated, tmp_path):
+    before = len(read_trials(evaluated.run_dir.parent))
+    (tmp_path / "file").write_text("in the way")
+    code, out, err = evaluate(evaluated.run_dir, "--output", str(tmp_path / "file"))
+    assert (code, out) == (2, "") and "cannot be written" in err
+    assert len(read_trials(evaluated.run_dir.parent)) == before

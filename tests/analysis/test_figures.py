@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mtquant_jax.analysis.figures import Evaluation, evaluate
 from mtquant_jax.analysis.trials import TRIALS, latest_trials, read_trials, record_trial
+from mtquant_jax.analysis.warnings import warnings_of
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.backtest import BacktestRecord
 from mtquant_jax.training.records import RunPaths
@@ -48,7 +51,8 @@ def single(evaluation) -> Evaluation:
         name: {key: first_path(record) for key, record in getattr(traded, name).items()}
         for name in ("specialists", "portfolios", "baselines", "costs")
     }
-    traded = dataclasses.replace(traded, late=first_path(traded.late), **cut)
+    variants = {name: first_path(getattr(traded, name)) for name in ("late", "unrounded")}
+    traded = dataclasses.replace(traded, **variants, **cut)
     return evaluate(evaluation.run, evaluation.judged, traded, draws=100)
 
 
@@ -103,8 +107,36 @@ def test_warnings_tell_what_a_reader_must_know(evaluation, tmp_path):
     assert any("no stress scenarios" in text for text in found)
     assert not any("IN SAMPLE" in text or "ruined" in text for text in found)
     inside = made_up(tmp_path, days=10, in_sample=True).metrics
-    assert inside["warnings"][0].startswith("IN SAMPLE: 10 of 41 bars are of the train split")
+    assert inside["warnings"][0].startswith("IN SAMPLE: 10 of 40 bars are of the train split")
     assert inside["bars"]["in_sample"] and inside["verdict"].startswith("In sample")
+    assert inside["warnings"][1].startswith("only 10 trading days: ")
+
+
+def test_an_instrument_that_lot_rounding_keeps_out_is_a_warning(evaluation):
+    last = evaluation.last
+    weights = np.array(last.detail.weights)
+    weights[:, :, 0] = 0.0
+    rounded = dataclasses.replace(last, detail=dataclasses.replace(last.detail, weights=weights))
+    portfolios = evaluation.traded.portfolios | {evaluation.traded.last: rounded}
+    traded = dataclasses.replace(evaluation.traded, portfolios=portfolios, unrounded=last)
+    market, bars = evaluation.judged.market, len(evaluation.judged.timestamps)
+    slots = len(market.contracts.contract_size)
+    table = SimpleNamespace(open=market.table.open, close=np.full((2, bars, slots), 80.0))
+    table.conversion_close = np.full((2, bars, slots), 0.5)
+    contracts = SimpleNamespace(contract_size=np.full(slots, 1000.0), min_lot=np.full(slots, 0.1))
+    judged = dataclasses.replace(
+        evaluation.judged, market=SimpleNamespace(**vars(market) | {"table": table, "contracts": contracts})
+    )
+    found = [text for text in warnings_of(evaluation.run, judged, traded, 90) if "never held" in text]
+    # 0.1 lots of 1000 at 80, half an account unit each, of 100,000.
+    wanted = 100.0 * np.abs(last.detail.weights[:, :, 0]).max()
+    symbol = next(iter(evaluation.metrics["instruments"]))
+    assert found == [
+        f"{symbol} was never held: no order reached the smallest one, 0.1 lots or 4.0 % of the capital; without lot "
+        f"rounding up to {wanted:.1f} % would have been held"
+    ]
+    nobody = dataclasses.replace(traded, unrounded=rounded)  # not wanted either
+    assert not any("never held" in text for text in warnings_of(evaluation.run, judged, nobody, 90))
 
 
 def test_a_ruined_account_is_a_warning(evaluation):
@@ -147,14 +179,38 @@ def test_trials_are_trainings_and_not_evaluations(evaluation, tmp_path):
 
 
 def test_trials_on_other_bars_are_others(evaluation, tmp_path):
+    bars = evaluation.metrics["bars"]
+
+    def trials(folder: str, **changes: str) -> int:
+        changed = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars | changes})
+        return record_trial(as_run(changed, tmp_path / folder, f"id of {folder}"))["trials"]
+
+    assert trials("a") == 1
+    assert trials("b", market="bars, 3600 s: EURUSD") == 1
+    assert trials("c", first="2030-01-01 00:00", last="2030-02-01 00:00") == 1
+    assert trials("d", source=str(tmp_path / "copied")) == 2  # the same bars in another folder
+    assert trials("e", last="2030-01-01 00:00") == 4  # meets those of a, c and d
+    assert len(latest_trials(tmp_path, bars)) == 3
+
+
+def test_the_same_period_counts_before_another(evaluation, tmp_path):
     record_trial(as_run(evaluation, tmp_path / "a", "first"))
-    bars = evaluation.metrics["bars"] | {"source": str(tmp_path / "data")}
-    moved = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars})
-    assert record_trial(as_run(moved, tmp_path / "b", "second"))["trials"] == 1
     bars = evaluation.metrics["bars"] | {"last": "2030-01-01 00:00"}
-    later = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars})
-    assert record_trial(as_run(later, tmp_path / "c", "third"))["trials"] == 1
-    assert len(latest_trials(tmp_path, evaluation.metrics["bars"]["source"], bars["first"], bars["last"])) == 1
+    longer = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars})
+    record_trial(with_sharpe(as_run(longer, tmp_path / "a", "first"), 2.0))
+    own = evaluation.metrics["phases"]["after phase 2"]["sharpe"] / np.sqrt(evaluation.days_per_year)
+    (latest,) = latest_trials(tmp_path, evaluation.metrics["bars"])
+    assert latest["daily_sharpe"] == pytest.approx(own)
+    (latest,) = latest_trials(tmp_path, bars)
+    assert latest["daily_sharpe"] == pytest.approx(2.0 * own)
+
+
+def test_a_copied_directory_is_no_trial(evaluation, tmp_path):
+    record_trial(as_run(evaluation, tmp_path / "a", "first"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert len(read_trials(tmp_path)) == 1
+    told = record_trial(as_run(evaluation, tmp_path / "b", "first"))
+    assert (told["trials"], told["evaluations"]) == (1, 2)
 
 
 def test_a_directory_under_two_names_is_one_trial(evaluation, tmp_path):

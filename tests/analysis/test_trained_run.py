@@ -78,9 +78,9 @@ def market(monkeypatch):
     ("part", "first", "last", "overlap"),
     [
         ("test", 1750, BARS, {"train": 0, "validation": 0}),
-        ("validation", 1300, 1500, {"train": 0, "validation": 200}),
-        ("train", LOOK_BACK_BARS, 1000, {"train": 1000 - LOOK_BACK_BARS, "validation": 0}),
-        ("all", LOOK_BACK_BARS, BARS, {"train": 1000 - LOOK_BACK_BARS, "validation": 200}),
+        ("validation", 1300, 1500, {"train": 0, "validation": 199}),
+        ("train", LOOK_BACK_BARS, 1000, {"train": 1000 - LOOK_BACK_BARS - 1, "validation": 0}),
+        ("all", LOOK_BACK_BARS, BARS, {"train": 1000 - LOOK_BACK_BARS - 1, "validation": 200}),
     ],
 )
 def test_the_parts_are_those_of_the_training(market, tmp_path, part, first, last, overlap):
@@ -106,9 +106,10 @@ def test_parts_are_found_by_their_times(market, tmp_path):
     market(stamps(first=600))
     run = run_of(tmp_path, data_dir="bars")
     judged = prepare_judged(run, None, "validation")
-    assert (judged.first, judged.last, judged.overlap) == (700, 900, {"train": 0, "validation": 200})
+    # Over the first bar nothing is held yet.
+    assert (judged.first, judged.last, judged.overlap) == (700, 900, {"train": 0, "validation": 199})
     everything = prepare_judged(run, None, "all")
-    assert everything.overlap == {"train": 1000 - 600 - LOOK_BACK_BARS, "validation": 200}
+    assert everything.overlap == {"train": 1000 - 600 - LOOK_BACK_BARS - 1, "validation": 200}
 
 
 def test_other_bars_are_used_whole(market, tmp_path):

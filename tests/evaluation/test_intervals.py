@@ -183,5 +183,5 @@ def test_at_least_one_draw():
 
 def test_without_arch_the_user_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "arch", None)
-    with pytest.raises(UserError, match=r"pip install 'mtquant-jax\[eval\]'"):
+    with pytest.raises(UserError, match="pip install arch plotly"):
         bootstrap({"a": np.zeros(5)}, 252.0)
