@@ -31,7 +31,7 @@ def require_plotly() -> Any:
         return importlib.import_module("plotly.offline")
     except ImportError:
         raise UserError(
-            "the report needs the package plotly, which is not installed; pip install 'mtquant-jax[eval]'"
+            "the report needs the package plotly, which is not installed; pip install arch plotly (the extra eval)"
         ) from None
 
 
@@ -58,7 +58,7 @@ def _page(evaluation: Evaluation, library: str) -> str:
     names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', body)
     bars = metrics["bars"]
     pieces = {
-        "title": escaped(f"{f'{_IN_SAMPLE}: ' if bars['in_sample'] else ''}evaluation of {metrics['run']['name']}"),
+        "title": escaped(f"{f'{_IN_SAMPLE}: ' if bars['in_sample'] else ''}Evaluation of {metrics['run']['name']}"),
         "name": escaped(metrics["run"]["name"]),
         "bars": escaped(
             f"{bars['bars']:,} bars of the {bars['split']} split, {bars['first']} to {bars['last']} UTC, "

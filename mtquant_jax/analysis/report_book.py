@@ -1,4 +1,4 @@
-"""Charts of the last portfolio's book: exposure, allocation of capital, costs, trades, risk rules."""
+"""Charts of the last portfolio's book: exposure, allocation of capital, costs, trades."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from mtquant_jax.analysis.report_charts import (
     Chart,
     Trace,
     dates,
-    heat_map,
     rounded,
     thin,
 )
-from mtquant_jax.analysis.report_returns import day_starts
-from mtquant_jax.analysis.report_text import label, words
+from mtquant_jax.analysis.report_text import label, or_never_held
+from mtquant_jax.analysis.risk_figures import day_starts
 from mtquant_jax.evaluation.trades import COSTS, Trade
 
 _HOURS = (1.0, 4.0, 12.0, 24.0, 72.0, 168.0, 672.0)  # ends of the classes of holding time
@@ -34,12 +33,12 @@ _PERCENT = "%{y:.1f} %<extra></extra>"
 
 def activity_days(evaluation: Evaluation) -> dict[str, list[str]]:
     """The axis ``$active``: the days on which something was traded."""
-    return {"active": dates(thin(evaluation.judged.day[1:][day_starts(evaluation)], points=_POINTS))}
+    return {"active": dates(thin(evaluation.judged.day[1:][day_starts(evaluation.judged)], points=_POINTS))}
 
 
 def _over_time(evaluation: Evaluation, values: Any) -> np.ndarray:
     """Means over bars, over paths and perhaps over days, on the axis ``$active``: of ``[L, P, ...]``."""
-    firsts = day_starts(evaluation)
+    firsts = day_starts(evaluation.judged)
     means = np.asarray(values, np.float64).mean(axis=1)
     counts = np.diff(np.append(firsts, len(means)))
     daily = np.add.reduceat(means, firsts, axis=0) / counts.reshape(-1, *(1,) * (means.ndim - 1))
@@ -62,19 +61,19 @@ def exposure(evaluation: Evaluation) -> Chart:
         traces.append({"x": "$active", "y": told_by_day, "name": label(name), "mode": "lines", "line": line})
         traces[-1] |= {"hovertemplate": hover}
     layout = {"xaxis": {"type": "date"}, "yaxis": {"ticksuffix": " %", "zeroline": True}, "hovermode": "x"}
-    days = -(-len(day_starts(evaluation)) // _POINTS)
+    days = -(-len(day_starts(evaluation.judged)) // _POINTS)
     title = f"Exposure, % of equity, mean of {'each day' if days == 1 else f'{days} days each'}"
     return Chart("exposure", title, "Gross and net exposure by day, and net exposure of every class", traces, layout)
 
 
 def exposure_map(evaluation: Evaluation) -> Chart:
-    """Signed exposure of every instrument over time."""
+    """Signed exposure of every instrument over time; one that was never held says so beside its empty row."""
     means = 100.0 * _over_time(evaluation, weights(evaluation.last, evaluation.judged))  # [days, n]
     most = max(float(np.abs(means).max()), 1e-3)
     trace: Trace = {
         "type": "heatmap",
         "x": "$active",
-        "y": [label(symbol) for symbol in evaluation.metrics["instruments"]],
+        "y": [or_never_held(label(symbol), part, "<br>") for symbol, part in evaluation.metrics["instruments"].items()],
         "z": rounded(means.T, 3),
         "zmin": -most,
         "zmax": most,
@@ -216,14 +215,3 @@ def _bars(places: Sequence[object], counts: Mapping[str, list[int]], hover: str,
         }
         for (name, values), colour, shape in zip(counts.items(), colours, ("", "/"), strict=True)
     ]
-
-
-def risk_rules(evaluation: Evaluation) -> Chart:
-    """How often each rule cut, month by month."""
-    rules = evaluation.metrics["risk_rules"]
-    months = list(next(iter(rules.values()))["months"])
-    shares = 100.0 * np.asarray([[told["months"][month] for month in months] for told in rules.values()], np.float64)
-    title = "Bars on which each rule cut something, % of the month's bars"
-    names = [words(rule) for rule in rules]
-    told = f"{len(names)} risk rules over {len(months)} months"
-    return heat_map("rules", title, told, months, names, shares, digits=1, width=170 + 44 * len(months))

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mtquant_jax.analysis.figures import date_of
 from mtquant_jax.analysis.report_text import escaped, label
+from mtquant_jax.market.periods import date_of
 
 POINTS = 1500
 """At most so many points of a curve."""
@@ -38,24 +38,24 @@ class Chart:
     traces: Sequence[Trace]
     layout: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     height: int = 340  # px
-    width: int = 0  # px under which its box scrolls
     legend: bool = True
+    digits: int | None = None  # in the cells of a heat map; the page writes fewer or none in narrow ones
 
     def html(self) -> str:
         """Its place in the page."""
-        least = f";min-width:{self.width}px" if self.width else ""
         name = f"{self.name}-chart-title"
         return (
             f'<figure aria-labelledby="{name}"><figcaption><h3 id="{name}">{escaped(self.title)}</h3></figcaption>'
             f'<div class="legend" id="{self.name}-legend" role="group" aria-label="Curves to show"></div>'
-            f'<div class="scroll chart"><div class="plot" id="{self.name}-chart" role="img" '
-            f'aria-label="{escaped(self.label)}" style="height:{self.height}px{least}"></div></div></figure>'
+            f'<div class="chart"><div class="plot" id="{self.name}-chart" role="img" '
+            f'aria-label="{escaped(self.label)}" style="height:{self.height}px"></div></div></figure>'
         )
 
     def data(self) -> dict[str, Any]:
         """For the page's script."""
         layout = {"height": self.height, **self.layout}
-        return {"name": self.name, "legend": self.legend, "traces": list(self.traces), "layout": layout}
+        told = {"name": self.name, "legend": self.legend, "traces": list(self.traces), "layout": layout}
+        return told if self.digits is None else {**told, "digits": self.digits}
 
 
 def rounded(values: Any, digits: int = 5) -> list[Any]:
@@ -95,9 +95,10 @@ def heat_map(
     digits: int = 2,
     signed: bool = False,
     bound: float | None = None,
-    width: int = 0,
 ) -> Chart:
     """Cells with their values written in them; blue above and orange below zero where signed, else from pale to blue.
+
+    It takes the width of the page whatever that is: a map that scrolls hides its end, and what is seen first misleads.
 
     Args:
         name: of the chart.
@@ -106,10 +107,9 @@ def heat_map(
         columns: names.
         rows: names, from the top.
         values: ``[rows, columns]``, NaN for an empty cell.
-        digits: written.
+        digits: written, where a cell is wide enough.
         signed: whether zero is the middle.
         bound: value of the strongest colour; None takes the largest.
-        width: px under which its box scrolls.
     """
     finite = np.abs(values[np.isfinite(values)])
     most = bound if bound is not None else max(float(finite.max(initial=0.0)), 10.0**-digits)
@@ -134,7 +134,7 @@ def heat_map(
         "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False, "fixedrange": True},
         "margin": {"t": 28},
     }
-    return Chart(name, title, told, [trace], layout, height=60 + 30 * len(rows), width=width, legend=False)
+    return Chart(name, title, told, [trace], layout, height=60 + 30 * len(rows), legend=False, digits=digits)
 
 
 def forest(name: str, title: str, rows: Mapping[str, tuple[float | None, float | None, float | None]]) -> Chart | None:

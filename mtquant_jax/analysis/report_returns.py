@@ -12,6 +12,7 @@ from mtquant_jax.analysis.book import flows_by_instrument
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import COLOURS, DASHES, Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.analysis.report_text import label
+from mtquant_jax.analysis.risk_figures import day_starts
 from mtquant_jax.evaluation.statistics import sharpe_ratio
 from mtquant_jax.evaluation.trades import COSTS
 
@@ -20,8 +21,13 @@ ROLLING_DAYS = 63
 BAND_DRAWS = 500
 """Redrawn equity curves behind the band."""
 
+SHOWN = ("equal allocation", "buy and hold", "inverse volatility")
+"""Books whose equity is drawn beside the last portfolio's; the others wait for a click."""
+SMALL_MONTH = 10.0
+"""Percent under which returns of months are written with two decimals: one would round most of them away."""
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_NO_RISK = 1e-7  # daily deviation under which there is nothing to correlate, as in `statistics`
+_NO_RISK = 1e-7  # daily standard deviation under which there is nothing to correlate, as in `statistics`
 
 
 def shared_days(evaluation: Evaluation) -> dict[str, list[str]]:
@@ -33,7 +39,9 @@ def shared_days(evaluation: Evaluation) -> dict[str, list[str]]:
 def line_styles(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """Every book's line: ink for the last portfolio; the others differ by colour and by dashes."""
     last = evaluation.traded.last
-    others = [name for name in evaluation.returns if name != last]
+    # Those drawn first differ most: colours and dashes are used up in order.
+    first = [name for name in SHOWN if name in evaluation.returns]
+    others = [name for name in dict.fromkeys([*first, *evaluation.returns]) if name != last]
     styles = {
         name: {"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "width": 1.6}
         for i, name in enumerate(others)
@@ -63,10 +71,11 @@ def equity_band(returns: np.ndarray, block: float, draws: int = BAND_DRAWS, seed
 
 
 def equity(evaluation: Evaluation) -> Chart:
-    """Equity of every book above its drawdown."""
+    """Equity of every book above its drawdown; `SHOWN` books first, the others hidden until they are asked for."""
     capital = evaluation.run.config.simulation.initial_capital
     currency = evaluation.run.config.simulation.account_currency
-    last, shown = evaluation.traded.last, {evaluation.traded.last, *evaluation.traded.baselines}
+    last = evaluation.traded.last
+    shown = [last, *(name for name in SHOWN if name in evaluation.returns and name != last)]
     low, high = equity_band(evaluation.returns[last], evaluation.bootstrap.block_length) * capital
     edge: Trace = {"x": "$curve", "line": {"width": 0}, "hoverinfo": "skip", "name": "95 % band", "mode": "lines"}
     traces: list[Trace] = [
@@ -74,7 +83,7 @@ def equity(evaluation: Evaluation) -> Chart:
         {**edge, "y": rounded(thin(high), 7), "fill": "tonexty", "fillcolor": "@band"},
     ]
     styles = line_styles(evaluation)
-    for name in sorted(evaluation.returns, key=lambda name: name != last):
+    for name in [*shown, *(name for name in evaluation.returns if name not in shown)]:
         returns = evaluation.returns[name]
         curves = np.cumprod(np.concatenate([np.ones((1, returns.shape[1])), 1.0 + returns]), axis=0)
         fallen = -100.0 * (1.0 - curves / np.maximum.accumulate(np.maximum(curves, 1e-9), axis=0)).mean(axis=1)
@@ -97,7 +106,7 @@ def equity(evaluation: Evaluation) -> Chart:
     return Chart(
         "equity",
         f"Equity at the end of each day, {currency} (above), and fall from its peak (below)",
-        f"Equity of {last}, with the 95 % band of redrawn days, of the baselines and of the earlier phases; drawdowns",
+        f"Equity of {last} with the 95 % band of redrawn days, of {', '.join(shown[1:])}; drawdowns",
         traces,
         layout,
         height=560,
@@ -105,7 +114,7 @@ def equity(evaluation: Evaluation) -> Chart:
 
 
 def month_map(evaluation: Evaluation) -> Chart:
-    """Return of every month, year by year, and of the year."""
+    """Return of every month, year by year, and of the year; months that no year has are left out."""
     months = {told["month"]: told["total_return"] for told in evaluation.metrics["months"]}
     years = sorted({month[:4] for month in months})
     grid = np.full((len(years), 13), np.nan)
@@ -114,16 +123,17 @@ def month_map(evaluation: Evaluation) -> Chart:
             grid[row, column] = 100.0 * months.get(f"{year}-{column + 1:02d}", np.nan)
         of_year = grid[row, :12][np.isfinite(grid[row, :12])]
         grid[row, 12] = 100.0 * (np.prod(1.0 + of_year / 100.0) - 1.0)
+    kept = np.flatnonzero(np.isfinite(grid).any(axis=0))
+    names = [*_MONTHS, "Year"]
     return heat_map(
         "months",
         "Return of each month, %",
         f"Returns of {len(months)} months by year",
-        [*_MONTHS, "Year"],
+        [names[column] for column in kept],
         years,
-        grid,
-        digits=1,
+        grid[:, kept],
+        digits=2 if np.nanmax(np.abs(grid), initial=0.0) < SMALL_MONTH else 1,
         signed=True,
-        width=560,
     )
 
 
@@ -172,8 +182,7 @@ def correlation(name: str, title: str, returns: Mapping[str, np.ndarray]) -> Cha
         return None
     matrix = np.corrcoef(np.stack([means[key] for key in moving]))
     told = f"{title}: {len(moving)} rows and columns"
-    width = 190 + 40 * len(moving)
-    chart = heat_map(name, title, told, moving, moving, matrix, signed=True, bound=1.0, width=width)
+    chart = heat_map(name, title, told, moving, moving, matrix, signed=True, bound=1.0)
     return dataclasses.replace(chart, height=chart.height + 60)
 
 
@@ -181,12 +190,6 @@ def contributions(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """What each instrument brought to the last portfolio on each day ``[D, P]``, shares of initial capital."""
     flows = flows_by_instrument(evaluation.last, evaluation.judged)
     net = flows["price_profit"] + flows["swap"] - sum(flows[cost] for cost in COSTS)  # [L, P, n]
-    firsts = day_starts(evaluation)
+    firsts = day_starts(evaluation.judged)
     by_day = np.add.reduceat(net, firsts, axis=0)
     return {symbol: by_day[:, :, column] for column, symbol in enumerate(evaluation.metrics["instruments"])}
-
-
-def day_starts(evaluation: Evaluation) -> np.ndarray:
-    """The first step of each day."""
-    day = evaluation.judged.day[1:]
-    return np.flatnonzero(np.diff(np.concatenate([day[:1] - 1, day])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mtquant_jax.analysis import report_book, report_returns, report_tables, report_training
+from mtquant_jax.analysis import report_book, report_returns, report_risk, report_tables, report_training
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import Chart, forest
 from mtquant_jax.analysis.report_text import escaped, paragraph, section, words
@@ -52,8 +52,8 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
     equity = (
         f"The thick line is the portfolio {last}; the shaded band holds 95 % of {report_returns.BAND_DRAWS:,} equity "
         "curves made of its own days, redrawn by the stationary bootstrap in blocks of "
-        f"{bootstrap['mean_block_days']:.1f} days on average: while it holds the starting capital, the result may be "
-        "luck."
+        f"{bootstrap['mean_block_days']:.1f} days on average: while it contains the starting capital, the result may "
+        "be luck."
     )
     correlations = {
         "books": report_returns.correlation("books", "Daily returns of books", evaluation.returns),
@@ -68,15 +68,16 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
         + section(
             "phases",
             "Phases and statistics",
-            f"Every bar is the 95 % interval of a Sharpe ratio ({bootstrap['draws']:,} draws of days); one that holds "
-            "0 is not told apart from doing nothing.",
+            f"Every bar is the 95 % interval of a Sharpe ratio ({bootstrap['draws']:,} draws of days); one that "
+            "contains 0 is not distinguishable from doing nothing.",
             drawn(forest("sharpes", "Annual Sharpe ratio with its 95 % interval", intervals)),
             statistics,
         )
         + section(
             "baselines",
             "Baselines and paired differences",
-            "A difference whose interval holds 0 does not tell the portfolio from that rule on the same days.",
+            "Where the interval of a difference contains 0, the portfolio is not distinguishable from that rule on the "
+            "same days.",
             report_tables.differences(metrics),
             report_tables.books("Baselines under the same costs and limits", metrics["baselines"]),
         )
@@ -136,8 +137,8 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
         + section(
             "trades",
             "Trades",
-            "A trade runs from flat to flat or to a turn, after all costs; the rarest 1 % of profits at either end are "
-            "counted in the outermost bars.",
+            "A trade runs from flat to flat or to a reversal, after all costs; the rarest 1 % of profits at either end "
+            "are counted in the outermost bars.",
             drawn(report_book.profits(evaluation), report_book.holding_times(evaluation))
             or paragraph("Fewer than two trades were closed."),
             report_tables.trade_summary(evaluation),
@@ -149,7 +150,7 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
 def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
     metrics = evaluation.metrics
     variants = {f"costs {name}": told for name, told in metrics["cost_stress"].items()}
-    variants |= {"one bar late": metrics["one_bar_late"]}
+    variants |= {"one bar late": metrics["one_bar_late"], "no lot rounding": metrics["without_lot_rounding"]}
     variants |= {f"stress: {words(name)}": told for name, told in metrics["scenarios"].items()}
     chart = forest(
         "stress-chart", "Sharpe ratio with ± 1.96 standard errors", {n: _lo(told) for n, told in variants.items()}
@@ -169,10 +170,12 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
         + section(
             "risk",
             "Risk rules and value at risk",
-            "Darker cells are months in which a rule cut more often; a small p value says that losses passed the "
+            "Bluer cells are times in which a rule cut more often; a small p value says that losses passed the "
             "forecast more or less often, or closer together, than its confidence promises.",
-            drawn(report_book.risk_rules(evaluation)),
+            drawn(report_risk.risk_rules(evaluation)),
+            _idle_rules(metrics),
             report_tables.risk_rules(metrics),
+            drawn(report_risk.value_at_risk(evaluation)),
             report_tables.value_at_risk(metrics),
         )
         + section(
@@ -192,6 +195,12 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
             f"<h3>Notices about the bars</h3><ul>{notices}</ul>" if notices else "",
         )
     )
+
+
+def _idle_rules(metrics: Mapping[str, Any]) -> str:
+    """The rules without a row in the chart."""
+    idle = [words(rule) for rule, told in metrics["risk_rules"].items() if not told["bars"]]
+    return paragraph(f"Never cut anything: {', '.join(idle)}.") if idle else ""
 
 
 def _ends(told: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from mtquant_jax.analysis.figures import Evaluation
-from mtquant_jax.analysis.report_text import DASH, interval, number, percent, probability, table, with_error, words
+from mtquant_jax.analysis.report_text import (
+    DASH,
+    Strong,
+    interval,
+    number,
+    or_never_held,
+    percent,
+    probability,
+    table,
+    with_error,
+    words,
+)
 from mtquant_jax.evaluation.trades import COSTS
 
 LONGEST = 200
 """Trades listed; all of them are in trades.csv."""
+LEVEL = 0.05
+"""p value under which a test rejects the value at risk."""
 
 _KINDS = ("gross profit", *COSTS, "swap", "net")
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -57,7 +71,7 @@ def differences(metrics: Mapping[str, Any]) -> str:
         low, high = told["sharpe"]["low"], told["sharpe"]["high"]
         if low is None or high is None:
             return DASH
-        return "ahead" if low > 0.0 else "behind" if high < 0.0 else "not told apart"
+        return "ahead" if low > 0.0 else "behind" if high < 0.0 else "not distinguishable"
 
     rows = [
         [
@@ -82,7 +96,7 @@ def parts(caption: str, first: str, told: Mapping[str, Mapping[str, Any]], evalu
         budget = [percent(part["mean_budget"], 1)] if with_budget else []
         rows.append(
             [
-                name,
+                or_never_held(name, part),
                 *budget,
                 percent(part["mean_exposure"]),
                 percent(part["mean_weight"], signed=True),
@@ -151,7 +165,7 @@ def months(evaluation: Evaluation) -> str:
 def stress(metrics: Mapping[str, Any]) -> str:
     """Other costs and a bar of delay on the same bars."""
     variants = {f"costs {name}": told for name, told in metrics["cost_stress"].items()}
-    variants["one bar late"] = metrics["one_bar_late"]
+    variants |= {"one bar late": metrics["one_bar_late"], "no lot rounding": metrics["without_lot_rounding"]}
     rows = [
         [
             name,
@@ -168,12 +182,12 @@ def stress(metrics: Mapping[str, Any]) -> str:
         "Variant",
         "Sharpe ratio ± standard error",
         "Return",
-        "Drawdown bar by bar",
+        "Maximum drawdown",
         "Costs",
         "Swap",
         "Ruined paths",
     ]
-    return table("Other costs and a bar of delay", head, rows)
+    return table("Other costs, a bar of delay, and no lot rounding", head, rows)
 
 
 def scenarios(metrics: Mapping[str, Any]) -> str:
@@ -212,13 +226,23 @@ def value_at_risk(metrics: Mapping[str, Any]) -> str:
         )
     head = ["Horizon", "Mean forecast", "Periods held", "Exceedances", "Share", "Expected"]
     tests = [
-        [f"one {horizon}", words(name).capitalize(), number(statistic), probability(p_value)]
+        [f"{words(name).capitalize()}, one {horizon}", *_tested(p_value), number(statistic)]
         for horizon in ("bar", "day")
         for name, statistic, p_value in _tests(told.get(horizon) or {})
     ]
     caption = f"Value at risk at {percent(told.get('confidence'), 0)}"
-    second = table("Tests of the value at risk", ["Horizon", "Test", "Statistic", "p value"], tests, text=(1,))
+    names = ["Test", "p value", "The forecast is", "Statistic"]
+    second = table("Tests of the value at risk", names, tests, text=(2,))
     return table(caption, head, rows) + (second if tests else "")
+
+
+def _tested(p_value: float | None) -> tuple[str, str]:
+    """A p value and what it says of the forecast; a rejection stands out."""
+    if p_value is None or not math.isfinite(p_value):
+        return DASH, DASH
+    if p_value >= LEVEL:
+        return probability(p_value), "not rejected"
+    return Strong(probability(p_value)), Strong(f"rejected at {percent(LEVEL, 0)}")
 
 
 def _tests(told: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float | None]]:
@@ -257,7 +281,7 @@ def trade_summary(evaluation: Evaluation) -> str:
 
 
 def trades(evaluation: Evaluation) -> str:
-    """The last portfolio's trades that mattered most, largest profit first."""
+    """The last portfolio's trades that mattered most, best first."""
     times = np.datetime_as_string(evaluation.judged.timestamps.astype("datetime64[s]"), unit="m")
     currency = evaluation.run.config.simulation.account_currency
     found = sorted(evaluation.trades["portfolio"], key=lambda trade: -abs(trade.profit))[:LONGEST]
@@ -279,7 +303,8 @@ def trades(evaluation: Evaluation) -> str:
     total = len(evaluation.trades["portfolio"])
     which = f"the {len(rows)} largest of {total:,}" if total > len(rows) else f"all {total:,}"
     head = ["Instrument", "Side", "Opened, UTC", "Closed, UTC", "Largest lots", "Gross", "Costs", "Swap", "Profit"]
-    return table(f"Trades of the last portfolio, {which}, {currency}", head, rows, text=(1, 2, 3), sortable=True)
+    caption = f"Trades of the last portfolio, {which}, {currency}; best first, click a column's name to sort by it"
+    return table(caption, head, rows, text=(1, 2, 3), sortable=True, descending=len(head) - 1)
 
 
 def splits(metrics: Mapping[str, Any]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 DASH = "\u2013"
+_ENDS = re.compile(r" (\[[^\[\]]*\])$")  # of an interval
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
@@ -43,6 +45,21 @@ def with_error(value: float | None, error: float | None) -> str:
 def probability(value: float | None) -> str:
     """A p value: three decimals, and never 0."""
     return "< 0.001" if value is not None and 0.0 <= value < 0.0005 else number(value, 3)
+
+
+class Strong(str):
+    """A cell of a table that stands out."""
+
+
+def or_never_held(name: str, part: Mapping[str, Any], gap: str = " ") -> str:
+    """The name of an instrument or class, which says so where its row is empty because nothing of it was held.
+
+    Args:
+        name: of it.
+        part: its figures, as in `metrics.json`.
+        gap: between the name and what is said.
+    """
+    return name if part["mean_exposure"] else f"{name}{gap}(never held)"
 
 
 def words(name: str) -> str:
@@ -86,8 +103,11 @@ def table(
     text: Sequence[int] = (),
     total: bool = False,
     sortable: bool = False,
+    descending: int | None = None,
 ) -> str:
     """A table in a box of its own that scrolls.
+
+    ``value [low, high]`` is written on two lines, the second without the value's unit, so that more columns fit.
 
     Args:
         caption: what it shows.
@@ -96,9 +116,11 @@ def table(
         text: columns that hold words and not numbers.
         total: whether the last row is the sum of the others.
         sortable: whether its head sorts it.
+        descending: column by which its rows are sorted, the largest first.
     """
     columns = "".join(
-        f'<th scope="col"{"" if place in text or place == 0 else " class=number"}>{escaped(name)}</th>'
+        f'<th scope="col"{"" if place in text or place == 0 else " class=number"}'
+        f"{' aria-sort=descending' if place == descending else ''}>{escaped(name)}</th>"
         for place, name in enumerate(head)
     )
     body = "".join(
@@ -108,17 +130,22 @@ def table(
     kind = ' class="sortable"' if sortable else ""
     name = escaped(caption)
     return (
-        f'<div class="scroll" role="region" aria-label="{name}" tabindex="0"><table{kind}>'
-        f"<caption><span>{name}</span></caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="box"><div class="scroll" role="region" aria-label="{name}" tabindex="0"><table{kind}>'
+        f"<caption><span>{name}</span></caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
 
 
 def _cells(row: Sequence[str], text: Sequence[int]) -> str:
     cells = "".join(
-        f"<td{'' if place in text else ' class=number'}>{escaped(cell)}</td>"
+        f"<td{'' if place in text else ' class=number'}>{_cell(cell)}</td>"
         for place, cell in enumerate(row[1:], start=1)
     )
     return f'<th scope="row">{escaped(row[0])}</th>{cells}'
+
+
+def _cell(told: str) -> str:
+    text = _ENDS.sub(lambda ends: f' <span class="ends">{ends[1].replace(" %", "")}</span>', escaped(told))
+    return f"<b>{text}</b>" if isinstance(told, Strong) else text
 
 
 def section(name: str, title: str, how: str, *parts: str) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import sys
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,6 +135,7 @@ def made_up(folder, days: int = 90, scale: float = 1e-3, in_sample: bool = False
         baselines={"flat": book(days, 0, 0.0), "buy and hold": records[2]},
         costs={cost: records[1] for cost in (0.0, 1.0, 2.0, 3.0)},
         late=records[3],
+        unrounded=records[3],
         stress=None,
         stress_day=None,
         stress_notice="no stress scenarios: <because>",
@@ -190,7 +192,7 @@ def test_sections_charts_and_links_belong_together(page):
     assert page.count('<p class="how">') == len(SECTIONS)
     assert re.findall(r'id="([\w-]+)-chart" role="img"', page) == list(charts(page))
     wanted = {"equity", "sharpes", "months", "rolling", "books", "instruments", "exposure", "positions", "allocation"}
-    wanted |= {"costs", "profits", "holding", "stress-chart", "rules", "validation1"}
+    wanted |= {"costs", "profits", "holding", "stress-chart", "rules", "var", "validation1"}
     assert set(charts(page)) == wanted
     identities = re.findall(r'\bid="([^"]+)"', own(page))
     assert len(set(identities)) == len(identities)
@@ -229,11 +231,43 @@ def test_names_and_warnings_are_text(evaluation, tmp_path):
     page = written(dataclasses.replace(evaluation, metrics=metrics), tmp_path)
     assert "a &amp; &lt;b&gt;verdict&lt;/b&gt;" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<title>evaluation of run &amp; &lt;co&gt;</title>" in page
+    assert "<title>Evaluation of run &amp; &lt;co&gt;</title>" in page
+    assert "<h1>Evaluation of run &amp; &lt;co&gt; " in page
     assert "bars of C:\\data\\&lt;b&gt;" in page
     for raw in ("<script>alert", "<b>verdict", "<i>odd", "<co>", "<tags>"):
         assert raw not in own(page)
     assert "<i>odd" not in json.dumps(charts(page))  # plotly.js would read it
+
+
+def test_charts_take_the_width_of_the_page(page):
+    assert not re.search(r'class="plot"[^>]*width', page)
+    maps = [chart for chart in charts(page).values() if "texttemplate" in chart["traces"][0]]
+    # The script writes figures of so many digits where they fit.
+    assert len(maps) >= 4 and all(chart["digits"] in (1, 2) for chart in maps)
+
+
+def test_trades_stand_in_the_order_that_is_told(page):
+    found = re.search(r"<caption><span>(Trades of the last portfolio[^<]*)</span>.*?</table>", page, re.S)
+    assert "best first, click a column&#x27;s name to sort by it" in found[1]
+    assert re.search(r"aria-sort=descending>Profit</th></tr>", found[0])
+    profits = [float(cell.replace(",", "")) for cell in re.findall(r"([-+,.\d]+)</td></tr>", found[0])]
+    assert len(profits) > 10 and profits == sorted(profits, reverse=True)
+
+
+def test_its_own_words_are_a_trader_s(evaluation, page):
+    text = seen(page).replace(evaluation.metrics["verdict"], "")
+    assert not re.search(r"holds 0|holds the starting|told apart|to a turn\b|(?<!standard )\bdeviation", text)
+    assert "contains 0" in text and "not distinguishable" in text and "to a reversal" in text
+
+
+def test_what_was_never_held_says_so(evaluation, page, tmp_path):
+    assert "never held" not in seen(page)
+    parts = {**evaluation.metrics["instruments"]}
+    parts["USDJPY"] = {**parts["USDJPY"], "mean_exposure": 0.0}
+    idle = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "instruments": parts})
+    marked = written(idle, tmp_path)
+    assert charts(marked)["positions"]["traces"][0]["y"] == ["EURUSD", "USDJPY<br>(never held)", "$SPX"]
+    assert '<th scope="row">USDJPY (never held)</th>' in marked
 
 
 def test_verdict_tiles_and_tables_tell_the_metrics(evaluation, page):
@@ -258,15 +292,24 @@ def test_equity_ends_where_the_account_did(evaluation, page):
     expected = 100_000.0 * evaluation.last.equity[-1].mean()
     assert line["y"][-1] == pytest.approx(expected, rel=1e-4)
     assert band[0]["y"][-1] < line["y"][-1] < band[1]["y"][-1]
+
+
+def test_few_curves_are_drawn_before_a_click(evaluation, page):
+    chart = charts(page)["equity"]
+    names = list(dict.fromkeys(trace["name"] for trace in chart["traces"]))
+    assert names[:4] == ["95 % band", "after phase 2", "equal allocation", "buy and hold"]
     hidden = {trace["name"] for trace in chart["traces"] if trace.get("visible") == "legendonly"}
-    assert "equal allocation" in hidden and "buy and hold" not in hidden
+    assert hidden == {*names[4:]} and "flat" in hidden
+    assert {report_text.label(name) for name in evaluation.returns} == {*names[1:]}  # all can be asked for
 
 
 def test_months_lie_under_their_names(evaluation, page):
     trace = charts(page)["months"]["traces"][0]
     first = evaluation.metrics["months"][0]
     year, month = first["month"].split("-")
-    assert trace["z"][trace["y"].index(year)][int(month) - 1] == pytest.approx(100.0 * first["total_return"], rel=1e-3)
+    name = date(int(year), int(month), 1).strftime("%b")
+    cell = trace["z"][trace["y"].index(year)][trace["x"].index(name)]
+    assert cell == pytest.approx(100.0 * first["total_return"], rel=1e-3)
     assert trace["x"][-1] == "Year"
 
 
@@ -350,7 +393,7 @@ def test_figures_as_text(told, expected):
 
 def test_plotly_that_is_missing_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(UserError, match=r"pip install 'mtquant-jax\[eval\]'"):
+    with pytest.raises(UserError, match="pip install arch plotly"):
         require_plotly()
 
 
