@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +59,41 @@ class Comparison:
     figures: dict[str, Any]  # as `comparison.json` holds them
 
 
-def open_evaluated(run_dirs: Sequence[Path]) -> list[Evaluated]:
+def open_evaluated(directories: Sequence[Path]) -> list[Evaluated]:
     """Read the evaluations of runs.
 
+    Args:
+        directories: of runs, or what ``evaluate --output`` wrote.
+
     Raises:
-        UserError: fewer than two runs, one twice, or one that has not been evaluated.
+        UserError: fewer than two runs, one twice, or one that is missing or has not been evaluated.
     """
-    if len(run_dirs) < 2:
+    if len(directories) < 2:
         raise UserError("compare needs at least two run directories")
-    resolved = [path.resolve() for path in run_dirs]
-    if len(set(resolved)) != len(resolved):
+    files = [_metrics_file(path) for path in directories]
+    if len({file.resolve() for file in files}) != len(files):
         raise UserError("a run directory is given twice")
-    names = _short_names(resolved)
-    found = []
-    for path, name in zip(run_dirs, names, strict=True):
-        metrics = evaluation_dir(RunPaths(path)) / "metrics.json"
-        if not metrics.is_file():
-            raise UserError(f"{path} has not been evaluated; run: mtquant-jax evaluate --run-dir {path}")
-        told = read_json(metrics, "compare needs evaluations")
-        if "daily" not in told or "portfolio" not in told:
-            raise UserError(f"{metrics} is of another version; run: mtquant-jax evaluate --run-dir {path}")
-        found.append(Evaluated(name, RunPaths(path), told))
-    return found
+    names = _short_names([path.resolve() for path in directories])
+    return [_read(*found) for found in zip(directories, files, names, strict=True)]
+
+
+def _metrics_file(directory: Path) -> Path:
+    """The evaluation in a run directory, or the one that a directory itself is."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: there is no such directory")
+    inside, itself = evaluation_dir(RunPaths(directory)) / "metrics.json", directory / "metrics.json"
+    if inside.is_file() or itself.is_file():
+        return inside if inside.is_file() else itself
+    raise UserError(f"{directory} has not been evaluated; run: mtquant-jax evaluate --run-dir {directory}")
+
+
+def _read(directory: Path, file: Path, name: str) -> Evaluated:
+    told = read_json(file, "compare needs evaluations")
+    # An evaluation that was written elsewhere names its run, beside which the trials lie.
+    run_dir = told.get("run", {}).get("directory") if file.parent == directory else directory
+    if run_dir is None or not {"daily", "portfolio"} <= set(told):
+        raise UserError(f"{file} is of another version; evaluate its run again")
+    return Evaluated(name, RunPaths(Path(run_dir)), told)
 
 
 def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
@@ -121,7 +134,7 @@ def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
             for one, other in itertools.combinations(runs, 2)
         },
         "probability_of_overfitting": _overfitting(list(returns.values())),
-        "warnings": _warnings(runs, len(common)),
+        "warnings": _warnings(runs, returns),
     }
     return Comparison(tuple(runs), np.asarray(common), returns, drawn, figures)
 
@@ -149,7 +162,9 @@ def lines(comparison: Comparison) -> Iterator[str]:
     count = figures["trials"]["count"]
     yield f"deflated: probability that the true Sharpe ratio is above what the best of {count} trials shows by luck"
     if figures["probability_of_overfitting"] is not None:
-        yield f"probability that the best of these runs was chosen by luck: {figures['probability_of_overfitting']:.2f}"
+        yield f"probability of backtest overfitting: {figures['probability_of_overfitting']:.2f}"
+        yield "  how often the run that is best on one half of the days is in the worse half of the runs on the other;"
+        yield "  near 0.5, choosing the best of these runs is choosing by luck"
 
 
 def write(comparison: Comparison, folder: Path) -> None:
@@ -173,10 +188,11 @@ def draw(comparison: Comparison) -> Figure:
         figure = Figure(figsize=(12, 5), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         days = comparison.days.astype("datetime64[D]")
+        days = np.concatenate([days[:1] - 1, days])  # the curves start from nothing earned
         for index, (name, returns) in enumerate(comparison.returns.items()):
             colour = _COLOURS[index % len(_COLOURS)]
-            equity = 100.0 * (np.cumprod(1.0 + returns, axis=0).mean(axis=1) - 1.0)
-            left.plot(days, equity, _DASHES[index % len(_DASHES)], color=colour, label=name)
+            earned = 100.0 * (np.cumprod(1.0 + returns, axis=0).mean(axis=1) - 1.0)
+            left.plot(days, [0.0, *earned], _DASHES[index % len(_DASHES)], color=colour, label=name)
             sharpe = comparison.bootstrap.intervals(name).sharpe
             if sharpe.value is not None and sharpe.low is not None and sharpe.high is not None:
                 ends = [[sharpe.value - sharpe.low], [sharpe.high - sharpe.value]]
@@ -195,15 +211,15 @@ def draw(comparison: Comparison) -> Figure:
 
 
 def _trials(runs: Sequence[Evaluated]) -> tuple[int, float]:
-    """How many trainings were judged on these runs' bars, and the variance of their daily Sharpe ratios."""
-    found: dict[tuple[str, str], float] = {}
+    """How many trainings were judged on these runs' bars, and the variance of their daily Sharpe ratios; 0 of one."""
+    found: dict[str, float] = {}
     for run in runs:
         bars, figures = run.metrics["bars"], run.metrics["phases"][run.metrics["portfolio"]]
-        for trial in latest_trials(run.paths.run_dir.resolve().parent, bars["source"], bars["first"], bars["last"]):
-            found[(trial["run_dir"], trial["run_id"])] = trial["daily_sharpe"] or 0.0
-        own = (str(run.paths.run_dir.resolve()), run.metrics["run"]["run_id"])
-        found.setdefault(own, (figures["sharpe"] or 0.0) / np.sqrt(bars["trading_days_per_year"]))
-    return len(found), float(np.var(list(found.values()), ddof=1))
+        for trial in latest_trials(run.paths.run_dir.resolve().parent, bars):
+            found[trial["run_id"]] = trial["daily_sharpe"] or 0.0
+        own = (figures["sharpe"] or 0.0) / np.sqrt(bars["trading_days_per_year"])
+        found.setdefault(run.metrics["run"]["run_id"], own)
+    return len(found), float(np.var(list(found.values()), ddof=1)) if len(found) > 1 else 0.0
 
 
 def _deflated(returns: np.ndarray, variance: float, trials: int) -> float | None:
@@ -222,7 +238,7 @@ def _overfitting(returns: Sequence[np.ndarray]) -> float | None:
     return probability_of_overfitting(np.stack([run.mean(axis=1) for run in returns], axis=1), _BLOCKS)
 
 
-def _warnings(runs: Sequence[Evaluated], common: int) -> list[str]:
+def _warnings(runs: Sequence[Evaluated], returns: Mapping[str, np.ndarray]) -> list[str]:
     found = [
         f"{run.name} was evaluated in sample, on bars of its training; its figures say nothing about new bars"
         for run in runs
@@ -230,7 +246,13 @@ def _warnings(runs: Sequence[Evaluated], common: int) -> list[str]:
     ]
     if len({run.metrics["bars"]["source"] for run in runs}) > 1:
         found.append("the runs were evaluated on bars of different sources")
-    longest = max(len(run.days) for run in runs)
+    found += [
+        f"{one.name} and {other.name} are the same training with the same returns; a copy is nothing to compare with"
+        for one, other in itertools.combinations(runs, 2)
+        if one.metrics["run"]["run_id"] == other.metrics["run"]["run_id"]
+        and np.array_equal(returns[one.name], returns[other.name])
+    ]
+    common, longest = len(returns[runs[0].name]), max(len(run.days) for run in runs)
     if common < longest:
         found.append(f"only {common} of up to {longest} days are common to all runs; the others are left out")
     return found

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.hierarchy import stack
-from mtquant_jax.analysis.trading import AFTER, EQUAL, apart, mean_turnover, trade_baselines, trade_variants
+from mtquant_jax.analysis.trading import AFTER, EQUAL, apart, mean_turnover, trade_baselines
 from mtquant_jax.analysis.trained_run import Judged
 from mtquant_jax.config import TrainConfig
-from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
+from mtquant_jax.evaluation.backtest import BacktestRecord, Conditions, backtest, trade_variants
 from mtquant_jax.evaluation.statistics import daily_returns, performance
 from mtquant_jax.training import phases
 from mtquant_jax.training.loop import Host, Outcome, train
@@ -182,8 +182,7 @@ def _judge(
         stack([policy.normalizers for policy in variants]),
         evaluation_params(portfolio_params(configs[0], market)),
         jnp.asarray(first, jnp.int32),
-        jnp.ones(len(variants)),
-        jnp.zeros(len(variants), bool),
+        Conditions.usual(len(variants)),
     )
     by_variant = apart(records, len(variants))
     found = {name: by_variant[index :: len(PORTFOLIOS)] for index, name in enumerate(PORTFOLIOS)}

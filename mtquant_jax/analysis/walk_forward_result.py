@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import pyarrow
+import pyarrow.csv
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mtquant_jax.analysis.figures import FEWEST_DAYS_TO_JUDGE
 from mtquant_jax.analysis.walk_forward import PORTFOLIOS, Fold
-from mtquant_jax.analysis.wording import interval_text
-from mtquant_jax.evaluation.intervals import CONFIDENCE, bootstrap, interval
+from mtquant_jax.analysis.warnings import FEW_DAYS
+from mtquant_jax.analysis.wording import interval_text, percent_text
+from mtquant_jax.evaluation.intervals import CONFIDENCE, Interval, bootstrap, interval
 from mtquant_jax.evaluation.rules import BASELINES
 from mtquant_jax.evaluation.significance import interquartile_mean
-from mtquant_jax.evaluation.statistics import sharpe_ratio, trading_days_per_year
+from mtquant_jax.evaluation.statistics import maximum_drawdown, sharpe_ratio, trading_days_per_year
 from mtquant_jax.evaluation.track_record import track_record
+from mtquant_jax.market.periods import moment
 from mtquant_jax.training.records import replacing, write_json
 
 LAST = PORTFOLIOS[-1]
@@ -27,6 +31,8 @@ _SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 ba
 # Okabe and Ito (2008): told apart by colour-blind readers.
 _COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#D55E00")
 _DASHES = (":", "--", "-", "--", "-.", ":")
+_WIDTH = 26  # of a table's first column
+_MONEY = ("total_return", "max_drawdown", "cost_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,27 @@ class Stitched:
     days_per_year: float
     sharpe: dict[str, np.ndarray]  # name -> [1 + R] interquartile mean over seeds: of the sample, then of the draws
     block_length: float  # of the bootstrap, days
+
+    @property
+    def seeds(self) -> int:
+        """Trainings per fold."""
+        return int(self.returns[LAST].shape[1])
+
+    @property
+    def timeline(self) -> np.ndarray:
+        """``[1 + D]`` dates of `equity`: the day before the first, then the days."""
+        return np.concatenate([self.days[:1] - 1, self.days]).astype("datetime64[D]")
+
+    def equity(self, name: str) -> np.ndarray:
+        """``[1 + D, seeds or 1]`` at the start and at each day's close, shares of the starting capital."""
+        returns = self.returns[name]
+        return np.cumprod(np.concatenate([np.ones((1, returns.shape[1])), 1.0 + returns]), axis=0)
+
+    def sharpe_interval(self, name: str) -> Interval:
+        """Of the figure over seeds; none where every seed is flat, though flat draws count as 0 in differences."""
+        if all(sharpe_ratio(column, self.days_per_year) is None for column in self.returns[name].T):
+            return Interval(None, None, None)
+        return interval(self.sharpe[name])
 
 
 def stitch(folds: Sequence[Fold], draws: int = 1000) -> Stitched:
@@ -64,57 +91,87 @@ def stitch(folds: Sequence[Fold], draws: int = 1000) -> Stitched:
 
 def result(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> dict[str, Any]:
     """The figures of a walk-forward, as ``walk_forward.json`` holds them."""
+    ahead_of = {
+        name: {"sharpe": dataclasses.asdict(interval(stitched.sharpe[LAST] - stitched.sharpe[name]))}
+        for name in stitched.names
+        if name != LAST
+    }
     return {
         "seeds": list(seeds),
+        "over_seeds": _statistic(len(seeds)),
         "folds": [_of_fold(number, fold) for number, fold in enumerate(folds, start=1)],
-        "overall": {name: _overall(stitched, name) for name in stitched.names},
-        "ahead_of": {
-            name: {"sharpe": dataclasses.asdict(interval(stitched.sharpe[LAST] - stitched.sharpe[name]))}
-            for name in stitched.names
-            if name != LAST
-        },
+        "overall": {name: _overall(folds, stitched, name) for name in stitched.names},
+        "ahead_of": ahead_of,
         "trading_days": len(stitched.days),
         "trading_days_per_year": stitched.days_per_year,
-        "bootstrap": {"confidence": CONFIDENCE, "mean_block_days": stitched.block_length},
-        "verdict": _verdict(folds, stitched, seeds),
+        "bootstrap": {
+            "draws": len(stitched.sharpe[LAST]) - 1,
+            "confidence": CONFIDENCE,
+            "mean_block_days": stitched.block_length,
+        },
+        "verdict": _verdict(folds, stitched, ahead_of),
     }
 
 
 def lines(told: dict[str, Any]) -> Iterator[str]:
-    """A table for the terminal."""
-    width = 26
+    """Tables for the terminal."""
     yield told["verdict"]
     yield ""
-    yield f"{'':<{width}}" + "".join(f"{'fold ' + str(fold['fold']):>20}" for fold in told["folds"]) + f"{'all':>26}"
+    yield from _sharpe_lines(told)
+    yield ""
+    yield from _money_lines(told)
+    yield ""
+    yield f"{LAST} minus (Sharpe ratio)"
+    for name, difference in told["ahead_of"].items():
+        yield f"  {name:<{_WIDTH - 2}}{interval_text(difference['sharpe'], signed=True):>24}"
+
+
+def _sharpe_lines(told: dict[str, Any]) -> Iterator[str]:
+    """Sharpe ratios, fold by fold and of all."""
+    yield f"{'':<{_WIDTH}}" + "".join(f"{'fold ' + str(fold['fold']):>20}" for fold in told["folds"]) + f"{'all':>26}"
     periods = (f"{fold['test']['first'][:7]}..{fold['test']['last'][2:7]}" for fold in told["folds"])
-    yield f"{'test':<{width}}" + "".join(f"{period:>20}" for period in periods)
+    yield f"{'test':<{_WIDTH}}" + "".join(f"{period:>20}" for period in periods)
     for name, overall in told["overall"].items():
         cells = (fold["portfolios"][name]["sharpe"] for fold in told["folds"])
-        whole = interval_text(overall["intervals"]["sharpe"]) if overall["sharpe"] is not None else "none (flat)"
-        yield f"{name:<{width}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
-    yield ""
-    seeds = f"{len(told['seeds'])} seed{'s' * (len(told['seeds']) != 1)}"
-    yield f"Sharpe ratio, interquartile mean over {seeds} (range); all: of the stitched folds [95 %, seeds and days]"
-    yield f"{LAST} minus"
-    for name, difference in told["ahead_of"].items():
-        yield f"  {name:<{width - 2}}{interval_text(difference['sharpe'], signed=True):>24}"
+        whole = interval_text(overall["intervals"]["sharpe"])
+        yield f"{name:<{_WIDTH}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
+    several = len(told["seeds"]) > 1
+    yield (
+        f"Sharpe ratio, {told['over_seeds']}{' (range)' * several}; "
+        f"all: of the stitched folds [95 %, {'seeds and ' * several}days]"
+    )
+
+
+def _money_lines(told: dict[str, Any]) -> Iterator[str]:
+    """Return, drawdown and costs of all folds one after the other."""
+    yield f"{'all folds':<{_WIDTH}}{'return':>12}{'drawdown':>12}{'costs':>12}"
+    for name, overall in told["overall"].items():
+        figures = (overall[f"{key}_over_seeds"]["interquartile_mean"] for key in _MONEY)
+        yield f"{name:<{_WIDTH}}" + "".join(f"{percent_text(figure):>12}" for figure in figures)
+    yield f"shares of the starting capital, {told['over_seeds']}; drawdown: of the peak, on daily closes"
 
 
 def write(folds: Sequence[Fold], stitched: Stitched, told: dict[str, Any], capital: float, folder: Path) -> None:
     """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
     write_json(folder / "walk_forward.json", told)
-    with replacing(folder / "equity.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        seeds = [f"{name} seed {seed}" for name in PORTFOLIOS for seed in told["seeds"]]
-        writer.writerow(["day", "fold", *seeds, *BASELINES])
-        of_fold = np.repeat(np.arange(len(folds)) + 1, [len(fold.returns[LAST]) for fold in folds])
-        equity = {name: np.cumprod(1.0 + returns, axis=0) * capital for name, returns in stitched.returns.items()}
-        for row, day in enumerate(stitched.days.astype("datetime64[D]")):
-            values = (value for name in stitched.names for value in equity[name][row])
-            writer.writerow([day, of_fold[row], *(f"{value:.2f}" for value in values)])
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")  # as an evaluation's tables
+    with replacing(folder / "equity.csv") as temporary:
+        pyarrow.csv.write_csv(pyarrow.table(_equity(folds, stitched, told["seeds"], capital)), temporary, options)
     figure = draw(folds, stitched)
     with replacing(folder / "walk_forward.png") as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def _equity(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int], capital: float) -> dict[str, Any]:
+    """Equity at the end of every day, account currency; the first row is the start, on the day before."""
+    columns: dict[str, Any] = {
+        "day": np.datetime_as_string(stitched.timeline),
+        "fold": np.repeat(np.arange(len(folds)) + 1, [len(f.returns[LAST]) + (f is folds[0]) for f in folds]),
+    }
+    for name in stitched.names:
+        labels = [f"{name} seed {seed}" for seed in seeds] if name in PORTFOLIOS else [name]
+        columns |= dict(zip(labels, np.round(stitched.equity(name) * capital, 2).T, strict=True))
+    return columns
 
 
 def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
@@ -122,40 +179,61 @@ def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         above, below = figure.subplots(2, 1, height_ratios=(2, 1))
-        days = stitched.days.astype("datetime64[D]")
-        for name, colour, dash in zip(_SHOWN, _COLOURS, _DASHES, strict=True):
-            equity = 100.0 * (np.cumprod(1.0 + stitched.returns[name], axis=0) - 1.0)
-            above.plot(days, equity.mean(axis=1), dash, color=colour, label=name, linewidth=2 if name == LAST else 1.3)
-            if name == LAST and equity.shape[1] > 1:
-                above.fill_between(days, equity.min(axis=1), equity.max(axis=1), color=colour, alpha=0.2)
-        ends = np.cumsum([len(fold.returns[LAST]) for fold in folds])
-        for number, start in enumerate((0, *ends[:-1]), start=1):
-            first = days[start]
-            above.axvline(first, color="#888888", linewidth=0.6)
-            above.text(first, 1.0, f" fold {number}", transform=above.get_xaxis_transform(), va="top", color="#666666")
-        above.axhline(0.0, color="#444444", linewidth=0.8)
-        above.set_ylabel("return since the start, %")
-        above.set_title("Out of sample, fold by fold (mean over seeds; band: their range)", loc="left")
-        figure.legend(ncols=len(_SHOWN), frameon=False, loc="outside lower center")
-        places = np.arange(len(folds))
-        for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
-            sharpes = [[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds]
-            middle = np.array([interquartile_mean(np.array(s)) for s in sharpes])
-            spread = np.array([[m - min(s), max(s) - m] for m, s in zip(middle, sharpes, strict=True)]).T
-            place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
-            below.bar(place, middle, 0.12, color=colour, yerr=np.maximum(spread, 0.0), ecolor="#444444", capsize=2)
-        below.axhline(0.0, color="#444444", linewidth=0.8)
-        labels = [f"fold {n + 1}\n{_month(f.timestamps[0])} to {_month(f.timestamps[-1])}" for n, f in enumerate(folds)]
-        below.set_xticks(places, labels)
-        below.set_ylabel("Sharpe ratio")
-        below.set_title("Interquartile mean over seeds; whiskers: their range", loc="left")
+        _draw_equity(above, folds, stitched)
+        _draw_sharpes(below, folds, stitched.seeds)
+        absent = "; ".join(name for name in stitched.names if name not in _SHOWN)
+        figure.legend(
+            *above.get_legend_handles_labels(),
+            ncols=len(_SHOWN),
+            frameon=False,
+            loc="outside lower center",
+            title=f"not drawn, but in walk_forward.json: {absent}",
+            title_fontsize=9,
+        )
     return figure
+
+
+def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
+    days = stitched.timeline
+    for name, colour, dash in zip(_SHOWN, _COLOURS, _DASHES, strict=True):
+        equity = 100.0 * (stitched.equity(name) - 1.0)
+        middle = [interquartile_mean(row) for row in equity]
+        axes.plot(days, middle, dash, color=colour, label=name, linewidth=2 if name == LAST else 1.3)
+        if name == LAST and stitched.seeds > 1:
+            axes.fill_between(days, equity.min(axis=1), equity.max(axis=1), color=colour, alpha=0.2)
+    ends = np.cumsum([len(fold.returns[LAST]) for fold in folds])
+    for number, start in enumerate((0, *ends[:-1]), start=1):
+        axes.axvline(days[start], color="#888888", linewidth=0.6)
+        top = axes.get_xaxis_transform()
+        axes.text(days[start], 1.0, f" fold {number}", transform=top, va="top", color="#666666")
+    axes.axhline(0.0, color="#444444", linewidth=0.8)
+    axes.set_ylabel("return since the start, %")
+    band = f"; band: range of {LAST}" * (stitched.seeds > 1)
+    axes.set_title(f"Out of sample, one fold after the other ({_statistic(stitched.seeds)}{band})", loc="left")
+
+
+def _draw_sharpes(axes: Axes, folds: Sequence[Fold], seeds: int) -> None:
+    places = np.arange(len(folds))
+    for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
+        sharpes = np.array([[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds])
+        middle = np.array([interquartile_mean(row) for row in sharpes])
+        place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
+        axes.bar(place, middle, 0.12, color=colour)
+        if sharpes.shape[1] > 1:
+            spread = np.maximum([middle - sharpes.min(axis=1), sharpes.max(axis=1) - middle], 0.0)
+            axes.errorbar(place, middle, yerr=spread, fmt="none", ecolor="#444444", capsize=2)
+    axes.axhline(0.0, color="#444444", linewidth=0.8)
+    labels = [f"fold {n + 1}\n{_month(f.timestamps[0])} to {_month(f.timestamps[-1])}" for n, f in enumerate(folds)]
+    axes.set_xticks(places, labels)
+    axes.set_ylabel("Sharpe ratio")
+    whiskers = "; whiskers: range" * (seeds > 1)
+    axes.set_title(f"Sharpe ratio of each fold ({_statistic(seeds)}{whiskers})", loc="left")
 
 
 def _of_fold(number: int, fold: Fold) -> dict[str, Any]:
     return {
         "fold": number,
-        **{part: {"first": _moment(first), "last": _moment(last)} for part, (first, last) in fold.times.items()},
+        **{part: {"first": moment(first), "last": moment(last)} for part, (first, last) in fold.times.items()},
         "validation_sharpe": fold.validation,
         "portfolios": {
             name: {
@@ -170,7 +248,7 @@ def _of_fold(number: int, fold: Fold) -> dict[str, Any]:
 
 
 def _over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """Interquartile mean and range; a flat account counts as 0."""
+    """Interquartile mean (of one or two seeds: their mean) and range; a flat account counts as 0."""
     numbers = [value or 0.0 for value in values]
     return {
         "interquartile_mean": interquartile_mean(np.array(numbers)),
@@ -179,27 +257,66 @@ def _over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
-def _overall(stitched: Stitched, name: str) -> dict[str, Any]:
-    returns = stitched.returns[name]
-    by_seed = [sharpe_ratio(column, stitched.days_per_year) for column in returns.T]
+def _overall(folds: Sequence[Fold], stitched: Stitched, name: str) -> dict[str, Any]:
+    returns, equity = stitched.returns[name], stitched.equity(name)
+    by_seed = {
+        "sharpe": [sharpe_ratio(column, stitched.days_per_year) for column in returns.T],
+        "total_return": (equity[-1] - 1.0).tolist(),
+        "max_drawdown": maximum_drawdown(equity).tolist(),
+        "cost_share": _costs(folds, name).tolist(),
+    }
     return {
         **track_record(returns, stitched.days_per_year),
-        "sharpe_over_seeds": _over_seeds(by_seed) | {"seeds": by_seed},
-        "intervals": {"sharpe": dataclasses.asdict(interval(stitched.sharpe[name]))},
+        **{f"{key}_over_seeds": _over_seeds(values) | {"seeds": values} for key, values in by_seed.items()},
+        "intervals": {"sharpe": dataclasses.asdict(stitched.sharpe_interval(name))},
     }
 
 
-def _verdict(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> str:
-    sharpe = interval(stitched.sharpe[LAST])
-    period = f"{len(folds)} folds, out of sample {_month(folds[0].timestamps[0])} to {_month(folds[-1].timestamps[-1])}"
-    flat = all(sharpe_ratio(column, stitched.days_per_year) is None for column in stitched.returns[LAST].T)
-    if flat or sharpe.value is None or sharpe.low is None or sharpe.high is None:
+def _costs(folds: Sequence[Fold], name: str) -> np.ndarray:
+    """``[seeds or 1]`` costs of all folds, shares of the starting capital; a fold knows them as shares of its own."""
+    costs, earned = (
+        np.array([[told[key] for told in fold.performance[name]] for fold in folds])
+        for key in ("cost_share", "total_return")
+    )
+    began = np.cumprod(np.concatenate([np.ones_like(earned[:1]), 1.0 + earned[:-1]]), axis=0)
+    return np.asarray((costs * began).sum(axis=0))
+
+
+def _statistic(seeds: int) -> str:
+    """What the figure over seeds is. The interquartile mean of one or two values is their mean."""
+    if seeds == 1:
+        return "one seed"
+    return f"{'mean' if seeds == 2 else 'interquartile mean'} of {seeds} seeds"
+
+
+def _verdict(folds: Sequence[Fold], stitched: Stitched, ahead_of: Mapping[str, Any]) -> str:
+    sharpe = stitched.sharpe_interval(LAST)
+    days, seeds = len(stitched.days), f"{stitched.seeds} seed{'s' * (stitched.seeds != 1)}"
+    precision = 7 if days >= FEW_DAYS else 10  # months, or days of a short record
+    first, last = (moment(when)[:precision] for when in (folds[0].timestamps[0], folds[-1].timestamps[-1]))
+    period = f"{len(folds)} folds, out of sample {first} to {last}, {seeds}"
+    if sharpe.value is None or sharpe.low is None or sharpe.high is None:
         return f"{period}: no portfolio traded; they are flat."
+    told = f"Sharpe {sharpe.value:.2f} [{sharpe.low:.1f}, {sharpe.high:.1f}]"
+    if days < FEWEST_DAYS_TO_JUDGE:
+        return f"{period}: {told}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed."
     meaning = "not distinguishable from flat"
     if sharpe.excludes_zero:
         meaning = "better than flat" if sharpe.value > 0.0 else "worse than flat"
-    told = f"Sharpe {sharpe.value:.2f} [{sharpe.low:.1f}, {sharpe.high:.1f}]"
-    return f"{period}, {len(seeds)} seed{'s' * (len(seeds) != 1)}: {told}; {meaning}."
+    return f"{period}: {told}; {meaning}; {_against(ahead_of)}."
+
+
+def _against(ahead_of: Mapping[str, Any]) -> str:
+    """Which books the last portfolio is told apart from, in the words of an evaluation's verdict."""
+    others = {name: difference["sharpe"] for name, difference in ahead_of.items() if name != "flat"}
+    better = [name for name, sharpe in others.items() if sharpe["low"] > 0.0]
+    worse = [name for name, sharpe in others.items() if sharpe["high"] < 0.0]
+    clauses = [f"{word} {_listed(names)}" for word, names in (("ahead of", better), ("behind", worse)) if names]
+    return ", ".join(clauses) or "not told apart from any baseline"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _range(cell: dict[str, Any]) -> str:
@@ -208,9 +325,5 @@ def _range(cell: dict[str, Any]) -> str:
     return f"{cell['interquartile_mean']:.2f} ({cell['lowest']:.1f}, {cell['highest']:.1f})"
 
 
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def _month(seconds: Any) -> str:
-    return _moment(seconds)[:7]
+    return moment(seconds)[:7]

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,8 +15,11 @@ import tyro
 class CompareCommand:
     """Compare runs that `mtquant-jax evaluate` has evaluated, on the days that all of them were traded."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run directories, two or more."""
+    runs: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="RUN RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Run directories, or directories that evaluate wrote with --output; two or more."""
     output: str = "comparison"
     """Directory of comparison.json and comparison.png."""
     draws: int = 1000
@@ -26,7 +30,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """Compare, print and write.
 
     Raises:
-        UserError: fewer than two runs, one that has not been evaluated, nothing in common, or no extra eval.
+        UserError: fewer than two runs, one that is missing or not evaluated, nothing in common, or no extra eval.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)

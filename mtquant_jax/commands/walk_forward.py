@@ -15,10 +15,14 @@ from mtquant_jax.config import TrainConfig
 from mtquant_jax.config_files import DEFAULT_CONFIG
 
 if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
+    import numpy as np
+
     from mtquant_jax.analysis.walk_forward import Fold
     from mtquant_jax.training.compiling import Compiler
     from mtquant_jax.training.market_setup import Market
     from mtquant_jax.types import Splits
+
+_FEWEST_TEST_DAYS = 5  # of a fold: under a week there is nothing to judge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +95,6 @@ def _check(command: WalkForwardCommand) -> None:
 
 def _folds(command: WalkForwardCommand) -> tuple[Market, list[Splits]]:
     """The bars, and where every fold cuts them."""
-    import numpy as np
-
-    from mtquant_jax.analysis.trained_run import FEWEST_DAYS
-    from mtquant_jax.errors import UserError
     from mtquant_jax.market.features import LOOK_BACK_BARS
     from mtquant_jax.market.splits import walk_forward_folds
     from mtquant_jax.training.market_setup import prepare_market
@@ -117,10 +117,48 @@ def _folds(command: WalkForwardCommand) -> tuple[Market, list[Splits]]:
         return folds[0]
 
     market = prepare_market(config, cut)
-    days = sum(len(np.unique(market.day[first + 1 : last])) for first, last in (splits.test for splits in folds))
-    if days < FEWEST_DAYS:
-        raise UserError(f"the test ranges have {days} days together, but {FEWEST_DAYS} are needed; use more bars")
+    _check_test_days(_test_days(market, folds))
     return market, folds
+
+
+def _test_days(market: Market, folds: Sequence[Splits]) -> list[int]:
+    """Trading days of every fold's test range; at its first bar nothing is earned yet."""
+    import numpy as np
+
+    return [len(np.unique(market.day[first + 1 : last])) for first, last in (splits.test for splits in folds)]
+
+
+def _check_test_days(days: Sequence[int]) -> None:
+    """Refuse test ranges that say nothing, before anything is trained for them."""
+    from mtquant_jax.errors import UserError
+
+    if min(days) < _FEWEST_TEST_DAYS:
+        raise UserError(
+            f"--folds {len(days)}: the test range of fold {days.index(min(days)) + 1} has {min(days)} trading days, "
+            f"but {_FEWEST_TEST_DAYS} are needed; use fewer folds, more bars or a smaller --first-train-fraction"
+        )
+
+
+def _plan(command: WalkForwardCommand, folds: Sequence[Splits], days: Sequence[int]) -> str:
+    """How much is about to be trained, and on how much each training is judged."""
+    first, last = folds[0].test  # all are equally long
+    seeds = command.num_seeds
+    return (
+        f"{len(folds)} folds ({command.scheme}) x {seeds} seed{'s' * (seeds != 1)} = {len(folds) * seeds} trainings "
+        f"of all phases; each judged on {last - first - 1:,} bars, about {round(sum(days) / len(days))} trading days"
+    )
+
+
+def _notices(days: Sequence[int]) -> list[str]:
+    """What the lengths of the test ranges leave to be believed."""
+    from mtquant_jax.analysis.figures import FEWEST_DAYS_TO_JUDGE
+
+    if min(days) >= FEWEST_DAYS_TO_JUDGE:
+        return []
+    return [
+        f"the test range of a fold has only {min(days)} trading days; under {FEWEST_DAYS_TO_JUDGE}, the figures of a "
+        "single fold say little: read those of all folds, or use fewer folds or more bars"
+    ]
 
 
 def _trained(
@@ -142,8 +180,10 @@ def _trained(
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
         host = Host(recorder, NoCheckpoints(), compiler)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
-        print(f"{market.description}; {command.folds} folds ({command.scheme}) x {command.num_seeds} seeds", flush=True)
-        for notice in market.notices:
+        print(market.description)
+        days = _test_days(market, folds)
+        print(_plan(command, folds, days), flush=True)
+        for notice in (*market.notices, *_notices(days)):
             recorder.warning(notice)
         for number, splits in enumerate(folds, start=1):
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtquant_jax.analysis.comparison import compare, lines, open_evaluated
+from mtquant_jax.analysis.comparison import compare, draw, lines, open_evaluated
 from mtquant_jax.analysis.trials import TRIALS
 from mtquant_jax.cli import main
 from mtquant_jax.errors import UserError
@@ -20,6 +21,7 @@ FIRST, LAST = "2024-01-02 00:00", "2024-06-28 23:00"
 PER_YEAR = 260.0
 DAYS = 120
 SOURCE = "synthetic market of seed 0"
+WORDS_ON_OVERFITTING = "how often the run that is best on one half of the days is in the worse half of the runs on the"
 
 
 def noise(seed: int, days: int = DAYS, paths: int = 1, mean: float = 0.0) -> np.ndarray:
@@ -31,8 +33,8 @@ def evaluated(run_dir: Path, returns: np.ndarray, first_day: str = "2024-01-02",
     days = np.datetime64(first_day) + np.arange(len(returns))
     sharpe = sharpe_ratio(returns, PER_YEAR)
     metrics = {
-        "run": {"run_id": f"id of {run_dir.name}"},
-        "bars": {"source": SOURCE, "first": FIRST, "last": LAST, "in_sample": False} | bars
+        "run": {"run_id": f"id of {run_dir.name}", "directory": str(run_dir)},
+        "bars": {"source": SOURCE, "market": SOURCE, "first": FIRST, "last": LAST, "in_sample": False} | bars
         | {"trading_days_per_year": PER_YEAR},
         "portfolio": "after phase 3",
         "phases": {"after phase 3": {"sharpe": sharpe}},
@@ -47,7 +49,7 @@ def evaluated(run_dir: Path, returns: np.ndarray, first_day: str = "2024-01-02",
 def trial(folder: Path, run_dir: Path, run_id: str, daily_sharpe: float | None, **changes: Any) -> None:
     """A line in the trials of the run in a folder."""
     line = {"time": "2024-07-01T00:00:00+00:00", "run_dir": str(run_dir), "run_id": run_id, "source": SOURCE}
-    line |= {"first": FIRST, "last": LAST, "daily_sharpe": daily_sharpe} | changes
+    line |= {"market": SOURCE, "first": FIRST, "last": LAST, "daily_sharpe": daily_sharpe} | changes
     (folder / "evaluation").mkdir(parents=True, exist_ok=True)
     with (folder / "evaluation" / TRIALS).open("a") as stream:
         stream.write(json.dumps(line) + "\n")
@@ -84,7 +86,7 @@ def test_two_runs_side_by_side(capsys, tmp_path):
     numbers = [f"{sharpe['value']:.2f}", f"[{sharpe['low']:.2f},", f"{sharpe['high']:.2f}]"]
     assert row[1:4] == numbers and row[4] == f"{100 * told['runs']['good']['total_return']:.2f}"
     assert any(line.startswith("  good - bad") for line in text)
-    assert "chosen by luck" not in out and "IN SAMPLE" not in out
+    assert "overfitting" not in out and "IN SAMPLE" not in out
     assert text[-1] == f"table and figure in {tmp_path / 'out'}/comparison.json and .png"
 
 
@@ -119,8 +121,60 @@ def test_overfitting_is_told_of_four_runs(tmp_path, count):
     told = comparison.figures["probability_of_overfitting"]
     assert (told is None) == (count < 4)
     assert told is None or 0.0 <= told <= 1.0
-    assert any("chosen by luck" in line for line in lines(comparison)) == (count == 4)
+    text = "\n".join(lines(comparison))
+    assert (WORDS_ON_OVERFITTING in text) == (count == 4)
+    assert told is None or f"probability of backtest overfitting: {told:.2f}\n" in text
     assert len(comparison.figures["differences"]) == count * (count - 1) // 2
+
+
+def test_an_identical_copy_is_pointed_out(capsys, tmp_path):
+    one, other = evaluated(tmp_path / "one", noise(0)), evaluated(tmp_path / "other", noise(1))
+    copy = shutil.copytree(one, tmp_path / "copy")
+    code, _, err = run(capsys, tmp_path / "out", one, copy, other)
+    assert code == 0
+    warning = "one and copy are the same training with the same returns; a copy is nothing to compare with"
+    assert err == f"warning: {warning}\n"
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["warnings"] == [warning]
+
+
+def test_trainings_begun_in_one_second_are_no_copies(capsys, tmp_path):
+    runs = [evaluated(tmp_path / folder / "run", noise(i)) for i, folder in enumerate("ab")]
+    assert run(capsys, tmp_path / "out", *runs)[::2] == (0, "")
+
+
+def test_the_curves_start_from_nothing_on_the_day_before(tmp_path):
+    returns = noise(0)
+    runs = open_evaluated([evaluated(tmp_path / "a", returns), evaluated(tmp_path / "b", noise(1))])
+    curve = draw(compare(runs, 100)).axes[0].get_lines()[0]
+    assert (str(curve.get_xdata()[0]), curve.get_ydata()[0]) == ("2024-01-01", 0.0)
+    np.testing.assert_allclose(curve.get_ydata()[1:], 100.0 * (np.cumprod(1.0 + returns) - 1.0))
+
+
+def test_evaluations_written_elsewhere_are_found(tmp_path):
+    runs = [evaluated(tmp_path / "runs" / name, noise(i)) for i, name in enumerate("ab")]
+    trial(tmp_path / "runs" / "c", tmp_path / "runs" / "c", "id of c", 0.1)
+    elsewhere = tmp_path / "elsewhere"
+    (runs[1] / "evaluation" / "metrics.json").rename(elsewhere.with_suffix(".json"))
+    elsewhere.mkdir()
+    elsewhere.with_suffix(".json").rename(elsewhere / "metrics.json")
+    figures = compare(open_evaluated([runs[0], elsewhere]), 100).figures
+    assert {name: told["directory"] for name, told in figures["runs"].items()} == {
+        "a": str(runs[0]),
+        "elsewhere": str(runs[1]),
+    }
+    assert figures["trials"]["count"] == 3  # those beside the run, not beside the folder of its evaluation
+    told = json.loads((elsewhere / "metrics.json").read_text())
+    del told["run"]["directory"]
+    (elsewhere / "metrics.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"elsewhere/metrics.json is of another version; evaluate its run again"):
+        open_evaluated([runs[0], elsewhere])
+
+
+def test_help_shows_what_must_be_given(capsys):
+    assert main(["compare", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: mtquant-jax compare [-h] RUN RUN [RUN ...] [--output STR]")
+    assert "(required)" in text and "(default: )" not in text
 
 
 def test_a_run_that_is_always_best_was_not_chosen_by_luck(tmp_path):
@@ -155,8 +209,8 @@ def test_every_training_judged_on_these_bars_is_a_trial(tmp_path):
     for number in range(3):
         trial(tmp_path / "other", tmp_path / "other", f"id {number}", 0.1 * number)
     trial(tmp_path / "other", tmp_path / "other", "id 0", 0.3)  # evaluated again
-    trial(tmp_path / "other", tmp_path / "other", "id 9", 0.3, last="2030-01-01 00:00")
-    trial(tmp_path / "other", tmp_path / "other", "id 8", 0.3, source="/data")
+    trial(tmp_path / "other", tmp_path / "other", "id 9", 0.3, first="2030-01-01 00:00", last="2030-02-01 00:00")
+    trial(tmp_path / "other", tmp_path / "other", "id 8", 0.3, source="/data", market="/data")
     many = compare(open_evaluated(runs), 100).figures
     assert many["trials"]["count"] == 5
     sharpes = [sharpe_ratio(noise(i), PER_YEAR) / np.sqrt(PER_YEAR) for i in range(2)] + [0.3, 0.1, 0.2]
@@ -194,12 +248,15 @@ def test_what_cannot_be_compared_is_refused(capsys, tmp_path):
     (old / "evaluation" / "metrics.json").write_text("{}")
     (tmp_path / "bare").mkdir()
     refusals = {
+        (): "compare needs at least two run directories",
         (one,): "compare needs at least two run directories",
-        (one, two, tmp_path / "x" / ".." / "a"): "a run directory is given twice",
+        (one, tmp_path / "nope"): f"{tmp_path / 'nope'}: there is no such directory",
+        (one, one / "evaluation"): "a run directory is given twice",
+        (one, two, tmp_path / "bare" / ".." / "a"): "a run directory is given twice",
         (one, tmp_path / "bare"): f"{tmp_path / 'bare'} has not been evaluated; run: mtquant-jax evaluate --run-dir ",
         (one, late): "the runs have 16 days in common, 20 are needed: a 2024-01-02 to 2024-04-30; late 2024-04-15 to ",
         (one, wide): "the runs were evaluated on markets with different numbers of paths",
-        (one, old): f"{old / 'evaluation' / 'metrics.json'} is of another version; run: mtquant-jax evaluate ",
+        (one, old): f"{old / 'evaluation' / 'metrics.json'} is of another version; evaluate its run again",
     }
     for runs, message in refusals.items():
         code, out, err = run(capsys, tmp_path / "out", *runs)
@@ -214,7 +271,7 @@ def test_draws_packages_and_outputs_are_checked(capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     assert run(capsys, tmp_path / "file", *map(Path, runs))[2].startswith(f"error: --output {tmp_path / 'file'} cannot")
     monkeypatch.setitem(sys.modules, "arch", None)
-    assert "pip install 'mtquant-jax[eval]'" in run(capsys, tmp_path / "out", *map(Path, runs))[2]
+    assert "intervals need the package arch, which" in run(capsys, tmp_path / "out", *map(Path, runs))[2]
     assert not (tmp_path / "out").exists()
 
 

@@ -21,6 +21,7 @@ from mtquant_jax.analysis.walk_forward import PORTFOLIOS, Fold
 from mtquant_jax.analysis.walk_forward_result import lines, result, stitch
 from mtquant_jax.cli import main
 from mtquant_jax.evaluation.rules import BASELINES
+from mtquant_jax.evaluation.significance import interquartile_mean
 from mtquant_jax.evaluation.statistics import daily_returns, sharpe_ratio
 from mtquant_jax.simulation.universe import universe_of
 from mtquant_jax.training.bundles import read_manifest
@@ -31,6 +32,7 @@ from tests.conftest import make_contracts, make_table, random_prices
 EQUAL, META, LAST = PORTFOLIOS
 BARS_A_DAY = 6
 GAP = 250
+COSTS = 0.01  # of every fold, share of the capital at its start
 SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
 SMALL += " --phase1-timesteps 250 --phase2-timesteps 250 --phase3-timesteps 250"
 
@@ -97,13 +99,16 @@ def test_every_seed_of_every_fold_is_told(walked):
     assert list(told["overall"]) == [*PORTFOLIOS, *BASELINES]
     assert set(told["ahead_of"]) == {*PORTFOLIOS, *BASELINES} - {LAST}
     assert told["overall"]["flat"]["sharpe"] is None
-    assert told["verdict"].startswith("2 folds, out of sample 2018-04 to 2018-04, 2 seeds: Sharpe ")
+    assert told["verdict"].startswith("2 folds, out of sample 2018-04-09 to 2018-04-26, 2 seeds: Sharpe ")
+    assert told["verdict"].endswith(" 16 trading days are too few to tell anything, 20 are needed.")
     assert told["verdict"] in walked.out and walked.err == ""
+    assert "\n2 folds (anchored) x 2 seeds = 4 trainings of all phases; each judged on 165 bars, about 8 " in walked.out
 
 
 @pytest.mark.slow
 def test_the_stitched_equity_goes_on_from_fold_to_fold(walked):
-    assert len(walked.equity) == walked.told["trading_days"]
+    assert len(walked.equity) == walked.told["trading_days"] + 1
+    assert {float(value) for name, value in walked.equity[0].items() if name not in ("day", "fold")} == {100_000.0}
     assert [row["fold"] for row in walked.equity] == sorted(row["fold"] for row in walked.equity)
     days = [row["day"] for row in walked.equity]
     assert days == sorted(days)
@@ -116,7 +121,7 @@ def test_the_stitched_equity_goes_on_from_fold_to_fold(walked):
             whole *= 1.0 + fold["portfolios"][name]["seeds"][seed]["total_return"]
             last = [row for row in walked.equity if row["fold"] == str(fold["fold"])][-1]
             assert float(last[column]) == pytest.approx(100_000.0 * whole, abs=0.02)
-    assert {row["flat"] for row in walked.equity} == {"100000.00"}
+    assert {row["flat"] for row in walked.equity} == {"100000"}
 
 
 @pytest.mark.slow
@@ -185,7 +190,7 @@ def a_fold(number: int, returns: dict[str, np.ndarray], others: float = 0.0) -> 
 
     def figures(column: np.ndarray) -> dict[str, Any]:
         total = float(np.prod(1.0 + column) - 1.0)
-        return {"sharpe": sharpe_ratio(column, 365.0), "total_return": total, "max_drawdown": 0.0}
+        return {"sharpe": sharpe_ratio(column, 365.0), "total_return": total, "max_drawdown": 0.0, "cost_share": COSTS}
 
     return Fold(
         splits=Splits((0, 1), (2, 3), (4, 5)),
@@ -242,7 +247,7 @@ def test_the_interval_tells_luck_from_skill(mean, meaning):
     assert sharpe["low"] < sharpe["value"] < sharpe["high"]
     assert (sharpe["low"] > 0.0, sharpe["high"] < 0.0) == (mean > 0.0, mean < 0.0)
     assert told["verdict"].startswith("2 folds, out of sample 2022-01 to 2022-05, 3 seeds: Sharpe ")
-    assert told["verdict"].endswith(f"; {meaning}.")
+    assert f"; {meaning}; " in told["verdict"]
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -262,6 +267,10 @@ def test_portfolios_that_never_trade_are_flat():
     assert told["verdict"].endswith("no portfolio traded; they are flat.")
     table = list(lines(told))
     assert next(line for line in table if line.startswith(LAST)).endswith("none (flat)")
+    nothing = {"value": None, "low": None, "high": None}
+    assert told["overall"][LAST]["intervals"]["sharpe"] == nothing
+    assert told["overall"]["buy and hold"]["intervals"]["sharpe"] != nothing
+    assert told["ahead_of"]["flat"]["sharpe"]["value"] < 0.0  # which earns here; a flat record counts as 0
 
 
 def test_the_table_keeps_its_columns_apart():
@@ -280,14 +289,96 @@ def test_the_files_hold_the_stitched_record(tmp_path):
     walk_forward_result.write(folds, stitched, told, 1000.0, tmp_path)
     assert json.loads((tmp_path / "walk_forward.json").read_text())["seeds"] == [5, 6]
     assert (tmp_path / "walk_forward.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "equity.csv").read_text().startswith('"day","fold","equal allocation seed 5",')
     with (tmp_path / "equity.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
-    assert [row["fold"] for row in table] == ["1"] * 60 + ["2"] * 60
-    assert (table[0]["day"], table[-1]["day"]) == ("2022-01-08", "2022-05-07")
+    assert [row["fold"] for row in table] == ["1"] * 61 + ["2"] * 60
+    assert [row["day"] for row in table[:2]] == ["2022-01-07", "2022-01-08"] and table[-1]["day"] == "2022-05-07"
     equity = 1000.0 * np.cumprod(1.0 + np.concatenate([fold.returns[LAST] for fold in folds]), axis=0)
     for seed in (5, 6):
         found = [float(row[f"{LAST} seed {seed}"]) for row in table]
-        np.testing.assert_allclose(found, equity[:, seed - 5], atol=0.006)
+        np.testing.assert_allclose(found, [1000.0, *equity[:, seed - 5]], atol=0.006)
+
+
+def test_money_is_told_of_all_folds_together():
+    folds = two_folds(4)
+    told = result(folds, stitch(folds, draws=50), range(4))
+    overall = told["overall"][LAST]
+    growth = np.stack([np.prod(1.0 + fold.returns[LAST], axis=0) for fold in folds])
+    closes = np.cumprod(np.concatenate([np.ones((1, 4)), *(1.0 + fold.returns[LAST] for fold in folds)]), axis=0)
+    drawdowns = (1.0 - closes / np.maximum.accumulate(closes, axis=0)).max(axis=0)
+    expected = {
+        "total_return": growth.prod(axis=0) - 1.0,
+        "max_drawdown": drawdowns,
+        "cost_share": COSTS + COSTS * growth[0],  # the second fold's are shares of what the first one left
+    }
+    for key, seeds in expected.items():
+        found = overall[f"{key}_over_seeds"]
+        np.testing.assert_allclose(found["seeds"], seeds, rtol=1e-9)
+        assert found["interquartile_mean"] == pytest.approx(np.sort(seeds)[1:3].mean())
+        assert (found["lowest"], found["highest"]) == (min(found["seeds"]), max(found["seeds"]))
+    row = [line for line in lines(told) if line.startswith(LAST)][1]
+    shown = [f"{100.0 * np.sort(seeds)[1:3].mean():.2f}" for seeds in expected.values()]
+    assert row.removeprefix(LAST).replace("%", "").split() == shown
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [(1, "one seed"), (2, "mean of 2 seeds"), (3, "interquartile mean of 3 seeds")]
+)
+def test_the_figure_over_seeds_is_called_what_it_is(seeds, words):
+    folds = two_folds(seeds)
+    stitched = stitch(folds, draws=50)
+    told = result(folds, stitched, range(seeds))
+    assert told["over_seeds"] == words and told["bootstrap"]["draws"] == 50
+    values = told["overall"][LAST]["sharpe_over_seeds"]
+    assert (values["interquartile_mean"] == pytest.approx(np.mean(values["seeds"]))) == (seeds < 3)
+    note = next(line for line in lines(told) if line.startswith("Sharpe ratio, "))
+    assert note.startswith(f"Sharpe ratio, {words}")
+    assert [text in note for text in ("(range)", "seeds and days")] == [seeds > 1] * 2
+    figure = walk_forward_result.draw(folds, stitched)
+    assert [words in axes.get_title(loc="left") for axes in figure.axes] == [True, True]
+
+
+def test_the_figure_starts_from_nothing_and_names_what_it_leaves_out():
+    folds = two_folds(3)
+    stitched = stitch(folds, draws=50)
+    figure = walk_forward_result.draw(folds, stitched)
+    above, below = figure.axes
+    drawn = {line.get_label(): line for line in above.get_lines()}
+    assert drawn[LAST].get_xdata()[0] == np.datetime64("2022-01-07") and drawn[LAST].get_ydata()[0] == 0.0
+    ends = 100.0 * (stitched.equity(LAST)[-1] - 1.0)
+    assert drawn[LAST].get_ydata()[-1] == pytest.approx(interquartile_mean(ends))
+    assert len(below.collections) == len(PORTFOLIOS)  # whiskers; a rule has one value
+    left_out = figure.legends[0].get_title().get_text()
+    assert [name in left_out for name in BASELINES] == [name not in drawn for name in BASELINES]
+
+
+def test_the_verdict_names_what_the_portfolio_is_told_apart_from():
+    good, bad = noise(0, 3, 0.01), noise(1, 3, -0.01)
+    rules = {"buy and hold": noise(2, 1, 0.02), "equal weight": noise(3, 1, 0.02)}
+    for mine, theirs, end in (
+        (good, bad, "; better than flat; ahead of equal allocation and after phase 2, behind buy and hold and equal "),
+        (good, good, "; better than flat; ahead of equal allocation, behind buy and hold and equal weight"),
+    ):
+        folds = [a_fold(n, {LAST: mine, META: theirs, EQUAL: bad} | rules | others_like(mine)) for n in range(2)]
+        assert end in result(folds, stitch(folds, draws=200), range(3))["verdict"]
+    folds = [a_fold(n, dict.fromkeys(PORTFOLIOS, noise(n, 3)) | others_like(noise(n, 3))) for n in range(2)]
+    verdict = result(folds, stitch(folds, draws=200), range(3))["verdict"]
+    assert verdict.endswith("; not distinguishable from flat; not told apart from any baseline.")
+
+
+def others_like(record: np.ndarray) -> dict[str, np.ndarray]:
+    """Rules that do as the portfolio does, but for the flat one and those that a test gives records of their own."""
+    given = ("flat", "buy and hold", "equal weight")
+    return {name: record[:, :1] for name in BASELINES if name not in given}
+
+
+def test_a_short_record_has_no_verdict():
+    folds = [a_fold(n, {LAST: noise(n, 2, 0.02, days=9)}) for n in range(2)]
+    told = result(folds, stitch(folds, draws=50), range(2))
+    assert told["overall"][LAST]["intervals"]["sharpe"]["low"] > 0.0
+    assert told["verdict"].startswith("2 folds, out of sample 2022-01-08 to 2022-01-26, 2 seeds: Sharpe ")
+    assert told["verdict"].endswith("]; 18 trading days are too few to tell anything, 20 are needed.")
 
 
 @pytest.fixture
@@ -298,7 +389,7 @@ def bars(monkeypatch):
         def prepare(config, cut):
             stamps = 3600 * np.arange(days * per_day)
             cut(stamps)
-            return SimpleNamespace(day=np.arange(len(stamps)) // per_day)
+            return SimpleNamespace(day=np.arange(len(stamps)) // per_day, description="bars", notices=("a notice",))
 
         monkeypatch.setattr("mtquant_jax.training.market_setup.prepare_market", prepare)
 
@@ -327,16 +418,40 @@ def test_settings_without_sense_are_refused(bars, tmp_path, flags, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_days_that_are_too_few_are_refused(bars, tmp_path):
-    bars(2, per_day=1440)
-    code, _, err = walk_forward(tmp_path / "run", "--folds", "2")
-    assert (code, err) == (2, "error: the test ranges have 2 days together, but 3 are needed; use more bars\n")
-    assert not (tmp_path / "run").exists()
+def test_test_ranges_that_are_too_short_are_refused(bars, tmp_path):
+    bars(300)  # (7200 - 3600 - 500) / 42 = 73 bars of each test range, rewarded at 72: most are of 4 days, some of 3
+    code, out, err = walk_forward(tmp_path / "run", "--folds", "41")
+    assert (code, out) == (2, "") and not (tmp_path / "run").exists()
+    assert err == (
+        "error: --folds 41: the test range of fold 17 has 3 trading days, but 5 are needed; use fewer folds, more bars "
+        "or a smaller --first-train-fraction\n"
+    )
+
+
+@pytest.mark.parametrize(("folds", "bars_judged", "days", "short"), [(4, 619, 27, False), (6, 441, 19, True)])
+def test_the_work_and_what_it_is_judged_on_are_told_before(
+    bars, tmp_path, monkeypatch, folds, bars_judged, days, short
+):
+    bars(300)
+
+    def trained(configs, market, splits, host, folder, tell):
+        assert [config.seed for config in configs] == [0, 1, 2]
+        print("training begins")
+        return a_fold(int(folder.name[-1]), {LAST: noise(0, 3)})
+
+    monkeypatch.setattr("mtquant_jax.analysis.walk_forward.run_fold", trained)
+    code, out, err = walk_forward(tmp_path / "run", "--folds", str(folds), "--num-seeds", "3")
+    assert (code, err) == (0, "")
+    before = out[: out.index("training begins")].splitlines()[1:]
+    plan = f"{folds} folds (anchored) x 3 seeds = {3 * folds} trainings of all phases; each judged on "
+    assert before[:3] == ["bars", f"{plan}{bars_judged} bars, about {days} trading days", "warning: a notice"]
+    assert len(before) == 3 + short
+    assert not short or before[3].startswith("warning: the test range of a fold has only 19 trading days; under 20, ")
 
 
 def test_a_wrong_flag_and_a_missing_package(bars, tmp_path, monkeypatch):
     assert walk_forward(tmp_path / "run", "--scheme", "sideways")[0] == 2
     monkeypatch.setitem(sys.modules, "arch", None)
     code, _, err = walk_forward(tmp_path / "run")
-    assert code == 2 and "pip install 'mtquant-jax[eval]'" in err
+    assert code == 2 and err.startswith("error: intervals need the package arch, which is not installed")
     assert not (tmp_path / "run").exists()
