@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,12 @@ def evaluate(run: TrainedRun, judged: Judged, traded: Traded, draws: int = 1000)
     days_per_year = trading_days_per_year(day)
     curves = {**traded.portfolios, **{f"{name} alone": r for name, r in traded.specialists.items()}, **traded.baselines}
     returns = {name: daily_returns(np.asarray(record.equity, np.float64), day) for name, record in curves.items()}
-    drawn = bootstrap(returns, days_per_year, draws)
     books = {"portfolio": (traded.portfolios[traded.last], slots_of(judged))}
     books |= {name: (r, slots_of(judged, index)) for index, (name, r) in enumerate(traded.specialists.items())}
-    found = {name: trades_of(record, slots, run, judged) for name, (record, slots) in books.items()}
+    with ThreadPoolExecutor(1) as beside:
+        drawing = beside.submit(bootstrap, returns, days_per_year, draws)
+        found = {name: trades_of(record, slots, run, judged) for name, (record, slots) in books.items()}
+        drawn = drawing.result()
     last = traded.portfolios[traded.last]
 
     def told(name: str, record: BacktestRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import COLOURS, DASHES, Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.analysis.report_text import label
 from mtquant_jax.analysis.risk_figures import day_starts
-from mtquant_jax.evaluation.statistics import sharpe_ratio
+from mtquant_jax.evaluation.statistics import rolling_sharpe_ratio
 from mtquant_jax.evaluation.trades import COSTS
 
 ROLLING_DAYS = 63
@@ -145,14 +145,12 @@ def rolling_window(evaluation: Evaluation) -> int:
 
 def rolling_sharpe(evaluation: Evaluation) -> Chart | None:
     """The annual Sharpe ratio of the days before each day; None of an account that was flat throughout."""
-    days, per_year, last = len(evaluation.days), evaluation.days_per_year, evaluation.traded.last
+    per_year, last = evaluation.days_per_year, evaluation.traded.last
     window = rolling_window(evaluation)
     styles, traces = line_styles(evaluation), []
     compared = [last, *(name for name in evaluation.traded.baselines if name != "flat")]
     for name in compared:
-        returns = evaluation.returns[name]
-        found = [sharpe_ratio(returns[end - window : end], per_year) for end in range(window, days + 1)]
-        values = np.asarray([np.nan] * (days - len(found)) + [np.nan if v is None else v for v in found])
+        values = rolling_sharpe_ratio(evaluation.returns[name], window, per_year)
         shown = {"x": "$days", "name": label(name), "mode": "lines", "line": styles[name]}
         shown |= {} if name in (last, "buy and hold") else {"visible": "legendonly"}
         traces.append(

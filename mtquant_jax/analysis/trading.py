@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.backtest import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.evaluation.rules import BASELINES, RulePortfolio
 from mtquant_jax.market.features import LOOK_BACK_BARS
+from mtquant_jax.simulation.portfolio_env import PortfolioParams
 from mtquant_jax.training import phases
 from mtquant_jax.training.curriculum import STAGES
 from mtquant_jax.training.market_params import class_params, evaluation_params, portfolio_params
@@ -34,7 +35,8 @@ COSTS = (0.0, 1.0, 2.0, 3.0)
 """Multiples of all costs and swaps that the last phase's policy is traded with."""
 
 _STRESS_PATHS, _STRESS_BARS, _STRESS_SEED = 4, 1500, 7919
-_WORKERS = 3
+_OTHER_COSTS = tuple(cost for cost in COSTS if cost != 1.0)
+_WORKERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +62,27 @@ class Traded:
 def trade_all(run: TrainedRun, judged: Judged, policies: Policies) -> Traded:
     """Trade everything."""
     hierarchies = _hierarchies(run, judged.market, policies)
-    last = hierarchies[list(hierarchies)[-1]]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        portfolios = pool.submit(_trade_portfolios, run.config, judged, hierarchies)
+        stress = pool.submit(_trade_stress, run, hierarchies[list(hierarchies)[-1]])
+        variants = _Variants.of(run.config, judged, hierarchies)
+        front = pool.submit(variants.trade, slice(None, variants.half))
+        back = pool.submit(variants.trade, slice(variants.half, None))
+        rules = pool.submit(_trade_rules, run.config, judged, front, len(hierarchies) - 1)
         alone = pool.submit(_trade_specialists, run.config, judged, policies.specialists)
-        stress = pool.submit(_trade_stress, run, last)
-        records, costs, late, unrounded = portfolios.result()
-        rules = pool.submit(trade_baselines, run.config, judged, mean_turnover(list(records.values())[-1]))
-        return Traded(alone.result(), records, rules.result(), costs, late, unrounded, *stress.result())
+        single = front.result() + back.result()
+        portfolios = dict(zip(hierarchies, single, strict=False))
+        *costs, late, unrounded = single[len(hierarchies) :]
+        slim = [dataclasses.replace(record, detail=None) for record in (*costs, single[len(hierarchies) - 1], late)]
+        by_cost = dict(zip((*_OTHER_COSTS, 1.0), slim, strict=False))
+        return Traded(
+            specialists=alone.result(),
+            portfolios=portfolios,
+            baselines=rules.result(),
+            costs={cost: by_cost[cost] for cost in COSTS},
+            late=slim[-1],
+            unrounded=unrounded,
+            **stress.result(),
+        )
 
 
 def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[str, Policy]:
@@ -82,42 +97,55 @@ def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[st
     return found
 
 
-def _trade_portfolios(
-    config: TrainConfig, judged: Judged, hierarchies: Mapping[str, Policy]
-) -> tuple[dict[str, BacktestRecord], dict[float, BacktestRecord], BacktestRecord, BacktestRecord]:
-    """Phase by phase; then the last one at other costs, a bar late and without lot rounding."""
-    names, other_costs = list(hierarchies), [cost for cost in COSTS if cost != 1.0]
-    count = len(names) + len(other_costs) + 2
-    variants = [hierarchies[name] for name in names] + [hierarchies[names[-1]]] * (count - len(names))
-    conditions = Conditions(
-        costs=np.asarray([1.0] * len(names) + other_costs + [1.0, 1.0], np.float32),
-        late=np.arange(count) == count - 2,
-        whole_lots=np.arange(count) != count - 1,
-    )
-    static = phases.hierarchy_env(config), phases.hierarchy_agent(config, judged.market), judged.num_steps
-    market = evaluation_params(portfolio_params(config, judged.market))
+@dataclasses.dataclass(frozen=True)
+class _Variants:
+    """All that a hierarchy trades: phase by phase; then the last at other costs, a bar late and without lot rounding.
 
-    def arguments(half: slice) -> tuple[Any, ...]:
-        return (
-            stack([policy.params for policy in variants[half]]),
-            stack([policy.normalizers for policy in variants[half]]),
-            market,
-            np.int32(judged.first),
-            jax.tree.map(lambda leaf: leaf[half], conditions),
+    They are traded in two parts, each on a core, by one program for `half` of them.
+    """
+
+    policies: Sequence[Policy]
+    conditions: Conditions  # [V]
+    market: PortfolioParams
+    first: np.int32
+    program: Any
+
+    @property
+    def half(self) -> int:
+        """Of an odd number the larger one."""
+        return (len(self.policies) + 1) // 2
+
+    @classmethod
+    def of(cls, config: TrainConfig, judged: Judged, hierarchies: Mapping[str, Policy]) -> _Variants:
+        """Compile their program."""
+        phase_by_phase = list(hierarchies.values())
+        count = len(phase_by_phase) + len(_OTHER_COSTS) + 2
+        conditions = Conditions(
+            costs=np.asarray([1.0] * len(phase_by_phase) + [*_OTHER_COSTS, 1.0, 1.0], np.float32),
+            late=np.arange(count) == count - 2,
+            whole_lots=np.arange(count) != count - 1,
         )
+        policies = phase_by_phase + phase_by_phase[-1:] * (count - len(phase_by_phase))
+        market = evaluation_params(portfolio_params(config, judged.market))
+        variants = cls(policies, conditions, market, np.int32(judged.first), None)
+        static = phases.hierarchy_env(config), phases.hierarchy_agent(config, judged.market), judged.num_steps
+        lowered = trade_variants.lower(*static, *variants._arguments(slice(None, variants.half)), detailed=True)
+        return dataclasses.replace(variants, program=lowered.compile())
 
-    # Two halves of one size, so that one program serves both, each on a core; of an odd number they share one.
-    size = (count + 1) // 2
-    first, second = arguments(slice(0, size)), arguments(slice(count - size, None))
-    compiled = trade_variants.lower(*static, *first, detailed=True).compile()
-    with ThreadPoolExecutor(2) as pool:
-        halves = pool.map(lambda half: apart(compiled(*half), size), (first, second))
-        front, back = halves
-    *single, late, unrounded = front + back[2 * size - count :]
-    portfolios, last = dict(zip(names, single, strict=False)), single[len(names) - 1]
-    slim = [dataclasses.replace(record, detail=None) for record in (*single[len(names) :], last, late)]
-    by_cost = dict(zip((*other_costs, 1.0), slim, strict=False))
-    return portfolios, {cost: by_cost[cost] for cost in COSTS}, slim[-1], unrounded
+    def trade(self, part: slice) -> list[BacktestRecord]:
+        """Trade one half, the first or the rest."""
+        wanted = range(len(self.policies))[part]
+        whole = slice(min(wanted.start, len(self.policies) - self.half), wanted.stop)
+        return apart(self.program(*self._arguments(whole)), self.half)[wanted.start - whole.start :]
+
+    def _arguments(self, part: slice) -> tuple[Any, ...]:
+        return (
+            stack([policy.params for policy in self.policies[part]]),
+            stack([policy.normalizers for policy in self.policies[part]]),
+            self.market,
+            self.first,
+            jax.tree.map(lambda leaf: leaf[part], self.conditions),
+        )
 
 
 def mean_turnover(record: BacktestRecord) -> float:
@@ -133,20 +161,31 @@ def trade_baselines(config: TrainConfig, judged: Judged, turnover: float) -> dic
         judged: the bars.
         turnover: value traded / equity per bar that the random rule is to have, before limits and lot rounding.
     """
+    static, arguments = _of_baselines(config, judged, turnover)
+    return dict(zip(BASELINES, apart(trade_variants(*static, *arguments), len(BASELINES)), strict=True))
+
+
+def _trade_rules(
+    config: TrainConfig, judged: Judged, portfolios: Future[list[BacktestRecord]], like: int
+) -> dict[str, BacktestRecord]:
+    """The baselines, with the turnover of one of the portfolios; compiled while those are traded."""
+    static, arguments = _of_baselines(config, judged, 0.0)
+    trade_variants.lower(*static, *arguments).compile()
+    return trade_baselines(config, judged, mean_turnover(portfolios.result()[like]))
+
+
+def _of_baselines(config: TrainConfig, judged: Judged, turnover: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Static and other arguments of `trade_variants`."""
     num_classes = judged.market.universe.num_classes
     # Equal allocation gives each class 1 / (S + 1) at half the risk appetite, and a class's shares sum to one.
     used = config.simulation.leverage * 0.5 * num_classes / (num_classes + 1)
-    records = trade_variants(
-        phases.hierarchy_env(config),
-        RulePortfolio(),
-        judged.num_steps,
+    return (phases.hierarchy_env(config), RulePortfolio(), judged.num_steps), (
         stack([RulePortfolio.params(name, turnover / used) for name in BASELINES]),
         {},
         evaluation_params(portfolio_params(config, judged.market)),
         np.int32(judged.first),
         Conditions.usual(len(BASELINES)),
     )
-    return dict(zip(BASELINES, apart(records, len(BASELINES)), strict=True))
 
 
 def _trade_specialists(config: TrainConfig, judged: Judged, policies: Sequence[Policy]) -> dict[str, BacktestRecord]:
@@ -168,7 +207,7 @@ def _trade_specialists(config: TrainConfig, judged: Judged, policies: Sequence[P
     return dict(zip(names, apart(records, len(names)), strict=True))
 
 
-def _trade_stress(run: TrainedRun, policy: Policy) -> tuple[BacktestRecord | None, np.ndarray | None, str]:
+def _trade_stress(run: TrainedRun, policy: Policy) -> dict[str, Any]:
     """The portfolio on fresh synthetic paths of every scenario, with the edge that its training market had, if any."""
     trained = run.config
     market = MarketConfig(
@@ -184,7 +223,7 @@ def _trade_stress(run: TrainedRun, policy: Policy) -> tuple[BacktestRecord | Non
     try:
         stressed = prepare_market(config, lambda timestamps: Splits(span, span, span))
     except UserError as error:
-        return None, None, f"no stress scenarios: {error}"
+        return {"stress": None, "stress_day": None, "stress_notice": f"no stress scenarios: {error}"}
     stressed = dataclasses.replace(stressed, portfolio_scale=float(run.results[1]["scales"]["portfolio"]))
     record = trade_variants(
         phases.hierarchy_env(config),
@@ -197,7 +236,7 @@ def _trade_stress(run: TrainedRun, policy: Policy) -> tuple[BacktestRecord | Non
         Conditions.usual(1),
     )
     assert stressed.stages == STAGES
-    return apart(record, 1)[0], stressed.day[span[0] : span[1]], ""
+    return {"stress": apart(record, 1)[0], "stress_day": stressed.day[span[0] : span[1]], "stress_notice": ""}
 
 
 def apart(records: BacktestRecord, count: int) -> list[BacktestRecord]:

@@ -57,13 +57,16 @@ def _never_held(judged: Judged, traded: Traded, capital: float) -> Iterator[str]
         for record in (traded.portfolios[traded.last], traded.unrounded)
     )
     slots, market = slots_of(judged), judged.market
+    bars = slice(judged.first, judged.last)
     for column, symbol in enumerate(slots.symbols):
         if held[column] > 0.0 or wanted[column] == 0.0:
             continue
-        place, bars = slots.positions[column], slice(judged.first, judged.last)
-        price = np.asarray(market.table.close[:, bars, place] * market.table.conversion_close[:, bars, place])
+        place = slots.positions[column]
+        close, conversion = (
+            np.asarray(prices)[:, bars, place] for prices in (market.table.close, market.table.conversion_close)
+        )
         smallest = float(market.contracts.min_lot[place])
-        order = smallest * float(market.contracts.contract_size[place]) * float(np.median(price)) / capital
+        order = smallest * float(market.contracts.contract_size[place]) * float(np.median(close * conversion)) / capital
         yield (
             f"{symbol} was never held: no order reached the smallest one, {smallest:g} lots or {100.0 * order:.1f} % "
             f"of the capital; without lot rounding up to {100.0 * wanted[column]:.1f} % would have been held"

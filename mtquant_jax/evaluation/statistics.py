@@ -48,6 +48,21 @@ def sharpe_ratio(returns: np.ndarray, periods_per_year: float) -> float | None:
     return float(np.mean(returns) / np.std(returns, ddof=1) * np.sqrt(periods_per_year))
 
 
+def rolling_sharpe_ratio(returns: np.ndarray, window: int, periods_per_year: float) -> np.ndarray:
+    """`sharpe_ratio` of the window that ends with each period ``[D]``, NaN before the first and without risk.
+
+    Args:
+        returns: ``[D, P]``, paths pooled.
+        window: periods, at most D.
+        periods_per_year: as there.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(returns, window, axis=0)  # [D - window + 1, P, window]
+    mean, deviation = windows.mean(axis=(1, 2)), windows.std(axis=(1, 2), ddof=1)
+    risky = windows.std(axis=(1, 2)) >= _NO_RISK
+    sharpe = np.where(risky, mean / np.where(risky, deviation, 1.0) * np.sqrt(periods_per_year), np.nan)
+    return np.concatenate([np.full(window - 1, np.nan), sharpe])
+
+
 def sharpe_standard_error(returns: np.ndarray, periods_per_year: float) -> float | None:
     """Standard error of the annualised Sharpe ratio for independent returns (Lo 2002); None without risk."""
     sharpe = sharpe_ratio(returns, periods_per_year)

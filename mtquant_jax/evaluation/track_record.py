@@ -74,12 +74,9 @@ def _compound(total: float, years: float) -> float | None:
 
 def _days_under_water(equity: np.ndarray) -> np.ndarray:
     """Longest run of days ``[P]`` below an earlier peak; equity is ``[D + 1, P]``."""
-    below = equity < np.maximum.accumulate(equity, axis=0)
-    longest = run = np.zeros(equity.shape[1], np.int64)
-    for row in below:
-        run = np.where(row, run + 1, 0)
-        longest = np.maximum(longest, run)
-    return longest
+    at_peak = equity >= np.maximum.accumulate(equity, axis=0)
+    days = np.arange(len(equity))[:, None]
+    return np.asarray((days - np.maximum.accumulate(np.where(at_peak, days, 0), axis=0)).max(axis=0))
 
 
 def _believable(returns: np.ndarray, sharpe: float | None) -> dict[str, Any]:

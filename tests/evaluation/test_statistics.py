@@ -7,6 +7,7 @@ from mtquant_jax.evaluation.statistics import (
     daily_returns,
     maximum_drawdown,
     performance,
+    rolling_sharpe_ratio,
     sharpe_ratio,
     sharpe_standard_error,
     trading_days_per_year,
@@ -67,6 +68,16 @@ def test_paths_are_pooled():
     two = np.array([[0.1, -0.1], [0.2, 0.0]])
     expected = np.mean(two) / np.std(two.ravel(), ddof=1) * np.sqrt(252)
     assert sharpe_ratio(two, 252.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_rolling_sharpe_ratio_is_that_of_each_window():
+    returns = np.random.default_rng(3).normal(1e-4, 1e-3, (40, 2))
+    returns[10:20] = 0.0
+    rolled = rolling_sharpe_ratio(returns, 7, 252.0)
+    for end in range(1, 41):
+        expected = sharpe_ratio(returns[end - 7 : end], 252.0) if end >= 7 else None
+        assert rolled[end - 1] == pytest.approx(np.nan if expected is None else expected, rel=1e-9, nan_ok=True)
+    assert np.isnan(rolled[16:20]).all() and np.isfinite(rolled[20:]).all()
 
 
 def test_days_with_bars_are_counted_per_calendar_year():
