@@ -13,7 +13,8 @@ from mtquant_jax.analysis.book import by_class, by_instrument, slots_of, trades_
 from mtquant_jax.analysis.risk_figures import risk_rules, value_at_risk
 from mtquant_jax.analysis.trading import Traded
 from mtquant_jax.analysis.trained_run import Judged, TrainedRun
-from mtquant_jax.analysis.warnings import FEW_DAYS, warnings_of
+from mtquant_jax.analysis.verdict import judgement, period
+from mtquant_jax.analysis.warnings import warnings_of
 from mtquant_jax.evaluation.backtest import BacktestRecord
 from mtquant_jax.evaluation.intervals import CONFIDENCE, Bootstrap, bootstrap
 from mtquant_jax.evaluation.statistics import daily_returns, performance, trading_days_per_year
@@ -23,11 +24,6 @@ from mtquant_jax.market.periods import date_of, moment, month_name, month_of
 from mtquant_jax.training.curriculum import STAGES
 from mtquant_jax.training.loop import describe
 from mtquant_jax.training.market_setup import EXAMPLE_CONTRACTS
-
-FEWEST_DAYS_TO_JUDGE = 20
-"""Under which there is no verdict: of five days without any edge, one interval in five excludes 0, of 20 one in seven
-(measured on 600 records of independent normal days each), and not one in twenty.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,35 +104,12 @@ def evaluate(run: TrainedRun, judged: Judged, traded: Traded, draws: int = 1000)
 
 def verdict(metrics: Mapping[str, Any]) -> str:
     """One plain sentence on what the portfolio did."""
-    bars = metrics["bars"]
-    figures = metrics["phases"][metrics["portfolio"]]
-    sharpe = figures["intervals"]["sharpe"]
-    where = "In sample" if bars["in_sample"] else "Out of sample"
-    days = figures["days"]
-    precision = 7 if days >= FEW_DAYS else 10  # months, or days of a short record
-    period = f"{where} {bars['first'][:precision]} to {bars['last'][:precision]}"
+    bars, figures = metrics["bars"], metrics["phases"][metrics["portfolio"]]
+    sharpe, days = figures["intervals"]["sharpe"], figures["days"]
+    when = f"{'In' if bars['in_sample'] else 'Out of'} sample {period(bars['first'], bars['last'], days)}"
     if sharpe["value"] is None:
-        return f"{period}: the portfolio did not trade; it is flat."
-    told = f"Sharpe {sharpe['value']:.2f} [{sharpe['low']:.1f}, {sharpe['high']:.1f}]"
-    if days < FEWEST_DAYS_TO_JUDGE:
-        return f"{period}: {told}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed."
-    if sharpe["low"] > 0.0:
-        meaning = "better than flat"
-    elif sharpe["high"] < 0.0:
-        meaning = "worse than flat"
-    else:
-        meaning = "not distinguishable from flat"
-    behind = [n for n, d in metrics["ahead_of"].items() if n != "flat" and d["sharpe"]["high"] is not None]
-    better = [n for n in behind if metrics["ahead_of"][n]["sharpe"]["low"] > 0.0]
-    worse = [n for n in behind if metrics["ahead_of"][n]["sharpe"]["high"] < 0.0]
-    against = [f"ahead of {_listed(better)}"] if better else []
-    against += [f"behind {_listed(worse)}"] if worse else []
-    rules = f"; {', '.join(against)}" if against else "; not told apart from any baseline"
-    return f"{period}: {told}; {meaning}{rules}."
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{when}: the portfolio did not trade; it is flat."
+    return f"{when}: {judgement(sharpe, days, metrics['ahead_of'])}."
 
 
 def _of_run(run: TrainedRun) -> dict[str, Any]:

@@ -58,9 +58,9 @@ def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "metrics.json", evaluation.metrics)
-        _write_csv(folder / "equity.csv", _equity(evaluation))
-        _write_csv(folder / "trades.csv", _trades(evaluation))
-        _write_csv(folder / "positions.csv", _positions(evaluation))
+        write_csv(folder / "equity.csv", _equity(evaluation))
+        write_csv(folder / "trades.csv", _trades(evaluation))
+        write_csv(folder / "positions.csv", _positions(evaluation))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     return {name: folder / name for name in ("metrics.json", "equity.csv", "trades.csv", "positions.csv")}
@@ -144,7 +144,7 @@ def _times(evaluation: Evaluation) -> list[str]:
     return [text.replace("T", " ") for text in np.datetime_as_string(stamps, unit="m").tolist()]
 
 
-def _write_csv(path: Path, columns: dict[str, Any]) -> None:
+def write_csv(path: Path, columns: dict[str, Any]) -> None:
     """Columns of equal length by name."""
     options = pyarrow.csv.WriteOptions(quoting_style="needed")
     with replacing(path) as temporary:

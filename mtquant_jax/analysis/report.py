@@ -97,14 +97,15 @@ def _tiles(evaluation: Evaluation) -> list[Tile]:
     sharpe, annual, drawdown = (told["intervals"][name] for name in ("sharpe", "annual_return", "max_drawdown"))
     trials = metrics.get("trials") or {}
     needed, currency = told["minimum_track_record_days"], simulation.account_currency
-    costs = [simulation.initial_capital * told[name] for name in ("cost_share", "swap_share")]
+    costs, swap = (simulation.initial_capital * told[name] for name in ("cost_share", "swap_share"))
+    paid = f"paid {number(-swap)}" if swap < 0.0 else f"received {number(swap)}"
     judged = f"{number(trials.get('trials'), 0)} training(s) judged on these bars"
     return [
         Tile("Sharpe ratio", number(sharpe["value"]), f"95 % interval {ends(sharpe)}"),
         Tile("Return a year", percent(annual["value"]), f"95 % interval {ends(annual, percent)}, not compounded"),
         Tile("Total return", percent(told["total_return"]), f"on {number(simulation.initial_capital, 0)} {currency}"),
         Tile("Maximum drawdown", percent(drawdown["value"]), f"95 % interval {ends(drawdown, percent)}"),
-        Tile("Costs", f"{number(costs[0])} {currency}", f"swap {number(costs[1], signed=True)} {currency}"),
+        Tile("Costs and swap", f"{number(costs - swap)} {currency}", f"costs {number(costs)}, swap {paid}"),
         Tile("Trades", number(traded["trades"], 0), f"{percent(traded['win_rate'], 1)} of them won"),
         Tile("Probabilistic Sharpe", percent(told["probabilistic_sharpe"], 1), "probability of a true one above 0"),
         Tile("Deflated Sharpe", percent(trials.get("deflated_sharpe"), 1), f"after {judged}" if trials else DASH),

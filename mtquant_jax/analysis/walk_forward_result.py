@@ -1,22 +1,15 @@
-"""Folds of a walk-forward -> stitched out-of-sample track records over several seeds, their table and their figure."""
+"""Folds of a walk-forward -> stitched out-of-sample track records over several seeds, and their tables."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-import pyarrow
-import pyarrow.csv
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mtquant_jax.analysis.figures import FEWEST_DAYS_TO_JUDGE
+from mtquant_jax.analysis.verdict import judgement, period
 from mtquant_jax.analysis.walk_forward import PORTFOLIOS, Fold
-from mtquant_jax.analysis.warnings import FEW_DAYS
 from mtquant_jax.analysis.wording import interval_text, percent_text
 from mtquant_jax.evaluation.intervals import CONFIDENCE, Interval, bootstrap, interval
 from mtquant_jax.evaluation.rules import BASELINES
@@ -24,13 +17,8 @@ from mtquant_jax.evaluation.significance import interquartile_mean
 from mtquant_jax.evaluation.statistics import maximum_drawdown, sharpe_ratio, trading_days_per_year
 from mtquant_jax.evaluation.track_record import track_record
 from mtquant_jax.market.periods import moment
-from mtquant_jax.training.records import replacing, write_json
 
 LAST = PORTFOLIOS[-1]
-_SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
-# Okabe and Ito (2008): told apart by colour-blind readers.
-_COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#D55E00")
-_DASHES = (":", "--", "-", "--", "-.", ":")
 _WIDTH = 26  # of a table's first column
 _MONEY = ("total_return", "max_drawdown", "cost_share")
 
@@ -60,6 +48,13 @@ class Stitched:
         """``[1 + D, seeds or 1]`` at the start and at each day's close, shares of the starting capital."""
         returns = self.returns[name]
         return np.cumprod(np.concatenate([np.ones((1, returns.shape[1])), 1.0 + returns]), axis=0)
+
+    @property
+    def over_seeds(self) -> str:
+        """What figures over seeds are. The interquartile mean of one or two values is their mean."""
+        if self.seeds == 1:
+            return "one seed"
+        return f"{'mean' if self.seeds == 2 else 'interquartile mean'} of {self.seeds} seeds"
 
     def sharpe_interval(self, name: str) -> Interval:
         """Of the figure over seeds; none where every seed is flat, though flat draws count as 0 in differences."""
@@ -98,7 +93,7 @@ def result(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> d
     }
     return {
         "seeds": list(seeds),
-        "over_seeds": _statistic(len(seeds)),
+        "over_seeds": stitched.over_seeds,
         "folds": [_of_fold(number, fold) for number, fold in enumerate(folds, start=1)],
         "overall": {name: _overall(folds, stitched, name) for name in stitched.names},
         "ahead_of": ahead_of,
@@ -149,85 +144,6 @@ def _money_lines(told: dict[str, Any]) -> Iterator[str]:
         figures = (overall[f"{key}_over_seeds"]["interquartile_mean"] for key in _MONEY)
         yield f"{name:<{_WIDTH}}" + "".join(f"{percent_text(figure):>12}" for figure in figures)
     yield f"shares of the starting capital, {told['over_seeds']}; drawdown: of the peak, on daily closes"
-
-
-def write(folds: Sequence[Fold], stitched: Stitched, told: dict[str, Any], capital: float, folder: Path) -> None:
-    """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
-    write_json(folder / "walk_forward.json", told)
-    options = pyarrow.csv.WriteOptions(quoting_style="needed")  # as an evaluation's tables
-    with replacing(folder / "equity.csv") as temporary:
-        pyarrow.csv.write_csv(pyarrow.table(_equity(folds, stitched, told["seeds"], capital)), temporary, options)
-    figure = draw(folds, stitched)
-    with replacing(folder / "walk_forward.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-
-
-def _equity(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int], capital: float) -> dict[str, Any]:
-    """Equity at the end of every day, account currency; the first row is the start, on the day before."""
-    columns: dict[str, Any] = {
-        "day": np.datetime_as_string(stitched.timeline),
-        "fold": np.repeat(np.arange(len(folds)) + 1, [len(f.returns[LAST]) + (f is folds[0]) for f in folds]),
-    }
-    for name in stitched.names:
-        labels = [f"{name} seed {seed}" for seed in seeds] if name in PORTFOLIOS else [name]
-        columns |= dict(zip(labels, np.round(stitched.equity(name) * capital, 2).T, strict=True))
-    return columns
-
-
-def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
-    """Stitched equity with the range over seeds, and the Sharpe ratio fold by fold."""
-    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(11, 7.5), layout="constrained")
-        above, below = figure.subplots(2, 1, height_ratios=(2, 1))
-        _draw_equity(above, folds, stitched)
-        _draw_sharpes(below, folds, stitched.seeds)
-        absent = "; ".join(name for name in stitched.names if name not in _SHOWN)
-        figure.legend(
-            *above.get_legend_handles_labels(),
-            ncols=len(_SHOWN),
-            frameon=False,
-            loc="outside lower center",
-            title=f"not drawn, but in walk_forward.json: {absent}",
-            title_fontsize=9,
-        )
-    return figure
-
-
-def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
-    days = stitched.timeline
-    for name, colour, dash in zip(_SHOWN, _COLOURS, _DASHES, strict=True):
-        equity = 100.0 * (stitched.equity(name) - 1.0)
-        middle = [interquartile_mean(row) for row in equity]
-        axes.plot(days, middle, dash, color=colour, label=name, linewidth=2 if name == LAST else 1.3)
-        if name == LAST and stitched.seeds > 1:
-            axes.fill_between(days, equity.min(axis=1), equity.max(axis=1), color=colour, alpha=0.2)
-    ends = np.cumsum([len(fold.returns[LAST]) for fold in folds])
-    for number, start in enumerate((0, *ends[:-1]), start=1):
-        axes.axvline(days[start], color="#888888", linewidth=0.6)
-        top = axes.get_xaxis_transform()
-        axes.text(days[start], 1.0, f" fold {number}", transform=top, va="top", color="#666666")
-    axes.axhline(0.0, color="#444444", linewidth=0.8)
-    axes.set_ylabel("return since the start, %")
-    band = f"; band: range of {LAST}" * (stitched.seeds > 1)
-    axes.set_title(f"Out of sample, one fold after the other ({_statistic(stitched.seeds)}{band})", loc="left")
-
-
-def _draw_sharpes(axes: Axes, folds: Sequence[Fold], seeds: int) -> None:
-    places = np.arange(len(folds))
-    for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
-        sharpes = np.array([[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds])
-        middle = np.array([interquartile_mean(row) for row in sharpes])
-        place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
-        axes.bar(place, middle, 0.12, color=colour)
-        if sharpes.shape[1] > 1:
-            spread = np.maximum([middle - sharpes.min(axis=1), sharpes.max(axis=1) - middle], 0.0)
-            axes.errorbar(place, middle, yerr=spread, fmt="none", ecolor="#444444", capsize=2)
-    axes.axhline(0.0, color="#444444", linewidth=0.8)
-    labels = [f"fold {n + 1}\n{_month(f.timestamps[0])} to {_month(f.timestamps[-1])}" for n, f in enumerate(folds)]
-    axes.set_xticks(places, labels)
-    axes.set_ylabel("Sharpe ratio")
-    whiskers = "; whiskers: range" * (seeds > 1)
-    axes.set_title(f"Sharpe ratio of each fold ({_statistic(seeds)}{whiskers})", loc="left")
 
 
 def _of_fold(number: int, fold: Fold) -> dict[str, Any]:
@@ -282,48 +198,16 @@ def _costs(folds: Sequence[Fold], name: str) -> np.ndarray:
     return np.asarray((costs * began).sum(axis=0))
 
 
-def _statistic(seeds: int) -> str:
-    """What the figure over seeds is. The interquartile mean of one or two values is their mean."""
-    if seeds == 1:
-        return "one seed"
-    return f"{'mean' if seeds == 2 else 'interquartile mean'} of {seeds} seeds"
-
-
 def _verdict(folds: Sequence[Fold], stitched: Stitched, ahead_of: Mapping[str, Any]) -> str:
-    sharpe = stitched.sharpe_interval(LAST)
-    days, seeds = len(stitched.days), f"{stitched.seeds} seed{'s' * (stitched.seeds != 1)}"
-    precision = 7 if days >= FEW_DAYS else 10  # months, or days of a short record
-    first, last = (moment(when)[:precision] for when in (folds[0].timestamps[0], folds[-1].timestamps[-1]))
-    period = f"{len(folds)} folds, out of sample {first} to {last}, {seeds}"
-    if sharpe.value is None or sharpe.low is None or sharpe.high is None:
-        return f"{period}: no portfolio traded; they are flat."
-    told = f"Sharpe {sharpe.value:.2f} [{sharpe.low:.1f}, {sharpe.high:.1f}]"
-    if days < FEWEST_DAYS_TO_JUDGE:
-        return f"{period}: {told}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed."
-    meaning = "not distinguishable from flat"
-    if sharpe.excludes_zero:
-        meaning = "better than flat" if sharpe.value > 0.0 else "worse than flat"
-    return f"{period}: {told}; {meaning}; {_against(ahead_of)}."
-
-
-def _against(ahead_of: Mapping[str, Any]) -> str:
-    """Which books the last portfolio is told apart from, in the words of an evaluation's verdict."""
-    others = {name: difference["sharpe"] for name, difference in ahead_of.items() if name != "flat"}
-    better = [name for name, sharpe in others.items() if sharpe["low"] > 0.0]
-    worse = [name for name, sharpe in others.items() if sharpe["high"] < 0.0]
-    clauses = [f"{word} {_listed(names)}" for word, names in (("ahead of", better), ("behind", worse)) if names]
-    return ", ".join(clauses) or "not told apart from any baseline"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    days, sharpe = len(stitched.days), dataclasses.asdict(stitched.sharpe_interval(LAST))
+    when = period(moment(folds[0].timestamps[0]), moment(folds[-1].timestamps[-1]), days)
+    what = f"{len(folds)} folds, out of sample {when}, {stitched.seeds} seed{'s' * (stitched.seeds != 1)}"
+    if sharpe["value"] is None:
+        return f"{what}: no portfolio traded; they are flat."
+    return f"{what}: {judgement(sharpe, days, ahead_of)}."
 
 
 def _range(cell: dict[str, Any]) -> str:
     if cell["lowest"] == cell["highest"]:
         return f"{cell['interquartile_mean']:.2f}"
     return f"{cell['interquartile_mean']:.2f} ({cell['lowest']:.1f}, {cell['highest']:.1f})"
-
-
-def _month(seconds: Any) -> str:
-    return moment(seconds)[:7]

@@ -9,13 +9,11 @@ import numpy as np
 from mtquant_jax.analysis.book import slots_of, weights
 from mtquant_jax.analysis.trading import Traded
 from mtquant_jax.analysis.trained_run import Judged, TrainedRun
+from mtquant_jax.analysis.verdict import FEW_DAYS
 from mtquant_jax.training.market_setup import EXAMPLE_CONTRACTS
 
 IN_SAMPLE = "IN SAMPLE"
 """How a warning begins that takes all meaning from the figures."""
-
-FEW_DAYS = 60
-"""Trading days under which percentile intervals are too narrow to be taken at their word."""
 
 
 def warnings_of(run: TrainedRun, judged: Judged, traded: Traded, days: int) -> list[str]:

@@ -53,7 +53,7 @@ def run(command: WalkForwardCommand, source: str) -> None:
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
     """
-    from mtquant_jax.analysis import walk_forward_result
+    from mtquant_jax.analysis import walk_forward_files, walk_forward_result
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
@@ -71,7 +71,7 @@ def run(command: WalkForwardCommand, source: str) -> None:
         "scheme": command.scheme,
         "configuration": dataclasses.asdict(config),
     }
-    walk_forward_result.write(done, stitched, told, config.simulation.initial_capital, folder)
+    walk_forward_files.write(done, stitched, told, config.simulation.initial_capital, folder)
     print()
     for line in walk_forward_result.lines(told):
         print(line)
@@ -151,7 +151,7 @@ def _plan(command: WalkForwardCommand, folds: Sequence[Splits], days: Sequence[i
 
 def _notices(days: Sequence[int]) -> list[str]:
     """What the lengths of the test ranges leave to be believed."""
-    from mtquant_jax.analysis.figures import FEWEST_DAYS_TO_JUDGE
+    from mtquant_jax.analysis.verdict import FEWEST_DAYS_TO_JUDGE
 
     if min(days) >= FEWEST_DAYS_TO_JUDGE:
         return []

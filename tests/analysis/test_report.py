@@ -276,7 +276,9 @@ def test_verdict_tiles_and_tables_tell_the_metrics(evaluation, page):
     sharpe = figures["intervals"]["sharpe"]
     assert metrics["verdict"] in text
     assert f"95 % interval [{sharpe['low']:.2f}, {sharpe['high']:.2f}]" in text
-    assert f"{100_000.0 * figures['cost_share']:,.2f} USD" in text
+    costs, swap = 100_000.0 * figures["cost_share"], 100_000.0 * figures["swap_share"]
+    paid = f"paid {-swap:,.2f}" if swap < 0.0 else f"received {swap:,.2f}"
+    assert f"{costs - swap:,.2f} USD costs {costs:,.2f}, swap {paid}" in " ".join(text.split())
     assert f"{metrics['trades']['portfolio']['trades']:,}" in text
     net = sum(part["profit_and_loss"]["net"] for part in metrics["instruments"].values())
     total = re.search(r"<tr class=total>.*?</tr>", page, re.S)[0]

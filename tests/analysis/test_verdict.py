@@ -32,15 +32,18 @@ def told(sharpe: Span | None, in_sample: bool = False, days: int = 450, **ahead_
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
-        (told((1.5, 0.2, 2.8)), "Sharpe 1.50 [0.2, 2.8]; better than flat; not told apart from any baseline."),
-        (told((-1.5, -2.8, -0.2)), "Sharpe -1.50 [-2.8, -0.2]; worse than flat; not told apart from any baseline."),
+        (told((1.5, 0.2, 2.8)), "Sharpe 1.50 [0.2, 2.8]; better than flat; not distinguishable from any baseline."),
+        (
+            told((-1.5, -2.8, -0.2)),
+            "Sharpe -1.50 [-2.8, -0.2]; worse than flat; not distinguishable from any baseline.",
+        ),
         (
             told((0.5, -0.7, 1.8), flat=(0.5, 0.1, 0.9)),  # flat is told of once
-            "Sharpe 0.50 [-0.7, 1.8]; not distinguishable from flat; not told apart from any baseline.",
+            "Sharpe 0.50 [-0.7, 1.8]; not distinguishable from flat; not distinguishable from any baseline.",
         ),
         (
             told((0.5, 0.0, 1.8)),  # touching it is not above it
-            "Sharpe 0.50 [0.0, 1.8]; not distinguishable from flat; not told apart from any baseline.",
+            "Sharpe 0.50 [0.0, 1.8]; not distinguishable from flat; not distinguishable from any baseline.",
         ),
         (
             told((1.5, 0.2, 2.8), flat=(1.5, 0.2, 2.8), random=(2.0, 0.1, 4.0), momentum=(1.0, -1.0, 3.0)),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtquant_jax.analysis import walk_forward_result
+from mtquant_jax.analysis import walk_forward_files
 from mtquant_jax.analysis.walk_forward import PORTFOLIOS, Fold
 from mtquant_jax.analysis.walk_forward_result import lines, result, stitch
 from mtquant_jax.cli import main
@@ -286,7 +286,7 @@ def test_the_files_hold_the_stitched_record(tmp_path):
     folds = two_folds(2, mean=0.001)
     stitched = stitch(folds, draws=50)
     told = result(folds, stitched, [5, 6])
-    walk_forward_result.write(folds, stitched, told, 1000.0, tmp_path)
+    walk_forward_files.write(folds, stitched, told, 1000.0, tmp_path)
     assert json.loads((tmp_path / "walk_forward.json").read_text())["seeds"] == [5, 6]
     assert (tmp_path / "walk_forward.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "equity.csv").read_text().startswith('"day","fold","equal allocation seed 5",')
@@ -335,14 +335,14 @@ def test_the_figure_over_seeds_is_called_what_it_is(seeds, words):
     note = next(line for line in lines(told) if line.startswith("Sharpe ratio, "))
     assert note.startswith(f"Sharpe ratio, {words}")
     assert [text in note for text in ("(range)", "seeds and days")] == [seeds > 1] * 2
-    figure = walk_forward_result.draw(folds, stitched)
+    figure = walk_forward_files.draw(folds, stitched)
     assert [words in axes.get_title(loc="left") for axes in figure.axes] == [True, True]
 
 
 def test_the_figure_starts_from_nothing_and_names_what_it_leaves_out():
     folds = two_folds(3)
     stitched = stitch(folds, draws=50)
-    figure = walk_forward_result.draw(folds, stitched)
+    figure = walk_forward_files.draw(folds, stitched)
     above, below = figure.axes
     drawn = {line.get_label(): line for line in above.get_lines()}
     assert drawn[LAST].get_xdata()[0] == np.datetime64("2022-01-07") and drawn[LAST].get_ydata()[0] == 0.0
@@ -364,7 +364,7 @@ def test_the_verdict_names_what_the_portfolio_is_told_apart_from():
         assert end in result(folds, stitch(folds, draws=200), range(3))["verdict"]
     folds = [a_fold(n, dict.fromkeys(PORTFOLIOS, noise(n, 3)) | others_like(noise(n, 3))) for n in range(2)]
     verdict = result(folds, stitch(folds, draws=200), range(3))["verdict"]
-    assert verdict.endswith("; not distinguishable from flat; not told apart from any baseline.")
+    assert verdict.endswith("; not distinguishable from flat; not distinguishable from any baseline.")
 
 
 def others_like(record: np.ndarray) -> dict[str, np.ndarray]:
