@@ -85,13 +85,12 @@ def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> dic
     return {**sums, "net": sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]}
 
 
-def _contributions(record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], day: np.ndarray) -> Any:
+def _contributions(record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], judged: Judged) -> Any:
     """What instruments brought each day as shares of the equity that the day began with ``[D, P]``."""
     net = sum((values for name, values in flows.items() if name not in COSTS), start=np.zeros(()))
     net = (net - sum(flows[name] for name in COSTS))[:, :, columns].sum(axis=-1)  # [L, P]
-    firsts = np.flatnonzero(np.diff(np.concatenate([[-1], day[1:]])))
-    base = np.maximum(np.asarray(record.equity, np.float64)[firsts], 1e-9)
-    return np.add.reduceat(net, firsts, axis=0) / base
+    base = np.maximum(np.asarray(record.equity, np.float64)[judged.day_starts], 1e-9)
+    return np.add.reduceat(net, judged.day_starts, axis=0) / base
 
 
 def _of_part(
@@ -101,7 +100,7 @@ def _of_part(
     flows, held = flows_by_instrument(record, judged), weights(record, judged)[:, :, columns]
     return {
         "profit_and_loss": _profit_and_loss(flows, columns),
-        "track_record": track_record(_contributions(record, flows, columns, judged.day), days_per_year),
+        "track_record": track_record(_contributions(record, flows, columns, judged), days_per_year),
         "mean_exposure": float(np.abs(held).sum(axis=-1).mean()),
         "mean_weight": float(held.sum(axis=-1).mean()),
         "time_in_market": float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),

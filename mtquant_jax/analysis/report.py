@@ -15,10 +15,9 @@ from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import Chart
 from mtquant_jax.analysis.report_sections import sections
 from mtquant_jax.analysis.report_text import DASH, Tile, ends, escaped, number, percent, tiles
+from mtquant_jax.analysis.warnings import IN_SAMPLE
 from mtquant_jax.errors import UserError
 from mtquant_jax.training.records import replacing
-
-_IN_SAMPLE = "IN SAMPLE"
 
 
 def require_plotly() -> Any:
@@ -58,13 +57,13 @@ def _page(evaluation: Evaluation, library: str) -> str:
     names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', body)
     bars = metrics["bars"]
     pieces = {
-        "title": escaped(f"{f'{_IN_SAMPLE}: ' if bars['in_sample'] else ''}Evaluation of {metrics['run']['name']}"),
+        "title": escaped(f"{f'{IN_SAMPLE}: ' if bars['in_sample'] else ''}Evaluation of {metrics['run']['name']}"),
         "name": escaped(metrics["run"]["name"]),
         "bars": escaped(
             f"{bars['bars']:,} bars of the {bars['split']} split, {bars['first']} to {bars['last']} UTC, "
             f"{bars['trading_days']:,} trading days, {bars['paths']} path(s); {bars['description']}"
         ),
-        "badge": f'<strong class="badge">{_IN_SAMPLE}</strong>' if bars["in_sample"] else "",
+        "badge": f'<strong class="badge">{IN_SAMPLE}</strong>' if bars["in_sample"] else "",
         "verdict": escaped(metrics["verdict"]),
         "warnings": _warnings(metrics["warnings"]),
         "tiles": tiles(_tiles(evaluation)),
@@ -85,7 +84,7 @@ def _asset(name: str) -> str:
 
 def _warnings(found: Sequence[str]) -> str:
     items = "".join(
-        f'<li class="{"danger" if text.startswith(_IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
+        f'<li class="{"danger" if text.startswith(IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
         for text in found
     )
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""

@@ -21,7 +21,6 @@ from mtquant_jax.analysis.report_charts import (
     thin,
 )
 from mtquant_jax.analysis.report_text import label, or_never_held
-from mtquant_jax.analysis.risk_figures import day_starts
 from mtquant_jax.evaluation.trades import COSTS, Trade
 
 _HOURS = (1.0, 4.0, 12.0, 24.0, 72.0, 168.0, 672.0)  # ends of the classes of holding time
@@ -33,12 +32,12 @@ _PERCENT = "%{y:.1f} %<extra></extra>"
 
 def activity_days(evaluation: Evaluation) -> dict[str, list[str]]:
     """The axis ``$active``: the days on which something was traded."""
-    return {"active": dates(thin(evaluation.judged.day[1:][day_starts(evaluation.judged)], points=_POINTS))}
+    return {"active": dates(thin(evaluation.judged.day[1:][evaluation.judged.day_starts], points=_POINTS))}
 
 
 def _over_time(evaluation: Evaluation, values: Any) -> np.ndarray:
     """Means over bars, over paths and perhaps over days, on the axis ``$active``: of ``[L, P, ...]``."""
-    firsts = day_starts(evaluation.judged)
+    firsts = evaluation.judged.day_starts
     means = np.asarray(values, np.float64).mean(axis=1)
     counts = np.diff(np.append(firsts, len(means)))
     daily = np.add.reduceat(means, firsts, axis=0) / counts.reshape(-1, *(1,) * (means.ndim - 1))
@@ -61,7 +60,7 @@ def exposure(evaluation: Evaluation) -> Chart:
         traces.append({"x": "$active", "y": told_by_day, "name": label(name), "mode": "lines", "line": line})
         traces[-1] |= {"hovertemplate": hover}
     layout = {"xaxis": {"type": "date"}, "yaxis": {"ticksuffix": " %", "zeroline": True}, "hovermode": "x"}
-    days = -(-len(day_starts(evaluation.judged)) // _POINTS)
+    days = -(-len(evaluation.judged.day_starts) // _POINTS)
     title = f"Exposure, % of equity, mean of {'each day' if days == 1 else f'{days} days each'}"
     return Chart("exposure", title, "Gross and net exposure by day, and net exposure of every class", traces, layout)
 

@@ -12,7 +12,6 @@ from mtquant_jax.analysis.book import flows_by_instrument
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import COLOURS, DASHES, Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.analysis.report_text import label
-from mtquant_jax.analysis.risk_figures import day_starts
 from mtquant_jax.evaluation.statistics import rolling_sharpe_ratio
 from mtquant_jax.evaluation.trades import COSTS
 
@@ -188,6 +187,6 @@ def contributions(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """What each instrument brought to the last portfolio on each day ``[D, P]``, shares of initial capital."""
     flows = flows_by_instrument(evaluation.last, evaluation.judged)
     net = flows["price_profit"] + flows["swap"] - sum(flows[cost] for cost in COSTS)  # [L, P, n]
-    firsts = day_starts(evaluation.judged)
+    firsts = evaluation.judged.day_starts
     by_day = np.add.reduceat(net, firsts, axis=0)
     return {symbol: by_day[:, :, column] for column, symbol in enumerate(evaluation.metrics["instruments"])}

@@ -7,7 +7,7 @@ import numpy as np
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.report_charts import Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.analysis.report_text import percent, words
-from mtquant_jax.analysis.risk_figures import binding, day_starts, forecasts
+from mtquant_jax.analysis.risk_figures import binding, forecasts
 
 _MONTHS_BY_WEEK = 8  # up to so many months are shown week by week
 _POINTS = 260  # days, or spans of equally many days: the forecasts of ten years would be a blot
@@ -23,7 +23,7 @@ def value_at_risk(evaluation: Evaluation) -> Chart | None:
     found = forecasts(evaluation.last, confidence, judged)["day"]
     if not found.held[:, 0].any():
         return None
-    days = judged.day[1:][day_starts(judged)]
+    days = judged.day[1:][judged.day_starts]
     gain, forecast, exceeded = -100.0 * found.loss[:, 0], -100.0 * found.value_at_risk[:, 0], found.exceeded[:, 0]
     every = -(-len(days) // _POINTS)
     names = ("return of the day", "value at risk", "loss beyond it")

@@ -55,14 +55,7 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
         f"{bootstrap['mean_block_days']:.1f} days on average: while it contains the starting capital, the result may "
         "be luck."
     )
-    correlations = {
-        "books": report_returns.correlation("books", "Daily returns of books", evaluation.returns),
-        "instruments": report_returns.correlation(
-            "instruments", "Daily contributions of instruments", report_returns.contributions(evaluation)
-        ),
-    }
     rolling = report_returns.rolling_sharpe(evaluation)
-    missing = "" if any(correlations.values()) else paragraph("Nothing moved, so there is nothing to correlate.")
     return (
         section("equity", "Equity and drawdown", equity, drawn(report_returns.equity(evaluation)))
         + section(
@@ -96,14 +89,23 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
             "either side, and chance alone makes swings of that size.",
             drawn(rolling) or paragraph("The account was flat, so there is no Sharpe ratio."),
         )
-        + section(
-            "correlations",
-            "Correlation",
-            "1 (blue) moves together, -1 (orange) against each other, 0 apart; books that move together diversify "
-            "nothing, and what never moved is left out.",
-            drawn(*correlations.values()),
-            missing,
-        )
+        + _on_correlations(evaluation, drawn)
+    )
+
+
+def _on_correlations(evaluation: Evaluation, drawn: Drawn) -> str:
+    charts = drawn(
+        report_returns.correlation("books", "Daily returns of books", evaluation.returns),
+        report_returns.correlation(
+            "instruments", "Daily contributions of instruments", report_returns.contributions(evaluation)
+        ),
+    )
+    return section(
+        "correlations",
+        "Correlation",
+        "1 (blue) moves together, -1 (orange) against each other, 0 apart; books that move together diversify "
+        "nothing, and what never moved is left out.",
+        charts or paragraph("Nothing moved, so there is nothing to correlate."),
     )
 
 

@@ -47,18 +47,12 @@ def forecasts(record: BacktestRecord, confidence: float, judged: Judged) -> dict
     deviation = np.sqrt(np.maximum(np.asarray(detail_of(record).variance, np.float64), 0.0))  # [L, P]
     z = NormalDist().inv_cdf(confidence)
     loss = 1.0 - equity[1:] / np.maximum(equity[:-1], 1e-9)
-    firsts = day_starts(judged)
+    firsts = judged.day_starts
     daily = -daily_returns(equity, np.concatenate([judged.day[:1] - 1, judged.day[1:]]))
     return {
         "bar": Forecasts(loss, z * deviation),
         "day": Forecasts(daily[: len(firsts)], z * deviation[firsts] * np.sqrt(judged.market.bars_per_day)),
     }
-
-
-def day_starts(judged: Judged) -> np.ndarray:
-    """The first step of each day on which something was traded."""
-    day = judged.day[1:]
-    return np.flatnonzero(np.diff(np.concatenate([day[:1] - 1, day])))
 
 
 def value_at_risk(record: BacktestRecord, confidence: float, judged: Judged) -> dict[str, Any]:

@@ -99,6 +99,12 @@ class Judged:
         """``[L + 1]`` the broker's day of the same bars."""
         return self.market.day[self.first : self.last]
 
+    @property
+    def day_starts(self) -> np.ndarray:
+        """``[D]`` the first step of each day on which something was traded."""
+        day = self.day[1:]
+        return np.flatnonzero(np.diff(np.concatenate([day[:1] - 1, day])))
+
 
 @dataclasses.dataclass(frozen=True)
 class Policies:
