@@ -16,7 +16,7 @@ from mtquant_jax.analysis.warnings import warnings_of
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.backtest import BacktestRecord
 from mtquant_jax.training.records import RunPaths
-from tests.analysis.test_report import made_up
+from tests.analysis.made_up import made_up
 
 
 def first_path(record: BacktestRecord) -> BacktestRecord:

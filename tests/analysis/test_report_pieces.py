@@ -14,7 +14,7 @@ from mtquant_jax.analysis import report_returns, report_risk, report_tables, rep
 from mtquant_jax.analysis.figures import Evaluation
 from mtquant_jax.analysis.risk_figures import forecasts
 from mtquant_jax.simulation.risk import RULES
-from tests.analysis.test_report import made_up
+from tests.analysis.made_up import made_up
 
 RULE = list(RULES)[1]  # the one that cuts in made-up records
 

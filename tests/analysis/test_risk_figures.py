@@ -17,7 +17,7 @@ from mtquant_jax.analysis.report_risk import risk_rules, value_at_risk
 from mtquant_jax.analysis.risk_figures import binding, forecasts
 from mtquant_jax.errors import UserError
 from mtquant_jax.simulation.risk import RULES
-from tests.analysis.test_report import made_up
+from tests.analysis.made_up import made_up
 
 
 @pytest.fixture(scope="module")
