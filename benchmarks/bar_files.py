@@ -23,7 +23,7 @@ import pyarrow.csv
 import tyro
 from recording import RESULTS, spread, store
 
-from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.instruments import load_instruments
 
 _FIRST = 1_388_966_400  # Monday 2014-01-06 00:00

@@ -23,18 +23,21 @@ import numpy as np
 import tyro
 from recording import RESULTS, spread, store
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
-from mtquant_jax.evaluation.statistics import performance
-from mtquant_jax.ppo.train import start_training, train_chunk_parallel
-from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
-from mtquant_jax.training.loop import chunks, score
-from mtquant_jax.training.market_params import class_params, evaluation_params
-from mtquant_jax.training.market_setup import Market, prepare_market
-from mtquant_jax.training.phases import Plan, Policy, plan_specialist
+from mtquant_jax.backtest.performance import performance, score
+from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.backtest.trading import BacktestRecord, backtest
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.learning.ppo.train import start_training, train_chunk_parallel
+from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.market.synthetic.scenarios import STAGES
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.simulation.market_params import class_params, evaluation_params
+from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.loop import chunks
+from mtquant_jax.training.phases import Plan, plan_specialist
 
 WAYS = ("neutral", "uniform", "curriculum")
 

@@ -23,14 +23,14 @@ import tyro
 from recording import RESULTS, spread, store
 
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.evaluation.backtest import backtest
+from mtquant_jax.backtest.trading import backtest
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.learning.ppo.train import run_updates, start_training
 from mtquant_jax.market.features import LOOK_BACK_BARS
-from mtquant_jax.ppo.train import run_updates, start_training
-from mtquant_jax.training.market_params import class_params
-from mtquant_jax.training.market_setup import Market, prepare_market
+from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import plan_specialist
 
 VARIANTS: dict[str, dict[str, Any]] = {

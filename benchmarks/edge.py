@@ -33,24 +33,25 @@ import numpy as np
 import tyro
 from recording import RESULTS, shares, store
 
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import MarketConfig, TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.evaluation.backtest import BacktestRecord, backtest
-from mtquant_jax.evaluation.rules import InverseVolatilityAllocation, baselines
-from mtquant_jax.evaluation.statistics import performance
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.baselines import InverseVolatilityAllocation, baselines
+from mtquant_jax.backtest.performance import performance
+from mtquant_jax.backtest.trading import BacktestRecord, backtest
+from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.market.features import LOOK_BACK_BARS
-from mtquant_jax.market.scenarios import find_scenario
-from mtquant_jax.market.synthetic import edge_states
+from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.market.synthetic.generator import edge_states
+from mtquant_jax.market.synthetic.scenarios import find_scenario
+from mtquant_jax.runs.train import Session
+from mtquant_jax.settings.config import MarketConfig, TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.simulation.market_params import class_params, evaluation_params, portfolio_params
+from mtquant_jax.storage.checkpoints import CheckpointWriter
+from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
-from mtquant_jax.training.checkpoints import CheckpointWriter
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.loop import Host
-from mtquant_jax.training.market_params import class_params, evaluation_params, portfolio_params
-from mtquant_jax.training.market_setup import Market, prepare_market
-from mtquant_jax.training.phases import Policy
-from mtquant_jax.training.pipeline import Session
-from mtquant_jax.training.records import RunPaths, RunRecorder
 
 MARKETS: dict[str, dict[str, Any]] = {
     "planted": {"edge": 0.12},

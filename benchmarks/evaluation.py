@@ -22,11 +22,11 @@ import jax
 import tyro
 from recording import RESULTS, spread, store
 
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.market.bars.parquet import write_parquet
 from mtquant_jax.market.instruments import load_instruments
-from mtquant_jax.market.parquet import write_parquet
-from mtquant_jax.market.synthetic import generate
+from mtquant_jax.market.synthetic.generator import generate
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 
 
 @dataclasses.dataclass(frozen=True)

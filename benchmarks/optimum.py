@@ -25,16 +25,17 @@ import numpy as np
 import tyro
 from recording import RESULTS, shares, store
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.evaluation.backtest import backtest
-from mtquant_jax.evaluation.rules import Rule
-from mtquant_jax.ppo.train import run_updates, start_training
-from mtquant_jax.training.ground_truths import BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
-from mtquant_jax.training.market_params import class_params
-from mtquant_jax.training.phases import Policy, plan_specialist
+from mtquant_jax.backtest.baselines import Rule
+from mtquant_jax.backtest.trading import backtest
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.learning.ppo.train import run_updates, start_training
+from mtquant_jax.reference.ground_truths import BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.simulation.market_params import class_params
+from mtquant_jax.training.phases import plan_specialist
 
 # Case, timesteps, and the mark: share of the optimum, for E net profit per bar.
 TRAININGS = (

@@ -18,12 +18,12 @@ import tyro
 from edge import FRESH, MARKETS, Judge, check_seeds, interval_of, train_phases
 from recording import RESULTS, store
 
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import MarketConfig, PortfolioRewardConfig, TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.settings.config import MarketConfig, PortfolioRewardConfig, TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.market_setup import prepare_market
 
 _SHARPE = {"objective": "differential_sharpe", "sharpe_memory": 400}
 REWARDS: dict[str, dict[str, Any]] = {

@@ -29,12 +29,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from recording import RESULTS, store
 
-from mtquant_jax.agents.control import CONTROL, control_agent, start_control, traced_params
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.evaluation.episodes import episode_returns
-from mtquant_jax.evaluation.significance import interquartile_mean
-from mtquant_jax.ppo.contract import Hyper, Objective, Program
-from mtquant_jax.ppo.train import start_training, train_chunk_parallel
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.learning.contract import Hyper, Objective, Program
+from mtquant_jax.learning.ppo.train import start_training, train_chunk_parallel
+from mtquant_jax.reference.episodes import episode_returns
+from mtquant_jax.reference.gymnax_agent import CONTROL, control_agent, start_control, traced_params
+from mtquant_jax.statistics.significance import interquartile_mean
 
 RUNNERS = Path(__file__).resolve().parent / "reference_runners"
 _SEED_OF_EPISODES = 1_000  # evaluations start from other episodes than trainings, the same at every evaluation

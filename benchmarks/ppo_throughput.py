@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import tyro
 from recording import RESULTS, spread, store
 
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.ppo.train import start_training, train_chunk
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.market_setup import Market, prepare_market
 from mtquant_jax.training.phases import plan_specialist
 
 

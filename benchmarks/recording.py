@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.evaluation.significance import interquartile_mean
+from mtquant_jax.statistics.significance import interquartile_mean
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "orbax-checkpoint", "mtquant-jax")

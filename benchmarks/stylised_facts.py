@@ -22,11 +22,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from recording import RESULTS, store
 
-from mtquant_jax.cli import prepare_jax
-from mtquant_jax.market.bars import load_bars
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.instruments import load_instruments
-from mtquant_jax.market.stylised_facts import LAGS, StylisedFacts, stylised_facts, typical
-from mtquant_jax.market.synthetic import generate
+from mtquant_jax.market.synthetic.generator import generate
+from mtquant_jax.market.synthetic.stylised_facts import LAGS, StylisedFacts, stylised_facts, typical
 
 _ROOT = Path(__file__).resolve().parents[1]
 _REAL, _SYNTHETIC, _INK, _QUIET, _GRID = "#0072B2", "#D55E00", "#222222", "#555555", "#dddddd"  # Okabe and Ito

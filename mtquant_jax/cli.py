@@ -6,53 +6,19 @@ Nothing here imports JAX before a command runs, so that help and errors come at 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import tyro
 
 from mtquant_jax import __version__
 from mtquant_jax.commands import calibrate, compare, evaluate, walk_forward
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import DEFAULT_CONFIG, apply, read_yaml, shipped
 from mtquant_jax.errors import UserError
-from mtquant_jax.validation import validate
-
-_Command = TypeVar("_Command", "TrainCommand", WalkForwardCommand)
+from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.settings.layers import load_command, load_config
 
 _Commands = dict[str, tuple[Callable[[Sequence[str]], int], str]]
-
-_QUICK_TEST: dict[str, Any] = {
-    "quick_test": True,
-    "phase1_timesteps": 1000,
-    "phase2_timesteps": 500,
-    "phase3_timesteps": 500,
-    "save_freq": 500,
-    "num_envs": 10,
-    "num_steps": 25,
-    "meta_controller": {"batch_size": 125},
-    "joint_training": {"batch_size": 125},
-    "market": {"num_paths": 4, "num_bars": 3000},
-}
-_QUICK_TEST_SPECIALIST: dict[str, Any] = {"batch_size": 125}
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainCommand:
-    """Train a hierarchy of trading agents: specialists, then a meta-controller, then all of them together.
-
-    A flag wins over the YAML file, the YAML file over the shipped configs/agents.yaml.
-    """
-
-    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    config: str = DEFAULT_CONFIG
-    """YAML file with settings; it need only hold what differs from the shipped one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,75 +70,15 @@ def data_main(argv: Sequence[str]) -> int:
         exit code: 0, 1 where training would refuse the data, 2 for an input that the user can mend, 130 when
         interrupted.
     """
-    from mtquant_jax import data_commands
+    from mtquant_jax.commands import data
 
-    return _guarded(lambda: data_commands.run(list(argv)))
-
-
-def load_config(
-    argv: Sequence[str], phases: str | None = None, prog: str = "mtquant-jax train"
-) -> tuple[TrainConfig, str]:
-    """Resolve and validate the settings of a training.
-
-    Returns:
-        the settings and the name of the YAML file they come from.
-
-    Raises:
-        UserError: a file or a setting is wrong.
-        SystemExit: help was asked for (0) or a flag is wrong (2).
-    """
-    command, source = _load(TrainCommand, argv, phases, prog)
-    return command.settings, source
-
-
-def _load(kind: type[_Command], argv: Sequence[str], phases: str | None, prog: str) -> tuple[_Command, str]:
-    """A command whose settings lie over those of its YAML file; arguments and errors as `load_config`."""
-    early = _early_flags(argv)
-    source = early.config
-    if source is None:
-        source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
-    try:
-        base = _layers(source, phases, early.quick_test, early.risk_preset)
-    except UserError:
-        if not {"-h", "--help"} & set(argv):
-            raise
-        base = _layers(str(shipped("agents.yaml")), phases, early.quick_test, None)
-    default = kind(settings=base, config=early.config or DEFAULT_CONFIG)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog)
-    validate(command.settings)
-    return command, source
-
-
-def prepare_jax() -> None:
-    """Set up JAX before its first compilation: compiled programs are kept on disk between processes.
-
-    The folder is JAX_COMPILATION_CACHE_DIR, else mtquant-jax/xla in the user's cache folder; MTQUANT_JAX_NO_CACHE=1
-    keeps nothing. A folder that cannot be written is done without.
-    """
-    # On some Intel processors XLA takes tuning hints (+prefer-no-gather) for features that the machine lacks and logs
-    # an error of a page for each cached CPU program (github.com/jax-ml/jax/issues/38445). Only this variable, read
-    # when jaxlib is loaded, keeps it from the terminal; failures that matter are raised in Python all the same.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import jax
-
-    if os.environ.get("MTQUANT_JAX_NO_CACHE", "0") not in ("", "0"):
-        jax.config.update("jax_enable_compilation_cache", False)
-        return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or home / "mtquant-jax" / "xla").absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        logging.getLogger(__name__).debug("no compilation cache in %s: %s", folder, error)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return _guarded(lambda: data.run(list(argv)))
 
 
 def _train(arguments: Sequence[str], phases: str | None, prog: str) -> None:
     config, source = load_config(arguments, phases, prog)
     prepare_jax()
-    from mtquant_jax.training import pipeline
+    from mtquant_jax.runs import train as pipeline
 
     pipeline.run(config, config_source=source)
 
@@ -185,7 +91,7 @@ def _with_jax(command: Callable[[Sequence[str], str], None], arguments: Sequence
 
 
 def _walk_forward(arguments: Sequence[str]) -> None:
-    command, source = _load(WalkForwardCommand, arguments, None, "mtquant-jax walk-forward")
+    command, source = load_command(WalkForwardCommand, arguments, None, "mtquant-jax walk-forward")
     prepare_jax()
     walk_forward.run(command, source)
 
@@ -209,61 +115,6 @@ def _guarded(command: Callable[[], int | None]) -> int:
 
 def _exit_code(stop: SystemExit) -> int:
     return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-
-
-def _early_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags that decide which layers lie under the others; tyro checks them again with all the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", nargs="?")
-    parser.add_argument("--risk-preset", "--risk_preset", nargs="?")
-    on, off = ("--quick-test", "--quick_test"), ("--no-quick-test", "--no-quick_test", "--no_quick_test")
-    parser.add_argument(*on, dest="quick_test", action="store_const", const=True)
-    parser.add_argument(*off, dest="quick_test", action="store_const", const=False)
-    return parser.parse_known_args(list(argv))[0]
-
-
-def _risk_preset(name: str) -> dict[str, Any]:
-    """A preset's limits, in ``configs/risk.yaml``."""
-    path = shipped("risk.yaml")
-    presets = read_yaml(path)
-    if name not in presets:
-        raise UserError(f"--risk-preset {name}: unknown preset; choose from {', '.join(presets)} ({path})")
-    limits: dict[str, Any] = presets[name] or {}
-    return limits
-
-
-def _layers(source: str, phases: str | None, quick_test: bool | None, risk_preset: str | None) -> TrainConfig:
-    """All layers under the flags: the shipped files, the user's file, the phase of a script, the quick test.
-
-    The risk preset lies under the user's file, so that a file may change single limits of it.
-    """
-    origin = shipped("agents.yaml")
-    base = apply(TrainConfig(), read_yaml(origin), str(origin))
-    mapping = read_yaml(Path(source))
-    config = apply(base, mapping, source)  # checks the file alone, before anything is laid over it
-    preset = config.risk_preset if risk_preset is None else risk_preset
-    base = apply(base, {"risk_preset": preset, "risk": _risk_preset(preset)}, str(shipped("risk.yaml")))
-    if risk_preset is not None:
-        mapping = {key: value for key, value in mapping.items() if key != "risk_preset"}
-    if phases is not None:
-        mapping = {**mapping, "phases": phases}
-    if quick_test or (quick_test is None and config.quick_test):
-        classes = mapping.get("specialists", read_yaml(origin)["specialists"])
-        quick = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}
-        whole = {"specialists": classes}
-        # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
-        # its resolved configuration. Asked for as a flag, it wins over the file.
-        mapping = _merge({**mapping, **whole}, quick) if quick_test else _merge(_merge(whole, quick), mapping)
-    return apply(base, mapping, source)
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other."""
-    both = {
-        key: _merge(under[key], value) if isinstance(value, Mapping) and isinstance(under.get(key), Mapping) else value
-        for key, value in over.items()
-    }
-    return {**under, **both}
 
 
 _DATA_COMMANDS: _Commands = {

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.training_plot import plot_training
+from mtquant_jax.reports.training_plot import plot_training
 
 
 def main() -> int:

@@ -14,10 +14,10 @@ import yaml
 from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
-from mtquant_jax.config import SpecialistConfig, TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
 from mtquant_jax.market.features import FEATURE_NAMES
-from mtquant_jax.validation import _RANGES
+from mtquant_jax.settings.checks import _RANGES
+from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

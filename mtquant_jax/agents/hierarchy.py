@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.agents.contract import ControlVariate, Group
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import Normalizer
-from mtquant_jax.ppo.contract import Control, Group
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, class_inputs, portfolio_inputs, portfolio_state
 from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistObservation, specialist_inputs
@@ -65,9 +65,9 @@ class SpecialistAgent:
         """``[..., 1]``."""
         return reward[..., None]
 
-    def control(self, info: dict[Any, Any]) -> Control:
+    def control(self, info: dict[Any, Any]) -> ControlVariate:
         """The class's positions and their prices ``[..., 1, C]``."""
-        return Control(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
+        return ControlVariate(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
 
     def extend_normalizers(self, normalizers: Any, inputs: SpecialistInputs) -> Any:
         """Statistics of the class's inputs."""
@@ -111,9 +111,9 @@ class MetaAgent:
         """``[..., 1]``."""
         return reward[..., None]
 
-    def control(self, info: dict[Any, Any]) -> Control:
+    def control(self, info: dict[Any, Any]) -> ControlVariate:
         """The classes' budgets and what they earn on them ``[..., 1, S]``."""
-        return Control(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
+        return ControlVariate(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
 
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Statistics of the portfolio state."""
@@ -187,9 +187,9 @@ class HierarchyAgent:
         """``[..., S + 1]``: each class's own, then the portfolio's."""
         return info["rewards"]
 
-    def control(self, info: dict[Any, Any]) -> Control:
+    def control(self, info: dict[Any, Any]) -> ControlVariate:
         """Positions by reward stream ``[..., S + 1, N]`` and their prices ``[..., 1, N]``."""
-        return Control(exposure=info["exposure"], driver=info["driver"])
+        return ControlVariate(exposure=info["exposure"], driver=info["driver"])
 
     def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
         """Statistics of both kinds of inputs."""

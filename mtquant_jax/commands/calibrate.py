@@ -38,11 +38,11 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = tyro.cli(CalibrateCommand, args=list(arguments), prog=prog)
-    from mtquant_jax.market.bars import load_bars
-    from mtquant_jax.market.calibration import calibrate
-    from mtquant_jax.market.calibration_files import calibration_yaml
-    from mtquant_jax.market.formats import format_time
+    from mtquant_jax.market.bars.bar_file import format_time
+    from mtquant_jax.market.bars.loading import load_bars
     from mtquant_jax.market.instruments import load_instruments, symbol_of_file
+    from mtquant_jax.market.synthetic.calibration import calibrate
+    from mtquant_jax.market.synthetic.calibration_files import calibration_yaml
 
     folder, output = Path(command.data_dir), Path(command.output)
     if not output.absolute().parent.is_dir():

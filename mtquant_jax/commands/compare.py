@@ -34,8 +34,9 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)
-    from mtquant_jax.analysis.comparison import compare, lines, open_evaluated, write
-    from mtquant_jax.evaluation.intervals import check_draws
+    from mtquant_jax.evaluation.comparison import compare, open_evaluated
+    from mtquant_jax.reports.comparison import lines, write
+    from mtquant_jax.statistics.intervals import check_draws
 
     check_draws(command.draws)
     comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws)

@@ -40,19 +40,21 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
     began = time.perf_counter()
-    from mtquant_jax.analysis.figures import evaluate
-    from mtquant_jax.analysis.files import check_writable, evaluation_dir, other_period, write_files
-    from mtquant_jax.analysis.report import require_plotly, write_report
-    from mtquant_jax.analysis.summary import summary_lines
-    from mtquant_jax.analysis.trading import trade_all
-    from mtquant_jax.analysis.trained_run import open_run, prepare_judged, restore_all
-    from mtquant_jax.analysis.trials import record_trial
-    from mtquant_jax.evaluation.intervals import check_draws
+    from mtquant_jax.evaluation.backtests import trade_all
+    from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
+    from mtquant_jax.evaluation.metrics import evaluate
+    from mtquant_jax.evaluation.trials import record_trial
+    from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
+    from mtquant_jax.reports.html.page import require_plotly, write_report
+    from mtquant_jax.reports.terminal import summary_lines
+    from mtquant_jax.runs.trained_run import open_run, restore_all
+    from mtquant_jax.statistics.intervals import check_draws
+    from mtquant_jax.storage.paths import evaluation_dir
 
     trained = open_run(Path(command.run_dir))
     check_draws(command.draws)
     require_plotly()
-    judged = prepare_judged(trained, command.data_dir, command.split)
+    judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
     policies = restore_all(trained, judged.market)
     folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
     check_writable(folder)

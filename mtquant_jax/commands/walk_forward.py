@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import DEFAULT_CONFIG
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG
 
 if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
     import numpy as np
 
-    from mtquant_jax.analysis.walk_forward import Fold
+    from mtquant_jax.evaluation.walk_forward import Fold
+    from mtquant_jax.market.prepare import Market
     from mtquant_jax.training.compiling import Compiler
-    from mtquant_jax.training.market_setup import Market
     from mtquant_jax.types import Splits
 
 _FEWEST_TEST_DAYS = 5  # of a fold: under a week there is nothing to judge
@@ -53,7 +53,8 @@ def run(command: WalkForwardCommand, source: str) -> None:
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
     """
-    from mtquant_jax.analysis import walk_forward_files, walk_forward_result
+    from mtquant_jax.evaluation import walk_forward_result
+    from mtquant_jax.reports import walk_forward as report
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
@@ -71,9 +72,9 @@ def run(command: WalkForwardCommand, source: str) -> None:
         "scheme": command.scheme,
         "configuration": dataclasses.asdict(config),
     }
-    walk_forward_files.write(done, stitched, told, config.simulation.initial_capital, folder)
+    report.write(done, stitched, told, config.simulation.initial_capital, folder)
     print()
-    for line in walk_forward_result.lines(told):
+    for line in report.lines(told):
         print(line)
     print(f"done in {time.perf_counter() - began:.1f} s; results in {folder}/walk_forward.json and .png")
 
@@ -81,8 +82,8 @@ def run(command: WalkForwardCommand, source: str) -> None:
 def _check(command: WalkForwardCommand) -> None:
     """Refuse what a walk-forward cannot do."""
     from mtquant_jax.errors import UserError
-    from mtquant_jax.evaluation.intervals import check_draws
-    from mtquant_jax.validation import parse_phases
+    from mtquant_jax.settings.checks import parse_phases
+    from mtquant_jax.statistics.intervals import check_draws
 
     check_draws(command.draws)
     if command.num_seeds < 1:
@@ -96,8 +97,8 @@ def _check(command: WalkForwardCommand) -> None:
 def _folds(command: WalkForwardCommand) -> tuple[Market, list[Splits]]:
     """The bars, and where every fold cuts them."""
     from mtquant_jax.market.features import LOOK_BACK_BARS
+    from mtquant_jax.market.prepare import prepare_market
     from mtquant_jax.market.splits import walk_forward_folds
-    from mtquant_jax.training.market_setup import prepare_market
 
     config = command.settings
     folds: list[Splits] = []
@@ -151,7 +152,7 @@ def _plan(command: WalkForwardCommand, folds: Sequence[Splits], days: Sequence[i
 
 def _notices(days: Sequence[int]) -> list[str]:
     """What the lengths of the test ranges leave to be believed."""
-    from mtquant_jax.analysis.verdict import FEWEST_DAYS_TO_JUDGE
+    from mtquant_jax.evaluation.verdict import FEWEST_DAYS_TO_JUDGE
 
     if min(days) >= FEWEST_DAYS_TO_JUDGE:
         return []
@@ -171,10 +172,11 @@ def _trained(
     began: float,
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
-    from mtquant_jax.analysis.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.evaluation.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.runs.run_files import device
+    from mtquant_jax.storage.paths import RunPaths
+    from mtquant_jax.storage.recorder import RunRecorder
     from mtquant_jax.training.loop import Host
-    from mtquant_jax.training.records import RunPaths, RunRecorder
-    from mtquant_jax.training.run_files import device
 
     paths, done = RunPaths(Path(command.settings.run_dir)), []
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtquant_jax.market.zones import read_zone
+from mtquant_jax.time_zones import read_zone
 
 NEW_YORK_CLOSE = "NewYork+7"
 """The common broker clock: New York local time plus seven hours, so that the day ends at 17:00 in New York."""

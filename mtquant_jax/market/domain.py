@@ -41,7 +41,7 @@ _OIL = ("WTI", "BRENT", "BRN", "XTI", "XBR")
 
 
 @dataclasses.dataclass(frozen=True)
-class Universe:
+class InstrumentRoles:
     """Which instruments are what, by position; hashable, so that it can be a static argument."""
 
     num_instruments: int
@@ -53,7 +53,9 @@ class Universe:
     equity: tuple[int, ...]
 
 
-def universe(symbols: Sequence[str], classes: Sequence[AssetClass], instruments: Mapping[str, Instrument]) -> Universe:
+def instrument_roles(
+    symbols: Sequence[str], classes: Sequence[AssetClass], instruments: Mapping[str, Instrument]
+) -> InstrumentRoles:
     """Positions of the classes' members, the dollar pairs, gold and oil among symbols.
 
     Raises UserError for a class with an unknown domain or with a symbol that has no bars.
@@ -74,7 +76,7 @@ def universe(symbols: Sequence[str], classes: Sequence[AssetClass], instruments:
         for index, instrument in enumerate(chosen)
         if instrument.is_currency_pair and "USD" in (instrument.base_currency, instrument.profit_currency)
     )
-    return Universe(
+    return InstrumentRoles(
         num_instruments=len(symbols),
         members=tuple(tuple(position[symbol] for symbol in c.symbols) for c in classes),
         domains=tuple(c.domain for c in classes),
@@ -86,7 +88,7 @@ def universe(symbols: Sequence[str], classes: Sequence[AssetClass], instruments:
 
 
 def domain_and_macro(
-    averages: Averages, day_return: jax.Array, sessions: jax.Array, static: Universe
+    averages: Averages, day_return: jax.Array, sessions: jax.Array, static: InstrumentRoles
 ) -> tuple[jax.Array, jax.Array]:
     """Domain features [P, C, D] and macro indicators [P, M] at one bar, dimensionless, within +-5.
 
@@ -155,7 +157,7 @@ def _variance(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
 
 
 def _class_features(
-    averages: Averages, day_return: jax.Array, volatility_change: jax.Array, static: Universe
+    averages: Averages, day_return: jax.Array, volatility_change: jax.Array, static: InstrumentRoles
 ) -> jax.Array:
     """The features that every class has [P, C, 8], in the order of CLASS_NAMES."""
     size, num_classes = static.num_instruments, len(static.members)
@@ -184,7 +186,7 @@ def _class_features(
     return jnp.concatenate([trends, jnp.stack(rest, axis=-1)], axis=-1)
 
 
-def _gold_oil(averages: Averages, static: Universe) -> jax.Array:
+def _gold_oil(averages: Averages, static: InstrumentRoles) -> jax.Array:
     """Log ratio of gold to oil less its average, in deviations that a random walk would have [P]."""
     if static.gold is None or static.oil is None:
         return jnp.zeros_like(averages.level[..., 0])

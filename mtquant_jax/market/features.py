@@ -17,7 +17,7 @@ from flax import struct
 
 from mtquant_jax.market.averages import TREND_SPANS, VOLATILITY_SPANS, Averages, State, initial_state, update
 from mtquant_jax.market.calendar import NEW_YORK_CLOSE, broker_days, charged_nights
-from mtquant_jax.market.domain import MACRO_NAMES, Universe, correlations, domain_and_macro, universe
+from mtquant_jax.market.domain import MACRO_NAMES, InstrumentRoles, correlations, domain_and_macro, instrument_roles
 from mtquant_jax.market.instruments import ConversionPlan, Instrument, conversion, conversion_plan
 from mtquant_jax.types import AssetClass, Bars, MarketTable
 
@@ -64,7 +64,7 @@ def build_table(
     """
     plan = conversion_plan(bars.symbols, instruments, account_currency)
     fees = conversion_plan(bars.symbols, instruments, account_currency, "fee_currency")
-    static = universe(bars.symbols, classes, instruments)
+    static = instrument_roles(bars.symbols, classes, instruments)
     prices = [x.astype(np.float32) for x in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
     spread, tradable = bars.spread.astype(np.float32), bars.tradable.astype(bool)
     timestamps = np.asarray(bars.timestamps)
@@ -122,7 +122,7 @@ def _table(
     calendar: jax.Array,
     day: jax.Array,
     swap_nights: jax.Array,
-    static: Universe,
+    static: InstrumentRoles,
     plans: tuple[ConversionPlan, ConversionPlan],
 ) -> MarketTable:
     open_, high, low, close, volume, moves = (jnp.swapaxes(x, 0, 1) for x in (*prices, tradable))
@@ -168,7 +168,7 @@ def _lag(values: jax.Array, bars: int) -> jax.Array:
 
 
 def _bar(
-    carry: tuple[State, jax.Array], row: _Row, static: Universe
+    carry: tuple[State, jax.Array], row: _Row, static: InstrumentRoles
 ) -> tuple[tuple[State, jax.Array], tuple[jax.Array, ...]]:
     """One bar: features [P, N, F], domain [P, C, D], macro [P, M] and covariance [P, N, N]; carries the averages' state
     and the last 20 closes [P, N, 20].

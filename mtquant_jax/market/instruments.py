@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtquant_jax.config_files import read_yaml, shipped
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import WEEKDAYS
+from mtquant_jax.settings.yaml_files import read_yaml, shipped
 from mtquant_jax.types import Contracts
 
 _CURRENCY_CODES = (

@@ -12,23 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.config import ScenarioName
-from mtquant_jax.evaluation.backtest import BacktestRecord
-from mtquant_jax.evaluation.statistics import daily_returns, sharpe_ratio, trading_days_per_year
-
-STAGES: tuple[ScenarioName, ...] = (
-    "trending",
-    "sector_rotation",
-    "neutral",
-    "low_volatility",
-    "correlation_breakdown",
-    "high_volatility",
-    "crisis",
-    "macro_events",
-    "ranging",
-)
-"""Scenarios in the order in which they are opened: by what a plain trend rule earns (benchmarks/curriculum.py)."""
-
 _FIRST_OPEN = 2  # stages that are open from the start
 _ALL_OPEN = 0.6  # share of the phase after which all are: episodes under way are finished, so that changes act late
 _FLOOR = 0.5  # of an equal share that every open stage has at least
@@ -98,25 +81,6 @@ class Curriculum:
         row |= {f"curriculum/share/{stage}": float(share) for stage, share in shares}
         found = scenarios or {}
         return row | {f"curriculum/sharpe/{stage}": found.get(stage, {}).get("sharpe") for stage in self.stages}
-
-
-def by_scenario(record: BacktestRecord, day: np.ndarray, stages: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Sharpe ratio (daily returns of the scenario's paths, annualised; None where flat) and mean total return.
-
-    Args:
-        record: of paths that lie stage by stage, equally many of each.
-        day: ``[L + 1]`` day number of each bar from the first decision on.
-        stages: names of the scenarios.
-    """
-    equity = np.split(np.asarray(record.equity, np.float64), len(stages), axis=1)
-    per_year = trading_days_per_year(day)
-    return {
-        stage: {
-            "sharpe": sharpe_ratio(daily_returns(paths, day), per_year),
-            "total_return": float(np.mean(paths[-1] - 1.0)),
-        }
-        for stage, paths in zip(stages, equity, strict=True)
-    }
 
 
 def _number(sharpe: float | None) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.ppo.contract import TrainState
-from mtquant_jax.ppo.train import start_training, train_chunk, train_chunk_parallel
-from mtquant_jax.training.checkpoints import restore
+from mtquant_jax.backtest.performance import describe, score
+from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.learning.ppo.train import start_training, train_chunk, train_chunk_parallel
+from mtquant_jax.storage.checkpoints import restore
+from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.phases import Plan, Policy
-from mtquant_jax.training.records import RunRecorder
+from mtquant_jax.training.phases import Plan
 
 Validate = Callable[[int, Policy], dict[str, Any]]
 """``validate(member, policy)`` -> performance on the validation split."""
@@ -288,28 +289,6 @@ _CLOSING_METRICS = (
     "entropy",
 )
 _JOINT_METRICS = ("gradient_cosine", "gradient_conflict", "own_gradient_norm", "shared_gradient_norm", "reference_kl")
-
-
-def score(performance: dict[str, Any]) -> float:
-    """What checkpoints are chosen by: the validation Sharpe ratio.
-
-    A flat policy has none and counts as 0; one that is not a number loses against everything.
-    """
-    sharpe = performance["sharpe"]
-    if sharpe is None:
-        return 0.0
-    return float(sharpe) if math.isfinite(sharpe) else -math.inf
-
-
-def describe(performance: dict[str, Any]) -> str:
-    """Sharpe with its standard error, return and drawdown in words."""
-    sharpe = "none (flat)"
-    if performance["sharpe"] is not None:
-        sharpe = f"{performance['sharpe']:+.2f} ± {performance['sharpe_standard_error']:.2f}"
-    return (
-        f"Sharpe {sharpe}  return {100 * performance['total_return']:+.2f} %  "
-        f"drawdown {100 * performance['max_drawdown']:.2f} %"
-    )
 
 
 def save_checkpoint(writer: Checkpoints, path: Path, state: TrainState) -> None:

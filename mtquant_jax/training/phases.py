@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import (
     META,
     SPECIALIST,
@@ -25,28 +25,20 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.ppo.contract import Hyper, Objective, Program
+from mtquant_jax.learning.contract import Hyper, Objective, Program
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.allocation_env import AllocationEnv
+from mtquant_jax.simulation.market_params import class_params, integer, portfolio_params, scalar
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
-from mtquant_jax.training.market_params import class_params, integer, portfolio_params, scalar
-from mtquant_jax.training.market_setup import Market
 
 # gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
 specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
 portfolio_env = functools.cache(lambda reward, class_reward: PortfolioEnv(REWARDS[reward], REWARDS[class_reward]))
 allocation_env = functools.cache(lambda reward, act, interval: AllocationEnv(REWARDS[reward], act, interval))
-
-
-@struct.dataclass
-class Policy:
-    """What acts: parameters and the statistics of its observations, by group."""
-
-    params: Any
-    normalizers: Any
 
 
 @dataclasses.dataclass(frozen=True)

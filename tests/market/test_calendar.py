@@ -7,7 +7,7 @@ import pytest
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import broker_days, charged_nights
-from mtquant_jax.market.zones import read_zone
+from mtquant_jax.time_zones import read_zone
 
 
 def utc(*times: str) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.bars import load_bars
-from mtquant_jax.market.domain import CLASS_NAMES, DOMAIN_SIZE, SPECIFIC_NAMES
-from mtquant_jax.market.features import FEATURE_NAMES, LOOK_BACK_BARS, MACRO_NAMES, build_table, correlations
+from mtquant_jax.market.bars.loading import load_bars
+from mtquant_jax.market.domain import CLASS_NAMES, DOMAIN_SIZE, MACRO_NAMES, SPECIFIC_NAMES, correlations
+from mtquant_jax.market.features import FEATURE_NAMES, LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.types import AssetClass, Bars, MarketTable
 

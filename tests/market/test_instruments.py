@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.instruments import (
-    contracts,
-    conversion,
-    conversion_plan,
-    load_instruments,
-    symbol_of_file,
-)
+from mtquant_jax.market.instruments import contracts, conversion, conversion_plan, load_instruments, symbol_of_file
 
 INSTRUMENTS = load_instruments()
 ENTRY = (

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.market.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
-from mtquant_jax.simulation.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import AssetClass, Contracts, MarketTable, Span
 from tests.conftest import f32, make_contracts, make_risk, make_rules, make_table, random_prices
 

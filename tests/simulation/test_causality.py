@@ -11,11 +11,11 @@ import pytest
 from mtquant_jax.agents.hierarchy import META, SPECIALISTS, HierarchyAgent
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.features import build_table
 from mtquant_jax.market.instruments import contracts, load_instruments
-from mtquant_jax.market.synthetic import generate
-from mtquant_jax.simulation.universe import universe_of
+from mtquant_jax.market.synthetic.generator import generate
+from mtquant_jax.market.universe import universe_of
 from mtquant_jax.types import AssetClass
 from tests.conftest import f32
 from tests.simulation.markets import DEFAULT_CLASSES, PORTFOLIO_ENV, make_portfolio, random_portfolio

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from mtquant_jax.evaluation import value_at_risk
 from mtquant_jax.market.calendar import charged_nights
 from mtquant_jax.market.instruments import contracts, conversion, conversion_plan, load_instruments
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Quote
 from mtquant_jax.simulation.execution import bar_of_trading, slippage_price, whole_lots
+from mtquant_jax.statistics import value_at_risk
 from tests.conftest import f32, make_contracts, make_rules, make_table
 
 CAPITAL = 100_000.0

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.features import build_table
 from mtquant_jax.market.instruments import contracts
+from mtquant_jax.market.universe import arrange_contracts, arrange_table, universe_of
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation import execution
 from mtquant_jax.simulation.execution import current_weights, next_relative_weights
@@ -20,7 +21,6 @@ from mtquant_jax.simulation.market_env import MarketParams, trade
 from mtquant_jax.simulation.reward import REWARDS, RewardParams
 from mtquant_jax.simulation.risk import permit
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
-from mtquant_jax.simulation.universe import arrange_contracts, arrange_table, universe_of
 from mtquant_jax.types import Bars, Span
 from tests.conftest import f32, make_risk, make_rules
 from tests.simulation.proof_markets import CLASSES, COLUMNS, INSTRUMENTS, SYMBOLS, cut, stormy_bars

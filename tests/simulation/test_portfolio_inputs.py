@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.market.universe import class_contracts, class_table
 from mtquant_jax.simulation.portfolio_inputs import portfolio_inputs, portfolio_state
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
-from mtquant_jax.simulation.universe import class_contracts, class_table
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
 from tests.simulation.markets import (
     ALL_IN,

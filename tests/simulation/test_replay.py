@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtquant_jax.market.bars import load_bars
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.instruments import Instrument, contracts
 from mtquant_jax.types import Bars, MarketTable
 from tests.conftest import make_rules

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mtquant_jax.simulation.trade_scale import trade_scales, typical_costs
+from mtquant_jax.market.trading_costs import typical_costs
+from mtquant_jax.simulation.trade_scale import trade_scales
 from tests.conftest import make_contracts, make_table, random_prices
 
 

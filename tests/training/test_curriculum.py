@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.cli import load_config
-from mtquant_jax.config import ScenarioName
-from mtquant_jax.market.scenarios import SCENARIOS
+from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.market.synthetic.scenarios import SCENARIOS, STAGES
+from mtquant_jax.settings.config import ScenarioName
+from mtquant_jax.settings.layers import load_config
+from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training import phases
-from mtquant_jax.training.curriculum import STAGES, Curriculum, by_scenario
-from mtquant_jax.training.market_params import class_params
-from mtquant_jax.training.market_setup import prepare_market
-from tests.evaluation.records import record
+from mtquant_jax.training.curriculum import Curriculum
+from tests.statistics.records import record
 
 SIX = ("a", "b", "c", "d", "e", "f")
 
@@ -140,7 +141,7 @@ def test_without_the_flag_there_is_none(synthetic_run):
 
 
 def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
-    from mtquant_jax.ppo import train as ppo_train
+    from mtquant_jax.learning.ppo import train as ppo_train
 
     config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "2"])
     market = prepare_market(config)

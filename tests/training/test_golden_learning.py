@@ -25,14 +25,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.config import TrainConfig
-from mtquant_jax.config_files import apply, read_yaml, shipped
-from mtquant_jax.evaluation.backtest import backtest
-from mtquant_jax.ppo.contract import Program
-from mtquant_jax.ppo.train import start_training, train_chunk
-from mtquant_jax.training.ground_truths import BestTrading, GroundTruth, hidden_drift, quadratic_costs
-from mtquant_jax.training.market_params import class_params
-from mtquant_jax.training.phases import Policy, plan_specialist
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.trading import backtest
+from mtquant_jax.learning.contract import Program
+from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.reference.ground_truths import BestTrading, GroundTruth, hidden_drift, quadratic_costs
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.simulation.market_params import class_params
+from mtquant_jax.training.phases import plan_specialist
 
 NUM_BARS, TRAINING_SEED, JUDGING_SEED = 2000, 1, 2
 BASE = dataclasses.replace(

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.cli import load_config
-from mtquant_jax.ppo.train import start_training, train_chunk
+from mtquant_jax.backtest.performance import score
+from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.settings.layers import load_config
 from mtquant_jax.training import phases
-from mtquant_jax.training.loop import chunks, flat_metrics, restore_checkpoint, score
-from mtquant_jax.training.market_setup import prepare_market
+from mtquant_jax.training.loop import chunks, flat_metrics, restore_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""The book of the last portfolio, taken apart by instrument and by class: positions, profit and loss, trades."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mtquant_jax.backtest.trading import BacktestRecord, Detail
+from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.runs.trained_run import TrainedRun
+from mtquant_jax.simulation.market_env import IN_MARKET
+from mtquant_jax.statistics.track_record import track_record
+from mtquant_jax.statistics.trades import COSTS, Trade, trade_figures, trades
+
+FLOWS = ("price_profit", *COSTS, "swap")
+"""Kinds of profit and loss, as in `simulation.account.Flows`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Where real instruments stand among the columns of a record."""
+
+    columns: tuple[int, ...]
+    symbols: tuple[str, ...]
+    positions: tuple[int, ...]  # of the same in the arranged market
+
+
+def slots_of(judged: EvaluationBars, index: int | None = None) -> Slots:
+    """Of the whole book, or of one class alone."""
+    universe = judged.market.universe
+    places = [
+        (c * universe.width + i, symbol, c)
+        for c, asset_class in enumerate(universe.classes)
+        for i, symbol in enumerate(asset_class.symbols)
+        if index is None or c == index
+    ]
+    shift = 0 if index is None else index * universe.width
+    return Slots(
+        tuple(place - shift for place, _, _ in places),
+        tuple(symbol for _, symbol, _ in places),
+        tuple(place for place, _, _ in places),
+    )
+
+
+def detail_of(record: BacktestRecord) -> Detail:
+    """What a detailed record kept."""
+    assert record.detail is not None
+    return record.detail
+
+
+def trades_of(record: BacktestRecord, slots: Slots, run: TrainedRun, judged: EvaluationBars) -> list[Trade]:
+    """The trades of a detailed record, money in account currency."""
+    detail, columns = detail_of(record), list(slots.columns)
+    capital = run.config.simulation.initial_capital
+    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
+    flows = {name: np.asarray(getattr(detail.flows, name))[:, :, columns] for name in FLOWS}
+    units = np.asarray(detail.units)[:, :, columns]
+    return trades(units, flows, slots.symbols, capital / sizes, capital)
+
+
+def lots(record: BacktestRecord, run: TrainedRun, judged: EvaluationBars) -> tuple[tuple[str, ...], np.ndarray]:
+    """The symbols and the lots held ``[L, P, n]`` of the whole book."""
+    slots = slots_of(judged)
+    sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
+    units = np.asarray(detail_of(record).units, np.float64)[:, :, list(slots.columns)]
+    return slots.symbols, units * (run.config.simulation.initial_capital / sizes)
+
+
+def weights(record: BacktestRecord, judged: EvaluationBars) -> np.ndarray:
+    """Signed exposure / equity ``[L, P, n]`` of the real instruments of the whole book."""
+    return np.asarray(detail_of(record).weights)[:, :, list(slots_of(judged).columns)]
+
+
+def flows_by_instrument(record: BacktestRecord, judged: EvaluationBars) -> dict[str, np.ndarray]:
+    """Of every kind of profit and loss, ``[L, P, n]`` shares of initial capital."""
+    columns = list(slots_of(judged).columns)
+    return {name: np.asarray(getattr(detail_of(record).flows, name), np.float64)[:, :, columns] for name in FLOWS}
+
+
+def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> dict[str, Any]:
+    """Sums over bars, means over paths, shares of initial capital; costs are positive."""
+    sums = {name: float(values[:, :, columns].sum(axis=(0, 2)).mean()) for name, values in flows.items()}
+    return {**sums, "net": sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]}
+
+
+def _contributions(
+    record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], judged: EvaluationBars
+) -> Any:
+    """What instruments brought each day as shares of the equity that the day began with ``[D, P]``."""
+    net = sum((values for name, values in flows.items() if name not in COSTS), start=np.zeros(()))
+    net = (net - sum(flows[name] for name in COSTS))[:, :, columns].sum(axis=-1)  # [L, P]
+    base = np.maximum(np.asarray(record.equity, np.float64)[judged.day_starts], 1e-9)
+    return np.add.reduceat(net, judged.day_starts, axis=0) / base
+
+
+def _of_part(
+    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, columns: list[int], days_per_year: float
+) -> dict[str, Any]:
+    """A part of the last portfolio's book: where its profit came from, and the track record of its contributions."""
+    flows, held = flows_by_instrument(record, judged), weights(record, judged)[:, :, columns]
+    return {
+        "profit_and_loss": _profit_and_loss(flows, columns),
+        "track_record": track_record(_contributions(record, flows, columns, judged), days_per_year),
+        "mean_exposure": float(np.abs(held).sum(axis=-1).mean()),
+        "mean_weight": float(held.sum(axis=-1).mean()),
+        "time_in_market": float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),
+        "trades": trade_figures(found),
+    }
+
+
+def by_instrument(
+    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, days_per_year: float
+) -> dict[str, Any]:
+    """Symbol -> profit and loss, track record of its contributions, positions and the trades of those found."""
+    return {
+        symbol: _of_part(record, [t for t in found if t.symbol == symbol], judged, [column], days_per_year)
+        for column, symbol in enumerate(slots_of(judged).symbols)
+    }
+
+
+def by_class(
+    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, days_per_year: float
+) -> dict[str, Any]:
+    """Class -> the same, and the mean share of equity that it might use."""
+    symbols, budgets = slots_of(judged).symbols, np.asarray(record.budgets, np.float64)
+    told = {}
+    for index, asset_class in enumerate(judged.market.universe.classes):
+        columns = [symbols.index(symbol) for symbol in asset_class.symbols]
+        own = [trade for trade in found if trade.symbol in asset_class.symbols]
+        told[asset_class.name] = {
+            "symbols": list(asset_class.symbols),
+            "mean_budget": float(budgets[:, :, index].mean()),
+            **_of_part(record, own, judged, columns, days_per_year),
+        }
+    return told

@@ -1,0 +1,85 @@
+"""What the risk layer forecast and what it cut, in one record."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from mtquant_jax.backtest.performance import CUT
+from mtquant_jax.backtest.trading import BacktestRecord
+from mtquant_jax.evaluation.book import detail_of
+from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.market.periods import month_name, month_of
+from mtquant_jax.simulation.risk import RULES
+from mtquant_jax.statistics.returns import daily_returns
+from mtquant_jax.statistics.value_at_risk import backtest_exceedances
+
+_EXCEEDANCE = 1e-9  # share of equity by which a loss must pass its forecast
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasts:
+    """Value at risk and what was lost, period by period, shares of the equity at its start; K periods, P paths."""
+
+    loss: np.ndarray  # [K, P] a gain is negative
+    value_at_risk: np.ndarray  # [K, P]
+
+    @property
+    def held(self) -> np.ndarray:
+        """``[K, P]`` bool, whether there was risk to forecast."""
+        return self.value_at_risk > _EXCEEDANCE
+
+    @property
+    def exceeded(self) -> np.ndarray:
+        """``[K, P]`` bool."""
+        return self.held & (self.loss > self.value_at_risk + _EXCEEDANCE)
+
+
+def forecasts(record: BacktestRecord, confidence: float, judged: EvaluationBars) -> dict[str, Forecasts]:
+    """The risk layer's forecasts by ``bar`` and by ``day``.
+
+    A bar's forecast is that of what was held over it; a day's is made of what was held over its first bar, and
+    positions may change within the day.
+    """
+    equity = np.asarray(record.equity, np.float64)
+    deviation = np.sqrt(np.maximum(np.asarray(detail_of(record).variance, np.float64), 0.0))  # [L, P]
+    z = NormalDist().inv_cdf(confidence)
+    loss = 1.0 - equity[1:] / np.maximum(equity[:-1], 1e-9)
+    firsts = judged.day_starts
+    daily = -daily_returns(equity, np.concatenate([judged.day[:1] - 1, judged.day[1:]]))
+    return {
+        "bar": Forecasts(loss, z * deviation),
+        "day": Forecasts(daily[: len(firsts)], z * deviation[firsts] * np.sqrt(judged.market.bars_per_day)),
+    }
+
+
+def value_at_risk(record: BacktestRecord, confidence: float, judged: EvaluationBars) -> dict[str, Any]:
+    """Whether losses passed the forecast as often as its confidence says, by bar and by day."""
+    told: dict[str, Any] = {"confidence": confidence}
+    for horizon, found in forecasts(record, confidence, judged).items():
+        held = found.held
+        told[horizon] = dataclasses.asdict(backtest_exceedances(found.exceeded, confidence, held))
+        told[horizon]["mean_forecast"] = float(found.value_at_risk[held].mean()) if held.any() else None
+    return told
+
+
+def binding(record: BacktestRecord) -> dict[str, np.ndarray]:
+    """Rule -> ``[L, P]`` bool, whether it cut anything."""
+    return {rule: np.asarray(record.risk_cuts[f"risk/{rule}"]) > CUT for rule in RULES}
+
+
+def risk_rules(record: BacktestRecord, judged: EvaluationBars) -> dict[str, Any]:
+    """Rule -> how often it cut (``bars``: share of bars), how much of what was wanted (``cut``), and by month."""
+    months = month_of(judged.day)[1:]
+    names = np.unique(months)
+    return {
+        rule: {
+            "bars": float(binds.mean()),
+            "cut": float(np.asarray(record.risk_cuts[f"risk/{rule}"], np.float64).mean()),
+            "months": {month_name(int(month)): float(binds[months == month].mean()) for month in names},
+        }
+        for rule, binds in binding(record).items()
+    }

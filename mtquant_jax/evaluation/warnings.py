@@ -1,0 +1,72 @@
+"""What a reader must know before believing any figure of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mtquant_jax.evaluation.backtests import Traded
+from mtquant_jax.evaluation.book import slots_of, weights
+from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.evaluation.verdict import FEW_DAYS
+from mtquant_jax.market.prepare import EXAMPLE_CONTRACTS
+from mtquant_jax.runs.trained_run import TrainedRun
+
+IN_SAMPLE = "IN SAMPLE"
+"""How a warning begins that takes all meaning from the figures."""
+
+
+def warnings_of(run: TrainedRun, judged: EvaluationBars, traded: Traded, days: int) -> list[str]:
+    """In the order of their weight; ``days`` of returns."""
+    found = list(_in_sample(judged))
+    if days < FEW_DAYS:
+        found.append(
+            f"only {days} trading days: intervals of so few are too narrow, and any Sharpe ratio may be luck; "
+            "judge on more bars"
+        )
+    for phase, use in ((2, "the meta-controller"), (3, "joint fine-tuning")):
+        if phase not in run.results:
+            found.append(f"phase {phase} has not been trained: there is nothing to tell of {use}")
+    found += _never_held(judged, traded, run.config.simulation.initial_capital)
+    terminated = int(np.sum(traded.portfolios[traded.last].terminated))
+    if terminated:
+        paths = judged.market.table.open.shape[0]
+        found.append(f"the account was ruined or stopped out on {terminated} of {paths} paths")
+    if EXAMPLE_CONTRACTS in judged.market.notices:
+        found.append(EXAMPLE_CONTRACTS)
+    if traded.stress_notice:
+        found.append(traded.stress_notice)
+    return found
+
+
+def _in_sample(judged: EvaluationBars) -> Iterator[str]:
+    for split, use in (("train", "the policies were trained on"), ("validation", "checkpoints were chosen on")):
+        if judged.overlap[split]:
+            yield (
+                f"{IN_SAMPLE}: {judged.overlap[split]:,} of {judged.num_steps:,} bars are of the {split} split that "
+                f"{use}; these figures say nothing about new bars"
+            )
+
+
+def _never_held(judged: EvaluationBars, traded: Traded, capital: float) -> Iterator[str]:
+    """Instruments that lot rounding alone keeps out."""
+    held, wanted = (
+        np.abs(weights(record, judged)).max(axis=(0, 1))
+        for record in (traded.portfolios[traded.last], traded.unrounded)
+    )
+    slots, market = slots_of(judged), judged.market
+    bars = slice(judged.first, judged.last)
+    for column, symbol in enumerate(slots.symbols):
+        if held[column] > 0.0 or wanted[column] == 0.0:
+            continue
+        place = slots.positions[column]
+        close, conversion = (
+            np.asarray(prices)[:, bars, place] for prices in (market.table.close, market.table.conversion_close)
+        )
+        smallest = float(market.contracts.min_lot[place])
+        order = smallest * float(market.contracts.contract_size[place]) * float(np.median(close * conversion)) / capital
+        yield (
+            f"{symbol} was never held: no order reached the smallest one, {smallest:g} lots or {100.0 * order:.1f} % "
+            f"of the capital; without lot rounding up to {100.0 * wanted[column]:.1f} % would have been held"
+        )

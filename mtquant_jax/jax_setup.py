@@ -1,0 +1,33 @@
+"""Sets JAX up for a process, before its first compilation."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+
+def prepare_jax() -> None:
+    """Set up JAX before its first compilation: compiled programs are kept on disk between processes.
+
+    The folder is JAX_COMPILATION_CACHE_DIR, else mtquant-jax/xla in the user's cache folder; MTQUANT_JAX_NO_CACHE=1
+    keeps nothing. A folder that cannot be written is done without.
+    """
+    # On some Intel processors XLA takes tuning hints (+prefer-no-gather) for features that the machine lacks and logs
+    # an error of a page for each cached CPU program (github.com/jax-ml/jax/issues/38445). Only this variable, read
+    # when jaxlib is loaded, keeps it from the terminal; failures that matter are raised in Python all the same.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jax
+
+    if os.environ.get("MTQUANT_JAX_NO_CACHE", "0") not in ("", "0"):
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or home / "mtquant-jax" / "xla").absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logging.getLogger(__name__).debug("no compilation cache in %s: %s", folder, error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

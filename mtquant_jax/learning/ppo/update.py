@@ -1,0 +1,121 @@
+"""One PPO update: values once for the whole rollout, advantages, then epochs of minibatches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtquant_jax.learning.contract import Hyper, Program, TrainState, Trajectory
+from mtquant_jax.learning.coordination import coordinate
+from mtquant_jax.learning.optimizer import apply_gradients, select
+from mtquant_jax.learning.ppo.gae import advantages, without_exogenous_noise
+from mtquant_jax.learning.ppo.loss import Batch, losses
+
+Metrics = dict[str, jax.Array]
+
+
+def make_batch(
+    program: Program, state: TrainState, trajectory: Trajectory, env_params: Any, hyper: Hyper
+) -> tuple[Batch, Metrics]:
+    """Advantages and value targets of a rollout, flattened to B = L x E samples; and how good the critic is ``[A]``."""
+
+    def values(observation: Any) -> jax.Array:
+        return program.agent.value(state.params, state.normalizers, program.agent.inputs(observation, env_params))
+
+    value = values(trajectory.observation)
+    advantage = advantages(
+        trajectory.reward,
+        value,
+        values(trajectory.final_observation),
+        trajectory.terminated,
+        trajectory.truncated,
+        hyper.gamma,
+        hyper.gae_lambda,
+    )
+    target = advantage + value
+    judged = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
+    if trajectory.control is not None:
+        ended = trajectory.terminated | trajectory.truncated
+        advantage, judged["advantage_noise_left"] = without_exogenous_noise(
+            advantage, trajectory.control, ended, hyper.gamma, hyper.gae_lambda
+        )
+    batch = Batch(
+        observation=trajectory.observation,
+        action=trajectory.action,
+        log_prob=trajectory.log_prob,
+        value=value,
+        advantage=advantage,
+        target=target,
+        decides=trajectory.decides,
+    )
+    batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+    return batch, judged
+
+
+def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
+    """Share ``[A]`` of the variance of the value targets that the critic explains."""
+    return 1.0 - jnp.var(advantage, axis=(0, 1)) / jnp.maximum(jnp.var(target, axis=(0, 1)), 1e-12)
+
+
+def learn(
+    program: Program, state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
+) -> tuple[TrainState, Metrics]:
+    """Epochs of minibatches over one batch, with the statistics and the reference held still.
+
+    One permutation per epoch serves every leaf. When the approximate KL divergence of a minibatch passes
+    ``target_kl``, it and all that follow change nothing.
+    """
+    size = program.timesteps_per_update // program.num_minibatches
+    key, shuffle_key = jax.random.split(state.key)
+    order = jax.vmap(lambda k: jax.random.permutation(k, program.timesteps_per_update))(
+        jax.random.split(shuffle_key, program.num_epochs)
+    ).reshape(program.num_epochs * program.num_minibatches, size)
+
+    def minibatch(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
+        params, optimizer, stopped = carry
+        samples = jax.tree.map(lambda leaf: leaf[rows], batch)
+        gradients, metrics = _gradients(program, params, samples, state, env_params, hyper)
+        far = jnp.max(metrics["approximate_kl"]) > hyper.target_kl
+        stopped = stopped | (far & (hyper.target_kl > 0.0))
+        stepped = apply_gradients(params, optimizer, gradients, program.agent.groups, hyper, state.update)
+        params, optimizer = select(stopped, (params, optimizer), stepped[:2])
+        for name, norm in stepped[2].items():
+            metrics[f"gradient_norm/{name}"] = norm
+        return (params, optimizer, stopped), metrics
+
+    start = (state.params, state.optimizer, jnp.zeros((), bool))
+    (params, optimizer, stopped), metrics = jax.lax.scan(minibatch, start, order)
+    first = {f"first_{name}": metrics[name][0] for name in ("ratio_deviation", "approximate_kl")}
+    metrics = {name: jnp.mean(values, axis=0) for name, values in metrics.items()}
+    metrics |= first | {"stopped_early": stopped.astype(jnp.float32)}
+    return dataclasses.replace(state, params=params, optimizer=optimizer, key=key), metrics
+
+
+def _gradients(
+    program: Program, params: Any, samples: Batch, state: TrainState, env_params: Any, hyper: Hyper
+) -> tuple[Any, Metrics]:
+    """The gradient to step along: the sum over objectives, with the coordinated group's first two coordinated."""
+
+    def objectives(params: Any) -> tuple[jax.Array, Metrics]:
+        return losses(params, program, samples, state.normalizers, state.reference, env_params, hyper)
+
+    if len(program.objectives) == 1:
+        return jax.grad(lambda p: _first(objectives(p)), has_aux=True)(params)
+    jacobian, metrics = jax.jacrev(objectives, has_aux=True)(params)
+    group = program.coordinated_group
+    own, shared = (jax.tree.map(lambda leaf, i=i: leaf[i], jacobian[group]) for i in (0, 1))
+    combined, coordination = coordinate(
+        own, shared, hyper.individual_weight, hyper.coordination_weight, hyper.project_conflicts
+    )
+    rest = jax.tree.map(lambda leaf: jnp.sum(leaf[2:], axis=0), jacobian[group])
+    gradients = {name: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), part) for name, part in jacobian.items()}
+    gradients[group] = jax.tree.map(jnp.add, combined, rest)
+    return gradients, metrics | coordination
+
+
+def _first(result: tuple[jax.Array, Metrics]) -> tuple[jax.Array, Metrics]:
+    """The only loss as a scalar."""
+    return result[0][0], result[1]

@@ -1,0 +1,254 @@
+"""Turns the rows of a file as they stand into validated bars, or the reason why not, with counts of what was found.
+
+What is tolerated, and why:
+
+- Rows repeated exactly (programs that append to a file write the last bar again) are dropped: nothing is lost.
+- Rows out of order, each with its own time (newest first, or pieces appended late) are sorted: the order of rows says
+  nothing that their times do not.
+- Flat bars without volume at the last price, in a file whose other bars have volume, are fillers for closed hours
+  (Dukascopy): nothing could be traded there, so they are dropped and the instrument is not tradable.
+- An open or close outside the bar's range by at most half a basis point (feeds that sample the range) widens the range:
+  orders fill at opens and accounts are marked at closes, so no price at which anything trades is touched.
+
+All of it is counted and said. The same time with other values, or a price that cannot be, is an error: choosing between
+two prices would be inventing data.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
+from mtquant_jax.market.bars.table import Rows
+from mtquant_jax.time_zones import Zone
+
+_MAX_DECIMALS = 8
+_SAMPLE = 20_000  # rows that the number of decimals is judged on
+_WIDENED = 5e-5  # how far, relatively, an open or close may lie outside the range and widen it
+_EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of ones that have been float32
+_TIME = "the time {text[time]!r} cannot be read; write it as 2024-01-31 13:00:00, in UTC or with its offset (+02:00)"
+
+
+def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
+    """Validated bars of the rows, None where they cannot be used, and what was found.
+
+    Stamps without an offset are taken to be on the clock of `zone`, unless the format says that they are UTC.
+    """
+    findings = Findings(rows=len(rows.stamps.unread))
+    columns = _columns(rows, findings)
+    _check_rows(rows, columns, findings)
+    if findings.problem:
+        return None, findings
+    naive = not rows.is_utc and not rows.stamps.has_offset.any()
+    times, clock = rows.stamps.seconds, "UTC (in the file)"
+    if naive:
+        clock = zone.name
+        if not zone.is_utc:
+            times = _to_utc(rows, zone, findings)
+    times, columns = _in_order(rows, times, columns, findings)
+    if findings.problem:
+        return None, findings
+    _widen(rows.name, columns, findings)
+    tradable = columns.pop("tradable", None)
+    if tradable is None:
+        times, columns = _without_fillers(rows.name, times, columns, findings)
+    decimals = _decimals(columns)
+    spread = columns.get("spread_price")
+    if spread is None and "spread" in columns:
+        spread = columns["spread"] / 10.0**decimals
+    return BarFile(
+        name=rows.name,
+        format=rows.format,
+        zone=clock,
+        timestamps=times,
+        volume=columns["volume"],
+        spread=spread,
+        tradable=None if tradable is None else tradable > 0.5,
+        decimals=decimals,
+        broker_time=naive and rows.broker_time,
+        naive=naive,
+        **{price: columns[price] for price in PRICES},
+    ), findings
+
+
+def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
+    """The columns that count, each [R]: prices, volume, spread in points or in price units, tradable."""
+    columns = dict(rows.columns)
+    for name in ("volume", "spread"):
+        if name in columns and np.isnan(columns[name]).all():
+            findings.notices.append(f"{rows.name}: the column {name} is blank and counts as missing.")
+            del columns[name]
+    columns.setdefault("volume", np.zeros(findings.rows))
+    if "ask_open" in columns:
+        # Orders fill at the open of a bar, so the spread that counts is the one there.
+        columns["spread_price"] = columns.pop("ask_open") - columns["open"]
+    return columns
+
+
+def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
+    """Count bad rows and describe the first; earlier rows are named before later ones, whatever is wrong with them."""
+    o, h, low, c = (columns[price] for price in PRICES)
+    slack = 1.0 + _WIDENED
+    read = ~rows.stamps.unread
+    offsets, none = read & rows.stamps.has_offset, read & ~rows.stamps.has_offset
+    times = [(rows.stamps.unread, _TIME)]
+    if offsets.any() and none.any() and not rows.is_utc:
+        odd, has = (none, "no") if none.sum() < offsets.sum() else (offsets, "an")
+        times.append(
+            (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
+        )
+    numbers = [
+        (~np.isfinite(values), f"{name} {{text[{_text_of(name)}]!r}} is not a number; every bar needs one")
+        for name, values in columns.items()
+    ]
+    signs = [
+        (columns[price] <= 0, f"{price} {{{price}:.10g}} is not positive; a price must be above zero")
+        for price in PRICES
+    ]
+    order = [
+        (h * (1.0 + _EXACT) < low, "high {high:.10g} is below low {low:.10g}"),
+        (h * slack < o, "high {high:.10g} is below open {open:.10g}"),
+        (h * slack < c, "high {high:.10g} is below close {close:.10g}"),
+        (low > o * slack, "low {low:.10g} is above open {open:.10g}"),
+        (low > c * slack, "low {low:.10g} is above close {close:.10g}"),
+    ]
+    negative = [
+        (columns[name] < 0, f"{name.partition('_')[0]} {{{name}:.10g}} is negative" + because)
+        for name, because in (("volume", ""), ("spread", ""), ("spread_price", ": the ask is below the bid"))
+        if name in columns
+    ]
+    findings.unreadable = _count([*times, *numbers])
+    findings.not_positive = _count(signs)
+    findings.inconsistent = _count(order)
+    problems = [*times, *numbers, *signs, *order, *negative]
+    first = min((int(np.argmax(mask)) for mask, _ in problems if mask.any()), default=None)
+    if first is None:
+        return
+    message = next(text for mask, text in problems if mask[first])
+    number, text = rows.locate(first)
+    when = "" if rows.stamps.unread[first] else f" ({format_time(rows.stamps.seconds[first])})"
+    values = {name: column[first] for name, column in columns.items()}
+    findings.problem = f"{rows.name} row {number}{when}: " + message.format(text=text, **values)
+    more = _count(problems) - 1
+    if more:
+        findings.problem += f"; {more} more row{'s are' if more > 1 else ' is'} wrong"
+
+
+def _text_of(name: str) -> str:
+    return "ask_open" if name == "spread_price" else name
+
+
+def _count(problems: list[tuple[np.ndarray, str]]) -> int:
+    """Rows in which at least one of the problems is."""
+    found = [mask for mask, _ in problems if mask.any()]
+    return int(np.count_nonzero(np.logical_or.reduce(found))) if found else 0
+
+
+def _to_utc(rows: Rows, zone: Zone, findings: Findings) -> np.ndarray:
+    local = rows.stamps.seconds
+    newest_first = len(local) > 1 and local[0] > local[-1]
+    converted = zone.to_utc(local[::-1] if newest_first else local)
+    findings.ambiguous, findings.missing = converted.ambiguous, converted.missing
+    if converted.ambiguous:
+        findings.notices.append(
+            f"{rows.name}: {converted.ambiguous} stamps lie in hours that {zone.name} has twice, as clocks go back; "
+            "the order of the rows decides, and the first of the two hours where it does not."
+        )
+    if converted.missing:
+        findings.notices.append(
+            f"{rows.name}: {converted.missing} stamps lie in hours that {zone.name} skips, as clocks go forward; they "
+            "are taken with the offset before. Is that the clock of this file?"
+        )
+    return converted.utc[::-1] if newest_first else converted.utc
+
+
+def _in_order(
+    rows: Rows, times: np.ndarray, columns: dict[str, np.ndarray], findings: Findings
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Rows sorted by time, each time once; a problem is noted where a time has two sets of values."""
+    step = np.diff(times)
+    if not len(step) or step.min() > 0:
+        return times, columns
+    findings.unsorted = int(np.count_nonzero(step < 0))
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    columns = {name: values[order] for name, values in columns.items()}
+    again = np.concatenate([[False], np.diff(times) == 0])
+    differ = again & np.logical_or.reduce([values != np.roll(values, 1) for values in columns.values()])
+    findings.conflicts = int(np.count_nonzero(differ))
+    findings.duplicates = int(np.count_nonzero(again)) - findings.conflicts
+    if findings.conflicts:
+        second = int(np.argmax(differ))
+        first = second - 1
+        name = next(name for name, values in columns.items() if values[first] != values[second])
+        numbers = [rows.locate(int(order[i]))[0] for i in (first, second)]
+        findings.problem = (
+            f"{rows.name} row {numbers[1]} ({format_time(times[second])}): the time stands in row {numbers[0]} too, "
+            f"with {name.partition('_')[0]} {columns[name][first]:.10g} there and {columns[name][second]:.10g} here; "
+            "keep the right one"
+        )
+        if findings.conflicts > 1:
+            findings.problem += f" ({findings.conflicts} such rows)"
+        if findings.missing or findings.ambiguous:
+            findings.problem += "; or these stamps are not of the zone given as --broker-timezone"
+        return times, columns
+    if findings.unsorted:
+        what = "newest first" if findings.unsorted > len(step) // 2 else f"{findings.unsorted} of them out of order"
+        findings.notices.append(f"{rows.name}: its {findings.rows} rows were sorted by time ({what}).")
+    if findings.duplicates:
+        findings.notices.append(f"{rows.name}: {findings.duplicates} rows repeated exactly were dropped.")
+        times = times[~again]
+        columns = {name: values[~again] for name, values in columns.items()}
+    return times, columns
+
+
+def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> None:
+    """Let the range of each bar include its open and close, in place."""
+    top = np.maximum(columns["open"], columns["close"])
+    bottom = np.minimum(columns["open"], columns["close"])
+    outside = (top > columns["high"]) | (bottom < columns["low"])
+    if not outside.any():
+        return
+    # Noise in the last digit of a float64 is no inconsistency.
+    visible = (top > columns["high"] * (1.0 + _EXACT)) | (bottom * (1.0 + _EXACT) < columns["low"])
+    findings.inconsistent = int(np.count_nonzero(visible))
+    columns["high"], columns["low"] = np.maximum(top, columns["high"]), np.minimum(bottom, columns["low"])
+    if findings.inconsistent:
+        findings.notices.append(
+            f"{name}: in {findings.inconsistent} rows the open or close lies outside the range by less than half a "
+            "basis point; the range was widened to include it."
+        )
+
+
+def _without_fillers(
+    name: str, times: np.ndarray, columns: dict[str, np.ndarray], findings: Findings
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    volume, close = columns["volume"], columns["close"]
+    if not volume.any() or volume.all():
+        return times, columns
+    flat = (volume == 0) & (columns["high"] == columns["low"]) & (close == columns["high"])
+    flat[1:] &= close[1:] == close[:-1]
+    findings.fillers = int(np.count_nonzero(flat))
+    if not findings.fillers:
+        return times, columns
+    findings.notices.append(
+        f"{name}: {findings.fillers} flat bars without volume at the price before are fillers for closed hours; they "
+        "were dropped, and nothing trades there."
+    )
+    return times[~flat], {key: values[~flat] for key, values in columns.items()}
+
+
+def _decimals(columns: dict[str, np.ndarray]) -> int:
+    """Decimals of the quotes: the fewest that write 99 % of them, so that float noise in a few rows counts for nothing.
+
+    One quote in ten ends in a zero by chance, so a whole file shows its last decimal even if some rows drop it. Prices
+    that were float32 once (yfinance) are judged with that precision.
+    """
+    stride = max(1, len(columns["close"]) // _SAMPLE)
+    prices = np.concatenate([columns[price][::stride] for price in PRICES])
+    for tolerance in (_EXACT, _SINGLE):
+        for decimals in range(_MAX_DECIMALS - 1):
+            exact = np.abs(np.round(prices, decimals) - prices) <= tolerance * np.abs(prices)
+            if np.mean(exact) >= 0.99:
+                return decimals
+    return _MAX_DECIMALS

@@ -1,0 +1,107 @@
+"""Turns a directory into one validated, scaled and resampled bar file per symbol, with all problems of all files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings
+from mtquant_jax.market.bars.reading import inspect_bar_file
+from mtquant_jax.market.bars.timeframes import resample
+from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
+from mtquant_jax.market.synthetic.calibration_files import load_calibration
+from mtquant_jax.time_zones import Zone
+
+_ENDINGS = (".csv", ".txt", ".tsv", ".prn", ".parquet", ".pq", ".zip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """What a directory has for one symbol."""
+
+    instrument: Instrument
+    path: Path | None  # None without a file, or with several
+    source: BarFile | None  # as in the file, prices scaled; None where it cannot be used
+    file: BarFile | None  # in the timeframe asked for; None where it cannot be used
+    findings: Findings  # of reading; its problem is set wherever `file` is None
+
+
+def read_members(
+    data_dir: Path, symbols: Sequence[str], instruments: Mapping[str, Instrument], zone: Zone, timeframe: str
+) -> list[Member]:
+    """What a directory has for each symbol, in the order of symbols; no problem of a file raises.
+
+    Raises UserError for a missing directory and for symbols without a contract specification.
+    """
+    if not symbols:
+        raise UserError("No instruments were asked for; list at least one symbol in the asset classes")
+    chosen = select(symbols, instruments)
+    if not data_dir.is_dir():
+        raise UserError(f"The data directory {data_dir} does not exist")
+    seen = bar_files(data_dir)
+    by_symbol: dict[str | None, list[Path]] = {}
+    for path in seen:
+        by_symbol.setdefault(symbol_of_file(path.name, instruments), []).append(path)
+    return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, zone, timeframe) for one in chosen]
+
+
+def bar_files(data_dir: Path) -> list[Path]:
+    """Files of a directory that may hold bars, by their endings, sorted by name."""
+    found = (path for path in data_dir.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if path.name.lower().removesuffix(".gz").endswith(_ENDINGS))
+
+
+def _read(
+    data_dir: Path, instrument: Instrument, matches: list[Path], seen: list[Path], zone: Zone, timeframe: str
+) -> Member:
+    symbol = instrument.symbol
+    if len(matches) != 1:
+        names = ", ".join(path.name for path in seen) or "none"
+        several = " and ".join(path.name for path in matches)
+        problem = (
+            f"{data_dir} has {len(matches)} files for {symbol}: {several}; keep one of them"
+            if matches
+            else f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
+        )
+        return Member(instrument, None, None, None, Findings(problem=problem))
+    source, findings = inspect_bar_file(matches[0], zone)
+    if source is None:
+        return Member(instrument, matches[0], None, None, findings)
+    file = None
+    try:
+        source, notices = _scaled(instrument, source)
+        findings.notices += notices
+        if not source.interval:
+            raise UserError(f"{source.name} has only one bar; at least two are needed to know the bar interval")
+        file = resample(source, timeframe, zone)
+    except UserError as error:
+        findings.problem = str(error)
+    return Member(instrument, matches[0], source, file, findings)
+
+
+def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:
+    """The file with prices in quoting units, where they are integer points, and a sentence that says so.
+
+    Whole prices of an instrument with two or more digits are points, unless they would then be much further from the
+    price known from the calibration than they are now. Read as prices, they would make every spread far too small.
+    """
+    if instrument.digits < 2 or file.decimals > 0:
+        return file, []
+    digits, price = instrument.digits, float(file.close[-1])
+    known = load_calibration()["instruments"].get(instrument.symbol, {}).get("start_price")
+    scaled = price / 10**digits
+    what = f"{file.name}: prices such as {price:.10g} have no decimals although {instrument.symbol} is quoted with "
+    what += str(digits)
+    if known is None and digits < 3:
+        raise UserError(f"{what}; if they are points, divide them by {10**digits}; if not, set its digits to 0")
+    if known is not None and abs(math.log10(price / known)) < abs(math.log10(scaled / known)):
+        return file, [f"{what}; they are taken as whole prices, for as points they would be {scaled:.10g}."]
+    if known is not None and abs(math.log10(scaled / known)) > 1.5:
+        raise UserError(f"{what}, and as points they would be {scaled:.10g}, far from the usual {known:.6g}")
+    prices = {name: getattr(file, name) / 10**digits for name in PRICES}
+    spread = None if file.spread is None else file.spread / 10**digits
+    notice = f"{what}; they are points and were divided by {10**digits}, to {scaled:.10g} and the like."
+    return dataclasses.replace(file, **prices, spread=spread, decimals=digits), [notice]

@@ -1,0 +1,144 @@
+"""Turns a directory of bar files into what `mtquant-jax data check` tells about each instrument."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtquant_jax.market.bars.bar_file import BarFile, format_time
+from mtquant_jax.market.bars.directory import Member
+from mtquant_jax.market.bars.sessions import Gaps, find_gaps
+from mtquant_jax.market.bars.timeframes import timeframe_name
+
+_OUTLIER = 15.0  # a return this many deviations from none is worth a look
+_RECENT = 500  # bars that the deviation is measured on
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What the bars of one file are like."""
+
+    gaps: Gaps
+    stale: int  # bars that do not move: open, high, low and close all at the close before
+    outliers: int  # returns of more than 15 deviations of the 500 bars around
+    largest: float  # largest absolute log return
+    largest_at: int  # UTC
+
+
+def quality(file: BarFile) -> Quality:
+    """Gaps, stale bars and outliers of one file; bars that are not tradable are left out."""
+    keep = slice(None) if file.tradable is None else file.tradable
+    close, times = file.close[keep], file.timestamps[keep]
+    still = (file.high[keep] == file.low[keep])[1:] & (file.high[keep][1:] == close[:-1])
+    size = np.abs(np.diff(np.log(close)))
+    largest = int(np.argmax(size)) if len(size) else 0
+    return Quality(
+        gaps=find_gaps(file),
+        stale=int(np.count_nonzero(still)),
+        outliers=int(np.count_nonzero(size > _OUTLIER * _local_deviation(size))),
+        largest=float(size[largest]) if len(size) else 0.0,
+        largest_at=int(times[largest + 1]) if len(size) else 0,
+    )
+
+
+def _local_deviation(size: np.ndarray) -> np.ndarray:
+    """Deviation [R] of returns from their absolute values, by their median in blocks: the outliers do not count."""
+    deviation = np.empty(len(size))
+    for first in range(0, len(size), _RECENT):
+        block = slice(max(0, min(first, len(size) - _RECENT)), first + _RECENT)
+        moved = size[block][size[block] > 0]
+        deviation[first : first + _RECENT] = 1.4826 * np.median(moved) if len(moved) else np.inf
+    return deviation
+
+
+def report(members: Sequence[Member]) -> list[tuple[str, list[list[str]]]]:
+    """Three tables of text cells, each with its title, the header as its first row: files, bars and spreads."""
+    files = [["symbol", "file", "format", "rows", "first (UTC)", "last (UTC)", "clock of stamps", "bars"]]
+    bars = [["symbol", "gaps", "missing", "longest gap", "daily breaks", "duplicates", "unsorted", "stale", "fillers"]]
+    bars[0] += ["bad OHLC", "outliers", "largest move"]
+    spreads = [["symbol", "point", "median", "95 %", "highest", "in price", "default", "ratio"]]
+    for member in members:
+        files.append(_file_row(member))
+        bars.append(_bar_row(member))
+        spreads.append(_spread_row(member))
+    return [
+        ("Files", files),
+        ("Bars (gaps: inside the week, without daily breaks; bad OHLC: range without open or close)", bars),
+        ("Spreads (in points of the file; default: configs/instruments.yaml)", spreads),
+    ]
+
+
+def _file_row(member: Member) -> list[str]:
+    row = [member.instrument.symbol, member.path.name if member.path else "none"]
+    if member.source is None:
+        return [*row, "", f"{member.findings.rows:,}" if member.findings.rows else "", "", "", "", "refused"]
+    source = member.source
+    interval = timeframe_name(source.interval) if source.interval else "?"
+    if member.file is None:
+        interval += ", refused"
+    elif member.file is not source:
+        interval += f" to {timeframe_name(member.file.interval)}"
+    period = [format_time(source.timestamps[i]) for i in (0, -1)]
+    return [*row, source.format, f"{member.findings.rows:,}", *period, source.zone, interval]
+
+
+def _bar_row(member: Member) -> list[str]:
+    found, symbol = member.findings, member.instrument.symbol
+    repeated = f"{found.duplicates}" + (f" + {found.conflicts} in conflict" if found.conflicts else "")
+    counts = [repeated, str(found.unsorted)]
+    if member.source is None:
+        bad = f"{found.inconsistent}" + (f", {found.not_positive} not positive" if found.not_positive else "")
+        return [symbol, "", "", "", "", *counts, "", "", bad, "", ""] if found.rows else [symbol, *[""] * 11]
+    about = quality(member.source)
+    longest = f"{about.gaps.longest / 3600:g} h at {format_time(about.gaps.longest_at)}" if about.gaps.count else "none"
+    return [
+        symbol,
+        f"{about.gaps.count:,}",
+        f"{about.gaps.missing_bars:,}",
+        longest,
+        f"{about.gaps.daily_breaks:,}",
+        *counts,
+        f"{about.stale:,}",
+        f"{found.fillers:,}",
+        str(found.inconsistent),
+        str(about.outliers),
+        f"{about.largest:.2%} at {format_time(about.largest_at)}",
+    ]
+
+
+def _spread_row(member: Member) -> list[str]:
+    instrument, source = member.instrument, member.source
+    default = f"{instrument.default_spread:.6g}"
+    if source is None:
+        return [instrument.symbol, "", "", "", "", "", default, ""]
+    if source.spread is None or not source.spread.any():
+        return [instrument.symbol, f"{source.point:g}", "", "", "", "", default, "none in the file"]
+    points = source.spread / source.point
+    median, high = np.percentile(points, [50, 95])
+    in_price = float(median * source.point)
+    ratio = f"{in_price / instrument.default_spread:.2f} x" if instrument.default_spread else ""
+    texts = [f"{source.point:g}", f"{median:.6g}", f"{high:.6g}", f"{points.max():.6g}", f"{in_price:.6g}"]
+    return [instrument.symbol, *texts, default, ratio]
+
+
+def render(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as aligned text: the first column and text to the left, numbers to the right."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [all(_is_number(cell) for cell in column[1:]) and any(column[1:]) for column in columns]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or re.fullmatch(r"[-\d.,e]+( x)?", cell) is not None

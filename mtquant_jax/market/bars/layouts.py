@@ -1,0 +1,215 @@
+"""Tells from the first lines of a text file which of the known bar formats it has, never from its name."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.bar_file import PRICES
+from mtquant_jax.market.bars.source import WANTED, Source
+
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
+_HEAD_BYTES = 65_536
+# Names of columns, in lower case without blanks and punctuation; the first that a file has counts.
+_TIME_NAMES = (
+    *("datetime", "timestamp", "gmttime", "utctime", "timeutc", "timegmt", "utc", "localtime", "time", "opentime"),
+    *("date", "bartime", "unix", "unixtime", "unixtimestamp", "epoch", "index"),
+)
+_UTC_NAMES = ("gmttime", "utctime", "timeutc", "timegmt", "utc")
+_VOLUME_NAMES = ("volume", "tickvolume", "tickvol", "vol", "realvolume")
+_ROLES = {
+    **{price: (price, f"bid{price}", f"{price}bid") for price in PRICES},
+    "volume": _VOLUME_NAMES,
+    "spread": ("spread",),
+    "spread_price": ("spreadprice",),
+    "ask_open": ("askopen", "openask"),
+    "tradable": ("tradable",),
+}
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?|\d{6}|\d{4}")
+_DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a text file keeps what."""
+
+    format: str  # for people
+    separator: str
+    decimal_point: str
+    first_line: int  # lines before the first bar
+    offset: int  # bytes before the first bar
+    num_columns: int
+    time: tuple[int, ...]  # column of the stamp, or of date and clock
+    columns: dict[str, int]  # role -> column: open, high, low, close and what there is of the others in _ROLES
+    is_utc: bool = False  # the stamps are UTC by the format's own word
+    broker_time: bool = False  # the format carries the broker's clock
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    number: int  # from 0
+    offset: int
+    text: str
+
+    def fields(self, separator: str) -> list[str]:
+        return [field.strip() for field in next(csv.reader([self.text], delimiter=separator), [])]
+
+
+def sniff(source: Source) -> Layout:
+    """The layout of a text file; UserError naming its columns for one that has none of the known formats."""
+    lines = _head(source)
+    first = lines[0]
+    if re.match(r"[\"']?\d", first.text.lstrip()):
+        return _headerless(source, first)
+    separator = max(_SEPARATORS, key=first.text.count)
+    names = first.fields(separator)
+    if len(lines) > 2 and names[0].lower() == "price" and lines[1].text.lower().startswith("ticker"):
+        return _yfinance(source, lines, separator, names)
+    if len(names) < 5:
+        raise _unknown(source, names)
+    if len(lines) < 2:
+        find_roles(source, names, None)  # a wrong header is worth more words than a missing bar
+        raise UserError(f"{source.name} has a header but no bars")
+    return _with_header(source, names, lines[1], separator)
+
+
+def _head(source: Source) -> list[_Line]:
+    """The first lines that are neither blank nor comments."""
+    lines, offset = [], 0
+    for number, raw in enumerate(source.data[:_HEAD_BYTES].split(b"\n")):
+        text = raw.decode(errors="replace").rstrip("\r")
+        if text.strip() and not text.lstrip().startswith("#"):
+            lines.append(_Line(number, offset, text))
+        offset += len(raw) + 1
+        if len(lines) == 5:
+            break
+    if not lines:
+        raise UserError(f"{source.name} has comments but no bars; it needs {WANTED}")
+    return lines
+
+
+def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -> Layout:
+    fields = bar.fields(separator)
+    if len(fields) == 1 and (other := max(_SEPARATORS, key=bar.text.count)) != separator and other in bar.text:
+        raise UserError(
+            f"{source.name} row {bar.number + 1}: {_SEPARATORS[other]} separate the values but "
+            f"{_SEPARATORS[separator]} the names of the header; use one of them throughout"
+        )
+    # Some exports end either the header or the bars, but not both, with a separator.
+    names = [*names, *[""] * (len(fields) - len(names))] if not any(fields[len(names) :]) else names
+    names = names[: len(fields)] if not any(names[len(fields) :]) else names
+    if len(names) != len(fields):
+        raise UserError(
+            f"{source.name} row {bar.number + 1}: {len(fields)} columns where the header has {len(names)}: "
+            f"{bar.text[:60]!r}"
+        )
+    time, columns = find_roles(source, names, fields)
+    plain = [_plain(name) for name in names]
+    first = plain[time[0]]
+    if names[0].upper() == "<DATE>":
+        name = "MetaTrader 5"
+    elif first in ("gmttime", "localtime"):
+        name = "Dukascopy"
+    else:
+        name = "CSV bid/ask" if "ask_open" in columns else "CSV"
+    return Layout(
+        format=name,
+        separator=separator,
+        decimal_point=_decimal_point(separator, [fields[columns[price]] for price in PRICES]),
+        first_line=bar.number,
+        offset=bar.offset,
+        num_columns=len(fields),
+        time=time,
+        columns=columns,
+        is_utc=first in _UTC_NAMES,
+        broker_time=name == "MetaTrader 5",
+    )
+
+
+def find_roles(source: Source, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
+    """The columns of the stamp and of each role by the header's names; UserError for a needed one missing or twice."""
+    plain = [_plain(name) for name in names]
+    columns = {}
+    for role, choices in _ROLES.items():
+        found = next((choice for choice in choices if choice in plain), None)
+        if found is not None:
+            columns[role] = plain.index(found)
+            if plain.count(found) > 1:
+                raise UserError(f"{source.name} has {plain.count(found)} columns called {found}; keep one of them")
+    if any(price not in columns for price in PRICES):
+        raise _unknown(source, names)
+    if "date" in plain and "time" in plain:
+        both = plain.index("date"), plain.index("time")
+        if fields is None or _CLOCK.fullmatch(fields[both[1]]):
+            return both, columns
+    first = next((name for name in _TIME_NAMES if name in plain), "" if plain[0] == "" else None)
+    if first is None:
+        raise _unknown(source, names)
+    return (plain.index(first),), columns
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[str]) -> Layout:
+    """Three header lines: names of columns, the ticker over each, and the name of the index."""
+    tickers = set(lines[1].fields(separator)[1:])
+    if len(tickers) > 1:
+        raise UserError(
+            f"{source.name} row {lines[1].number + 1}: it has the tickers {', '.join(sorted(tickers))}; write one file "
+            "for each"
+        )
+    if len(lines) < 4:
+        raise UserError(f"{source.name} has a header but no bars")
+    names = [lines[2].fields(separator)[0], *names[1:]]
+    layout = _with_header(source, names, lines[3], separator)
+    return dataclasses.replace(layout, format="yfinance")
+
+
+def _headerless(source: Source, bar: _Line) -> Layout:
+    """Date, clock or both in one, then open, high, low, close and perhaps volume; or Lean's two sides."""
+    separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
+    fields = bar.fields(separator)
+    while fields and not fields[-1]:  # a separator at the end of each line
+        fields = fields[:-1]
+    split = len(fields) > 1 and bool(_DATE.fullmatch(fields[0]) and _CLOCK.fullmatch(fields[1]))
+    time = (0, 1) if split else (0,)
+    values = len(fields) - len(time)
+    columns = {price: len(time) + i for i, price in enumerate(PRICES)}
+    name, broker_time = "CSV without header", False
+    if values == 10 and not split:
+        name, columns = "Lean bid/ask", {**columns, "volume": 5, "ask_open": 6}
+    elif values in (4, 5):
+        columns |= {"volume": columns["close"] + 1} if values == 5 else {}
+        if split and "." in fields[0]:
+            name, broker_time = "MetaTrader 4", True
+        elif separator == ";" and re.fullmatch(r"\d{8} \d{6}", fields[0]):
+            name = "HistData"
+    else:
+        raise UserError(
+            f"{source.name} row {bar.number + 1}: {bar.text[:60]!r} has no header above and {len(fields)} columns; "
+            f"without a header a time, open, high, low, close and perhaps a volume are needed: {WANTED}"
+        )
+    return Layout(
+        format=name,
+        separator=separator,
+        decimal_point=_decimal_point(separator, [fields[columns[price]] for price in PRICES]),
+        first_line=bar.number,
+        offset=bar.offset,
+        num_columns=len(bar.fields(separator)),
+        time=time,
+        columns=columns,
+        broker_time=broker_time,
+    )
+
+
+def _decimal_point(separator: str, prices: list[str]) -> str:
+    return "," if separator != "," and any(re.fullmatch(r"\d+,\d+", price) for price in prices) else "."
+
+
+def _unknown(source: Source, names: list[str]) -> UserError:
+    shown = ", ".join(name[:40] for name in names[:12] if name) or "none"
+    return UserError(f"{source.name} has an unknown format: its columns are {shown}; expected {WANTED}")

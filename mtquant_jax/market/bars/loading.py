@@ -1,0 +1,237 @@
+"""Turns a directory of bar files into Bars on one clock: the union of all bar times in the period that all share.
+
+A missing bar carries the last close and is not tradable; nothing is filled backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.bar_file import BarFile, format_time
+from mtquant_jax.market.bars.directory import Member, read_members
+from mtquant_jax.market.bars.sessions import LONG_GAP, looks_like_broker_time
+from mtquant_jax.market.bars.timeframes import FILES, timeframe_name
+from mtquant_jax.market.instruments import Instrument
+from mtquant_jax.time_zones import read_zone
+from mtquant_jax.types import Bars
+
+_SPREAD_FACTOR = 5.0
+
+
+def load_bars(
+    data_dir: Path,
+    symbols: Sequence[str],
+    instruments: Mapping[str, Instrument],
+    start: str = "",
+    end: str = "",
+    broker_timezone: str = "UTC",
+    timeframe: str = FILES,
+) -> tuple[Bars, list[str]]:
+    """Bars of symbols (float64 NumPy, P = 1) from the files of data_dir, and what the user should know about them.
+
+    The clock is the union of all bar times from the latest first bar to the earliest last bar, cut to start <= t < end
+    (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock of broker_timezone (see
+    `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; without
+    spreads in the file, or with ones that are zero throughout, the instrument's default counts.
+
+    Notices are plain sentences: long holes, missing or unusual spreads, repairs, broker times taken as UTC. Raises
+    UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
+    bar intervals or clocks and no common period.
+    """
+    members = read_members(Path(data_dir), symbols, instruments, read_zone(broker_timezone), timeframe)
+    for member in members:
+        if member.findings.problem:
+            raise UserError(member.findings.problem)
+    return combine(members, start, end)
+
+
+def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
+    """Bars of files that are right by themselves, as `load_bars` says; UserError where they do not fit together."""
+    files = [member.file for member in members if member.file is not None]
+    for problem in misfits(files):
+        raise UserError(problem)
+    first, last = _period(files, start, end)
+    clock = _clock(files, first, last)
+    if clock.size == 0:
+        raise UserError(f"No bars between {format_time(first)} and {format_time(last)}")
+    _check_clock(files, clock)
+
+    notices: list[str] = []
+    shape = (1, len(clock), len(files))
+    columns = {name: np.empty(shape) for name in ("open", "high", "low", "close", "spread", "volume")}
+    tradable = np.empty(shape, bool)
+    for index, (member, file) in enumerate(zip(members, files, strict=True)):
+        present = tradable[0, :, index]
+        _align(file, _spread(member.instrument, file), clock, present, {n: c[0, :, index] for n, c in columns.items()})
+        notices += notices_of(member)
+        notices += _hole_notices(member.instrument.symbol, clock[present], clock, file.interval)
+    symbols = tuple(member.instrument.symbol for member in members)
+    return Bars(symbols=symbols, timestamps=clock, tradable=tradable, **columns), notices
+
+
+def notices_of(member: Member) -> list[str]:
+    """What the user should know about one file that can be used."""
+    if member.file is None:
+        return member.findings.notices
+    return member.findings.notices + _clock_notices(member) + _spread_notices(member.instrument, member.file)
+
+
+def misfits(files: Sequence[BarFile]) -> list[str]:
+    """A sentence for every file whose bars are not of the interval, or do not open at the minute, that most have."""
+    interval = _most_frequent(np.array([file.interval for file in files]))
+    usual = next(file for file in files if file.interval == interval)
+    longest = timeframe_name(max(file.interval for file in files))
+    problems = [
+        f"{file.name} has {timeframe_name(file.interval)} bars but {usual.name} {timeframe_name(interval)} bars; all "
+        f"files must share one bar interval; --timeframe {longest} makes one of finer files"
+        for file in files
+        if file.interval != interval
+    ]
+    phases = [_most_frequent(file.timestamps % min(interval, 3600)) for file in files]
+    most = _most_frequent(np.array(phases))
+    usual = next(file for file, phase in zip(files, phases, strict=True) if phase == most)
+    return problems + [
+        f"Bars of {file.name} open {phase / 60:g} minutes past but those of {usual.name} {most / 60:g} minutes past; "
+        "all files must share one clock"
+        for file, phase in zip(files, phases, strict=True)
+        if phase != most and file.interval == interval
+    ]
+
+
+def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
+    """All bar times [T] of the files from first to last, each once."""
+    times = np.concatenate([file.timestamps for file in files])
+    times = times[(times >= first) & (times <= last)]
+    if len(files) > 1:
+        times = np.sort(times, kind="stable")  # merges sorted runs, where np.unique would hash millions of times
+        times = times[np.diff(times, prepend=times[:1] - 1) > 0]
+    return times
+
+
+def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
+    """Refuse files whose long bars open at different hours: on a common clock each would trade in only some rows."""
+    interval = files[0].interval
+    if interval <= 3600 or len(clock) < 3 or _most_frequent(np.diff(clock)) == interval:
+        return
+    hours = [_most_frequent(file.timestamps % interval) for file in files]
+    other = next((i for i, hour in enumerate(hours) if hour != hours[0]), len(files) - 1)
+    name = timeframe_name(interval)
+    raise UserError(
+        f"The {name} bars of {files[other].name} open at {_clock_text(files[other])} UTC but those of {files[0].name} "
+        f"at {_clock_text(files[0])}; all files must share one clock: give --broker-timezone if it is a broker's, or "
+        f"finer files and --timeframe {name}"
+    )
+
+
+def _clock_text(file: BarFile) -> str:
+    return format_time(_most_frequent(file.timestamps % 86_400))[11:]
+
+
+def _most_frequent(values: np.ndarray) -> int:
+    """The whole number that occurs most often among the first 100 000; among equals the one that comes first."""
+    found, first, counts = np.unique(values[:100_000], return_index=True, return_counts=True)
+    return int(found[np.lexsort((first, -counts))[0]])
+
+
+def _period(files: Sequence[BarFile], start: str, end: str) -> tuple[int, int]:
+    """First and last bar time, inclusive, of the period that all files cover and start / end allow."""
+    first = max(int(file.timestamps[0]) for file in files)
+    last = min(int(file.timestamps[-1]) for file in files)
+    if first > last:
+        periods = "; ".join(
+            f"{file.name} {format_time(file.timestamps[0])} to {format_time(file.timestamps[-1])}" for file in files
+        )
+        raise UserError(f"The files have no dates in common: {periods}")
+    common = f"{format_time(first)} to {format_time(last)}"
+    first = max(first, _date("start", start)) if start else first
+    last = min(last, _date("end", end) - 1) if end else last
+    if first > last:
+        raise UserError(
+            f"No bars are left between start {start or '(none)'} and end {end or '(none)'}: the files share {common}"
+        )
+    return first, last
+
+
+def _date(name: str, value: str) -> int:
+    try:
+        return int(np.datetime64(value, "s").astype(np.int64))
+    except ValueError as error:
+        raise UserError(f"The {name} date {value!r} is not YYYY-MM-DD") from error
+
+
+def _clock_notices(member: Member) -> list[str]:
+    """What there is to say about stamps taken as UTC that may be a broker's."""
+    file = member.source
+    if file is None or not file.naive or file.zone != "UTC":
+        return []
+    if file.broker_time:
+        return [
+            f"{file.name} is a {file.format} file; its times are taken as UTC. They usually are the broker's: name "
+            "its zone with --broker-timezone (often NewYork+7)."
+        ]
+    if file.format.startswith("HistData"):
+        return [
+            f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all the "
+            "year: --broker-timezone Etc/GMT+5."
+        ]
+    if looks_like_broker_time(file):
+        return [
+            f"{file.name}: its weeks begin at the same hour in summer and in winter, as on the clock of a broker and "
+            "not in UTC; name its zone with --broker-timezone (often NewYork+7)."
+        ]
+    return []
+
+
+def _spread(instrument: Instrument, file: BarFile) -> np.ndarray:
+    """Spread [R] in price units: the file's where it has one, else the instrument's default."""
+    if file.spread is None or not file.spread.any():
+        return np.full(len(file.timestamps), instrument.default_spread)
+    return file.spread
+
+
+def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
+    default, spread = instrument.default_spread, file.spread
+    if spread is None or not spread.any():
+        why = "has no spread column" if spread is None else "has a spread of zero on every bar"
+        return [f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."]
+    median = float(np.median(spread))
+    if default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
+        return []
+    return [
+        f"{file.name}: the median spread of {median:.6g} (its points taken as {file.point:g}) is far from the default "
+        f"of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
+    ]
+
+
+def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:
+    """A sentence for every stretch longer than five days inside the clock without a bar of the instrument."""
+    begins = np.concatenate([clock[:1], times + interval])
+    ends = np.concatenate([times, clock[-1:] + interval])
+    return [
+        f"{symbol} has no bars for {(ends[i] - begins[i]) // 3600} hours from {format_time(begins[i])} to "
+        f"{format_time(ends[i])}; its last price is carried and it is not tradable there."
+        for i in np.flatnonzero(ends - begins >= LONG_GAP)
+    ]
+
+
+def _align(
+    file: BarFile, spread: np.ndarray, clock: np.ndarray, present: np.ndarray, columns: dict[str, np.ndarray]
+) -> None:
+    """Write the bars of one file on the clock: where it has one, and the columns with carried closes between; all [T].
+
+    Written in place, for at millions of bars every copy counts.
+    """
+    # The clock starts at or after the file's first bar, so there always is a row to carry.
+    row = np.searchsorted(file.timestamps, clock, side="right") - 1
+    np.equal(file.timestamps[row], clock, out=present)
+    if file.tradable is not None:
+        present &= file.tradable[row]
+    columns["close"][:] = file.close[row]
+    columns["spread"][:] = spread[row]
+    for name in ("open", "high", "low"):
+        columns[name][:] = np.where(present, getattr(file, name)[row], columns["close"])
+    columns["volume"][:] = np.where(present, file.volume[row], 0.0)

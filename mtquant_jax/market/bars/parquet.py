@@ -1,0 +1,30 @@
+"""Turns aligned Bars into Parquet files, one per symbol, that `load_bars` reads back to the same Bars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from mtquant_jax.market.bars.bar_file import PRICES
+from mtquant_jax.types import Bars
+
+
+def write_parquet(bars: Bars, index: int, path: Path) -> None:
+    """Write one instrument of historical bars (P = 1), by its position among the symbols.
+
+    Columns: time (UTC), open, high, low, close (bid), volume, spread_price (ask - bid in price units) and tradable.
+    Rows that are not tradable carry the last close; they are there so that all files share one clock.
+    """
+    columns = {name: np.asarray(getattr(bars, name))[0, :, index] for name in (*PRICES, "volume")}
+    table = pa.table(
+        {
+            "time": pa.array(np.asarray(bars.timestamps).astype("datetime64[s]"), pa.timestamp("s", "UTC")),
+            **columns,
+            "spread_price": np.asarray(bars.spread)[0, :, index],
+            "tradable": np.asarray(bars.tradable)[0, :, index],
+        }
+    )
+    pyarrow.parquet.write_table(table, path)

@@ -1,0 +1,46 @@
+"""Turns one bar file, of any format that traders have, into validated arrays in UTC and price units.
+
+`source` unpacks it, `layouts` recognises it, `table` and `stamps` read its columns, `checks` validate them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
+from mtquant_jax.market.bars.checks import examine
+from mtquant_jax.market.bars.layouts import sniff
+from mtquant_jax.market.bars.source import read_source
+from mtquant_jax.market.bars.table import read_parquet_rows, read_text_rows
+from mtquant_jax.time_zones import Zone, read_zone
+
+__all__ = ["PRICES", "BarFile", "Findings", "format_time", "inspect_bar_file", "read_bar_file"]
+
+
+def inspect_bar_file(path: Path, zone: Zone | None = None) -> tuple[BarFile | None, Findings]:
+    """Read one bar file; where it cannot be used the bars are None and `Findings.problem` says why.
+
+    Stamps with an offset are converted; those without are on the clock of `zone` (None: UTC), unless the format says
+    that they are UTC. A spread column counts points of the file's own last quoted decimal (a gold file with three
+    decimals has points of 0.001 whatever the instrument's digits are); a file with bid and ask gives the spread itself.
+    """
+    try:
+        source = read_source(path)
+        rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
+    except UserError as error:
+        return None, Findings(problem=str(error))
+    del source  # frees the text where the rows do not need it to name a row
+    return examine(rows, zone or read_zone("UTC"))
+
+
+def read_bar_file(path: Path, zone: Zone | None = None) -> BarFile:
+    """The bars of one file, as `inspect_bar_file` reads them.
+
+    Raises UserError naming file, row (the file's first line is row 1) and value for an unreadable or empty file, an
+    unknown format, or a row that is incomplete, not a number, not positive, inconsistent, or a second version of a bar.
+    """
+    file, findings = inspect_bar_file(path, zone)
+    if file is None:
+        raise UserError(findings.problem or f"{path.name} has no bars")
+    return file

@@ -1,0 +1,74 @@
+"""Turns the times of a file's bars into what they say about weekends, daily breaks, gaps and the clock they are on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mtquant_jax.market.bars.bar_file import BarFile
+from mtquant_jax.time_zones import read_zone
+
+LONG_GAP = 5 * 86_400
+"""Seconds without bars that are no weekend any more; one with holidays on both sides is shorter."""
+_DAY, _WEEK = 86_400, 7 * 86_400
+_SATURDAY_NOON = 2 * _DAY + _DAY // 2  # 1970-01-03, a Saturday
+_MIN_WEEKS = 8  # of each season, to judge the clock by
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """Stretches without bars inside the trading week, weekends and daily breaks left out."""
+
+    count: int
+    missing_bars: int  # bars that would have fitted into them
+    longest: int  # seconds; 0 without a gap
+    longest_at: int  # UTC, when the longest begins
+    daily_breaks: int
+
+
+def find_gaps(file: BarFile) -> Gaps:
+    """Gaps between bars of a file.
+
+    A stretch that includes Saturday noon (UTC) is a weekend, unless it lasts five days. One of up to an hour,
+    of hourly or finer bars, that begins from 16:00 to 18:59 in New York is the daily break of metals, oil and indices.
+    """
+    interval = file.interval
+    times = file.timestamps if file.tradable is None else file.timestamps[file.tradable]
+    begins, ends = times[:-1] + interval, times[1:]
+    lost = ends - begins
+    weekends = (ends - 1 - _SATURDAY_NOON) // _WEEK - (begins - 1 - _SATURDAY_NOON) // _WEEK
+    gap = (lost >= interval) & ((weekends == 0) | (lost >= LONG_GAP))
+    begins, lost, weekends = begins[gap], lost[gap], weekends[gap]
+    clock = read_zone("America/New_York").from_utc(begins) % _DAY // 3600
+    pause = (interval <= 3600) & (lost <= 3600) & (clock >= 16) & (clock <= 18)
+    begins, lost, weekends = begins[~pause], lost[~pause], weekends[~pause]
+    longest = int(np.argmax(lost)) if len(lost) else 0
+    return Gaps(
+        count=len(lost),
+        missing_bars=int(np.sum(np.maximum(lost - weekends * 2 * _DAY, 0) // interval)),
+        longest=int(lost[longest]) if len(lost) else 0,
+        longest_at=int(begins[longest]) if len(lost) else 0,
+        daily_breaks=int(np.count_nonzero(pause)),
+    )
+
+
+def looks_like_broker_time(file: BarFile) -> bool:
+    """True where weeks begin at the same hour of the file's clock in New York's summer and winter.
+
+    The week of currencies, metals and indices begins at 17:00 or 18:00 in New York, which is an hour earlier in UTC
+    in summer. A clock on which it does not move follows New York's daylight saving, as most brokers' do.
+    """
+    if not 0 < file.interval <= 3600:
+        return False
+    first = np.flatnonzero(np.diff(file.timestamps) > 30 * 3600) + 1
+    opens = file.timestamps[first]
+    if not len(opens):
+        return False
+    summer = read_zone("America/New_York").from_utc(opens) - opens == -4 * 3600
+    hours = opens % _WEEK // 3600
+    if min(np.count_nonzero(summer), np.count_nonzero(~summer)) < _MIN_WEEKS:
+        return False
+    usual = [np.bincount(hours[season]).argmax() for season in (summer, ~summer)]
+    share = min(np.mean(hours[season] == hour) for season, hour in zip((summer, ~summer), usual, strict=True))
+    return bool(usual[0] == usual[1] and share > 0.7)

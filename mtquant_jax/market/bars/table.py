@@ -1,0 +1,198 @@
+"""Turns the rows of a bar file, text or Parquet, into columns of numbers and times, as they stand in the file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.layouts import Layout, find_roles
+from mtquant_jax.market.bars.source import Source
+from mtquant_jax.market.bars.stamps import Stamps, read_stamps
+
+_PIECE_BYTES = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of a file, unchecked: what is no number is NaN."""
+
+    name: str
+    format: str
+    stamps: Stamps
+    columns: dict[str, np.ndarray]  # role -> [R] float64
+    locate: Callable[[int], tuple[int, dict[str, str]]]  # row index -> row number in the file, text by role and "time"
+    is_utc: bool
+    broker_time: bool
+
+
+def read_text_rows(source: Source, layout: Layout) -> Rows:
+    """The rows of a text file.
+
+    Raises UserError naming the row whose number of columns differs from the others'.
+    """
+    end = len(source.data)
+    while source.data[end - 1 : end].isspace():  # blank lines at the end are no bars
+        end -= 1
+    body = pa.py_buffer(source.data)[layout.offset : end]
+    pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
+    columns = {role: np.concatenate([columns.pop(role) for columns, _ in pieces]) for role in layout.columns}
+    parts = [(stamps.seconds, stamps.has_offset, stamps.unread) for _, stamps in pieces]
+    packed = f" {source.packing}" if source.packing else ""
+    return Rows(
+        name=source.name,
+        format=layout.format + packed,
+        stamps=Stamps(*(np.concatenate(part) for part in zip(*parts, strict=True))),
+        columns=columns,
+        locate=lambda index: _locate(body, layout, index),
+        is_utc=layout.is_utc,
+        broker_time=layout.broker_time,
+    )
+
+
+def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Ranges of whole lines: read at once, a file of minutes would need four times its size in memory."""
+    while start < end:
+        stop = data.rfind(b"\n", start, min(start + _PIECE_BYTES, end)) + 1 if start + _PIECE_BYTES < end else end
+        stop = stop if stop > start else end
+        yield start, stop
+        start = stop
+
+
+def _read_piece(
+    source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], Stamps]:
+    """Columns and stamps of one range of lines."""
+    lines = pa.py_buffer(source.data)[slice(*piece)]
+    kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
+    try:
+        table = _parse(source, layout, body, lines, kinds)
+        columns = {role: _floats(table, column) for role, column in layout.columns.items()}
+    except pa.ArrowInvalid:  # some cell is no number; which one is found out by the checks
+        table = _parse(source, layout, body, lines, {})
+        columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
+    stamps = [table[str(column)] for column in layout.time]
+    return columns, read_stamps(stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" "))
+
+
+def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]) -> pa.Table:
+    ragged = []
+
+    def other_width(row: Any) -> str:
+        if not row.text.lstrip().startswith("#"):
+            ragged.append(row)
+        return "skip"
+
+    used = sorted({*layout.time, *layout.columns.values()})
+    names = [str(column) for column in range(layout.num_columns)]
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(lines),
+        read_options=pyarrow.csv.ReadOptions(column_names=names),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={str(column): kinds.get(column, pa.binary()) for column in used},
+            include_columns=[str(column) for column in used],
+            decimal_point=layout.decimal_point,
+        ),
+    )
+    if ragged:
+        raise _ragged(source, layout, body)
+    return table
+
+
+def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
+    """Row number, text and fields of every line that is no comment."""
+    for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
+        text = raw.decode(errors="replace").rstrip("\r\n")
+        if not text.lstrip().startswith("#"):
+            yield number, text, next(csv.reader([text], delimiter=layout.separator), [])
+
+
+def _ragged(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
+    """The error for the first row of another width."""
+    number, text, fields = next(line for line in _lines(body, layout) if line[1] and len(line[2]) != layout.num_columns)
+    other = max("\t;,", key=text.count)
+    hint = ""
+    if other != layout.separator and text.count(other) >= layout.num_columns - 1:
+        hint = f" (separated by {other!r}, not by {layout.separator!r})"
+    columns = f"{len(fields)} column{'s' if len(fields) != 1 else ''}"
+    return UserError(
+        f"{source.name} row {number}: {columns} where the rows above and the header have {layout.num_columns}{hint}: "
+        f"{text[:60]!r}"
+    )
+
+
+def _locate(body: pa.Buffer, layout: Layout, index: int) -> tuple[int, dict[str, str]]:
+    for i, (number, _, fields) in enumerate(_lines(body, layout)):
+        if i == index:
+            fields += [""] * (layout.num_columns - len(fields))
+            texts = {role: fields[column] for role, column in layout.columns.items()}
+            return number, texts | {"time": " ".join(fields[column] for column in layout.time)}
+    return layout.first_line + 1 + index, {}
+
+
+def _floats(table: pa.Table, column: int) -> np.ndarray:
+    values = table[str(column)]
+    if pa.types.is_binary(values.type):  # true / false
+        values = pc.equal(pc.utf8_lower(values.cast(pa.string())), "true")
+    return np.asarray(values.cast(pa.float64()).to_numpy(), np.float64)
+
+
+def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
+    words = {"true": 1.0, "false": 0.0}
+
+    def number(cell: bytes) -> float:
+        text = cell.decode(errors="replace").strip().lower()
+        try:
+            return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
+        except ValueError:
+            return np.nan
+
+    return np.array([number(text) for text in table[str(column)].to_pylist()], np.float64)
+
+
+def read_parquet_rows(source: Source) -> Rows:
+    """The rows of a Parquet file with columns, or an index, named as in text files."""
+    try:
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
+        names = list(file.schema_arrow.names)
+        time, roles = find_roles(source, [name.replace("__index_level_0__", "index") for name in names], None)
+        wanted = [names[column] for column in dict.fromkeys((*time, *roles.values()))]
+        table = file.read(columns=wanted)
+        columns = {
+            role: np.asarray(pc.fill_null(table[names[column]].cast(pa.float64()), np.nan).to_numpy(), np.float64)
+            for role, column in roles.items()
+        }
+        stamp = table[names[time[0]]]
+        if len(time) > 1:
+            stamp = pc.binary_join_element_wise(*(table[names[column]].cast(pa.string()) for column in time), " ")
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{source.name} is no readable Parquet file: {str(error).splitlines()[0]}") from error
+    if len(table) == 0:
+        raise UserError(f"{source.name} has columns but no bars")
+    shown = {role: names[column] for role, column in roles.items()}
+
+    def locate(index: int) -> tuple[int, dict[str, str]]:
+        texts = {role: str(table[name][index].as_py()) for role, name in shown.items()}
+        return index + 1, texts | {"time": str(stamp[index].as_py())}
+
+    return Rows(
+        name=source.name,
+        format="Parquet",
+        stamps=read_stamps(stamp),
+        columns=columns,
+        locate=locate,
+        is_utc=names[time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
+        broker_time=False,
+    )

@@ -1,0 +1,90 @@
+"""Turns bars of one interval into bars of a longer one, and seconds into the names that traders use.
+
+A coarse bar opens at the first and closes at the last of its fine bars, its range is that of all of them, its volume
+their sum. Its spread is that of the first fine bar: orders fill at the open of a bar, and that is where this spread was
+quoted. Bars are stamped at their open on multiples of the interval in UTC; days are those of the broker's clock, for a
+daily bar of MetaTrader runs from midnight to midnight there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.bar_file import BarFile, format_time
+from mtquant_jax.time_zones import Zone
+
+FILES = "files"
+"""The setting that leaves bars as the files have them."""
+TIMEFRAMES = {"M1": 60, "M5": 300, "M15": 900, "M30": 1800, "H1": 3600, "H4": 14_400, "D1": 86_400}
+_DAY = 86_400
+
+
+def timeframe_name(seconds: int) -> str:
+    """60 -> M1, 3600 -> H1, 86400 -> D1; other intervals in the largest unit that fits."""
+    for letter, unit in (("D", _DAY), ("H", 3600), ("M", 60)):
+        if seconds and seconds % unit == 0:
+            return f"{letter}{seconds // unit}"
+    return f"{seconds} s"
+
+
+def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
+    """The bars of a file in a coarser timeframe ("files": as they are).
+
+    A coarse bar exists where there is at least one fine bar; the first and the last may cover only part of their time.
+
+    Raises UserError where the file's bars are coarser than that, or cross the borders of the coarse bars: a bar that
+    ends after the coarse bar it counts for would bring the future into it.
+    """
+    if timeframe == FILES:
+        return file
+    target, interval = TIMEFRAMES[timeframe], file.interval
+    if interval == target:
+        return file
+    if interval > target:
+        raise UserError(
+            f"--timeframe {timeframe}: {file.name} has {timeframe_name(interval)} bars, and finer ones cannot be made "
+            f"from them; use {timeframe_name(interval)} or longer, or finer files"
+        )
+    label = _labels(file.timestamps, target, zone)
+    crossing = np.flatnonzero(label != _labels(file.timestamps + interval - 1, target, zone))
+    if len(crossing):
+        first = file.timestamps[crossing[0]]
+        raise UserError(
+            f"--timeframe {timeframe}: the {timeframe_name(interval)} bar of {file.name} at {format_time(first)} UTC "
+            f"runs past the end of its {timeframe} bar ({len(crossing)} bars do); use finer files or another "
+            f"--timeframe" + (" or --broker-timezone" if timeframe == "D1" else "")
+        )
+    return _aggregate(file, label)
+
+
+def _labels(times: np.ndarray, target: int, zone: Zone) -> np.ndarray:
+    """Opens [R] of the coarse bars that UTC times lie in."""
+    if target < _DAY or zone.is_utc:
+        return times - times % target
+    local = zone.from_utc(times)
+    midnights, day = np.unique(local - local % _DAY, return_inverse=True)
+    return zone.to_utc(midnights).utc[day]
+
+
+def _aggregate(file: BarFile, label: np.ndarray) -> BarFile:
+    tradable, keep = file.tradable, np.ones(len(label), bool)
+    if tradable is not None:
+        # Bars that only carry a close are left out, as if the file did not have them, but for the first to carry.
+        keep = tradable | (np.arange(len(label)) == 0)
+        label, tradable = label[keep], tradable[keep]
+    starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))
+    ends = np.append(starts[1:], len(label)) - 1
+    return dataclasses.replace(
+        file,
+        timestamps=label[starts],
+        open=file.open[keep][starts],
+        high=np.maximum.reduceat(file.high[keep], starts),
+        low=np.minimum.reduceat(file.low[keep], starts),
+        close=file.close[keep][ends],
+        volume=np.add.reduceat(file.volume[keep], starts),
+        spread=None if file.spread is None else file.spread[keep][starts],
+        tradable=None if tradable is None else np.logical_or.reduceat(tradable, starts),
+    )

@@ -1,0 +1,191 @@
+"""Settings -> the market a training trades in: bars, table, contracts, splits and reward scales."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtquant_jax.market.bars.loading import load_bars
+from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
+from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
+from mtquant_jax.market.splits import split
+from mtquant_jax.market.synthetic.calibration_files import load_calibration
+from mtquant_jax.market.synthetic.generator import generate
+from mtquant_jax.market.synthetic.scenarios import STAGES, find_scenario
+from mtquant_jax.market.trading_costs import typical_costs
+from mtquant_jax.market.universe import Universe, arrange_contracts, arrange_table, universe_of
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
+
+EXAMPLE_CONTRACTS = (
+    "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
+    "give your broker's with --instruments FILE"
+)
+"""The notice about bars that are traded under no broker's contracts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Market:
+    """The arranged market of a run."""
+
+    universe: Universe
+    table: MarketTable  # N = S x C, padded
+    contracts: Contracts  # [N]
+    splits: Splits
+    day: np.ndarray  # [T] int, the broker's days since 1970
+    bars_per_day: float  # counted
+    timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
+    class_scale: np.ndarray  # [S] 1 / typical per-bar return of a fully used class budget
+    portfolio_scale: float  # 1 / typical per-bar return of the equally divided portfolio
+    costs: np.ndarray  # [S, C] typical cost of trading one side, share of the value traded
+    volatility: np.ndarray  # [S, C] typical, per bar
+    description: str
+    notices: tuple[str, ...]
+    stages: tuple[str, ...] = ()  # of the curriculum; the paths lie stage by stage, equally many of each
+
+
+def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
+    """The specialists' universes in the order of the configuration."""
+    return tuple(AssetClass(name, tuple(s.symbols), s.domain) for name, s in config.specialists.items())
+
+
+def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
+    """The contract specifications of a configuration, by symbol."""
+    return load_instruments(Path(config.instruments) if config.instruments else None)
+
+
+def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None) -> Market:
+    """Read or generate bars, compute the table, split it.
+
+    Args:
+        config: the settings.
+        cut: bar times ``[T]`` -> the splits; None cuts them as the settings say.
+
+    Raises:
+        UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
+    """
+    universe = universe_of(asset_classes(config))
+    instruments = instruments_of(config)
+    notices: list[str] = []
+    if config.data_dir:
+        bars, notices = load_bars(
+            Path(config.data_dir),
+            universe.symbols,
+            instruments,
+            config.market.start,
+            config.market.end,
+            config.broker_timezone,
+            config.timeframe,
+        )
+        source = f"bars of {config.data_dir}"
+        if not config.instruments:
+            notices.append(EXAMPLE_CONTRACTS)
+    else:
+        bars = _generate(config, universe, instruments)
+        conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
+        conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
+        source = f"synthetic market (edge {config.market.edge:g}{conditions})"
+    splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
+    simulation = config.simulation
+    leverages = dataclasses.asdict(simulation.margin_leverage).items()
+    margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
+    table = build_table(bars, universe.classes, instruments, simulation.account_currency, simulation.broker_clock)
+    arranged = arrange_table(table, universe)
+    specifications = arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe)
+    return Market(
+        universe=universe,
+        table=arranged,
+        contracts=specifications,
+        splits=splits,
+        **_measures(arranged, specifications, universe, splits, simulation.leverage),
+        day=np.asarray(table.day),
+        bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
+        timestamps=np.asarray(bars.timestamps),
+        description=_describe(source, bars, universe),
+        notices=tuple(notices),
+        stages=STAGES if config.curriculum else (),
+    )
+
+
+def split_anew(market: Market, config: TrainConfig, splits: Splits) -> Market:
+    """The same bars under other splits: whatever is measured on a training split is measured on the new one."""
+    measures = _measures(market.table, market.contracts, market.universe, splits, config.simulation.leverage)
+    return dataclasses.replace(market, splits=splits, **measures)
+
+
+def bar_interval(timestamps: np.ndarray) -> int:
+    """The most frequent distance between two bars, seconds."""
+    distances, counts = np.unique(np.diff(timestamps), return_counts=True)
+    return int(distances[np.argmax(counts)])
+
+
+def splits_of(config: TrainConfig, num_bars: int) -> Splits:
+    """The splits of so many bars; UserError where they are too few for the settings."""
+    return split(
+        num_bars,
+        config.market.train_fraction,
+        config.market.validation_fraction,
+        config.market.gap_bars,
+        config.simulation.episode_length,
+        LOOK_BACK_BARS,
+    )
+
+
+def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
+    """Synthetic bars of the universe's instruments, as the settings ask for them."""
+    market = config.market
+    num_paths, scenario = market.num_paths, find_scenario(market.scenario)
+    if config.curriculum:
+        per_stage = max(2, math.ceil(market.num_paths / 2))  # all scenarios at full number would take gigabytes
+        num_paths = per_stage * len(STAGES)
+        scenario = jax.tree.map(
+            lambda *leaves: np.repeat(np.asarray(leaves), per_stage), *(find_scenario(stage) for stage in STAGES)
+        )
+    return generate(
+        jax.random.key(config.seed),
+        num_paths,
+        market.num_bars,
+        market.edge,
+        load_calibration(Path(market.calibration) if market.calibration else None),
+        universe.symbols,
+        instruments,
+        scenario,
+        universe.classes,
+    )
+
+
+def _measures(
+    table: MarketTable, contracts: Contracts, universe: Universe, splits: Splits, leverage: float
+) -> dict[str, Any]:
+    """What a `Market` knows of its training split, by the names of its fields; from an arranged table.
+
+    The scales make per-bar rewards of order one. The typical return is the root mean square of a fully used budget in
+    independent instruments.
+    """
+    first, last = splits.train
+    returns = np.diff(np.log(np.asarray(table.close, np.float64)[:, first:last]), axis=1)
+    mean_square = np.mean(returns**2, axis=(0, 1)).reshape(universe.mask.shape)
+    class_square = np.sum(np.where(universe.mask, universe.share**2 * mean_square, 0.0), axis=-1) * leverage**2
+    class_square = np.maximum(class_square, 1e-12)
+    portfolio_square = float(np.sum(class_square)) / universe.num_classes**2
+    costs, volatility = typical_costs(table, contracts, first, last)
+    return {
+        "class_scale": 1.0 / np.sqrt(class_square),
+        "portfolio_scale": 1.0 / float(np.sqrt(portfolio_square)),
+        "costs": costs.reshape(universe.mask.shape),
+        "volatility": volatility.reshape(universe.mask.shape),
+    }
+
+
+def _describe(source: str, bars: Bars, universe: Universe) -> str:
+    """One line on what is traded."""
+    start, end = (np.datetime64(int(t), "s").astype("datetime64[D]") for t in bars.timestamps[[0, -1]])
+    paths = bars.close.shape[0]
+    over = f" on {paths} paths" if paths > 1 else ""
+    return f"{source}: {len(universe.symbols)} instruments, {len(bars.timestamps):,} bars from {start} to {end}{over}"

@@ -1,0 +1,200 @@
+"""Turns a calibration and a calendar into the arrays that the synthetic market is drawn from; NumPy, on the host.
+
+Factorisations are done here and never in a compiled program, where LAPACK can hang on few cores.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+from scipy import special
+
+from mtquant_jax.market.instruments import Instrument
+from mtquant_jax.market.synthetic.scenarios import scheduled_events
+
+_FIRST_BAR = 1_514_764_800  # Monday 2018-01-01 00:00 UTC
+_BREAK_HOUR = 21  # UTC; instruments that are not currency pairs pause for this hour
+_WIDE_HOURS, _WIDE_FACTOR = (21, 22), 2.5  # spreads around the New York close
+_LONG_AGO = 10_000.0  # bars since an event where there was none
+_MAX_TAIL_FACTOR = 12.0  # a Student-t of dof 4 or less has no kurtosis; with its tails cut here it has one
+TAIL_RANGE = 4.5
+"""Normal deviates beyond this are taken for this by the table of tail factors (7 in a million)."""
+_TAIL_KNOTS = 91
+
+
+@struct.dataclass
+class Parameters:
+    """The calibration on a calendar, traced: another calibration of the same size compiles nothing."""
+
+    mixing: jax.Array  # [2, N, N] lower triangles for the calm and the turbulent regime; mixing @ normals correlates
+    extreme_mixing: jax.Array  # [N, N] the same for the normals behind tail factors and the occurrence of jumps
+    volatility_mixing: jax.Array  # [N, N] the same for the shocks of log volatility
+    tail_factor: jax.Array  # [N, K] log of the factor that makes a normal a Student-t, at even steps of a normal
+    body_share: jax.Array  # [N] deviation of the noise without jumps, in volatilities
+    volatility: jax.Array  # [T, N] of the log return, from open to close; 0 where not tradable
+    gap: jax.Array  # [T, N] deviation of log open / close before; 0 where not tradable
+    persistence: jax.Array  # [N, 2] per bar, of the fast and the slow part of log volatility
+    of_volatility: jax.Array  # [N, 2] stationary deviations of the two parts
+    turbulence: jax.Array  # [N] log volatility of the turbulent regime less that of the calm one
+    regime_level: jax.Array  # [N] log of the root mean square of exp(turbulence x regime)
+    turbulent_entry: jax.Array  # [] probability per bar
+    turbulent_exit: jax.Array  # [] probability per bar
+    jump_rate: jax.Array  # [N] per bar
+    jump_size: jax.Array  # [N] deviation of a jump in volatilities
+    start_price: jax.Array  # [N]
+    spread: jax.Array  # [T, N] default, with the hour's factor, price units
+    volume: jax.Array  # [T, N] ticks
+    tradable: jax.Array  # [T, N] bool
+    direction: jax.Array  # [N] +1 or -1 on the risk factor
+    class_number: jax.Array  # [N] int32 of the instrument's class
+    class_phase: jax.Array  # [N] place of the instrument's class in the rotation, 0 to 2 changes of sign
+    since_event: jax.Array  # [T] bars since the last scheduled event
+
+
+def clock(num_bars: int) -> np.ndarray:
+    """Bar opens [T] int64, seconds since 1970 UTC: hours of the week from Sunday 22:00 to Friday 21:00 (119 a week)."""
+    hours = np.arange(2 * num_bars + 168)
+    of_week = hours % 168  # 0 is Monday 00:00
+    is_open = (of_week < 4 * 24 + 21) | (of_week >= 6 * 24 + 22)
+    return (_FIRST_BAR + 3600 * hours[is_open][:num_bars]).astype(np.int64)
+
+
+def parameters(
+    calibration: Mapping[str, Any],
+    chosen: Sequence[Instrument],
+    class_of: Sequence[int],
+    timestamps: np.ndarray,
+) -> Parameters:
+    """Arrays for the chosen instruments, which belong to the classes class_of (0, 1, ...), on the bars of timestamps.
+
+    `calibration` is as `calibrate` and `load_calibration` give it and knows all chosen instruments.
+    """
+    numbers = [calibration["instruments"][instrument.symbol] for instrument in chosen]
+    rows = [list(calibration["instruments"]).index(instrument.symbol) for instrument in chosen]
+    calm, turbulent, together, volatilities = (
+        np.asarray(calibration[name], np.float64)[np.ix_(rows, rows)]
+        for name in ("correlations", "turbulent_correlations", "extreme_correlations", "volatility_correlations")
+    )
+
+    def each(*keys: str) -> np.ndarray:
+        columns = np.array([[one[key] for key in keys] for one in numbers], np.float64)
+        return columns[:, 0] if len(keys) == 1 else columns
+
+    entry, exit_ = calibration["turbulent_entry"], calibration["turbulent_exit"]
+    turbulent_share = entry / max(entry + exit_, 1e-9)
+    factor, kept = _tail_factors(each("tail_dof"), together)
+    fast = each("fast_volatility")
+    # What is measured is correlated after division by a slow average of volatility, which leaves the fast part in.
+    kept = kept * np.exp(volatilities * np.outer(fast, fast) - 0.5 * (fast[:, None] ** 2 + fast**2))
+    arrays: dict[str, Any] = {
+        "mixing": np.stack([_triangle(matrix / kept) for matrix in (calm, turbulent)]),
+        "extreme_mixing": _triangle(together),
+        "volatility_mixing": _triangle(volatilities),
+        "tail_factor": factor,
+        "body_share": np.sqrt(np.maximum(1.0 - each("jump_rate") * each("jump_size") ** 2, 0.1)),
+        "persistence": each("fast_persistence", "slow_persistence"),
+        "of_volatility": each("fast_volatility", "slow_volatility"),
+        "turbulence": each("turbulence"),
+        "regime_level": 0.5 * np.log1p(turbulent_share * np.expm1(2.0 * each("turbulence"))),
+        "turbulent_entry": entry,
+        "turbulent_exit": exit_,
+        "jump_rate": each("jump_rate"),
+        "jump_size": each("jump_size"),
+        "start_price": each("start_price"),
+        "direction": _directions(calm),
+        "class_phase": 2.0 * np.asarray(class_of) / (max(class_of) + 1),
+        "since_event": _since(scheduled_events(timestamps)),
+        **_on_calendar(numbers, chosen, timestamps),
+    }
+    whole = {"tradable": arrays.pop("tradable"), "class_number": np.asarray(class_of, np.int32)}
+    whole |= {name: np.asarray(x, np.float32) for name, x in arrays.items()}
+    return Parameters(**jax.device_put(whole))
+
+
+def _on_calendar(
+    numbers: Sequence[Mapping[str, Any]], chosen: Sequence[Instrument], timestamps: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What depends on the hour, all [T, N]: tradable, volatility, gap, spread and volume."""
+
+    def each(key: str) -> np.ndarray:
+        return np.array([one[key] for one in numbers], np.float64)
+
+    hour = (timestamps // 3600) % 24
+    pauses = np.array([not instrument.is_currency_pair for instrument in chosen])
+    tradable = ~((hour == _BREAK_HOUR)[:, None] & pauses)
+    profile = np.array([one["hour_profile"] for one in numbers]).T[hour]
+    after_break = np.pad(~tradable[:-1], ((1, 0), (0, 0)))
+    after_weekend = np.diff(timestamps, prepend=timestamps[0] - 3600) > 3600
+    gap = np.where(after_break, each("break_gap"), each("open_gap") * profile)
+    gap = np.where(after_weekend[:, None], each("weekend_gap"), gap)
+    body = profile * np.sqrt(1.0 - np.minimum(each("open_gap"), 0.9) ** 2)
+    widening = np.where(np.isin(hour, _WIDE_HOURS), _WIDE_FACTOR, 1.0)[:, None]
+    return {
+        "tradable": tradable,
+        "volatility": np.where(tradable, body * each("hourly_volatility"), 0.0),
+        "gap": np.where(tradable, gap * each("hourly_volatility"), 0.0),
+        "spread": np.array([instrument.default_spread for instrument in chosen]) * widening,
+        "volume": each("median_volume") * profile / np.median(profile, axis=0),
+    }
+
+
+def _since(events: np.ndarray) -> np.ndarray:
+    """Bars [T] since the last event, 0 on its own bar."""
+    index = np.arange(len(events))
+    last = np.maximum.accumulate(np.where(events, index, -1))
+    return np.where(last >= 0, index - last, _LONG_AGO)
+
+
+def tail_factors(dof: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Factors [N, K] of unit mean square, rising in normals [K], by which an independent normal is a Student-t.
+
+    sqrt((dof - 2) / W) where W is the chi-square of dof degrees of freedom at the quantile of minus the normal; any dof
+    above 2 will do. Cut at 12, beyond which a bar would be no bar of a market.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    lower = special.ndtr(-np.concatenate([normals, nodes]))
+    chi_square = 2.0 * special.gammaincinv(0.5 * dof[:, None], lower[None])
+    factor = np.minimum(np.sqrt((dof - 2.0)[:, None] / chi_square), _MAX_TAIL_FACTOR)
+    mean_square = np.square(factor[:, len(normals) :]) @ (weights / np.sum(weights))
+    scaled: np.ndarray = factor[:, : len(normals)] / np.sqrt(mean_square)[:, None]
+    return scaled
+
+
+def _tail_factors(dof: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The table [N, K] of log tail factors, and what each pair of factors leaves of a correlation [N, N].
+
+    E[factor_i factor_j] by Gauss-Hermite quadrature over two normals of the given correlation.
+    """
+    grid = np.linspace(-TAIL_RANGE, TAIL_RANGE, _TAIL_KNOTS)
+    table = np.log(tail_factors(dof, grid))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+    weights = weights / np.sum(weights)
+    kept = np.ones_like(correlation)
+    for i, j in itertools.combinations(range(len(dof)), 2):
+        rho = correlation[i, j]
+        second = rho * nodes[:, None] + np.sqrt(max(1.0 - rho**2, 0.0)) * nodes
+        left, right = np.exp(np.interp(nodes, grid, table[i])), np.exp(np.interp(second, grid, table[j]))
+        kept[i, j] = kept[j, i] = (weights * left) @ right @ weights
+    return table, kept
+
+
+def _triangle(correlation: np.ndarray) -> np.ndarray:
+    """Lower triangle L [N, N] with L L' the nearest thing to `correlation` that is positive definite."""
+    size = len(correlation)
+    wanted = correlation * (1.0 - np.eye(size)) + np.eye(size)
+    values, vectors = np.linalg.eigh(wanted)
+    repaired = (vectors * np.maximum(values, 1e-4)) @ vectors.T  # pairwise estimates need not be positive definite
+    scale = 1.0 / np.sqrt(np.diag(repaired))
+    return np.linalg.cholesky(repaired * scale[:, None] * scale)
+
+
+def _directions(correlation: np.ndarray) -> np.ndarray:
+    """+1 or -1 per instrument: its sign in the first principal component, most of which is +1."""
+    first = np.linalg.eigh(correlation)[1][:, -1]
+    sign = np.where(first * np.sign(np.sum(first) + 1e-12) >= 0.0, 1.0, -1.0)
+    return sign

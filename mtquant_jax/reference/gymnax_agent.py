@@ -1,0 +1,161 @@
+"""One agent for any gymnax environment with a flat observation: a discrete or continuous policy and its critic.
+
+It trains the field's own environments with the same PPO as the trading agents: the proof that PPO is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
+
+from mtquant_jax.agents.contract import Distribution, Group
+from mtquant_jax.agents.distributions import Categorical, DiagonalGaussian
+from mtquant_jax.agents.networks import initialise
+from mtquant_jax.agents.normalizer import start_normalizer
+
+CONTROL = "control"
+
+
+class ControlNetwork(nn.Module):
+    """Policy and critic apart from each other, two hidden tanh layers each."""
+
+    num_outputs: int  # choices of a discrete action space N, dimensions of a continuous one K
+    hidden_size: int
+    continuous: bool
+    initial_log_std: float = 0.0  # of a continuous policy, in units of the action
+
+    def setup(self) -> None:
+        """The layers."""
+        self.encoder = nn.Dense(self.hidden_size)
+        self.trunk = nn.Dense(self.hidden_size)
+        self.policy_head = nn.Dense(self.num_outputs)
+        if self.continuous:
+            self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_outputs,))
+        self.critic_encoder = nn.Dense(self.hidden_size)
+        self.critic_trunk = nn.Dense(self.hidden_size)
+        self.value_head = nn.Dense(1)
+
+    def __call__(self, observation: jax.Array) -> tuple[Distribution, jax.Array]:
+        """Policy of one agent and value ``[...]`` of observations ``[..., D]``."""
+        return self.policy(observation), self.value(observation)
+
+    def policy(self, observation: jax.Array) -> Distribution:
+        """Distribution of one agent's action from observations ``[..., D]``."""
+        outputs = self.policy_head(nn.tanh(self.trunk(nn.tanh(self.encoder(observation)))))[..., None, :]
+        everything = jnp.ones((1, self.num_outputs), bool)
+        if self.continuous:
+            return DiagonalGaussian(mean=outputs, log_std=self.log_std, mask=everything)
+        return Categorical(logits=outputs, mask=everything)
+
+    def value(self, observation: jax.Array) -> jax.Array:
+        """Value ``[...]`` of observations ``[..., D]``."""
+        return self.value_head(nn.tanh(self.critic_trunk(nn.tanh(self.critic_encoder(observation)))))[..., 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlAgent:
+    """One agent, A = 1: a choice out of N (K = 1), or K numbers that the environment sees clipped to its bounds."""
+
+    network: ControlNetwork
+    low: tuple[float, ...] = ()  # [K] bounds of a continuous action, none for a discrete one
+    high: tuple[float, ...] = ()
+    reward_scale: float = 1.0  # what the learner sees of one unit of the environment's reward
+
+    num_agents = 1
+    groups = (Group(CONTROL),)
+
+    def inputs(self, observation: jax.Array, env_params: Any) -> jax.Array:
+        """The observation ``[..., D]`` as it is."""
+        return observation
+
+    def policy(self, params: Any, normalizers: Any, inputs: jax.Array, env_params: Any) -> Distribution:
+        """Action ``[..., 1, K]``."""
+        normalised = normalizers[CONTROL].normalise(inputs)
+        return self.network.apply({"params": params[CONTROL]}, normalised, method="policy")
+
+    def value(self, params: Any, normalizers: Any, inputs: jax.Array) -> jax.Array:
+        """Value ``[..., 1]`` of the scaled reward."""
+        normalised = normalizers[CONTROL].normalise(inputs)
+        return self.network.apply({"params": params[CONTROL]}, normalised, method="value")[..., None]
+
+    def env_action(self, action: jax.Array) -> jax.Array:
+        """``[..., 1, 1] -> [...]`` for a choice; ``[..., 1, K] -> [..., K]`` within the bounds otherwise.
+
+        Only the environment sees the clipped action; log-probabilities are of the unclipped one.
+        """
+        if not self.network.continuous:
+            return action[..., 0, 0]
+        return jnp.clip(action[..., 0, :], jnp.asarray(self.low), jnp.asarray(self.high))
+
+    def decides(self, observation: jax.Array) -> jax.Array:
+        """Always ``[..., 1]``."""
+        return jnp.ones((*observation.shape[:-1], 1))
+
+    def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
+        """``[..., 1]``, scaled."""
+        return self.reward_scale * reward[..., None]
+
+    def control(self, info: dict[Any, Any]) -> None:
+        """Nothing: whatever happens, the action has a part in it."""
+        return None
+
+    def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
+        """Statistics of the observations."""
+        return {CONTROL: normalizers[CONTROL].extend(inputs)}
+
+
+def control_agent(
+    env: Environment, env_params: Any, hidden_size: int = 64, initial_log_std: float = 0.0, reward_scale: float = 1.0
+) -> ControlAgent:
+    """The agent whose policy fits an environment's action space.
+
+    Args:
+        env: a gymnax environment with observations ``[D]`` and a `Discrete` action space or a `Box` ``[K]``.
+        env_params: its parameters.
+        hidden_size: of both hidden layers of policy and critic.
+        initial_log_std: of a continuous policy, log of units of the action.
+        reward_scale: factor on the environment's reward before PPO sees it.
+
+    Raises:
+        ValueError: the observation or the action space is of another kind.
+    """
+    seen = env.observation_space(env_params)
+    if not isinstance(seen, spaces.Box) or len(seen.shape) != 1:
+        raise ValueError(f"{env.name} observes {seen}; a Box of one axis is needed")
+    space = env.action_space(env_params)
+    if isinstance(space, spaces.Discrete):
+        return ControlAgent(ControlNetwork(space.n, hidden_size, continuous=False), reward_scale=reward_scale)
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"{env.name} acts in {space}; a Discrete space or a Box of one axis is needed")
+    network = ControlNetwork(space.shape[0], hidden_size, continuous=True, initial_log_std=initial_log_std)
+    low, high = (tuple(np.broadcast_to(bound, space.shape).tolist()) for bound in (space.low, space.high))
+    return ControlAgent(network, low, high, reward_scale)
+
+
+def start_control(agent: ControlAgent, env: Environment, env_params: Any, seed: int) -> tuple[Any, Any]:
+    """Untrained parameters and empty observation statistics, each ``{CONTROL: ...}``, made on the host.
+
+    Args:
+        agent: whose network is initialised.
+        env: the environment it acts in.
+        env_params: its parameters.
+        seed: any non-negative integer.
+    """
+    example = jax.ShapeDtypeStruct(env.observation_space(env_params).shape, jnp.float32)
+    return {CONTROL: initialise(agent.network, example, seed)}, {CONTROL: start_normalizer(example)}
+
+
+def traced_params(env: Environment) -> Any:
+    """An environment's default parameters as arrays, float32 or int32: changing one compiles nothing anew."""
+
+    def leaf(value: Any) -> jax.Array:
+        return jnp.asarray(value, jnp.int32 if isinstance(value, int) else jnp.float32)
+
+    return jax.tree.map(leaf, env.default_params)

@@ -1,0 +1,118 @@
+"""An evaluation -> `report.html`: one file that opens without a network and is made for looking."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.warnings import IN_SAMPLE
+from mtquant_jax.reports.html import book as report_book
+from mtquant_jax.reports.html import returns as report_returns
+from mtquant_jax.reports.html.charts import Chart
+from mtquant_jax.reports.html.sections import sections
+from mtquant_jax.reports.html.text import DASH, Tile, ends, escaped, number, percent, tiles
+from mtquant_jax.storage.files import replacing
+
+
+def require_plotly() -> Any:
+    """The module that holds plotly.js.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module("plotly.offline")
+    except ImportError:
+        raise UserError(
+            "the report needs the package plotly, which is not installed; pip install arch plotly (the extra eval)"
+        ) from None
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write the report; it appears when it is whole.
+
+    Raises:
+        UserError: plotly is not installed, or the file cannot be written.
+    """
+    library: str = require_plotly().get_plotlyjs()
+    page = _page(evaluation, library)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _page(evaluation: Evaluation, library: str) -> str:
+    metrics, charts = evaluation.metrics, list[Chart]()
+    body = sections(evaluation, charts)
+    shared = report_returns.shared_days(evaluation) | report_book.activity_days(evaluation)
+    data = {"shared": shared, "charts": [chart.data() for chart in charts]}
+    names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', body)
+    bars = metrics["bars"]
+    pieces = {
+        "title": escaped(f"{f'{IN_SAMPLE}: ' if bars['in_sample'] else ''}Evaluation of {metrics['run']['name']}"),
+        "name": escaped(metrics["run"]["name"]),
+        "bars": escaped(
+            f"{bars['bars']:,} bars of the {bars['split']} split, {bars['first']} to {bars['last']} UTC, "
+            f"{bars['trading_days']:,} trading days, {bars['paths']} path(s); {bars['description']}"
+        ),
+        "badge": f'<strong class="badge">{IN_SAMPLE}</strong>' if bars["in_sample"] else "",
+        "verdict": escaped(metrics["verdict"]),
+        "warnings": _warnings(metrics["warnings"]),
+        "tiles": tiles(_tiles(evaluation)),
+        "contents": "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in names),
+        "sections": body,
+        "style": _asset("page.css"),
+        "script": _asset("page.js"),
+        "library": library,
+        # "<" would end the script that holds the data.
+        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _asset("page.html"))
+
+
+def _asset(name: str) -> str:
+    return (files("mtquant_jax.reports.html") / name).read_text(encoding="utf-8")
+
+
+def _warnings(found: Sequence[str]) -> str:
+    items = "".join(
+        f'<li class="{"danger" if text.startswith(IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
+        for text in found
+    )
+    return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
+
+
+def _tiles(evaluation: Evaluation) -> list[Tile]:
+    metrics, simulation = evaluation.metrics, evaluation.run.config.simulation
+    told, traded = metrics["phases"][metrics["portfolio"]], metrics["trades"]["portfolio"]
+    sharpe, annual, drawdown = (told["intervals"][name] for name in ("sharpe", "annual_return", "max_drawdown"))
+    trials = metrics.get("trials") or {}
+    needed, currency = told["minimum_track_record_days"], simulation.account_currency
+    costs, swap = (simulation.initial_capital * told[name] for name in ("cost_share", "swap_share"))
+    paid = f"paid {number(-swap)}" if swap < 0.0 else f"received {number(swap)}"
+    judged = f"{number(trials.get('trials'), 0)} training(s) judged on these bars"
+    return [
+        Tile("Sharpe ratio", number(sharpe["value"]), f"95 % interval {ends(sharpe)}"),
+        Tile("Return a year", percent(annual["value"]), f"95 % interval {ends(annual, percent)}, not compounded"),
+        Tile("Total return", percent(told["total_return"]), f"on {number(simulation.initial_capital, 0)} {currency}"),
+        Tile("Maximum drawdown", percent(drawdown["value"]), f"95 % interval {ends(drawdown, percent)}"),
+        Tile("Costs and swap", f"{number(costs - swap)} {currency}", f"costs {number(costs)}, swap {paid}"),
+        Tile("Trades", number(traded["trades"], 0), f"{percent(traded['win_rate'], 1)} of them won"),
+        Tile("Probabilistic Sharpe", percent(told["probabilistic_sharpe"], 1), "probability of a true one above 0"),
+        Tile("Deflated Sharpe", percent(trials.get("deflated_sharpe"), 1), f"after {judged}" if trials else DASH),
+        Tile(
+            "Minimum track record",
+            DASH if needed is None else f"{number(needed, 0)} days",
+            "none is long enough for a Sharpe ratio not above 0" if needed is None else f"here are {told['days']:,}",
+        ),
+        Tile("Time in the market", percent(told["time_in_market"], 1), f"{percent(told['mean_exposure'], 1)} exposed"),
+    ]

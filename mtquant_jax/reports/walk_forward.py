@@ -1,0 +1,152 @@
+"""Writes what a walk-forward leaves in its run directory: figures, equity and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
+from mtquant_jax.evaluation.walk_forward_result import LAST, Stitched
+from mtquant_jax.market.periods import moment
+from mtquant_jax.reports.csv_files import write_csv
+from mtquant_jax.reports.wording import interval_text, percent_text
+from mtquant_jax.statistics.significance import interquartile_mean
+from mtquant_jax.storage.files import replacing, write_json
+
+_SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
+# Okabe and Ito (2008): told apart by colour-blind readers.
+_COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#D55E00")
+_DASHES = (":", "--", "-", "--", "-.", ":")
+
+
+def write(folds: Sequence[Fold], stitched: Stitched, told: dict[str, Any], capital: float, folder: Path) -> None:
+    """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
+    write_json(folder / "walk_forward.json", told)
+    write_csv(folder / "equity.csv", _equity(folds, stitched, told["seeds"], capital))
+    figure = draw(folds, stitched)
+    with replacing(folder / "walk_forward.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _equity(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int], capital: float) -> dict[str, Any]:
+    """Equity at the end of every day, account currency; the first row is the start, on the day before."""
+    columns: dict[str, Any] = {
+        "day": np.datetime_as_string(stitched.timeline),
+        "fold": np.repeat(np.arange(len(folds)) + 1, [len(f.returns[LAST]) + (f is folds[0]) for f in folds]),
+    }
+    for name in stitched.names:
+        labels = [f"{name} seed {seed}" for seed in seeds] if name in PORTFOLIOS else [name]
+        columns |= dict(zip(labels, np.round(stitched.equity(name) * capital, 2).T, strict=True))
+    return columns
+
+
+def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
+    """Stitched equity with the range over seeds, and the Sharpe ratio fold by fold."""
+    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(11, 7.5), layout="constrained")
+        above, below = figure.subplots(2, 1, height_ratios=(2, 1))
+        _draw_equity(above, folds, stitched)
+        _draw_sharpes(below, folds, stitched)
+        absent = "; ".join(name for name in stitched.names if name not in _SHOWN)
+        figure.legend(
+            *above.get_legend_handles_labels(),
+            ncols=len(_SHOWN),
+            frameon=False,
+            loc="outside lower center",
+            title=f"not drawn, but in walk_forward.json: {absent}",
+            title_fontsize=9,
+        )
+    return figure
+
+
+def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
+    days = stitched.timeline
+    for name, colour, dash in zip(_SHOWN, _COLOURS, _DASHES, strict=True):
+        equity = 100.0 * (stitched.equity(name) - 1.0)
+        middle = [interquartile_mean(row) for row in equity]
+        axes.plot(days, middle, dash, color=colour, label=name, linewidth=2 if name == LAST else 1.3)
+        if name == LAST and stitched.seeds > 1:
+            axes.fill_between(days, equity.min(axis=1), equity.max(axis=1), color=colour, alpha=0.2)
+    ends = np.cumsum([len(fold.returns[LAST]) for fold in folds])
+    for number, start in enumerate((0, *ends[:-1]), start=1):
+        axes.axvline(days[start], color="#888888", linewidth=0.6)
+        top = axes.get_xaxis_transform()
+        axes.text(days[start], 1.0, f" fold {number}", transform=top, va="top", color="#666666")
+    axes.axhline(0.0, color="#444444", linewidth=0.8)
+    axes.set_ylabel("return since the start, %")
+    band = f"; band: range of {LAST}" * (stitched.seeds > 1)
+    axes.set_title(f"Out of sample, one fold after the other ({stitched.over_seeds}{band})", loc="left")
+
+
+def _draw_sharpes(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
+    places = np.arange(len(folds))
+    for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
+        sharpes = np.array([[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds])
+        middle = np.array([interquartile_mean(row) for row in sharpes])
+        place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
+        axes.bar(place, middle, 0.12, color=colour)
+        if sharpes.shape[1] > 1:
+            spread = np.maximum([middle - sharpes.min(axis=1), sharpes.max(axis=1) - middle], 0.0)
+            axes.errorbar(place, middle, yerr=spread, fmt="none", ecolor="#444444", capsize=2)
+    axes.axhline(0.0, color="#444444", linewidth=0.8)
+    ends = [[moment(fold.timestamps[index])[:7] for index in (0, -1)] for fold in folds]
+    axes.set_xticks(places, [f"fold {number}\n{' to '.join(months)}" for number, months in enumerate(ends, start=1)])
+    axes.set_ylabel("Sharpe ratio")
+    whiskers = "; whiskers: range" * (stitched.seeds > 1)
+    axes.set_title(f"Sharpe ratio of each fold ({stitched.over_seeds}{whiskers})", loc="left")
+
+
+_WIDTH = 26  # of a table's first column
+
+
+_MONEY = ("total_return", "max_drawdown", "cost_share")
+
+
+def lines(told: dict[str, Any]) -> Iterator[str]:
+    """Tables for the terminal."""
+    yield told["verdict"]
+    yield ""
+    yield from _sharpe_lines(told)
+    yield ""
+    yield from _money_lines(told)
+    yield ""
+    yield f"{LAST} minus (Sharpe ratio)"
+    for name, difference in told["ahead_of"].items():
+        yield f"  {name:<{_WIDTH - 2}}{interval_text(difference['sharpe'], signed=True):>24}"
+
+
+def _sharpe_lines(told: dict[str, Any]) -> Iterator[str]:
+    """Sharpe ratios, fold by fold and of all."""
+    yield f"{'':<{_WIDTH}}" + "".join(f"{'fold ' + str(fold['fold']):>20}" for fold in told["folds"]) + f"{'all':>26}"
+    periods = (f"{fold['test']['first'][:7]}..{fold['test']['last'][2:7]}" for fold in told["folds"])
+    yield f"{'test':<{_WIDTH}}" + "".join(f"{period:>20}" for period in periods)
+    for name, overall in told["overall"].items():
+        cells = (fold["portfolios"][name]["sharpe"] for fold in told["folds"])
+        whole = interval_text(overall["intervals"]["sharpe"])
+        yield f"{name:<{_WIDTH}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
+    several = len(told["seeds"]) > 1
+    yield (
+        f"Sharpe ratio, {told['over_seeds']}{' (range)' * several}; "
+        f"all: of the stitched folds [95 %, {'seeds and ' * several}days]"
+    )
+
+
+def _money_lines(told: dict[str, Any]) -> Iterator[str]:
+    """Return, drawdown and costs of all folds one after the other."""
+    yield f"{'all folds':<{_WIDTH}}{'return':>12}{'drawdown':>12}{'costs':>12}"
+    for name, overall in told["overall"].items():
+        figures = (overall[f"{key}_over_seeds"]["interquartile_mean"] for key in _MONEY)
+        yield f"{name:<{_WIDTH}}" + "".join(f"{percent_text(figure):>12}" for figure in figures)
+    yield f"shares of the starting capital, {told['over_seeds']}; drawdown: of the peak, on daily closes"
+
+
+def _range(cell: dict[str, Any]) -> str:
+    if cell["lowest"] == cell["highest"]:
+        return f"{cell['interquartile_mean']:.2f}"
+    return f"{cell['interquartile_mean']:.2f} ({cell['lowest']:.1f}, {cell['highest']:.1f})"

@@ -1,0 +1,212 @@
+"""Turns a run's settings, policies and results into what it leaves to be read: model files, results, the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import secrets
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import mtquant_jax
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.agents.hierarchy import SPECIALIST
+from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.market.periods import moment
+from mtquant_jax.market.prepare import Market, bar_interval
+from mtquant_jax.runs.handover import META_CONTROLLER
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import to_yaml
+from mtquant_jax.storage.bundles import write_bundle
+from mtquant_jax.storage.files import write_json
+from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training.diagnosis import Finding
+from mtquant_jax.training.loop import Outcome
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """Writes the settings, models, results and summary of one run."""
+
+    config: TrainConfig
+    paths: RunPaths
+    market: Market
+    run_id: str
+
+    def write_settings(self) -> None:
+        """Write the resolved settings."""
+        self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
+
+    def clear(self, phase: int) -> None:
+        """Remove the checkpoints and results that an earlier run left of a phase."""
+        # Checkpoints of an earlier run with other settings must not be mistaken for this one's.
+        shutil.rmtree(self.paths.checkpoints(phase), ignore_errors=True)
+        self.paths.phase_results(phase).unlink(missing_ok=True)
+
+    def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
+        """Write the model of a class's specialist as a phase's training left it."""
+        asset_class = self.market.universe.classes[index]
+        manifest = {
+            "kind": SPECIALIST,
+            "name": asset_class.name,
+            "symbols": list(asset_class.symbols),
+            "domain": asset_class.domain,
+            **self._manifest(phase, outcome),
+        }
+        write_bundle(self.paths.specialist_bundle(asset_class.name), manifest, _tree(policy))
+
+    def write_meta(self, policy: Policy, phase: int, outcome: Outcome) -> None:
+        """Write the model of the meta-controller as a phase's training left it."""
+        manifest = {
+            "kind": META_CONTROLLER,
+            "symbols": list(self.market.universe.symbols),
+            "classes": {c.name: list(c.symbols) for c in self.market.universe.classes},
+            "interval": self.config.meta_controller.interval,
+            **self._manifest(phase, outcome),
+        }
+        write_bundle(self.paths.meta_bundle, manifest, _tree(policy))
+
+    def _manifest(self, phase: int, outcome: Outcome) -> dict[str, Any]:
+        simulation = self.config.simulation
+        return {
+            "phase": phase,
+            "timesteps": outcome.best_timesteps,
+            "seed": self.config.seed,
+            "features": list(FEATURE_NAMES),
+            "network": {"hidden_size": self.config.ppo.hidden_size, "width": self.market.universe.width},
+            "action": {
+                "leverage": simulation.leverage,
+                "trade_decay": simulation.trade_decay,
+            },
+            "scales": self._scales(),
+            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation},
+            "versions": _versions(),
+        }
+
+    def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: dict[str, Any]) -> dict[str, Any]:
+        """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
+        return {
+            "timesteps": outcome.timesteps,
+            "seconds": outcome.seconds,
+            "timesteps_per_second": outcome.timesteps_per_second,
+            "chunk_timesteps_per_second": outcome.chunk_rates,
+            "validation": outcome.validation,
+            "validation_in_continuous_lots": continuous,
+            "training_metrics": outcome.training_metrics,
+            "best_timesteps": outcome.best_timesteps,
+            "best_checkpoint": self.relative(checkpoint),
+            "model": self.relative(model),
+            "history": outcome.history,
+        }
+
+    def write_results(
+        self, phase: int, timesteps: int, seconds: dict[str, float], result: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write and return the results of a phase that was to take so many timesteps."""
+        head = {
+            "phase": phase,
+            "run_id": self.run_id,
+            "market": self.market.description,
+            "seed": self.config.seed,
+            "timesteps_requested": timesteps,
+            "seconds": seconds,
+            "scales": self._scales(),
+        }
+        results = {**head, **result}
+        write_json(self.paths.phase_results(phase), results)
+        return results
+
+    def write_summary(
+        self,
+        wanted: Sequence[int],
+        start: datetime,
+        seconds: dict[str, float],
+        results: dict[int, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Write and return the summary of the run.
+
+        Args:
+            wanted: the phases of this run.
+            start: local time at which it began.
+            seconds: what it took, in parts.
+            results: by phase, also of earlier runs.
+        """
+        summary = {
+            "run_id": self.run_id,
+            "started": start.isoformat(timespec="seconds"),
+            "phases": list(wanted),
+            "seconds": seconds,
+            "device": device(),
+            "versions": _versions(),
+            "seed": self.config.seed,
+            "market": self._describe_market(),
+            "diagnosis": [{"phase": phase, **finding} for phase in wanted for finding in results[phase]["diagnosis"]],
+            "results": {f"phase{phase}": results[phase] for phase in wanted},
+            "models": self._models(results),
+            "configuration": dataclasses.asdict(self.config),
+        }
+        write_json(self.paths.training_summary, summary)
+        return summary
+
+    def _models(self, results: dict[int, dict[str, Any]]) -> dict[str, str]:
+        bundles = {c.name: self.paths.specialist_bundle(c.name) for c in self.market.universe.classes}
+        if {2, 3} & set(results):  # otherwise it is an earlier run's
+            bundles[META_CONTROLLER] = self.paths.meta_bundle
+        return {name: self.relative(path) for name, path in bundles.items() if path.exists()}
+
+    def _scales(self) -> dict[str, Any]:
+        """What observations and rewards are measured in: whoever acts with the model must use the same."""
+        return {"classes": self.market.class_scale.tolist(), "portfolio": self.market.portfolio_scale}
+
+    def _describe_market(self) -> dict[str, Any]:
+        splits = dataclasses.asdict(self.market.splits)
+        times = self.market.timestamps
+        return {
+            "description": self.market.description,
+            "notices": list(self.market.notices),
+            "symbols": list(self.market.universe.symbols),
+            "interval_seconds": bar_interval(times),
+            "bars": len(times),
+            "paths": int(self.market.table.open.shape[0]),
+            "splits": {
+                name: {"first": moment(times[first]), "last": moment(times[last - 1]), "bars": last - first}
+                for name, (first, last) in splits.items()
+            },
+        }
+
+    def relative(self, path: Path) -> str:
+        """The path as the results name it: within the run directory."""
+        return path.relative_to(self.paths.run_dir).as_posix()
+
+
+def device() -> str:
+    """What the run computes on."""
+    first = jax.devices()[0]
+    return f"{first.platform} ({first.device_kind}) x {jax.device_count()}, {platform.machine()}"
+
+
+def new_run_id(start: datetime) -> str:
+    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that tell runs of one second apart."""
+    return f"{start:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Findings as the results tell them."""
+    return [dataclasses.asdict(finding) for finding in findings]
+
+
+def _tree(policy: Policy) -> dict[str, Any]:
+    return {"params": policy.params, "normalizers": policy.normalizers}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"mtquant-jax": mtquant_jax.__version__, "python": platform.python_version()}
+    return versions | {name: metadata.version(name) for name in _PACKAGES}

@@ -1,0 +1,146 @@
+"""Flags over YAML over the shipped configuration: the layers that the settings of a command are made of."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
+
+import tyro
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.settings.checks import validate
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, read_yaml, shipped
+
+
+class _WithSettings(Protocol):
+    """A command's dataclass: the settings of a training, the YAML file under them, and flags of its own."""
+
+    def __init__(self, *, settings: TrainConfig, config: str) -> None: ...
+
+    @property
+    def settings(self) -> TrainConfig: ...
+
+
+_Command = TypeVar("_Command", bound=_WithSettings)
+
+
+_QUICK_TEST: dict[str, Any] = {
+    "quick_test": True,
+    "phase1_timesteps": 1000,
+    "phase2_timesteps": 500,
+    "phase3_timesteps": 500,
+    "save_freq": 500,
+    "num_envs": 10,
+    "num_steps": 25,
+    "meta_controller": {"batch_size": 125},
+    "joint_training": {"batch_size": 125},
+    "market": {"num_paths": 4, "num_bars": 3000},
+}
+
+
+_QUICK_TEST_SPECIALIST: dict[str, Any] = {"batch_size": 125}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainCommand:
+    """Train a hierarchy of trading agents: specialists, then a meta-controller, then all of them together.
+
+    A flag wins over the YAML file, the YAML file over the shipped configs/agents.yaml.
+    """
+
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: str = DEFAULT_CONFIG
+    """YAML file with settings; it need only hold what differs from the shipped one."""
+
+
+def load_config(
+    argv: Sequence[str], phases: str | None = None, prog: str = "mtquant-jax train"
+) -> tuple[TrainConfig, str]:
+    """Resolve and validate the settings of a training.
+
+    Returns:
+        the settings and the name of the YAML file they come from.
+
+    Raises:
+        UserError: a file or a setting is wrong.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command, source = load_command(TrainCommand, argv, phases, prog)
+    return command.settings, source
+
+
+def load_command(kind: type[_Command], argv: Sequence[str], phases: str | None, prog: str) -> tuple[_Command, str]:
+    """A command whose settings lie over those of its YAML file; arguments and errors as `load_config`."""
+    early = _early_flags(argv)
+    source = early.config
+    if source is None:
+        source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
+    try:
+        base = _layers(source, phases, early.quick_test, early.risk_preset)
+    except UserError:
+        if not {"-h", "--help"} & set(argv):
+            raise
+        base = _layers(str(shipped("agents.yaml")), phases, early.quick_test, None)
+    default = kind(settings=base, config=early.config or DEFAULT_CONFIG)
+    command = tyro.cli(kind, default=default, args=list(argv), prog=prog)
+    validate(command.settings)
+    return command, source
+
+
+def _early_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide which layers lie under the others; tyro checks them again with all the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", nargs="?")
+    parser.add_argument("--risk-preset", "--risk_preset", nargs="?")
+    on, off = ("--quick-test", "--quick_test"), ("--no-quick-test", "--no-quick_test", "--no_quick_test")
+    parser.add_argument(*on, dest="quick_test", action="store_const", const=True)
+    parser.add_argument(*off, dest="quick_test", action="store_const", const=False)
+    return parser.parse_known_args(list(argv))[0]
+
+
+def _risk_preset(name: str) -> dict[str, Any]:
+    """A preset's limits, in ``configs/risk.yaml``."""
+    path = shipped("risk.yaml")
+    presets = read_yaml(path)
+    if name not in presets:
+        raise UserError(f"--risk-preset {name}: unknown preset; choose from {', '.join(presets)} ({path})")
+    limits: dict[str, Any] = presets[name] or {}
+    return limits
+
+
+def _layers(source: str, phases: str | None, quick_test: bool | None, risk_preset: str | None) -> TrainConfig:
+    """All layers under the flags: the shipped files, the user's file, the phase of a script, the quick test.
+
+    The risk preset lies under the user's file, so that a file may change single limits of it.
+    """
+    origin = shipped("agents.yaml")
+    base = apply(TrainConfig(), read_yaml(origin), str(origin))
+    mapping = read_yaml(Path(source))
+    config = apply(base, mapping, source)  # checks the file alone, before anything is laid over it
+    preset = config.risk_preset if risk_preset is None else risk_preset
+    base = apply(base, {"risk_preset": preset, "risk": _risk_preset(preset)}, str(shipped("risk.yaml")))
+    if risk_preset is not None:
+        mapping = {key: value for key, value in mapping.items() if key != "risk_preset"}
+    if phases is not None:
+        mapping = {**mapping, "phases": phases}
+    if quick_test or (quick_test is None and config.quick_test):
+        classes = mapping.get("specialists", read_yaml(origin)["specialists"])
+        quick = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}
+        whole = {"specialists": classes}
+        # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
+        # its resolved configuration. Asked for as a flag, it wins over the file.
+        mapping = _merge({**mapping, **whole}, quick) if quick_test else _merge(_merge(whole, quick), mapping)
+    return apply(base, mapping, source)
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other."""
+    both = {
+        key: _merge(under[key], value) if isinstance(value, Mapping) and isinstance(under.get(key), Mapping) else value
+        for key, value in over.items()
+    }
+    return {**under, **both}

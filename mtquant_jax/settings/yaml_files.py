@@ -1,0 +1,238 @@
+"""Turns YAML files into settings, strictly: a key that does not exist or a value of the wrong type is an error.
+
+Scalars follow YAML 1.2 (``1e-4`` is a number, ``NO`` and ``2020-01-01`` are text), and a key may be given once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.settings.config import TrainConfig
+
+T = TypeVar("T")
+
+DEFAULT_CONFIG = "configs/agents.yaml"
+"""What lies under all settings, if the working directory has it; otherwise the shipped one does."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+_MOVED = {  # keys of files written before, which a similar name alone would lead astray
+    "simulation.reward": "reward.objective (what a specialist is paid) and portfolio_reward.objective (the portfolio)",
+    "simulation.risk_aversion": "reward.risk_aversion and portfolio_reward.risk_aversion",
+}
+
+
+def shipped(name: str) -> Path:
+    """Path of a file of ``configs/`` as it came with the program.
+
+    A wheel carries the files inside the package; a checkout or an editable install has them beside it.
+
+    Raises:
+        UserError: the program ships no such file.
+    """
+    for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs"):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"configs/{name} does not belong to this installation of mtquant-jax; install it again")
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader with YAML 1.2 scalars that refuses duplicate keys and keys that are not text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that quotes exactly the text that `_Loader` would take for something else."""
+
+
+_SCALARS: tuple[tuple[str, str, str], ...] = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?[0-9][0-9_]*", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),
+)
+
+for _class in (_Loader, _Dumper):
+    _class.yaml_implicit_resolvers = {}
+    for _tag, _pattern, _first in _SCALARS:
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}",
+            re.compile(f"^(?:{_pattern})$"),
+            ["" if character == "\0" else character for character in _first],
+        )
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node).replace("_", ""))  # YAML 1.1 would read 010 as eight
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
+    seen: dict[Hashable, int] = {}
+    for key, _ in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            continue
+        if key.tag != "tag:yaml.org,2002:str":
+            raise yaml.constructor.ConstructorError(problem="a key must be text; quote it", problem_mark=key.start_mark)
+        if key.value in seen:
+            problem = f"key {key.value} was given already in line {seen[key.value]}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+        seen[key.value] = key.start_mark.line + 1
+    result: dict[str, Any] = {}
+    yield result  # before it is filled, so that an alias inside may point to it
+    loader.flatten_mapping(node)
+    result.update((str(key), value) for key, value in loader.construct_mapping(node).items())
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: the file cannot be read, is empty, is not a mapping, gives a key twice, or is not YAML; the
+            message names the file and, where there is one, the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if content is None:
+        raise UserError(f"{path}: the file is empty; expected keys and values")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} line 1: expected keys and values at the top level, found {_shown(content)}")
+    return content
+
+
+def apply(default: TrainConfig, mapping: Mapping[str, Any], source: str) -> TrainConfig:
+    """Replace the settings that `mapping` (from a YAML file) gives; all others keep the value of `default`.
+
+    A ``specialists`` block replaces the whole set of asset classes, so that a class can also be taken away.
+
+    Args:
+        default: the settings to start from.
+        mapping: nested keys and values as `read_yaml` returns them.
+        source: name of the file, for messages.
+
+    Raises:
+        UserError: an unknown key (the nearest valid one is named) or a value of the wrong type.
+    """
+    return _replace(default, mapping, source, "")
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Write settings as YAML; ``apply(TrainConfig(), <the parsed text>, ...)`` gives the same settings back."""
+    return yaml.dump(_plain(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts and tuples as lists, which is all that YAML knows."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _replace(default: T, mapping: Any, source: str, prefix: str) -> T:
+    if not isinstance(mapping, Mapping):
+        raise UserError(f"{source}: {prefix.rstrip('.')} must be a group of keys and values, not {_shown(mapping)}")
+    hints = typing.get_type_hints(type(default))
+    changes = {}
+    for key, value in mapping.items():
+        if key not in hints:
+            raise UserError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), type(default), prefix)}")
+        changes[key] = _value(hints[key], getattr(default, key), value, source, prefix + key)
+    return dataclasses.replace(default, **changes)  # type: ignore[type-var]
+
+
+def _value(hint: Any, default: Any, value: Any, source: str, key: str) -> Any:
+    """`value` as the type `hint` asks for, or a `UserError`."""
+    if dataclasses.is_dataclass(hint):
+        return _replace(default, value, source, f"{key}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{source}: {key} must be a group of keys and values, not {_shown(value)}")
+        return {
+            name: _value(arguments[1], arguments[1](), item, source, f"{key}.{name}") for name, item in value.items()
+        }
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{source}: {key} must be a list such as [EURUSD, GBPUSD], not {_shown(value)}")
+        return tuple(_value(arguments[0], None, item, source, f"{key}[{index}]") for index, item in enumerate(value))
+    if origin is Literal:
+        if value in arguments and type(value) in {type(choice) for choice in arguments}:
+            return value
+        raise UserError(f"{source}: {key} must be one of {', '.join(map(str, arguments))}, not {_shown(value)}")
+    return _scalar(hint, value, source, key)
+
+
+def _scalar(hint: type, value: Any, source: str, key: str) -> Any:
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is hint:
+        return value
+    wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[hint]
+    advice = f'; put it in quotes: "{value}"' if hint is str and type(value) in (int, float) else ""
+    raise UserError(f"{source}: {key} must be {wanted}, not {_shown(value)}{advice}")
+
+
+def _nearest(key: str, group: Any, prefix: str) -> str:
+    """Advice for an unknown key: its new place, else a similar one beside it, else anywhere, else all that is valid."""
+    if prefix + key in _MOVED:
+        return f"it is now {_MOVED[prefix + key]}"
+    siblings = [field.name for field in dataclasses.fields(group)]
+    if close := difflib.get_close_matches(key, siblings, n=1, cutoff=0.6):
+        return f"did you mean {prefix}{close[0]}?"
+    everywhere = {dotted.rsplit(".", 1)[-1]: dotted for dotted in reversed(_dotted_keys(TrainConfig, ""))}
+    if close := difflib.get_close_matches(key, list(everywhere), n=1, cutoff=0.75):
+        return f"did you mean {everywhere[close[0]]}?"
+    return f"valid keys are {', '.join(prefix + name for name in siblings)}"
+
+
+def _dotted_keys(group: Any, prefix: str) -> list[str]:
+    keys: list[str] = []
+    for name, hint in typing.get_type_hints(group).items():
+        keys += _dotted_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
+    return keys
+
+
+def _shown(value: Any) -> str:
+    """A value of a YAML file as a reader of that file would call it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "a group of keys" if isinstance(value, (dict, types.MappingProxyType)) else str(value)

@@ -1,0 +1,145 @@
+"""A market and its settings as environments take them: pytrees in which a changed number compiles nothing anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import NormalDist
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.market.universe import class_contracts, class_table
+from mtquant_jax.settings.config import RewardConfig, TrainConfig
+from mtquant_jax.simulation.execution import AccountRules
+from mtquant_jax.simulation.market_env import MarketParams
+from mtquant_jax.simulation.portfolio_env import PortfolioParams
+from mtquant_jax.simulation.reward import RewardParams, TermWeights
+from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
+from mtquant_jax.types import Span
+
+
+def class_params(config: TrainConfig, market: Market, index: int, split: str = "train") -> MarketParams:
+    """The market of one class over one split."""
+    universe = market.universe
+    return MarketParams(
+        table=class_table(market.table, universe, index),
+        contracts=class_contracts(market.contracts, universe, index),
+        mask=jax.device_put(universe.mask[index : index + 1]),
+        share=jax.device_put(universe.share[index : index + 1]),
+        rules=_rules(config),
+        # Alone, a specialist is its class: what limits the class's share of the portfolio does not limit it.
+        risk=_risk(config, market, alone=True),
+        reward=_reward(config.reward, market.class_scale[index]),
+        span=_span(market, split),
+        max_steps_in_episode=integer(config.simulation.episode_length),
+        path_probability=_equally(market),
+    )
+
+
+def portfolio_params(
+    config: TrainConfig, market: Market, split: str = "train", specialists: Any = None
+) -> PortfolioParams:
+    """The market of all classes over one split; ``specialists`` act inside `AllocationEnv`."""
+    return PortfolioParams(
+        table=market.table,
+        contracts=market.contracts,
+        mask=jax.device_put(market.universe.mask),
+        share=jax.device_put(market.universe.share),
+        rules=_rules(config),
+        risk=_risk(config, market, alone=False),
+        reward=_reward(config.portfolio_reward, market.portfolio_scale),
+        span=_span(market, split),
+        max_steps_in_episode=integer(config.simulation.episode_length),
+        path_probability=_equally(market),
+        class_reward=_reward(config.reward, market.class_scale),
+        reward_terms=TermWeights(
+            var=scalar(config.portfolio_reward.var_weight),
+            drawdown=scalar(config.portfolio_reward.drawdown_weight),
+            turnover=scalar(config.portfolio_reward.turnover_weight),
+            diversification=scalar(config.portfolio_reward.diversification_weight),
+        ),
+        meta_interval=integer(config.meta_controller.interval),
+        discount=scalar(config.ppo.gamma),
+        specialists=specialists,
+    )
+
+
+def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
+    """The same market as evaluation and trading see it: orders in whole lot steps."""
+    rules = dataclasses.replace(env_params.rules, round_lots=jax.device_put(np.asarray(whole_lots)))
+    return dataclasses.replace(env_params, rules=rules)
+
+
+def scalar(value: Any) -> jax.Array:
+    """Strongly typed float32, so that a changed number never compiles anything anew.
+
+    `jax.numpy.asarray` would compile a program for every new shape.
+    """
+    return jax.device_put(np.asarray(value, np.float32))
+
+
+def integer(value: int) -> jax.Array:
+    """The same as int32."""
+    return jax.device_put(np.asarray(value, np.int32))
+
+
+def _rules(config: TrainConfig) -> AccountRules:
+    simulation = config.simulation
+    return AccountRules(
+        stop_out_level=scalar(simulation.stop_out_level),
+        ruin_level=scalar(simulation.ruin_level),
+        cost_multiplier=scalar(simulation.cost_multiplier),
+        impact=scalar(simulation.impact),
+        round_lots=jax.device_put(np.asarray(False)),
+        initial_capital=scalar(simulation.initial_capital),
+        leverage=scalar(simulation.leverage),
+        trade_decay=scalar(simulation.trade_decay),
+    )
+
+
+def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
+    """The limits; those on shares of the portfolio are off for a specialist alone."""
+    risk = config.risk
+
+    def limit(value: float) -> jax.Array:
+        return scalar(value if value > 0.0 else NO_LIMIT)
+
+    def share(value: float) -> jax.Array:
+        return scalar(NO_LIMIT) if alone else limit(value)
+
+    return RiskRules(
+        instrument_limit=share(risk.instrument_limit),
+        class_limit=share(risk.class_limit),
+        correlation_threshold=scalar(risk.correlation_threshold),
+        correlation_limit=share(risk.correlation_limit),
+        gross_limit=share(risk.gross_limit),
+        margin_limit=limit(risk.margin_limit),
+        var_limit=limit(risk.var_limit),
+        var_z=scalar(NormalDist().inv_cdf(risk.var_confidence)),
+        bars_per_day=scalar(market.bars_per_day),
+        halving_loss=limit(risk.halving_loss),
+        reduction_loss=limit(risk.reduction_loss),
+        flattening_loss=limit(risk.flattening_loss),
+    )
+
+
+def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
+    """What an objective is reckoned with, in the shape of its scale: one number or one per class."""
+    return RewardParams(
+        scale=scalar(scale),
+        risk_aversion=scalar(np.broadcast_to(config.risk_aversion, np.shape(scale))),
+        sharpe_memory=scalar(np.broadcast_to(config.sharpe_memory, np.shape(scale))),
+    )
+
+
+def _equally(market: Market) -> jax.Array:
+    """Every path as often as the others."""
+    num_paths = market.table.open.shape[0]
+    return scalar(np.full(num_paths, 1.0 / num_paths))
+
+
+def _span(market: Market, split: str) -> Span:
+    first, last = getattr(market.splits, split)
+    return Span(first=integer(first), last=integer(last))

@@ -1,0 +1,88 @@
+"""Files that appear whole or not at all, and strict JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mtquant_jax.errors import UserError
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON; the file appears under its name only when it is whole.
+
+    NumPy and JAX values become numbers and lists, dataclasses objects, paths and times text; numbers that are not
+    finite, which JSON cannot hold, become null.
+    """
+    text = json_text(content)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def json_text(content: Any) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        what: begins the message where it cannot be read, such as ``phase 2 needs the results of phase 1``.
+
+    Raises:
+        UserError: the file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        reason = "there is no" if isinstance(error, FileNotFoundError) else f"cannot read ({error.strerror})"
+        raise UserError(f"{what}: {reason} {path}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{what}: {path} line {error.lineno} is not JSON ({error.msg})") from None
+    except ValueError as error:
+        raise UserError(f"{what}: {path} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{what}: {path} is not a JSON object")
+    return content
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path` that takes its name when the block ends well and is removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types that JSON has."""
+    if hasattr(value, "tolist"):  # NumPy and JAX, scalars and arrays
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,76 @@
+"""Where a run's files lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPaths:
+    """Where a run's files lie; every path is absolute."""
+
+    run_dir: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run_dir", Path(self.run_dir).absolute())
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of the log, the results and the summary."""
+        return self.run_dir / "logs" / "e2e_training"
+
+    def log_file(self, start: datetime) -> Path:
+        """Log of the run that began at `start`."""
+        return self.log_dir / f"e2e_training_{start:%Y%m%d_%H%M%S}.log"
+
+    def phase_results(self, phase: int) -> Path:
+        """Results of a phase, JSON."""
+        return self.log_dir / f"phase{phase}_results.json"
+
+    @property
+    def training_summary(self) -> Path:
+        """Summary of the whole run, JSON."""
+        return self.log_dir / "training_summary.json"
+
+    @property
+    def resolved_config(self) -> Path:
+        """The settings that the run used, YAML."""
+        return self.log_dir / "resolved_config.yaml"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard events."""
+        return self.run_dir / "logs" / "tensorboard"
+
+    @property
+    def specialist_bundles(self) -> Path:
+        """Folder of the specialists' models."""
+        return self.run_dir / "models" / "specialists"
+
+    def specialist_bundle(self, name: str) -> Path:
+        """Model of the specialist for the asset class `name`, zip."""
+        return self.specialist_bundles / f"{name}_specialist.zip"
+
+    @property
+    def meta_bundle(self) -> Path:
+        """Model of the meta-controller, zip."""
+        return self.run_dir / "models" / "meta_controller" / "meta_controller.zip"
+
+    def checkpoints(self, phase: int) -> Path:
+        """Folder of a phase's checkpoints."""
+        return self.run_dir / "models" / "checkpoints" / f"phase{phase}"
+
+    def checkpoint(self, phase: int, timesteps: int) -> Path:
+        """Orbax checkpoint of a phase after `timesteps` decisions, a folder."""
+        return self.checkpoints(phase) / f"checkpoint_{timesteps}"
+
+    def metrics_csv(self, phase: int) -> Path:
+        """Metrics of a phase, one row per chunk."""
+        return self.run_dir / "metrics" / "training" / f"phase{phase}_metrics.csv"
+
+
+def evaluation_dir(paths: RunPaths) -> Path:
+    """Where a run's evaluation lies."""
+    return paths.run_dir / "evaluation"

@@ -1,0 +1,142 @@
+"""Turns what happens in a training into the files that a run leaves: logs, metrics, JSON, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from tensorboardX import SummaryWriter
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.storage.paths import RunPaths
+
+
+class RunRecorder:
+    """Writes a run's log, metrics and results while the ``with`` block lasts.
+
+    Lines go to the log file with time and level, and to standard output as they are; of a ``quiet`` one only warnings.
+    """
+
+    def __init__(self, paths: RunPaths, start: datetime, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self.paths = paths
+        self.start = start
+        # Not from logging.getLogger: nothing of this run may stay behind in the process.
+        self._logger = logging.Logger("mtquant_jax.run", logging.INFO)
+        self._resources = ExitStack()
+        self._tables: dict[int, _MetricsTable] = {}
+
+    def __enter__(self) -> RunRecorder:
+        try:
+            self.paths.log_dir.mkdir(parents=True, exist_ok=True)
+            to_file = logging.FileHandler(self.paths.log_file(self.start), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--run-dir {self.paths.run_dir} cannot be written: {error.strerror}") from None
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        to_console = logging.StreamHandler(sys.stdout)
+        to_console.setFormatter(_ConsoleFormatter())
+        to_console.setLevel(logging.WARNING if self._quiet else logging.INFO)
+        for handler in (to_file, to_console):
+            self._logger.addHandler(handler)
+            self._resources.callback(handler.close)
+            self._resources.callback(self._logger.removeHandler, handler)
+        self._to_console = to_console
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._logger.removeHandler(self._to_console)  # whoever started the run shows the error there
+            expected = isinstance(error, (UserError, KeyboardInterrupt))
+            self._logger.error("%s", str(error) or type(error).__name__, exc_info=None if expected else error)
+        self._resources.close()
+
+    def info(self, text: str) -> None:
+        """Write a line."""
+        self._logger.info("%s", text)
+
+    def warning(self, text: str) -> None:
+        """Write a line that deserves attention."""
+        self._logger.warning("%s", text)
+
+    def metrics(self, phase: int, agent: str, timesteps: int, row: Mapping[str, Any]) -> None:
+        """Append one row to a phase's metrics file and to TensorBoard.
+
+        The first row of a phase in this run starts the file afresh and fixes its columns; a later row may lack some
+        (empty cells). NaN and None are empty cells; TensorBoard gets finite numbers only.
+
+        Args:
+            phase: 1, 2 or 3.
+            agent: name of the agent that the row is about.
+            timesteps: decisions taken in training so far.
+            row: numbers by name; Python, NumPy or JAX scalars.
+
+        Raises:
+            ValueError: a name that the first row did not have.
+        """
+        numbers = {name: None if value is None else _number(value) for name, value in row.items()}
+        if phase not in self._tables:
+            self._tables[phase] = self._resources.enter_context(
+                _MetricsTable.opened(self.paths.metrics_csv(phase), ["agent", "timesteps", *numbers])
+            )
+        self._tables[phase].append({"agent": agent, "timesteps": int(timesteps), **numbers})
+        for name, number in numbers.items():
+            if number is not None and math.isfinite(number):
+                self._tensorboard.add_scalar(f"phase{phase}/{agent}/{name}", number, int(timesteps))
+
+    @cached_property
+    def _tensorboard(self) -> SummaryWriter:
+        # A folder per run, so that curves of several runs in one directory stay apart.
+        folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}"
+        writer = SummaryWriter(logdir=str(folder), flush_secs=10)
+        self._resources.callback(writer.close)
+        return writer
+
+
+class _ConsoleFormatter(logging.Formatter):
+    """The message alone; a warning says that it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return message if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {message}"
+
+
+class _MetricsTable:
+    """A CSV file with fixed columns, flushed row by row, so that a run can be watched."""
+
+    def __init__(self, stream: TextIO, columns: list[str]) -> None:
+        self._stream = stream
+        self._writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+        self._writer.writeheader()
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path, columns: list[str]) -> Iterator[_MetricsTable]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield cls(stream, columns)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        self._writer.writerow({name: _cell(value) for name, value in row.items()})
+        self._stream.flush()
+
+
+def _number(value: Any) -> float | int:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return plain if isinstance(plain, int) else float(plain)
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.9g}" if isinstance(value, float) else value  # nine digits hold a float32 exactly

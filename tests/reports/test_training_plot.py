@@ -1,0 +1,128 @@
+"""The training plot: what it reads, what it leaves out, and what it says where there is nothing to draw."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.reports.training_plot import plot_training, read_curves
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = "agent,timesteps,reward,timesteps_per_second,validation_sharpe,validation_sharpe_standard_error\n"
+
+
+def write_metrics(run_dir: Path, phase: int, rows: str, header: str = HEADER) -> Path:
+    path = run_dir / "metrics" / "training" / f"phase{phase}_metrics.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(header + rows)
+    return path
+
+
+def write_results(run_dir: Path, content: object) -> None:
+    path = run_dir / "logs" / "e2e_training" / "phase2_results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def size_of_png(path: Path) -> tuple[int, int]:
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", content[16:24])
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run of three phases with two specialists."""
+    write_metrics(
+        tmp_path, 1, "forex,100,-0.1,5,0.5,1\nforex,200,0.1,5,1.5,1\nequity,100,0,5,,\nequity,200,0.2,5,-0.5,1\n"
+    )
+    write_metrics(tmp_path, 2, "meta_controller,50,0.1,5,,\nmeta_controller,100,0.2,5,1.0,1\n")
+    header = HEADER.replace("reward", "reward/forex,reward/equity,reward/meta_controller,reward/var")
+    write_metrics(tmp_path, 3, "portfolio,100,0.1,0.2,0.3,-0.4,5,1.1,1\n", header)
+    performance = {"sharpe": 0.8, "sharpe_standard_error": 1.0}
+    write_results(tmp_path, {"equal_allocation": performance, "meta_controller": {"validation": performance}})
+    return tmp_path
+
+
+def test_three_phases_make_a_png_of_1200_pixels(run_dir):
+    output = run_dir / "figures" / "training.png"
+    plot_training(run_dir, output)
+    assert size_of_png(output)[0] == 1200
+    assert [path.name for path in output.parent.iterdir()] == ["training.png"]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_single_phase_is_enough(run_dir, kept):
+    for phase in {1, 2, 3} - {kept}:
+        (run_dir / "metrics" / "training" / f"phase{phase}_metrics.csv").unlink()
+    (run_dir / "logs" / "e2e_training" / "phase2_results.json").unlink()
+    plot_training(run_dir, run_dir / "one.png")
+    assert size_of_png(run_dir / "one.png")[0] == 600
+
+
+def test_agents_that_never_traded_and_a_dozen_classes_are_drawn(tmp_path):
+    write_metrics(tmp_path, 1, "".join(f"class{i},100,0.1,5,,\n" for i in range(12)))
+    write_metrics(tmp_path, 2, "meta_controller,100,,5,,\n")
+    write_results(tmp_path, {"equal_allocation": {"sharpe": None, "sharpe_standard_error": None}})
+    plot_training(tmp_path, tmp_path / "flat.png")
+    assert size_of_png(tmp_path / "flat.png")[0] == 800
+
+
+def test_rows_become_curves_with_the_best_checkpoint(run_dir):
+    forex, equity = read_curves(run_dir / "metrics" / "training" / "phase1_metrics.csv")
+    assert forex.reward == [(100, -0.1), (200, 0.1)]
+    assert forex.best == (200, 1.5, 1.0)
+    assert equity.sharpe == [(200, -0.5, 1.0)]
+
+
+def test_joint_training_shows_the_portfolios_reward(run_dir):
+    (portfolio,) = read_curves(run_dir / "metrics" / "training" / "phase3_metrics.csv")
+    assert portfolio.reward == [(100, 0.3)]
+
+
+@pytest.mark.parametrize("rows", [None, ""])
+def test_nothing_to_plot(tmp_path, rows):
+    if rows is not None:
+        write_metrics(tmp_path, 1, rows)
+    with pytest.raises(UserError, match="has no metrics to plot"):
+        plot_training(tmp_path, tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        ("1,2\n", "a,b\n", "has no column agent"),
+        ("forex,many,0,5,,\n", HEADER, "row 2 is not a whole row of numbers"),
+        ("forex,100,0,5,1.0,1\nforex,200\n", HEADER, "row 3 is not a whole row of numbers"),
+    ],
+)
+def test_a_foreign_or_broken_file_is_named(tmp_path, rows, header, message):
+    path = write_metrics(tmp_path, 1, rows, header)
+    with pytest.raises(UserError, match=message) as error:
+        plot_training(tmp_path, tmp_path / "x.png")
+    assert str(path) in str(error.value)
+
+
+def test_another_format_is_refused(run_dir):
+    with pytest.raises(UserError, match=r"ends in \.png"):
+        plot_training(run_dir, run_dir / "training.svg")
+
+
+def test_a_folder_that_cannot_be_made_is_told(run_dir):
+    (run_dir / "taken").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        plot_training(run_dir, run_dir / "taken" / "training.png")
+
+
+def test_the_script_exits_with_2_and_one_sentence(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "plot_training.py"), "--run-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

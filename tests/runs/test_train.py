@@ -1,0 +1,262 @@
+"""Whole quick runs: what they leave on disk, how phases hand over, and what they refuse."""
+
+import csv
+import json
+import shutil
+import zipfile
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from mtquant_jax.cli import train_main
+from mtquant_jax.learning.ppo import train as ppo_train
+from mtquant_jax.runs.train import Session
+from mtquant_jax.storage.bundles import read_manifest
+from tests.conftest import SHARED
+
+CLASSES = {
+    "forex": ["EURUSD", "GBPUSD", "USDJPY"],
+    "commodities": ["XAUUSD", "WTIUSD"],
+    "equity": ["SPX500", "NAS100", "US30"],
+}
+LOGS = "logs/e2e_training"
+
+
+def strict_json(path):
+    def refuse(name):
+        raise AssertionError(f"{path} holds {name}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def bundle_arrays(path):
+    with zipfile.ZipFile(path) as archive:
+        return {
+            n: np.load(archive.open(n), allow_pickle=False) for n in sorted(archive.namelist()) if n.endswith(".npy")
+        }
+
+
+def metrics_rows(run_dir, phase):
+    with (run_dir / f"metrics/training/phase{phase}_metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def check_tree(run_dir):
+    """Every file of the contract is there and says something sensible."""
+    logs = sorted((run_dir / LOGS).glob("e2e_training_????????_??????.log"))
+    assert logs
+    assert "phase 3 took" in logs[-1].read_text()
+    assert list((run_dir / "logs/tensorboard").glob("*/events.out.tfevents.*"))
+    phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
+    assert list(phase1["specialists"]) == list(CLASSES)
+    for name, symbols in CLASSES.items():
+        report = phase1["specialists"][name]
+        assert report["symbols"] == symbols
+        assert report["timesteps"] == 1000
+        assert {"sharpe", "total_return", "max_drawdown"} <= set(report["validation"])
+        assert [entry["timesteps"] for entry in report["history"]] == [500, 1000]
+        manifest = read_manifest(run_dir / "models/specialists" / f"{name}_specialist.zip")
+        assert manifest["symbols"] == symbols
+        for timesteps in (500, 1000):
+            for part in ("policy", "training"):
+                checkpoint = run_dir / f"models/checkpoints/phase1/checkpoint_{timesteps}" / name / part
+                assert any(checkpoint.iterdir())
+    assert strict_json(run_dir / LOGS / "phase2_results.json")["meta_controller"]["timesteps"] == 500
+    assert strict_json(run_dir / LOGS / "phase3_results.json")["portfolio"]["timesteps"] == 500
+    assert read_manifest(run_dir / "models/meta_controller/meta_controller.zip")["classes"] == CLASSES
+    for phase in (2, 3):
+        assert any((run_dir / f"models/checkpoints/phase{phase}/checkpoint_500/policy").iterdir())
+    rows = {p: metrics_rows(run_dir, p) for p in (1, 2, 3)}
+    assert [len(rows[p]) for p in (1, 2, 3)] == [12, 2, 2]  # one per chunk; three specialists in phase 1
+    assert all(np.isfinite(float(row["reward"])) for row in rows[1])
+    terms = {f"reward/{name}" for name in ("objective", "var", "drawdown", "turnover", "diversification")}
+    assert [terms <= set(rows[p][0]) for p in (1, 2, 3)] == [False, True, True]
+    for row in rows[3]:  # all weights are 0
+        assert float(row["reward/objective"]) == pytest.approx(float(row["reward/meta_controller"]), abs=1e-5)
+    assert {"gradient_cosine/forex", "gradient_conflict/equity", "reference_kl/forex"} <= set(rows[3][0])
+
+
+def test_a_synthetic_run_leaves_the_whole_tree(synthetic_run):
+    check_tree(synthetic_run)
+    summary = strict_json(synthetic_run / LOGS / "training_summary.json")
+    assert summary["phases"] == [1, 2, 3]
+    assert summary["seed"] == 0
+    assert summary["device"].startswith("cpu")
+    assert summary["versions"]["jax"] == jax.__version__
+    assert summary["configuration"]["phase1_timesteps"] == 1000
+    for phase in ("phase1", "phase2", "phase3"):
+        seconds = summary["results"][phase]["seconds"]
+        assert 0 < seconds["compile"] < seconds["total"]
+    for model in summary["models"].values():
+        assert (synthetic_run / model).is_file()
+    for agent in summary["results"]["phase1"]["specialists"].values():
+        assert (synthetic_run / agent["best_checkpoint"]).is_dir()
+
+
+def test_a_run_on_real_bars_leaves_the_whole_tree(train, real_data):
+    run_dir = train("--data-dir", str(real_data))
+    check_tree(run_dir)
+    summary = strict_json(run_dir / LOGS / "training_summary.json")
+    assert summary["market"]["paths"] == 1
+    assert any("WTIUSD" in notice for notice in summary["market"]["notices"])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(train, synthetic_run):
+    again, other = train(), train("--seed", "1", "--phases", "1")
+    for name in CLASSES:
+        path = f"models/specialists/{name}_specialist.zip"
+        assert (again / path).read_bytes() == (synthetic_run / path).read_bytes()
+        assert (other / path).read_bytes() != (synthetic_run / path).read_bytes()
+    path = "models/meta_controller/meta_controller.zip"
+    assert (again / path).read_bytes() == (synthetic_run / path).read_bytes()
+
+
+def test_parallel_and_sequential_specialists_agree(train):
+    one_by_one, together = train("--phases", "1"), train("--phases", "1", "--parallel")
+    for name in CLASSES:
+        path = f"models/specialists/{name}_specialist.zip"
+        left, right = bundle_arrays(one_by_one / path), bundle_arrays(together / path)
+        assert list(left) == list(right)
+        for array in left:
+            # Sums in another order: float32 rounding, amplified by four updates of Adam.
+            np.testing.assert_allclose(left[array], right[array], rtol=2e-3, atol=2e-4)
+
+
+def test_later_phases_continue_from_the_run_directory(train, synthetic_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(synthetic_run, run_dir)
+    before = (run_dir / LOGS / "phase1_results.json").read_bytes()
+    train("--phases", "2,3", run_dir=run_dir)
+    assert (run_dir / LOGS / "phase1_results.json").read_bytes() == before
+    for path in ("models/meta_controller/meta_controller.zip", "models/specialists/forex_specialist.zip"):
+        assert (run_dir / path).read_bytes() == (synthetic_run / path).read_bytes()
+    # With other environments than phase 1 had, too.
+    train("--phases", "3", "--num-envs", "5", run_dir=run_dir)
+
+
+def test_each_phase_program_is_traced_once(train, monkeypatch):
+    traces = []
+    original = ppo_train._update
+
+    def counted(program, *rest):
+        traces.append(type(program.env).__name__)
+        return original(program, *rest)
+
+    monkeypatch.setattr(ppo_train, "_update", counted)
+    jax.clear_caches()
+    train()
+    # Once for the shapes of the metrics and once for the loop: of all three specialists together.
+    assert {name: traces.count(name) for name in set(traces)} == {
+        "SpecialistEnv": 2,
+        "AllocationEnv": 2,
+        "PortfolioEnv": 2,
+    }
+
+
+def refused(capsys, *flags):
+    """The one line that a refused run prints."""
+    assert train_main(["--quick-test", *flags]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    return captured.err.strip()
+
+
+def test_phase_2_without_phase_1_is_refused(capsys, tmp_path):
+    message = refused(capsys, "--phases", "2", "--run-dir", str(tmp_path / "new"))
+    assert "phase 2 needs the results of phase 1" in message
+    assert not (tmp_path / "new").exists()
+
+
+def test_phase_3_without_phase_2_is_refused(capsys, synthetic_run, tmp_path):
+    (tmp_path / LOGS).mkdir(parents=True)
+    shutil.copytree(synthetic_run / "models", tmp_path / "models")
+    shutil.copy(synthetic_run / LOGS / "phase1_results.json", tmp_path / LOGS)
+    message = refused(capsys, "--phases", "3", "--run-dir", str(tmp_path))
+    assert "phase 3 needs the results of phase 2" in message
+
+
+def test_a_meta_controller_of_other_specialists_is_refused(capsys, train, synthetic_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(synthetic_run, run_dir)
+    train("--phases", "1", "--seed", "3", run_dir=run_dir)
+    message = refused(capsys, "--phases", "3", "--run-dir", str(run_dir))
+    assert "other specialists" in message
+    assert "--phases 2,3" in message
+
+
+def test_models_of_other_symbols_are_refused(capsys, synthetic_run, tmp_path):
+    config = tmp_path / "two.yaml"
+    config.write_text("specialists: {forex: {symbols: [EURUSD, USDJPY], domain: forex, batch_size: 125}}\n")
+    before = sorted(p.stat().st_mtime_ns for p in synthetic_run.rglob("*"))
+    message = refused(capsys, "--phases", "2", "--run-dir", str(synthetic_run), "--config", str(config))
+    assert "was trained on EURUSD, GBPUSD, USDJPY; this configuration asks for EURUSD, USDJPY" in message
+    assert sorted(p.stat().st_mtime_ns for p in synthetic_run.rglob("*")) == before
+
+
+def test_a_phase_that_does_not_fit_is_refused_and_destroys_nothing(capsys, synthetic_run):
+    before = sorted((str(p), p.stat().st_mtime_ns) for p in synthetic_run.rglob("*"))
+    message = refused(capsys, "--phases", "2,3", "--ppo.hidden-size", "32", "--run-dir", str(synthetic_run))
+    assert "does not fit this configuration" in message
+    assert sorted((str(p), p.stat().st_mtime_ns) for p in synthetic_run.rglob("*")) == before
+
+
+def test_another_market_than_the_earlier_phases_had_is_pointed_out(capsys, train, synthetic_run, tmp_path):
+    run_dir = tmp_path / "copy"
+    shutil.copytree(synthetic_run, run_dir)
+    train("--phases", "3", "--market.edge", "0.2", run_dir=run_dir)
+    assert "warning: phase 1 was trained on another market: synthetic market (edge 0.12)" in capsys.readouterr().out
+
+
+def test_a_missing_data_directory_is_refused(capsys, tmp_path):
+    message = refused(capsys, "--data-dir", str(tmp_path / "nowhere"), "--run-dir", str(tmp_path / "run"))
+    assert "nowhere" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not (SHARED / "h1").is_dir(), reason="no real bars beside this checkout")
+def test_too_few_bars_for_an_episode_are_refused(capsys, tmp_path):
+    flags = ("--data-dir", str(SHARED / "h1"), "--market.start", "2025-11-15", "--run-dir", str(tmp_path / "run"))
+    message = refused(capsys, *flags)
+    assert "episode" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
+    config = tmp_path / "four.yaml"
+    config.write_text(
+        "specialists:\n"
+        "  majors: {symbols: [EURUSD], domain: forex, batch_size: 125}\n"
+        "  yen: {symbols: [USDJPY], domain: forex, batch_size: 125}\n"
+        "  metals: {symbols: [XAUUSD], batch_size: 125}\n"
+        "  indices: {symbols: [SPX500, NAS100], domain: equity, batch_size: 125}\n"
+    )
+    run_dir = train("--config", str(config))
+    phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
+    assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
+    assert (run_dir / "models/specialists/yen_specialist.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("best_timesteps", "start", "best", "expected"),
+    [
+        (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
+        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, within one standard error (0.80)"),
+        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, within one standard error (0.80)"),
+        (2000, 1.0, (3.0, 0.8), ""),
+        (2000, -1.0, (None, None), ""),
+    ],
+)
+def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
+    told = []
+    session = SimpleNamespace(host=SimpleNamespace(recorder=SimpleNamespace(info=told.append)))
+    outcome = SimpleNamespace(
+        best_timesteps=best_timesteps,
+        history=[{"sharpe": start}],
+        validation={"sharpe": best[0], "sharpe_standard_error": best[1]},
+    )
+    Session._tell_whether_start_was_beaten(session, outcome)
+    assert len(told) == bool(expected)
+    assert expected in "".join(told)

@@ -1,0 +1,153 @@
+"""Checkpoints give back exactly what was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import struct
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.storage.arrays import to_named_arrays
+from mtquant_jax.storage.checkpoints import CheckpointWriter, restore
+
+
+class Statistics(NamedTuple):
+    mean: jax.Array
+    count: jax.Array
+
+
+@struct.dataclass
+class State:
+    params: dict[str, Any]
+    optimizer: Any
+    statistics: Statistics
+    key: jax.Array
+    keys: jax.Array
+    nothing: Any
+    empty: jax.Array
+    flags: jax.Array
+    step: int
+    name: str = struct.field(pytree_node=False, default="state")
+
+
+def state(seed: int = 0) -> State:
+    key = jax.random.key(seed)
+    params = {"dense": {"kernel": jax.random.normal(key, (3, 4)), "bias": jnp.ones(4, jnp.bfloat16)}}
+    return State(
+        params=params,
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(1e-3, 0.0, 9))).init(
+            params
+        ),
+        statistics=Statistics(jnp.arange(3.0), jnp.int32(7)),
+        key=key,
+        keys=jax.random.split(jax.random.key(seed, impl="rbg"), (2, 3)),
+        nothing=None,
+        empty=jnp.zeros((0, 2)),
+        flags=jnp.array([True, False]),
+        step=3,
+    )
+
+
+def assert_identical(actual: Any, expected: Any) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(to_named_arrays(actual).items(), to_named_arrays(expected).items(), strict=True):
+        assert a[0] == b[0]
+        assert a[1].dtype == b[1].dtype or a[0] == "step"  # a Python number comes back as an array
+        np.testing.assert_array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("abstract", [True, False])
+def test_everything_comes_back_bit_for_bit(tmp_path: Path, abstract: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    saved = jax.tree.map(lambda leaf: jnp.asarray(leaf), state(), is_leaf=lambda leaf: isinstance(leaf, int))
+    with CheckpointWriter() as writer:
+        writer.save(tmp_path / "checkpoint_10", saved)
+    like = jax.eval_shape(lambda: saved) if abstract else state(1).replace(step=saved.step)
+    loaded = restore(tmp_path / "checkpoint_10", like)
+    assert_identical(loaded, saved)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
+    assert loaded.key.dtype == saved.key.dtype and loaded.keys.dtype == saved.keys.dtype
+    np.testing.assert_array_equal(
+        jax.random.uniform(loaded.keys[1, 2], (4,)), jax.random.uniform(saved.keys[1, 2], (4,))
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_lone_array_and_64_bits(tmp_path: Path) -> None:
+    with CheckpointWriter() as writer:
+        writer.save(tmp_path / "a", np.arange(3.0))
+    loaded = restore(tmp_path / "a", np.zeros(3))
+    assert loaded.dtype == np.float64
+    np.testing.assert_array_equal(loaded, np.arange(3.0))
+
+
+def test_arrays_may_be_donated_after_save(tmp_path: Path) -> None:
+    step = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)
+    tree = {f"a{index}": jnp.full((256, 64), float(index)) for index in range(20)}
+    with CheckpointWriter() as writer:
+        for round_ in range(3):
+            writer.save(tmp_path / f"checkpoint_{round_}", tree)
+            tree = step(tree)
+    for round_ in range(3):
+        loaded = restore(tmp_path / f"checkpoint_{round_}", jax.eval_shape(lambda: tree))
+        for index in range(20):
+            np.testing.assert_array_equal(loaded[f"a{index}"], index + round_)
+
+
+def test_a_checkpoint_replaces_one_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = Path("run/models/checkpoint_1")
+    with CheckpointWriter() as writer:
+        writer.save(relative, {"a": jnp.zeros(2), "old": jnp.zeros(1)})
+        writer.save(relative, {"a": jnp.ones(2)})
+        writer.wait()
+        np.testing.assert_array_equal(restore(relative, {"a": jnp.zeros(2)})["a"], 1.0)
+    assert [path.name for path in relative.parent.iterdir()] == ["checkpoint_1"]
+
+
+def test_the_block_waits_even_when_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="training"), CheckpointWriter() as writer:
+        writer.save(tmp_path / "a", {"a": jnp.ones(2)})
+        raise RuntimeError("training")
+    np.testing.assert_array_equal(restore(tmp_path / "a", {"a": jnp.zeros(2)})["a"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"a": jnp.zeros(3), "b": {"c": jnp.zeros(1)}}, "a is float32[2], expected float32[3]"),
+        ({"a": jnp.zeros(2, jnp.int32), "b": {"c": jnp.zeros(1)}}, "a is float32[2], expected int32[2]"),
+        ({"a": jnp.zeros(2)}, "b.c has no place in it"),
+        ({"a": jnp.zeros(2), "b": {"c": jnp.zeros(1), "d": jnp.zeros(1), "e": 1}}, "b.d is missing (and 1 more)"),
+    ],
+)
+def test_another_structure_is_refused(tmp_path: Path, like: Any, message: str) -> None:
+    path = tmp_path / "checkpoint_5"
+    with CheckpointWriter() as writer:
+        writer.save(path, {"a": jnp.zeros(2), "b": {"c": jnp.zeros(1)}})
+    with pytest.raises(UserError) as error:
+        restore(path, like)
+    assert str(error.value) == f"checkpoint {path} does not fit this configuration: {message}"
+
+
+def test_missing_and_broken_checkpoints_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoint .*/absent does not exist"):
+        restore(tmp_path / "absent", {})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"checkpoint .*/empty cannot be read: "):
+        restore(tmp_path / "empty", {})
+    with CheckpointWriter() as writer:
+        writer.save(tmp_path / "broken", {"a": jnp.zeros(2)})
+    (tmp_path / "broken" / "manifest.ocdbt").unlink()
+    with pytest.raises(UserError, match=r"checkpoint .*/broken cannot be read: "):
+        restore(tmp_path / "broken", {"a": jnp.zeros(2)})
+
+
+def test_names_that_would_collide_are_refused() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        to_named_arrays({"a.b": 1, "a": {"b": 2}})

@@ -1,0 +1,171 @@
+"""What a run writes: log, metrics, JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.settings.config import MarketConfig
+from mtquant_jax.storage.files import read_json, replacing, write_json
+from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.recorder import RunRecorder
+
+START = datetime(2026, 1, 2, 3, 4, 5)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_output_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = RunPaths(Path("."))
+    relative = {
+        paths.log_file(START): "logs/e2e_training/e2e_training_20260102_030405.log",
+        paths.phase_results(2): "logs/e2e_training/phase2_results.json",
+        paths.training_summary: "logs/e2e_training/training_summary.json",
+        paths.resolved_config: "logs/e2e_training/resolved_config.yaml",
+        paths.tensorboard: "logs/tensorboard",
+        paths.specialist_bundle("forex"): "models/specialists/forex_specialist.zip",
+        paths.meta_bundle: "models/meta_controller/meta_controller.zip",
+        paths.checkpoint(1, 10_000): "models/checkpoints/phase1/checkpoint_10000",
+        paths.metrics_csv(3): "metrics/training/phase3_metrics.csv",
+    }
+    for path, expected in relative.items():
+        assert path == tmp_path / expected
+
+
+def test_lines_go_to_the_log_and_to_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handlers = list(logging.getLogger().handlers)
+    paths = RunPaths(tmp_path)
+    with RunRecorder(paths, START) as recorder:
+        recorder.info("100 % of 3 phases")
+        recorder.warning("odd")
+    captured = capsys.readouterr()
+    assert captured.out == "100 % of 3 phases\nwarning: odd\n"
+    assert captured.err == ""
+    lines = paths.log_file(START).read_text().splitlines()
+    assert [line[24:] for line in lines] == ["INFO    100 % of 3 phases", "WARNING odd"]
+    assert logging.getLogger().handlers == handlers
+    assert "mtquant_jax.run" not in logging.Logger.manager.loggerDict
+
+
+@pytest.mark.parametrize(("error", "traceback"), [(UserError("no bars"), False), (ZeroDivisionError("oh"), True)])
+def test_the_log_tells_how_a_run_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, traceback: bool
+) -> None:
+    paths = RunPaths(tmp_path)
+    with pytest.raises(type(error)), RunRecorder(paths, START):
+        raise error
+    text = paths.log_file(START).read_text()
+    assert f"ERROR   {error}" in text
+    assert ("Traceback" in text) == traceback
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--run-dir .*/file cannot be written: Not a directory"):
+        RunRecorder(RunPaths(tmp_path / "file"), START).__enter__()
+
+
+def test_metrics_are_rows_that_can_be_watched(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    for _ in range(2):  # the second run starts the file afresh
+        with RunRecorder(paths, START) as recorder:
+            recorder.metrics(1, "forex", 1000, {"loss": jnp.float32(0.1), "reward": np.float64(2), "kl": 3})
+            assert rows(paths.metrics_csv(1))[0]["loss"] == "0.100000001"
+            recorder.metrics(1, "forex", 2000, {"loss": math.nan, "kl": None, "reward": math.inf})
+            recorder.metrics(1, "equity", np.int64(1000), {"kl": jnp.array([0.5])[0]})
+            recorder.metrics(2, "meta_controller", 500, {"loss": 1.0})
+            with pytest.raises(ValueError, match="surprise"):
+                recorder.metrics(1, "equity", 1, {"surprise": 1.0})
+    assert rows(paths.metrics_csv(1)) == [
+        {"agent": "forex", "timesteps": "1000", "loss": "0.100000001", "reward": "2", "kl": "3"},
+        {"agent": "forex", "timesteps": "2000", "loss": "", "reward": "inf", "kl": ""},
+        {"agent": "equity", "timesteps": "1000", "loss": "", "reward": "", "kl": "0.5"},
+    ]
+    assert rows(paths.metrics_csv(2)) == [{"agent": "meta_controller", "timesteps": "500", "loss": "1"}]
+
+
+def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import RecordWriter  # noqa: F401  (the format's other half)
+
+    paths = RunPaths(tmp_path)
+    with RunRecorder(paths, START) as recorder:
+        recorder.metrics(1, "forex", 1000, {"loss": 0.5, "broken": math.nan})
+    (events,) = paths.tensorboard.glob("*/*")
+    content, scalars = events.read_bytes(), {}
+    while content:  # length (8 bytes), its checksum (4), the event, its checksum (4)
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        scalars |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
+        content = content[16 + length :]
+    assert scalars == {"phase1/forex/loss": (1000, 0.5)}
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    content: dict[str, Any] = {
+        "b": math.nan,
+        "a": [np.float32(0.5), jnp.int32(3), -math.inf, (1, 2)],
+        "path": tmp_path,
+        "time": START,
+        "array": np.array([[1.0, math.nan]]),
+        "flag": np.bool_(True),
+        "market": MarketConfig(),
+        "é": None,
+        7: "seven",
+    }
+    write_json(path, content)
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("}\n") and "é" in text
+    back = read_json(path, "test")
+    assert list(back)[:2] == ["b", "a"]
+    assert back["a"] == [0.5, 3, None, [1, 2]]
+    assert (back["b"], back["path"], back["time"]) == (None, str(tmp_path), "2026-01-02T03:04:05")
+    assert (back["array"], back["flag"], back["7"]) == ([[1.0, None]], True, "seven")
+    assert back["market"]["gap_bars"] == MarketConfig().gap_bars
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+
+
+def test_json_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"new": object()})
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "phase 2 needs phase 1: there is no {path}"),
+        ('{"a": 1,\n "b" 2}', "phase 2 needs phase 1: {path} line 2 is not JSON (Expecting ':' delimiter)"),
+        ('{"a": NaN}', "phase 2 needs phase 1: {path} is not JSON (NaN is no JSON number)"),
+        ("[1]", "phase 2 needs phase 1: {path} is not a JSON object"),
+    ],
+)
+def test_json_that_cannot_be_read(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "phase1_results.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_json(path, "phase 2 needs phase 1")
+    assert str(error.value) == message.format(path=path)
