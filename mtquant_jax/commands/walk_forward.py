@@ -172,15 +172,13 @@ def _trained(
     began: float,
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
-    from mtquant_jax.evaluation.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.evaluation.walk_forward import run_fold
     from mtquant_jax.runs.run_files import device
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
-    from mtquant_jax.training.loop import Host
 
     paths, done = RunPaths(Path(command.settings.run_dir)), []
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
-        host = Host(recorder, NoCheckpoints(), compiler)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)
@@ -192,5 +190,5 @@ def _trained(
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            done.append(run_fold(configs, market, splits, host, paths.run_dir / f"fold_{number}", tell))
+            done.append(run_fold(configs, market, splits, recorder, compiler, paths.run_dir / f"fold_{number}", tell))
     return done

@@ -20,14 +20,15 @@ from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
-from mtquant_jax.runs.handover import META_CONTROLLER
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.storage.files import write_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.loop import Outcome
+from mtquant_jax.training.trainer import META_CONTROLLER
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 
@@ -74,6 +75,12 @@ class RunFiles:
         }
         write_bundle(self.paths.meta_bundle, manifest, _tree(policy))
 
+    def write_hierarchy(self, outcome: Outcome) -> None:
+        """Write the models of all agents as phase 3 left them."""
+        for index in range(self.market.universe.num_classes):
+            self.write_specialist(index, phases.specialist_of(outcome.policy, index), 3, outcome)
+        self.write_meta(phases.meta_of(outcome.policy), 3, outcome)
+
     def _manifest(self, phase: int, outcome: Outcome) -> dict[str, Any]:
         simulation = self.config.simulation
         return {
@@ -104,7 +111,7 @@ class RunFiles:
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self.relative(checkpoint),
             "model": self.relative(model),
-            "history": outcome.history,
+            "history": [{"timesteps": timesteps, **found} for timesteps, found in outcome.history],
         }
 
     def write_results(

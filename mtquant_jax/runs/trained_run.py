@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.handover import META_CONTROLLER, restore_meta, restore_portfolio, restore_specialists
+from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
 
 _AGAIN = "Train all phases again"
 
@@ -54,15 +54,6 @@ class TrainedRun:
         """First and last bar of a split, seconds since 1970 UTC."""
         split = self.market["splits"][name]
         return _seconds(split["first"]), _seconds(split["last"])
-
-
-@dataclasses.dataclass(frozen=True)
-class Policies:
-    """What every finished phase handed on."""
-
-    specialists: list[Policy]  # phase 1
-    meta: Policy | None  # phase 2
-    portfolio: Policy | None  # phase 3: all agents
 
 
 def open_run(run_dir: Path) -> TrainedRun:
@@ -115,7 +106,7 @@ def _that_belong_together(results: dict[int, dict[str, Any]]) -> dict[int, dict[
     return kept
 
 
-def restore_all(run: TrainedRun, market: Market) -> Policies:
+def restore_all(run: TrainedRun, market: Market) -> HierarchyPolicies:
     """The policies that every finished phase handed on.
 
     Raises:
@@ -127,7 +118,7 @@ def restore_all(run: TrainedRun, market: Market) -> Policies:
         meta = restore_meta(run.config, run.paths, market, run.results[2][META_CONTROLLER]["best_checkpoint"])
     if meta is not None and 3 in run.results:
         portfolio = restore_portfolio(run.paths, run.results[3]["portfolio"]["best_checkpoint"], specialists, meta)
-    return Policies(specialists, meta, portfolio)
+    return HierarchyPolicies(tuple(specialists), meta, portfolio)
 
 
 def _scales(run: TrainedRun) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class AllocationEnv(MarketEnvironment):
         }
         return observation, state, reward, terminated, info
 
+    def decision_interval(self, params: PortfolioParams) -> jax.Array:
+        """Bars ``[]`` between two decisions of the meta-controller."""
+        return params.meta_interval
+
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
         return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))

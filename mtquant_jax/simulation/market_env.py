@@ -62,6 +62,15 @@ class MarketEnvironment(Environment):
         """A flat account at the close of ``bar`` of market path ``path``."""
         raise NotImplementedError
 
+    def begin_within(self, state: Any, elapsed: jax.Array, params: MarketParams) -> Any:
+        """States ``[E]`` of fresh episodes as if ``elapsed`` ``[E]`` bars of each were over."""
+        interval = self.decision_interval(params)
+        return state.replace(time=elapsed // interval * interval)
+
+    def decision_interval(self, params: Any) -> jax.Array:
+        """Bars ``[]`` between two decisions that an episode must not begin between."""
+        return jnp.ones((), jnp.int32)
+
     def is_truncated(self, state: Any, params: MarketParams) -> jax.Array:
         """Whether the episode has its full length or the span has no further bar ``[]``."""
         return (state.time >= params.max_steps_in_episode) | (state.bar + 1 >= params.span.last)

@@ -224,6 +224,10 @@ class PortfolioEnv(MarketEnvironment):
             drawdown=1.0 - state.book.equity / state.book.peak_equity,
         )
 
+    def decision_interval(self, params: PortfolioParams) -> jax.Array:
+        """Bars ``[]`` between two decisions of the meta-controller."""
+        return params.meta_interval
+
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Actions of all agents, padded to one width."""
         num_classes, width = params.mask.shape

@@ -220,7 +220,7 @@ def test_the_work_and_what_it_is_judged_on_are_told_before(
 ):
     bars(300)
 
-    def trained(configs, market, splits, host, folder, tell):
+    def trained(configs, market, splits, recorder, compiler, folder, report):
         assert [config.seed for config in configs] == [0, 1, 2]
         print("training begins")
         return a_fold(int(folder.name[-1]), {LAST: noise(0, 3)})

@@ -141,18 +141,18 @@ def test_without_the_flag_there_is_none(synthetic_run):
 
 
 def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
-    from mtquant_jax.learning.ppo import train as ppo_train
+    from mtquant_jax.learning.train import start_training, train_chunk
 
     config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "2"])
     market = prepare_market(config)
     plan = phases.plan_specialist(config, market, 0)
-    state = ppo_train.start_training(plan.program, *plan.start_arguments)
-    before = ppo_train.train_chunk._cache_size()
+    state = start_training(plan.program, *plan.start_arguments)
+    before = train_chunk._cache_size()
     lesson = Curriculum.begin(STAGES)
     for fraction in (0.1, 0.4, 0.6):
         lesson = lesson.after(fraction)
         params = plan.env_params.replace(path_probability=jnp.asarray(lesson.path_probability(18)))
-        state, _ = ppo_train.train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
-    assert ppo_train.train_chunk._cache_size() == before + 1
+        state, _ = train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
+    assert train_chunk._cache_size() == before + 1
     starts = jax.vmap(lambda key: plan.program.env.reset(key, params)[1].path)(jax.random.split(jax.random.key(0), 400))
     assert set(np.asarray(starts).tolist()) == set(range(18))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from mtquant_jax.backtest.performance import score
-from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.learning.train import start_training, train_chunk
 from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.runs.checkpoints import restore_checkpoint
 from mtquant_jax.settings.layers import load_config
 from mtquant_jax.training import phases
-from mtquant_jax.training.loop import chunks, flat_metrics, restore_checkpoint
+from mtquant_jax.training.loop import chunks, flat_metrics
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtquant_jax.learning.contract import Hyper, Program, TrainState, Trajectory
+from mtquant_jax.learning.contract import Metrics, Program, TrainState, Trajectory
 from mtquant_jax.learning.coordination import coordinate
 from mtquant_jax.learning.optimizer import apply_gradients, select
 from mtquant_jax.learning.ppo.gae import advantages, without_exogenous_noise
+from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.loss import Batch, losses
-
-Metrics = dict[str, jax.Array]
 
 
 def make_batch(
@@ -61,18 +60,19 @@ def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
 
 
 def learn(
-    program: Program, state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
+    program: Program, sizes: tuple[int, int], state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
 ) -> tuple[TrainState, Metrics]:
     """Epochs of minibatches over one batch, with the statistics and the reference held still.
 
     One permutation per epoch serves every leaf. When the approximate KL divergence of a minibatch passes
-    ``target_kl``, it and all that follow change nothing.
+    ``target_kl``, it and all that follow change nothing. ``sizes`` are the number of minibatches and of epochs.
     """
-    size = program.timesteps_per_update // program.num_minibatches
+    num_minibatches, num_epochs = sizes
+    size = program.timesteps_per_update // num_minibatches
     key, shuffle_key = jax.random.split(state.key)
     order = jax.vmap(lambda k: jax.random.permutation(k, program.timesteps_per_update))(
-        jax.random.split(shuffle_key, program.num_epochs)
-    ).reshape(program.num_epochs * program.num_minibatches, size)
+        jax.random.split(shuffle_key, num_epochs)
+    ).reshape(num_epochs * num_minibatches, size)
 
     def minibatch(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
         params, optimizer, stopped = carry
