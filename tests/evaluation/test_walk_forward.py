@@ -19,7 +19,7 @@ import pytest
 from mtquant_jax.backtest.baselines import BASELINES
 from mtquant_jax.cli import main
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS
-from mtquant_jax.market.prepare import Market, split_anew
+from mtquant_jax.market.prepare import Market, resplit
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.types import AssetClass, Splits
@@ -158,7 +158,7 @@ def test_nothing_measured_on_a_fold_knows_later_bars(anchored):
             **nothing
             | {"table": make_table(opened, closed, spread), "contracts": make_contracts(4), "universe": universe}
         )
-        return split_anew(market, SimpleNamespace(simulation=SimpleNamespace(leverage=1.0)), splits)
+        return resplit(market, SimpleNamespace(simulation=SimpleNamespace(leverage=1.0)), splits)
 
     one, two, changed = measured(1), measured(2), measured(1, change_inside=True)
     assert one.splits == two.splits == splits
