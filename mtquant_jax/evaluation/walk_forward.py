@@ -20,7 +20,7 @@ from mtquant_jax.backtest.performance import performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.evaluation.backtests import AFTER, EQUAL, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
-from mtquant_jax.market.prepare import Market, split_anew
+from mtquant_jax.market.prepare import Market, resplit
 from mtquant_jax.runs.progress import record_chunk
 from mtquant_jax.runs.run_files import RunFiles
 from mtquant_jax.settings.config import TrainConfig
@@ -91,7 +91,7 @@ def run_fold(
         folder: of the fold; every seed's models go to ``seed_N`` in it.
         report: shows a line of progress.
     """
-    market = split_anew(market, configs[0], splits)
+    market = resplit(market, configs[0], splits)
     trained = train_phases(
         dataclasses.replace(configs[0], parallel=True),
         market,

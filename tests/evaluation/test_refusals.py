@@ -88,7 +88,7 @@ def test_models_that_are_not_there_are_refused(copy):
 
 
 def test_too_few_draws_are_refused(copy):
-    message = "--draws 10: at least 100, or the ends of an interval mean nothing"
+    message = "--draws 10: at least 100 are required for meaningful ends of an interval"
     assert refusal(copy, "--draws", "10") == message
 
 

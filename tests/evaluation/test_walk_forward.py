@@ -19,7 +19,7 @@ import pytest
 from mtquant_jax.backtest.baselines import BASELINES
 from mtquant_jax.cli import main
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS
-from mtquant_jax.market.prepare import Market, split_anew
+from mtquant_jax.market.prepare import Market, resplit
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.types import AssetClass, Splits
@@ -158,7 +158,7 @@ def test_nothing_measured_on_a_fold_knows_later_bars(anchored):
             **nothing
             | {"table": make_table(opened, closed, spread), "contracts": make_contracts(4), "universe": universe}
         )
-        return split_anew(market, SimpleNamespace(simulation=SimpleNamespace(leverage=1.0)), splits)
+        return resplit(market, SimpleNamespace(simulation=SimpleNamespace(leverage=1.0)), splits)
 
     one, two, changed = measured(1), measured(2), measured(1, change_inside=True)
     assert one.splits == two.splits == splits
@@ -188,7 +188,7 @@ def bars(monkeypatch):
         ("--num-seeds 0", "--num-seeds 0: at least 1"),
         ("--curriculum", "--curriculum: a walk-forward has no curriculum; its bars are a history"),
         ("--phases=1", "--phases 1: a walk-forward trains all of 1,2,3 in every fold"),
-        ("--draws 10", "--draws 10: at least 100, or the ends of an interval mean nothing"),
+        ("--draws 10", "--draws 10: at least 100 are required for meaningful ends of an interval"),
         ("--folds 1", "--folds 1: at least 2; for one use train and evaluate"),
         ("--first-train-fraction 0.95", "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
         ("--folds 40", "2400 bars leave 17 for each validation and test of 40 folds, but 50 are needed"),
