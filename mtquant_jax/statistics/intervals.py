@@ -86,11 +86,11 @@ def check_draws(draws: int) -> None:
     """Check the prerequisites of intervals before any trading starts.
 
     Raises:
-        UserError: too few ``--draws`` for the ends of an interval, or ``arch`` is not installed.
+        UserError: too few ``draws`` for the ends of an interval, or ``arch`` is not installed.
     """
     require_arch()
     if draws < _FEWEST_DRAWS:
-        raise UserError(f"--draws {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
+        raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
 
 
 def require_arch() -> Any:
