@@ -26,7 +26,7 @@ from recording import RESULTS, spread, store
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.backtest.performance import performance, score
-from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.backtest.scenarios import ScenarioPerformance, by_scenario
 from mtquant_jax.backtest.trading import BacktestRecord, backtest
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.learning.ppo.train import start_training, train_chunk_parallel
@@ -119,7 +119,7 @@ def _train(plans: list[Plan], market: Market, save_freq: int, curriculum: bool) 
     for updates, saves in chunks(total, per_update, save_freq):
         states, _ = train_chunk_parallel(program, states, params, hyper, jnp.asarray(updates, jnp.int32))
         done += updates
-        found: list[dict[str, Any] | None] = [None] * count
+        found: list[dict[str, ScenarioPerformance] | None] = [None] * count
         for i in range(count if saves else 0):
             state = unstack(states, i)
             policy = Policy(state.params, state.normalizers)
@@ -155,7 +155,7 @@ def _judge(plan: Plan, policy: Policy, config: TrainConfig, fresh: Market, index
     growth = [np.diff(np.log(np.maximum(paths, 1e-6)), axis=0).mean() for paths in equity]
     scales = _scales(fresh, config, index)
     return {
-        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage]["sharpe"] or 0.0}
+        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage].sharpe or 0.0}
         for k, stage in enumerate(STAGES)
     }
 

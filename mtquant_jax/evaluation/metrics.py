@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.backtest.performance import describe, performance
+from mtquant_jax.backtest.performance import Performance, describe, performance
 from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.evaluation.backtests import Traded
 from mtquant_jax.evaluation.book import by_class, by_instrument, slots_of, trades_of
@@ -64,7 +64,7 @@ def evaluate(run: TrainedRun, judged: EvaluationBars, traded: Traded, draws: int
     def told(name: str, record: BacktestRecord) -> dict[str, Any]:
         intervals = drawn.intervals(name)
         return {
-            **performance(record, day),
+            **performance(record, day).to_json(),
             **track_record(returns[name], days_per_year),
             "intervals": dataclasses.asdict(intervals),
         }
@@ -123,7 +123,7 @@ def _of_run(run: TrainedRun) -> dict[str, Any]:
         "trained_on": run.market["description"],
         "splits": run.market["splits"],
         "validation": {
-            str(phase): describe(result["validation"])
+            str(phase): describe(Performance.from_json(result["validation"], str(run.paths.phase_results(phase))))
             for phase, result in (
                 (2, run.results.get(2, {}).get("meta_controller", {})),
                 (3, run.results.get(3, {}).get("portfolio", {})),
@@ -179,7 +179,7 @@ def _by_month(record: BacktestRecord, judged: EvaluationBars, days_per_year: flo
 def _short(record: BacktestRecord, day: np.ndarray, days_per_year: float) -> dict[str, Any]:
     """What a variant is compared by, reckoned as the phases are."""
     returns = daily_returns(np.asarray(record.equity, np.float64), day)
-    told = performance(record, day) | track_record(returns, days_per_year)
+    told = performance(record, day).to_json() | track_record(returns, days_per_year)
     names = (
         "sharpe",
         "sharpe_standard_error",

@@ -16,7 +16,7 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack
-from mtquant_jax.backtest.performance import performance
+from mtquant_jax.backtest.performance import Performance, performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, backtest, trade_variants
 from mtquant_jax.evaluation.backtests import AFTER, EQUAL, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
@@ -52,7 +52,7 @@ class Fold:
     times: dict[str, tuple[int, int]]  # part -> first and last bar, seconds since 1970 UTC
     returns: dict[str, np.ndarray]  # portfolio -> [D, seeds] daily returns on the test bars; baseline -> [D, 1]
     equity: dict[str, np.ndarray]  # the same bar by bar, [L + 1, seeds or 1]
-    performance: dict[str, list[dict[str, Any]]]  # the same as figures, seed by seed
+    performance: dict[str, list[Performance]]  # of the same, seed by seed
     validation: list[float | None]  # Sharpe ratio of the last phase's checkpoint, seed by seed
     day: np.ndarray  # [L + 1] of the test bars
     timestamps: np.ndarray  # [L + 1]
@@ -138,23 +138,23 @@ class _Trainer:
         phase: int,
         names: Sequence[str],
         plans: Sequence[Plan],
-        validate: Callable[[int, Policy], dict[str, Any]],
+        validate: Callable[[int, Policy], Performance],
         keep_start: bool = False,
     ) -> list[Outcome]:
         labels = [f"{self.fold}/{name}" for name in names]
         frequency = self.configs[0].save_freq
         return train(self.host, phase, labels, plans, frequency, lambda *_: Path(), validate, keep_start)
 
-    def _validate_specialist(self, plan: Plan, policy: Policy) -> dict[str, Any]:
+    def _validate_specialist(self, plan: Plan, policy: Policy) -> Performance:
         return self._performance(plan.program.env, plan.program.agent, policy, evaluation_params(plan.env_params))
 
-    def _validate_portfolio(self, policy: Policy) -> dict[str, Any]:
+    def _validate_portfolio(self, policy: Policy) -> Performance:
         config = self.configs[0]
         env_params = evaluation_params(portfolio_params(config, self.market))
         agent = phases.hierarchy_agent(config, self.market)
         return self._performance(phases.hierarchy_env(config), agent, policy, env_params)
 
-    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:
+    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> Performance:
         first, last = self.market.splits.validation
         arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
         compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
@@ -200,7 +200,7 @@ def _judge(
         returns={name: daily_returns(equity, judged.day) for name, equity in equities.items()},
         equity=equities,
         performance={name: [performance(record, judged.day) for record in rs] for name, rs in found.items()},
-        validation=[outcome.validation["sharpe"] for outcome in joint],
+        validation=[outcome.validation.sharpe for outcome in joint],
         day=judged.day,
         timestamps=judged.timestamps,
     )

@@ -112,10 +112,10 @@ def _of_fold(number: int, fold: Fold) -> dict[str, Any]:
         "validation_sharpe": fold.validation,
         "portfolios": {
             name: {
-                "sharpe": _over_seeds([p["sharpe"] for p in told]),
-                "total_return": _over_seeds([p["total_return"] for p in told]),
-                "max_drawdown": _over_seeds([p["max_drawdown"] for p in told]),
-                "seeds": told,
+                "sharpe": _over_seeds([p.sharpe for p in told]),
+                "total_return": _over_seeds([p.total_return for p in told]),
+                "max_drawdown": _over_seeds([p.max_drawdown for p in told]),
+                "seeds": [p.to_json() for p in told],
             }
             for name, told in fold.performance.items()
         },
@@ -149,10 +149,8 @@ def _overall(folds: Sequence[Fold], stitched: Stitched, name: str) -> dict[str, 
 
 def _costs(folds: Sequence[Fold], name: str) -> np.ndarray:
     """``[seeds or 1]`` costs of all folds, shares of the starting capital; a fold knows them as shares of its own."""
-    costs, earned = (
-        np.array([[told[key] for told in fold.performance[name]] for fold in folds])
-        for key in ("cost_share", "total_return")
-    )
+    costs = np.array([[p.cost_share for p in fold.performance[name]] for fold in folds])
+    earned = np.array([[p.total_return for p in fold.performance[name]] for fold in folds])
     began = np.cumprod(np.concatenate([np.ones_like(earned[:1]), 1.0 + earned[:-1]]), axis=0)
     return np.asarray((costs * began).sum(axis=0))
 

@@ -87,7 +87,7 @@ def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
 def _draw_sharpes(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
     places = np.arange(len(folds))
     for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
-        sharpes = np.array([[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds])
+        sharpes = np.array([[p.sharpe or 0.0 for p in fold.performance[name]] for fold in folds])
         middle = np.array([interquartile_mean(row) for row in sharpes])
         place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
         axes.bar(place, middle, 0.12, color=colour)

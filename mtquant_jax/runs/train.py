@@ -14,8 +14,7 @@ import jax.numpy as jnp
 
 import mtquant_jax
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.backtest.performance import describe, performance, score
-from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.backtest.performance import Performance, describe, performance, score
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.runs.handover import (
@@ -197,7 +196,7 @@ class Session:
         # The specialists are frozen: phase 1 has told what is to be told of their positions.
         findings = self._diagnose_portfolio(2, _META, {}, outcome, continuous)
         origin = {"specialists_from": self.results[1]["run_id"]}
-        return {**origin, "equal_allocation": equal, _META: report, "diagnosis": listed(findings)}
+        return {**origin, "equal_allocation": equal.to_json(), _META: report, "diagnosis": listed(findings)}
 
     def _phase3(self) -> dict[str, Any]:
         assert self.meta is not None  # checked before the run began
@@ -235,7 +234,7 @@ class Session:
         agent: str,
         classes: dict[str, tuple[str, ...]],
         outcome: Outcome,
-        continuous: dict[str, Any],
+        continuous: Performance,
     ) -> list[Finding]:
         """Of what a phase hands on, be it its starting point; ``classes`` are those that learnt in it."""
         places = (*(c.name for c in self.market.universe.classes), "cash")
@@ -253,8 +252,8 @@ class Session:
             self.host.recorder.info("  no checkpoint beat the starting point on the validation split; it is handed on")
             return
         # The first of the history is the start: with it as a candidate, it is validated before anything is learnt.
-        ahead = score(outcome.validation) - score(outcome.history[0])
-        error = outcome.validation["sharpe_standard_error"]
+        ahead = score(outcome.validation) - score(outcome.history[0][1])
+        error = outcome.validation.sharpe_standard_error
         if error is not None and ahead < error:
             told = f"by {ahead:.2f}, within one standard error ({error:.2f})"
             self.host.recorder.info(f"  the best checkpoint is ahead of the starting point {told}")
@@ -269,25 +268,23 @@ class Session:
 
     def _validate_specialist(
         self, plans: Sequence[phases.Plan], member: int, policy: Policy, whole_lots: bool = True
-    ) -> dict[str, Any]:
+    ) -> Performance:
         plan = plans[member]
         env_params = evaluation_params(plan.env_params, whole_lots)
         return self._performance(plan.program.env, plan.program.agent, policy, env_params)
 
-    def _validate_portfolio(self, policy: Policy, whole_lots: bool = True) -> dict[str, Any]:
+    def _validate_portfolio(self, policy: Policy, whole_lots: bool = True) -> Performance:
         env = phases.hierarchy_env(self.config)
         agent = phases.hierarchy_agent(self.config, self.market)
         env_params = evaluation_params(portfolio_params(self.config, self.market), whole_lots)
         return self._performance(env, agent, policy, env_params)
 
-    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> dict[str, Any]:
+    def _performance(self, env: Any, agent: Any, policy: Policy, env_params: Any) -> Performance:
         """Trade the validation split once; its last bar is the last that is traded."""
         first, last = self.market.splits.validation
         arguments = (policy.params, policy.normalizers, env_params, jnp.asarray(first, jnp.int32))
         compiled = self.host.compiler(backtest, (env, agent, last - first - 1), *arguments)
-        record, day = compiled(*arguments), self.market.day[first:last]
-        scenarios = {"scenarios": by_scenario(record, day, self.market.stages)} if self.market.stages else {}
-        return performance(record, day) | scenarios
+        return performance(compiled(*arguments), self.market.day[first:last], self.market.stages)
 
     def _timesteps(self, phase: int) -> int:
         return (self.config.phase1_timesteps, self.config.phase2_timesteps, self.config.phase3_timesteps)[phase - 1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.backtest.performance import describe, score
+from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.ppo.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.storage.checkpoints import restore
@@ -23,7 +23,7 @@ from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan
 
-Validate = Callable[[int, Policy], dict[str, Any]]
+Validate = Callable[[int, Policy], Performance]
 """``validate(member, policy)`` -> performance on the validation split."""
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
@@ -35,8 +35,8 @@ class Outcome:
 
     policy: Policy  # the best by validation
     best_timesteps: int
-    validation: dict[str, Any]  # of the best
-    history: list[dict[str, Any]]  # validation of every checkpoint
+    validation: Performance  # of the best
+    history: list[tuple[int, Performance]]  # timesteps and validation of every checkpoint
     timesteps: int
     seconds: dict[str, float]  # compile, run, validate, total; of all members trained together
     timesteps_per_second: float  # over the run seconds, of all members together
@@ -184,13 +184,13 @@ class _Board:
     ) -> None:
         self._host, self._phase, self._names, self._agents = host, phase, names, agents
         self._path, self._validate = checkpoint_path, validate
-        self._history: list[list[dict[str, Any]]] = [[] for _ in names]
+        self._history: list[list[tuple[int, Performance]]] = [[] for _ in names]
         self._best: list[tuple[float, int, Policy] | None] = [None for _ in names]
         self._first: Sequence[dict[str, np.ndarray]] = ()
         self._last: Sequence[dict[str, np.ndarray]] = ()
         self.seconds = 0.0
 
-    def checkpoint(self, timesteps: int, states: Sequence[TrainState]) -> list[dict[str, Any]]:
+    def checkpoint(self, timesteps: int, states: Sequence[TrainState]) -> list[Performance]:
         """Save and validate each member; returns their performance."""
         results = []
         for i, (name, state) in enumerate(zip(self._names, states, strict=True)):
@@ -199,7 +199,7 @@ class _Board:
             compiled, start = self._host.compiler.seconds, time.perf_counter()
             performance = self._validate(i, policy)
             self.seconds += time.perf_counter() - start - (self._host.compiler.seconds - compiled)
-            self._history[i].append({"timesteps": timesteps, **performance})
+            self._history[i].append((timesteps, performance))
             best = self._best[i]
             if best is None or score(performance) > best[0]:
                 # The state is donated to the next chunk, so the best policy is kept as a copy.
@@ -212,7 +212,7 @@ class _Board:
         timesteps: int,
         metrics: Sequence[dict[str, np.ndarray]],
         rate: float,
-        validation: list[dict[str, Any]] | None,
+        validation: list[Performance] | None,
         total: int,
         lessons: Sequence[Curriculum] = (),
     ) -> None:
@@ -220,23 +220,23 @@ class _Board:
         self._first, self._last = self._first or metrics, metrics
         for i, name in enumerate(self._names):
             row: dict[str, Any] = {**flat_metrics(metrics[i], self._agents), "timesteps_per_second": rate}
-            shown = validation[i] if validation else {}
-            row |= {f"validation_{key}": shown.get(key) for key in _VALIDATION_COLUMNS}
-            row |= lessons[i].columns(shown.get("scenarios")) if lessons else {}
+            shown = validation[i] if validation else None
+            row |= {f"validation_{key}": getattr(shown, key, None) for key in _VALIDATION_COLUMNS}
+            row |= lessons[i].columns(shown.scenarios if shown else None) if lessons else {}
             self._host.recorder.metrics(self._phase, name, timesteps, row)
             reward = float(np.ravel(metrics[i]["reward"])[-1])
             text = f"  {name:<16} {timesteps:>11,}/{total:,}  {rate:>9,.0f}/s  reward {reward:+.4f}"
-            if validation:
+            if shown:
                 text += f"  validation {describe(shown)}"
             self._host.recorder.info(text)
 
     def next_lessons(
-        self, lessons: Sequence[Curriculum], fraction: float, validation: list[dict[str, Any]] | None
+        self, lessons: Sequence[Curriculum], fraction: float, validation: list[Performance] | None
     ) -> list[Curriculum]:
         """Where each member's curriculum stands after a chunk; a line for what it opens. Empty without one."""
         result = []
         for i, lesson in enumerate(lessons):
-            following = lesson.after(fraction, validation[i]["scenarios"] if validation else None)
+            following = lesson.after(fraction, validation[i].scenarios if validation else None)
             opened = following.stages[lesson.num_open : following.num_open]
             if opened:
                 reached = f"{following.num_open} of {len(following.stages)}"
@@ -251,8 +251,7 @@ class _Board:
         result = []
         for i, (history, best) in enumerate(zip(self._history, self._best, strict=True)):
             assert best is not None  # the last chunk is always saved
-            validation = next(entry for entry in history if entry["timesteps"] == best[1])
-            validation = {key: value for key, value in validation.items() if key != "timesteps"}
+            validation = next(performance for at, performance in history if at == best[1])
             last = closing_metrics(self._first[i], self._last[i], self._names[i], self._agents)
             result.append(Outcome(best[2], best[1], validation, history, timesteps, seconds, rate, chunk_rates, last))
         return result

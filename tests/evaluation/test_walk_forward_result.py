@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mtquant_jax.backtest.baselines import BASELINES
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
 from mtquant_jax.evaluation.walk_forward_result import result, stitch
 from mtquant_jax.reports.walk_forward import draw, lines, write
 from mtquant_jax.statistics.returns import daily_returns, sharpe_ratio
 from mtquant_jax.statistics.significance import interquartile_mean
 from mtquant_jax.types import Splits
+from tests.backtest.performances import a_performance
 
 EQUAL, META, LAST = PORTFOLIOS
 BARS_A_DAY = 6
@@ -38,9 +39,9 @@ def a_fold(number: int, returns: dict[str, np.ndarray], others: float = 0.0) -> 
         equity[name] = np.concatenate([closes[:1], np.repeat(closes[1:], BARS_A_DAY, axis=0)])
         np.testing.assert_allclose(daily_returns(equity[name], day), record, atol=1e-12)
 
-    def figures(column: np.ndarray) -> dict[str, Any]:
-        total = float(np.prod(1.0 + column) - 1.0)
-        return {"sharpe": sharpe_ratio(column, 365.0), "total_return": total, "max_drawdown": 0.0, "cost_share": COSTS}
+    def figures(column: np.ndarray) -> Performance:
+        total, sharpe = float(np.prod(1.0 + column) - 1.0), sharpe_ratio(column, 365.0)
+        return a_performance(sharpe=sharpe, total_return=total, max_drawdown=0.0, cost_share=COSTS)
 
     return Fold(
         splits=Splits((0, 1), (2, 3), (4, 5)),
