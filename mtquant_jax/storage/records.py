@@ -1,7 +1,7 @@
 """Results as frozen dataclasses <-> the JSON objects of result files, and rows of tables.
 
-A field is a key of the same name. A field whose default is None is left out of the file where it is None. A field made
-with `merged` holds a dataclass whose fields stand among those of its owner.
+A field is a key of the same name. A field whose default is None is left out of the file where it is None. A field of
+type ``Merged[Part]`` has no key of its own: the part's fields stand among those of its owner, and later ones win.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from mtquant_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 
 _MERGED = "merged"
+Merged = Annotated[T, _MERGED]
+"""Type of a field whose dataclass has no key of its own."""
+
 _NAMES = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-
-
-def merged() -> Any:
-    """A field whose dataclass has no key of its own: its fields stand among those of the owner."""
-    return dataclasses.field(metadata={_MERGED: True})
 
 
 class JsonRecord:
@@ -54,7 +55,7 @@ def to_json(value: Any) -> Any:
         content: dict[str, Any] = {}
         for field in dataclasses.fields(value):
             item = getattr(value, field.name)
-            if _MERGED in field.metadata:
+            if _is_merged(type(value), field.name):
                 content |= to_json(item)
             elif item is not None or field.default is not None:
                 content[field.name] = to_json(item)
@@ -88,6 +89,13 @@ def flat_row(record: Any) -> dict[str, Any]:
     return row
 
 
+def frame(rows: Mapping[str, Any]) -> pd.DataFrame:
+    """Dataclasses by name as the rows of a table, with columns as in `flat_row`."""
+    import pandas as pd
+
+    return pd.DataFrame([flat_row(record) for record in rows.values()], index=list(rows))
+
+
 def _flatten(value: Any, path: str, row: dict[str, Any]) -> None:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if items is None:
@@ -100,6 +108,8 @@ def _flatten(value: Any, path: str, row: dict[str, Any]) -> None:
 def _read(kind: Any, value: Any, where: str, path: str) -> Any:
     """``value`` as ``kind``; ``path`` leads to it from the top of ``where``."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return _read(arguments[0], value, where, path)
     if kind is Any:
         return value
     if origin in (types.UnionType, typing.Union):
@@ -124,11 +134,10 @@ def _read(kind: Any, value: Any, where: str, path: str) -> Any:
 
 
 def _read_dataclass(kind: Any, content: dict[str, Any], where: str, path: str) -> Any:
-    hints = _hints(kind)
-    values = {}
+    hints, values = _hints(kind), {}
     for field in dataclasses.fields(kind):
         place = f"{path}.{field.name}" if path else field.name
-        if _MERGED in field.metadata:
+        if _is_merged(kind, field.name):
             values[field.name] = _read(hints[field.name], content, where, path)
         elif field.name in content:
             values[field.name] = _read(hints[field.name], content[field.name], where, place)
@@ -157,4 +166,8 @@ def _checked(value: Any, kind: type, what: str, where: str, path: str) -> Any:
 
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def _is_merged(kind: Any, name: str) -> bool:
+    return _MERGED in getattr(_hints(kind)[name], "__metadata__", ())
