@@ -119,7 +119,7 @@ def _judge(policy: Policy, config: TrainConfig, fresh: Market, index: int) -> di
     growth = [np.diff(np.log(np.maximum(paths, 1e-6)), axis=0).mean() for paths in equity]
     scales = _scales(fresh, config, index)
     return {
-        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage]["sharpe"] or 0.0}
+        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage].sharpe or 0.0}
         for k, stage in enumerate(STAGES)
     }
 

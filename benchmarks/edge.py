@@ -200,13 +200,13 @@ class Judge:
         """Annual Sharpe ratio, net growth per bar in typical per-bar returns, and how much was traded."""
         scale = self._trained.portfolio_scale if scale is None else scale
         equity = np.asarray(record.equity, np.float64)
-        told = performance(record, self._days)
+        found = performance(record, self._days)
         return {
-            "sharpe": told["sharpe"],
+            "sharpe": found.sharpe,
             "growth": float(np.diff(np.log(equity), axis=0).mean() * scale),
-            "return": told["total_return"],
-            "drawdown": told["max_drawdown"],
-            "exposure": told["mean_exposure"],
+            "return": found.total_return,
+            "drawdown": found.max_drawdown,
+            "exposure": found.mean_exposure,
             "turnover": float(np.asarray(record.turnover).mean()),
         }
 

@@ -65,16 +65,16 @@ def run(command: WalkForwardCommand, source: str) -> None:
     folder = Path(config.run_dir).absolute()
     done = _trained(command, configs, market, folds, compiler, source, began)
     stitched = walk_forward_result.stitch(done, command.draws)
-    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
-    told |= {
-        "seconds": {"total": time.perf_counter() - began, "compile": compiler.seconds},
-        "market": market.description,
-        "scheme": command.scheme,
-        "configuration": dataclasses.asdict(config),
-    }
-    report.write(done, stitched, told, config.simulation.initial_capital, folder)
+    metrics = dataclasses.replace(
+        walk_forward_result.result(done, stitched, [c.seed for c in configs]),
+        seconds={"total": time.perf_counter() - began, "compile": compiler.seconds},
+        market=market.description,
+        scheme=command.scheme,
+        configuration=dataclasses.asdict(config),
+    )
+    report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
     print()
-    for line in report.lines(told):
+    for line in report.lines(metrics):
         print(line)
     print(f"done in {time.perf_counter() - began:.1f} s; results in {folder}/walk_forward.json and .png")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack
-from mtquant_jax.backtest.performance import performance
+from mtquant_jax.backtest.performance import Performance, performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.evaluation.backtests import AFTER, EQUAL, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
@@ -45,7 +44,7 @@ class Fold:
     times: dict[str, tuple[int, int]]  # part -> first and last bar, seconds since 1970 UTC
     returns: dict[str, np.ndarray]  # portfolio -> [D, seeds] daily returns on the test bars; baseline -> [D, 1]
     equity: dict[str, np.ndarray]  # the same bar by bar, [L + 1, seeds or 1]
-    performance: dict[str, list[dict[str, Any]]]  # the same as figures, seed by seed
+    performance: dict[str, list[Performance]]  # of the same, seed by seed
     validation: list[float | None]  # Sharpe ratio of the last phase's checkpoint, seed by seed
     day: np.ndarray  # [L + 1] of the test bars
     timestamps: np.ndarray  # [L + 1]
@@ -144,7 +143,7 @@ def _judge(config: TrainConfig, market: Market, trained: Sequence[TrainedHierarc
         returns={name: daily_returns(equity, judged.day) for name, equity in equities.items()},
         equity=equities,
         performance={name: [performance(record, judged.day) for record in rs] for name, rs in found.items()},
-        validation=[hierarchy.outcomes[3][PORTFOLIO].validation["sharpe"] for hierarchy in trained],
+        validation=[hierarchy.outcomes[3][PORTFOLIO].validation.sharpe for hierarchy in trained],
         day=judged.day,
         timestamps=judged.timestamps,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from mtquant_jax.backtest.performance import describe
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.loop import flat_metrics, scenarios_of
+from mtquant_jax.training.loop import flat_metrics
 from mtquant_jax.training.observer import Progress
 
 _VALIDATION_COLUMNS = (
@@ -39,10 +39,9 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
     member, validation, curriculum = progress.member, progress.validation, progress.curriculum
     row: dict[str, Any] = flat_metrics(progress.metrics, member.plan.agents)
     row["timesteps_per_second"] = progress.timesteps_per_second
-    shown = validation or {}
-    row |= {f"validation_{key}": shown.get(key) for key in _VALIDATION_COLUMNS}
+    row |= {f"validation_{key}": getattr(validation, key, None) for key in _VALIDATION_COLUMNS}
     if curriculum is not None:
-        row |= curriculum.columns(scenarios_of(validation) if validation else None)
+        row |= curriculum.columns(validation.scenarios if validation else None)
     recorder.metrics(member.phase, label, progress.timesteps, row)
     reward = float(np.ravel(progress.metrics["reward"])[-1])
     done = f"{progress.timesteps:>11,}/{progress.total_timesteps:,}"

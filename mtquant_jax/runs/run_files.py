@@ -17,6 +17,7 @@ import jax
 import mtquant_jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import SPECIALIST
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
@@ -94,24 +95,24 @@ class RunFiles:
                 "trade_decay": simulation.trade_decay,
             },
             "scales": self._scales(),
-            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation},
+            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation.to_json()},
             "versions": _versions(),
         }
 
-    def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: dict[str, Any]) -> dict[str, Any]:
+    def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: Performance) -> dict[str, Any]:
         """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
         return {
             "timesteps": outcome.timesteps,
             "seconds": outcome.seconds,
             "timesteps_per_second": outcome.timesteps_per_second,
             "chunk_timesteps_per_second": outcome.chunk_rates,
-            "validation": outcome.validation,
-            "validation_in_continuous_lots": continuous,
+            "validation": outcome.validation.to_json(),
+            "validation_in_continuous_lots": continuous.to_json(),
             "training_metrics": outcome.training_metrics,
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self.relative(checkpoint),
             "model": self.relative(model),
-            "history": [{"timesteps": timesteps, **found} for timesteps, found in outcome.history],
+            "history": [{"timesteps": timesteps, **found.to_json()} for timesteps, found in outcome.history],
         }
 
     def write_results(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.backtest.performance import describe, score
+from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import save_checkpoint
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
@@ -45,7 +45,7 @@ class RunObserver(TrainingObserver):
         self._results = results
         self._reports: dict[str, dict[str, Any]] = {}
         self._findings: list[Finding] = []
-        self._equal_allocation: dict[str, Any] = {}
+        self._equal_allocation: Performance | None = None
         self._began = (0.0, 0.0)
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
@@ -101,8 +101,8 @@ class RunObserver(TrainingObserver):
         if phase == 1:
             return {"parallel": self._files.config.parallel, "specialists": self._reports, **diagnosis}
         origin = {"specialists_from": self._results[1]["run_id"]}
-        if phase == 2:
-            return {**origin, "equal_allocation": self._equal_allocation, **self._reports, **diagnosis}
+        if phase == 2 and (equal := self._equal_allocation) is not None:
+            return {**origin, "equal_allocation": equal.to_json(), **self._reports, **diagnosis}
         return {**origin, "meta_controller_from": self._results[2]["run_id"], **self._reports, **diagnosis}
 
     def _symbols(self, member: Member) -> dict[str, list[str]]:
@@ -129,7 +129,7 @@ class RunObserver(TrainingObserver):
         else:
             self._files.write_hierarchy(outcome)
 
-    def _diagnose(self, member: Member, outcome: Outcome, continuous: dict[str, Any]) -> list[Finding]:
+    def _diagnose(self, member: Member, outcome: Outcome, continuous: Performance) -> list[Finding]:
         """What has collapsed in what a member hands on, be it its starting point."""
         classes = {c.name: c.symbols for c in self._files.market.universe.classes}
         if member.phase == 1:
@@ -152,7 +152,7 @@ def beaten_start(outcome: Outcome) -> list[str]:
         return ["no checkpoint beat the starting point on the validation split; it is handed on"]
     # The first of the history is the start: as a candidate, it is validated before anything is learnt.
     ahead = score(outcome.validation) - score(outcome.history[0][1])
-    error = outcome.validation["sharpe_standard_error"]
+    error = outcome.validation.sharpe_standard_error
     if error is None or ahead >= error:
         return []
     return [

@@ -31,9 +31,19 @@ class Interval:
     high: float | None
 
     @property
+    def is_above_zero(self) -> bool:
+        """Whether the whole interval is."""
+        return self.low is not None and self.low > 0.0
+
+    @property
+    def is_below_zero(self) -> bool:
+        """Whether the whole interval is."""
+        return self.high is not None and self.high < 0.0
+
+    @property
     def excludes_zero(self) -> bool:
-        """True if the estimate differs significantly from zero."""
-        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
+        """Whether the figure is distinguishable from zero."""
+        return self.is_above_zero or self.is_below_zero
 
 
 @dataclasses.dataclass(frozen=True)

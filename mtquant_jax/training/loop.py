@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.backtest.performance import score
+from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.compiling import Compiler
@@ -31,13 +30,24 @@ class Outcome:
     policy: Policy  # what is handed on: the best by validation, or the last one where nothing is validated
     last_policy: Policy  # after the last update
     best_timesteps: int  # after which the policy handed on was saved; 0 for the starting point
-    validation: Any  # performance of the policy handed on; None where nothing is validated
-    history: list[tuple[int, Any]]  # (timesteps, performance) of every checkpoint
+    best_validation: Performance | None  # of the policy handed on; None where nothing is validated
+    history: list[tuple[int, Performance]]  # (timesteps, performance) of every checkpoint
     timesteps: int
     seconds: dict[str, float]  # compile, run, validate, total; of all members side by side
     timesteps_per_second: float  # over the run seconds, of all members together
     chunk_rates: list[float]  # timesteps per second chunk by chunk
     training_metrics: dict[str, dict[str, float]]  # agent -> closing metrics of its last chunk
+
+    @property
+    def validation(self) -> Performance:
+        """Performance of the policy handed on.
+
+        Raises:
+            ValueError: nothing was validated.
+        """
+        if self.best_validation is None:
+            raise ValueError("this training validated nothing")
+        return self.best_validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +160,7 @@ class _Training:
         self._curricula = [schedule.curriculum] * len(members) if schedule.curriculum else []
         self._runner = _Runner(compiler, [member.plan for member in members], self._curricula)
         self._candidates: list[Candidate | None] = [None] * len(members)
-        self._history: list[list[tuple[int, Any]]] = [[] for _ in members]
+        self._history: list[list[tuple[int, Performance]]] = [[] for _ in members]
         self._validating = 0.0
         self._first: list[dict[str, np.ndarray]] = []
 
@@ -173,7 +183,7 @@ class _Training:
                 self._move_on(done / total, validation)
         return self._outcomes(done, rates, metrics)
 
-    def _checkpoint(self, timesteps: int) -> list[Any] | None:
+    def _checkpoint(self, timesteps: int) -> list[Performance] | None:
         """Show the states to the observer and validate their policies; performance of each member."""
         results = []
         for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
@@ -198,7 +208,7 @@ class _Training:
         total: int,
         rate: float,
         metrics: list[dict[str, np.ndarray]],
-        validation: list[Any] | None,
+        validation: list[Performance] | None,
     ) -> None:
         self._first = self._first or metrics
         for i, member in enumerate(self._members):
@@ -214,10 +224,10 @@ class _Training:
                 )
             )
 
-    def _move_on(self, fraction: float, validation: list[Any] | None) -> None:
+    def _move_on(self, fraction: float, validation: list[Performance] | None) -> None:
         """Each member's curriculum after a share of the training."""
         for i, curriculum in enumerate(self._curricula):
-            following = curriculum.after(fraction, scenarios_of(validation[i]) if validation else None)
+            following = curriculum.after(fraction, validation[i].scenarios if validation else None)
             if opened := following.stages[curriculum.num_open : following.num_open]:
                 self._observer.curriculum_opens(self._members[i], following, opened)
             self._curricula[i] = following
@@ -240,7 +250,7 @@ class _Training:
                     policy=best.policy,
                     last_policy=last_policy,
                     best_timesteps=best.timesteps,
-                    validation=validation,
+                    best_validation=validation,
                     history=self._history[i],
                     timesteps=done,
                     seconds=seconds,
@@ -250,11 +260,6 @@ class _Training:
                 )
             )
         return outcomes
-
-
-def scenarios_of(performance: Any) -> Any:
-    """Performance by scenario, of a validation on the paths of a curriculum."""
-    return performance["scenarios"]
 
 
 def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[str, float]:

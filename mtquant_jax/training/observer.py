@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan
 
 if TYPE_CHECKING:
     from mtquant_jax.training.loop import Outcome
+
+
+class Validate(Protocol):
+    """Trades a policy on the validation split."""
+
+    def __call__(self, policy: Policy, whole_lots: bool = True) -> Performance:
+        """The performance, in whole lots or without lot rounding."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Member:
     seed: int
     name: str  # of the asset class, meta_controller, or portfolio
     plan: Plan
-    validate: Callable[..., Any]  # (policy, whole_lots=True) -> performance on the validation split
+    validate: Validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Progress:
     total_timesteps: int
     timesteps_per_second: float  # of the chunk, of all members side by side
     metrics: dict[str, np.ndarray]  # means over the chunk: [A] per agent, [], or [S] for stacked groups
-    validation: Any | None  # performance of the checkpoint after the chunk, if there is one
+    validation: Performance | None  # of the checkpoint after the chunk, if there is one
     curriculum: Curriculum | None  # that the chunk drew its episodes from
 
 

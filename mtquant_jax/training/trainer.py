@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
@@ -171,7 +172,7 @@ class _Trainer:
             members.append(Member(2, hierarchy.seed, META_CONTROLLER, plan, validate))
         return [members]
 
-    def _validate_meta(self, frozen: Policy, policy: Policy, whole_lots: bool = True) -> object:
+    def _validate_meta(self, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Performance:
         return self._validator.portfolio(plans.hierarchy(frozen, policy), whole_lots)
 
     def _portfolios(self) -> list[list[Member]]:

@@ -252,8 +252,8 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
 def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
     outcome = SimpleNamespace(
         best_timesteps=best_timesteps,
-        history=[(0, {"sharpe": start})],
-        validation={"sharpe": best[0], "sharpe_standard_error": best[1]},
+        history=[(0, SimpleNamespace(sharpe=start))],
+        validation=SimpleNamespace(sharpe=best[0], sharpe_standard_error=best[1]),
     )
     lines = beaten_start(outcome)
     assert len(lines) == bool(expected)

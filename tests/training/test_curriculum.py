@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.backtest.scenarios import ScenarioPerformance, by_scenario
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.market.synthetic.scenarios import SCENARIOS, STAGES
 from mtquant_jax.settings.config import ScenarioName
@@ -23,8 +23,10 @@ from tests.statistics.records import record
 SIX = ("a", "b", "c", "d", "e", "f")
 
 
-def scenarios(*sharpe: float | None) -> dict[str, dict[str, float | None]]:
-    return {stage: {"sharpe": value} for stage, value in zip(SIX, sharpe, strict=True)}
+def scenarios(*sharpe: float | None) -> dict[str, ScenarioPerformance]:
+    return {
+        stage: ScenarioPerformance(sharpe=value, total_return=0.0) for stage, value in zip(SIX, sharpe, strict=True)
+    }
 
 
 LOSING, WINNING = scenarios(*[-1.0] * 6), scenarios(*[1.0] * 6)
@@ -86,8 +88,8 @@ def test_performance_is_told_apart_by_scenario():
     equity = np.ones((6, 4))
     equity[:, 0] = [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
     found = by_scenario(record(equity), day, ("good", "flat"))
-    assert found["good"]["total_return"] == pytest.approx(0.15, rel=1e-5) and found["good"]["sharpe"] > 0.0
-    assert found["flat"] == {"sharpe": None, "total_return": 0.0}
+    assert found["good"].total_return == pytest.approx(0.15, rel=1e-5) and found["good"].sharpe > 0.0
+    assert found["flat"] == ScenarioPerformance(sharpe=None, total_return=0.0)
 
 
 @pytest.fixture(scope="module")
