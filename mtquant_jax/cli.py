@@ -14,7 +14,7 @@ from pathlib import Path
 from mtquant_jax import __version__
 from mtquant_jax.commands import calibrate, compare, evaluate, walk_forward
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.layers import load_command, load_config
 
@@ -101,7 +101,7 @@ def _guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {with_flags(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.reports.training_plot import plot_training
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     try:
         plot_training(arguments.run_dir, arguments.output)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_flags(str(error))}", file=sys.stderr)
         return 2
     print(f"Wrote {arguments.output}")
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import load_config
 
@@ -150,7 +150,7 @@ def _print_list(title: str, sentences: Sequence[str]) -> None:
     if sentences:
         print(f"{title}\n")
         for sentence in sentences:
-            print(f"- {' '.join(sentence.split())}")
+            print(f"- {with_flags(' '.join(sentence.split()))}")
         print()
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 import tyro
 
+from mtquant_jax.errors import with_flags
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateCommand:
@@ -68,7 +70,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     for line in summary_lines(evaluation.metrics):
         print(line)
     for warning in (*evaluation.metrics["warnings"], *evaluation.metrics["bars"]["notices"]):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {with_flags(warning)}", file=sys.stderr)
     if replaced:
         print(f"this replaces the evaluation of {replaced} in {folder}; --output keeps both")
     print(f"evaluated in {time.perf_counter() - began:.1f} s; report in {folder / 'report.html'}")

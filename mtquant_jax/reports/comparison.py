@@ -62,7 +62,7 @@ def write(comparison: Comparison, folder: Path) -> None:
         with replacing(folder / "comparison.png") as temporary:
             draw(comparison).savefig(temporary, format="png", dpi=120)
     except OSError as error:
-        raise UserError(f"--output {folder} cannot be written: {error.strerror or error}") from None
+        raise UserError(f"`output` {folder} cannot be written: {error.strerror or error}") from None
 
 
 def draw(comparison: Comparison) -> Figure:

@@ -42,10 +42,10 @@ def earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int])
     if 2 in found and 1 in found and found[2]["specialists_from"] != found[1]["run_id"]:
         raise UserError(
             f"phase 2 in {paths.run_dir} was trained on other specialists than those of phase 1 there; "
-            "run phase 2 again (--phases 2,3)"
+            "run phase 2 again (`phases` 2,3)"
         )
     if 2 in found and 1 in wanted:
-        raise UserError("--phases 1,3 would put new specialists under an old meta-controller; use --phases 1,2,3")
+        raise UserError("`phases` 1,3 would put new specialists under an old meta-controller; use `phases` 1,2,3")
     return found
 
 

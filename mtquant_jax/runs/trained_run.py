@@ -73,17 +73,17 @@ def open_run(run_dir: Path) -> TrainedRun:
     """
     paths = RunPaths(run_dir)
     if not paths.run_dir.is_dir():
-        raise UserError(f"--run-dir {run_dir}: there is no such directory")
+        raise UserError(f"`run_dir` {run_dir}: there is no such directory")
     if not paths.resolved_config.is_file():
-        raise UserError(f"--run-dir {run_dir} holds no training: there is no {paths.resolved_config}")
+        raise UserError(f"`run_dir` {run_dir} holds no training: there is no {paths.resolved_config}")
     config = apply(TrainConfig(), read_yaml(paths.resolved_config), str(paths.resolved_config))
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
     if missing:
         told = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
-            f"--run-dir {run_dir}: the training was not finished, {told} left no results; train "
-            f"{'it' if len(missing) == 1 else 'them'} with --phases {','.join(map(str, missing))}"
+            f"`run_dir` {run_dir}: the training was not finished, {told} left no results; train "
+            f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
     results = {
         phase: read_json(paths.phase_results(phase), _WHAT)
@@ -91,7 +91,7 @@ def open_run(run_dir: Path) -> TrainedRun:
         if paths.phase_results(phase).is_file()
     }
     if 1 not in results:
-        raise UserError(f"--run-dir {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
+        raise UserError(f"`run_dir` {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
     results = _that_belong_together(results)
     summary = read_json(paths.training_summary, _WHAT)
     for key in ("splits", "interval_seconds", "symbols"):

@@ -87,7 +87,7 @@ def validate(config: TrainConfig) -> None:
     """Check settings that types cannot check.
 
     Raises:
-        UserError: the first setting found wrong; one sentence with its flag, its value and what would be right.
+        UserError: the first setting found wrong; one sentence with its name, its value and what would be right.
     """
     for key, interval in _RANGES.items():
         _check_range(key, _setting(config, key), interval)
@@ -98,13 +98,13 @@ def validate(config: TrainConfig) -> None:
     _check_zone(config.broker_timezone)
     if config.timeframe != "files" and not config.data_dir:
         raise UserError(
-            f"--timeframe {config.timeframe}: the synthetic market has hourly bars of its own; give --data-dir"
+            f"`timeframe` {config.timeframe}: the synthetic market has hourly bars of its own; give `data_dir`"
         )
     if not config.simulation.account_currency.strip():
-        raise UserError("--simulation.account-currency is empty; give a currency such as USD")
+        raise UserError("`simulation.account_currency` is empty; give a currency such as USD")
     if config.joint_training.individual_weight + config.joint_training.coordination_weight == 0:
         raise UserError(
-            "--joint-training.individual-weight and --joint-training.coordination-weight are both 0; "
+            "`joint_training.individual_weight` and `joint_training.coordination_weight` are both 0; "
             "with nothing to learn from, phase 3 needs at least one above 0"
         )
 
@@ -130,21 +130,16 @@ def parse_phases(phases: str) -> tuple[int, ...]:
     """
     names = [name.strip() for name in phases.split(",")]
     if names == [""]:
-        raise UserError("--phases is empty; choose from 1, 2, 3")
+        raise UserError("`phases` is empty; choose from 1, 2, 3")
     for name in names:
         if name not in PHASES:
-            raise UserError(f'--phases {phases}: unknown phase "{name}"; choose from 1, 2, 3')
+            raise UserError(f'`phases` {phases}: unknown phase "{name}"; choose from 1, 2, 3')
     for before, after in itertools.pairwise(names):
         if before == after:
-            raise UserError(f"--phases {phases}: phase {after} is given twice")
+            raise UserError(f"`phases` {phases}: phase {after} is given twice")
         if before > after:
-            raise UserError(f"--phases {phases}: phase {after} comes before phase {before}; give them in order")
+            raise UserError(f"`phases` {phases}: phase {after} comes before phase {before}; give them in order")
     return tuple(int(name) for name in names)
-
-
-def flag(key: str) -> str:
-    """The command-line flag of a dotted configuration key: ``ppo.gae_lambda`` -> ``--ppo.gae-lambda``."""
-    return "--" + key.replace("_", "-")
 
 
 def _check_range(key: str, value: float, interval: str) -> None:
@@ -154,11 +149,11 @@ def _check_range(key: str, value: float, interval: str) -> None:
     if above and below:
         return
     if value != value:
-        raise UserError(f"{flag(key)} {value}: is not a number")
+        raise UserError(f"`{key}` {value}: is not a number")
     lower = f"at least {low:.10g}" if interval[0] == "[" else f"above {low:.10g}"
     upper = f"at most {high:.10g}" if interval[-1] == "]" else f"below {high:.10g}"
     wanted = f"{lower} and {upper}" if high != float("inf") else lower + " and finite" * (value == high)
-    raise UserError(f"{flag(key)} {value}: must be {wanted}")
+    raise UserError(f"`{key}` {value}: must be {wanted}")
 
 
 def _check_specialists(config: TrainConfig) -> None:
@@ -188,7 +183,7 @@ def _check_batch_sizes(config: TrainConfig) -> None:
     sizes = {f"specialists.{name}": specialist.batch_size for name, specialist in config.specialists.items()}
     if config.parallel and "1" in config.phases and len(set(sizes.values())) > 1:
         shown = ", ".join(f"{name.partition('.')[2]} {size}" for name, size in sizes.items())
-        raise UserError(f"--parallel: one program trains all specialists and needs one batch size, not {shown}")
+        raise UserError(f"`parallel`: one program trains all specialists and needs one batch size, not {shown}")
     sizes["meta_controller"] = config.meta_controller.batch_size
     sizes["joint_training"] = config.joint_training.batch_size
     rollout = config.num_envs * config.num_steps
@@ -196,7 +191,7 @@ def _check_batch_sizes(config: TrainConfig) -> None:
         if size < 1 or rollout % size:
             nearest = " or ".join(str(divisor) for divisor in _nearest_divisors(rollout, size))
             raise UserError(
-                f"{flag(name)}.batch-size {size}: must divide --num-envs x --num-steps = "
+                f"`{name}.batch_size` {size}: must divide `num_envs` x `num_steps` = "
                 f"{config.num_envs} x {config.num_steps} = {rollout}; the nearest is {nearest}"
             )
 
@@ -212,21 +207,21 @@ def _check_market(config: TrainConfig) -> None:
     market = config.market
     if market.train_fraction + market.validation_fraction >= 1.0:
         raise UserError(
-            f"--market.train-fraction {market.train_fraction} and --market.validation-fraction "
+            f"`market.train_fraction` {market.train_fraction} and `market.validation_fraction` "
             f"{market.validation_fraction} leave nothing for the test split; their sum must be below 1"
         )
     if config.data_dir and (market.scenario != "neutral" or market.calibration):
-        given = f"--market.scenario {market.scenario}" if market.scenario != "neutral" else "--market.calibration"
-        raise UserError(f"{given} shapes the synthetic market, and --data-dir takes its place; give one of the two")
+        given = f"`market.scenario` {market.scenario}" if market.scenario != "neutral" else "`market.calibration`"
+        raise UserError(f"{given} shapes the synthetic market, and `data_dir` takes its place; give one of the two")
     if config.curriculum and config.data_dir:
-        raise UserError("--curriculum draws the scenarios of the synthetic market, and --data-dir takes its place")
+        raise UserError("`curriculum` draws the scenarios of the synthetic market, and `data_dir` takes its place")
     if config.curriculum and market.scenario != "neutral":
         raise UserError(
-            f"--curriculum draws all scenarios, and --market.scenario {market.scenario} one; give one of the two"
+            f"`curriculum` draws all scenarios, and `market.scenario` {market.scenario} one; give one of the two"
         )
     start, end = (_parse_date(key, getattr(market, key)) for key in ("start", "end"))
     if start and end and start >= end:
-        raise UserError(f"--market.start {start} must be before --market.end {end}")
+        raise UserError(f"`market.start` {start} must be before `market.end` {end}")
 
 
 def _parse_date(key: str, text: str) -> date | None:
@@ -237,4 +232,4 @@ def _parse_date(key: str, text: str) -> date | None:
             return date.fromisoformat(text)
     except ValueError:
         pass  # a month 13 is told below like any other text that is no date
-    raise UserError(f'--market.{key} "{text}": must be a date as YYYY-MM-DD')
+    raise UserError(f'`market.{key}` "{text}": must be a date as YYYY-MM-DD')

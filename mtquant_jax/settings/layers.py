@@ -107,7 +107,7 @@ def _risk_preset(name: str) -> dict[str, Any]:
     path = shipped("risk.yaml")
     presets = read_yaml(path)
     if name not in presets:
-        raise UserError(f"--risk-preset {name}: unknown preset; choose from {', '.join(presets)} ({path})")
+        raise UserError(f"`risk_preset` {name}: unknown preset; choose from {', '.join(presets)} ({path})")
     limits: dict[str, Any] = presets[name] or {}
     return limits
 

@@ -86,11 +86,11 @@ def check_draws(draws: int) -> None:
     """Whether intervals can be made before anything is traded for them.
 
     Raises:
-        UserError: too few ``--draws`` for the ends of an interval, or ``arch`` is not installed.
+        UserError: too few ``draws`` for the ends of an interval, or ``arch`` is not installed.
     """
     require_arch()
     if draws < _FEWEST_DRAWS:
-        raise UserError(f"--draws {draws}: at least {_FEWEST_DRAWS}, or the ends of an interval mean nothing")
+        raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS}, or the ends of an interval mean nothing")
 
 
 def require_arch() -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import mtquant_jax.runs
 from mtquant_jax.cli import main, train_main
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import prepare_jax
@@ -28,10 +29,8 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     started: Runs = []
     pipeline = types.ModuleType("mtquant_jax.runs.train")
     pipeline.run = lambda config, config_source: started.append((config, config_source))  # type: ignore[attr-defined]
-    import mtquant_jax.training
-
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
-    monkeypatch.setattr(mtquant_jax.training, "pipeline", pipeline, raising=False)
+    monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
     monkeypatch.setattr("mtquant_jax.jax_setup.prepare_jax", lambda: None)
     monkeypatch.chdir(tmp_path)
     yield started

@@ -231,10 +231,10 @@ def test_train_takes_zone_and_timeframe(tmp_path):
     config, _ = load_config(["--config", str(tmp_path / "mine.yaml"), "--timeframe", "files"])
     assert (config.broker_timezone, config.timeframe) == ("Europe/Helsinki", "files")
     with pytest.raises(
-        UserError, match="--broker-timezone Europe/Helsinky: no such zone; did you mean Europe/Helsinki"
+        UserError, match="`broker_timezone` Europe/Helsinky: no such zone; did you mean Europe/Helsinki"
     ):
         load_config(["--broker-timezone", "Europe/Helsinky"])
-    with pytest.raises(UserError, match="--timeframe H4: the synthetic market has hourly bars of its own; give --data"):
+    with pytest.raises(UserError, match="`timeframe` H4: the synthetic market has hourly bars of its own; give `data"):
         load_config(["--timeframe", "H4"])
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.evaluation.metrics import Evaluation
 from mtquant_jax.evaluation.warnings import IN_SAMPLE
 from mtquant_jax.reports.html import book as report_book
@@ -86,7 +86,7 @@ def _asset(name: str) -> str:
 def _warnings(found: Sequence[str]) -> str:
     items = "".join(
         f'<li class="{"danger" if text.startswith(IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
-        for text in found
+        for text in map(with_flags, found)
     )
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
 

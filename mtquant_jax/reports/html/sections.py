@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mtquant_jax.errors import with_flags
 from mtquant_jax.evaluation.metrics import Evaluation
 from mtquant_jax.reports.html import book as report_book
 from mtquant_jax.reports.html import returns as report_returns
@@ -163,7 +164,7 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
     )
     trained = report_training.training(evaluation.run)
     definitions = "".join(f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in _DEFINITIONS.items())
-    notices = "".join(f"<li>{escaped(text)}</li>" for text in metrics["bars"]["notices"])
+    notices = "".join(f"<li>{escaped(with_flags(text))}</li>" for text in metrics["bars"]["notices"])
     return (
         section(
             "stress",
