@@ -23,6 +23,7 @@ ScenarioName = Literal[
     "edge_regimes",
 ]
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
+Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +261,7 @@ class TrainConfig:
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
     broker_timezone: Annotated[str, Unit("time zone"), Data("m")] = "UTC"
     """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
-    timeframe: Annotated[Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"], Data("1 2 3 m")] = "files"
+    timeframe: Annotated[Timeframe, Data("1 2 3 m")] = "files"
     """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: Annotated[str, Unit("folder"), Host] = "."
     """Directory that receives logs, models and metrics."""
