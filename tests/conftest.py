@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
+import io
+import json
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
@@ -15,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.cli import train_main
+from mtquant_jax.cli import main, train_main
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
@@ -170,3 +175,31 @@ def train(tmp_path_factory):
 def synthetic_run(train) -> Path:
     """A quick run of all phases on the synthetic market, shared: whoever changes it works on a copy."""
     return train()
+
+
+SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
+SMALL += " --phase1-timesteps 250 --phase2-timesteps 250 --phase3-timesteps 250"
+
+
+def walk_forward(run_dir: Path, *flags: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a quick one."""
+    arguments = ["walk-forward", "--quick-test", "--run-dir", str(run_dir), "--draws", "100", *flags]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory) -> SimpleNamespace:
+    """Two folds of two seeds, as small as they can be."""
+    run_dir = tmp_path_factory.mktemp("walk")
+    code, out, err = walk_forward(run_dir, "--folds", "2", "--num-seeds", "2", *SMALL.split())
+    assert code == 0, err
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    told = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    with (run_dir / "equity.csv").open(encoding="utf-8", newline="") as stream:
+        equity = list(csv.DictReader(stream))
+    return SimpleNamespace(run_dir=run_dir, told=told, equity=equity, out=out, err=err)

@@ -106,15 +106,15 @@ def test_a_file_through_both_changes(tmp_path):
     stamps = [f"2024-10-27 0{hour}:00" for hour in (2, 3, 3, 4)]
     file, found = inspect_bar_file(write(tmp_path / "a.csv", stamps), read_zone("Europe/Helsinki"))
     assert [text[11:] for text in shown(file.timestamps)] == ["23:00", "00:00", "01:00", "02:00"]
-    assert found.ambiguous == 2 and "2 stamps lie in hours that Europe/Helsinki has twice" in found.notices[0]
+    assert found.ambiguous == 2 and "2 stamps lie in hours that occur twice in Europe/Helsinki" in found.notices[0]
     backwards = read_bar_file(write(tmp_path / "b.csv", stamps[::-1]), read_zone("Europe/Helsinki"))
     np.testing.assert_array_equal(backwards.timestamps, file.timestamps)
     # A clock without daylight saving, taken for one with it: two rows fall on one time.
     stamps = [f"2024-03-31 0{hour}:00" for hour in (2, 3, 4)]
     file, found = inspect_bar_file(write(tmp_path / "c.csv", stamps), read_zone("Europe/Helsinki"))
     assert file is None and found.missing == 1
-    assert "the time stands in row 3 too" in found.problem
-    assert found.problem.endswith("or these stamps are not of the zone given as `broker_timezone`")
+    assert "row 3 has the same time" in found.problem
+    assert found.problem.endswith("or these stamps are not in the zone given as `broker_timezone`")
     assert len(read_bar_file(write(tmp_path / "c.csv", stamps), read_zone("Etc/GMT-2")).close) == 3
 
 

@@ -64,16 +64,16 @@ def run(arguments: Sequence[str], prog: str) -> None:
     folder = Path(config.run_dir).absolute()
     done = _trained(command, configs, market, folds, compiler, source, began)
     stitched = walk_forward_result.stitch(done, command.draws)
-    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
-    told |= {
-        "seconds": {"total": time.perf_counter() - began, "compile": compiler.seconds},
-        "market": market.description,
-        "scheme": command.scheme,
-        "configuration": dataclasses.asdict(config),
-    }
-    report.write(done, stitched, told, config.simulation.initial_capital, folder)
+    metrics = dataclasses.replace(
+        walk_forward_result.result(done, stitched, [c.seed for c in configs]),
+        seconds={"total": time.perf_counter() - began, "compile": compiler.seconds},
+        market=market.description,
+        scheme=command.scheme,
+        configuration=dataclasses.asdict(config),
+    )
+    report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
     print()
-    for line in report.lines(told):
+    for line in report.lines(metrics):
         print(line)
     print(f"done in {time.perf_counter() - began:.1f} s; results in {folder}/walk_forward.json and .png")
 
@@ -171,15 +171,13 @@ def _trained(
     began: float,
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
-    from mtquant_jax.evaluation.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.evaluation.walk_forward import run_fold
     from mtquant_jax.runs.run_files import device
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
-    from mtquant_jax.training.loop import Host
 
     paths, done = RunPaths(Path(command.settings.run_dir)), []
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
-        host = Host(recorder, NoCheckpoints(), compiler)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)
@@ -191,5 +189,5 @@ def _trained(
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            done.append(run_fold(configs, market, splits, host, paths.run_dir / f"fold_{number}", tell))
+            done.append(run_fold(configs, market, splits, recorder, compiler, paths.run_dir / f"fold_{number}", tell))
     return done

@@ -1,6 +1,6 @@
 """Turns contract specifications (configs/instruments.yaml) into instruments and arrays.
 
-Also says which file name means which instrument and how profit is converted into the account currency.
+Also maps file names to instruments, and plans the conversion of profit into the account currency.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CURRENCY_CODES = (
 CURRENCIES = frozenset(_CURRENCY_CODES.split())
 
 _TIMEFRAMES = "M1|M5|M15|M30|H1|H4|D1|W1|MN1|MN|1440|10080|43200|240|60|30|15|5|1"
-# Letters that brokers append to a symbol without a separator; anything after a separator is accepted as it is.
+# Letters that brokers append to a symbol without a separator; any suffix after a separator is accepted.
 _SUFFIXES = "MICRO|MINI|CASH|SPOT|ZERO|PRIME|PRO|ECN|RAW|STD|STP|VIP|SB|M|C|I|R|Z"
 
 
@@ -43,11 +43,11 @@ class Instrument:
     spread: float
     """Default spread in points, used where the bars carry none."""
     commission: float
-    """Fee currency per lot and side."""
+    """Commission in fee currency per lot and side."""
     base_currency: str
-    """What one unit of the instrument is: EUR, XAU, SPX."""
+    """Unit of the instrument: EUR, XAU, SPX."""
     profit_currency: str
-    """The currency that profit is counted in."""
+    """Currency of profit."""
     margin_class: str
     """forex, metals, energy or indices."""
     margin_rate: float
@@ -55,23 +55,23 @@ class Instrument:
     swap_mode: str
     """points, money or interest."""
     swap_long: float
-    """Received (positive) or paid per night by longs: points, fee currency per lot, or percent a year."""
+    """Swap received (positive) or paid per night by longs: points, fee currency per lot, or percent a year."""
     swap_short: float
-    """The same by shorts."""
+    """Swap received (positive) or paid per night by shorts, in the same unit."""
     triple_swap_day: str
-    """The weekday whose night counts three times."""
+    """Weekday whose night counts three times."""
     fee_currency: str = "USD"
-    """The currency of commission and of swap in money."""
+    """Currency of commission and of swap in money."""
     min_lot: float = 0.01
     """Smallest order, lots."""
     lot_step: float = 0.01
-    """Orders are multiples of it, lots."""
+    """Step of order sizes, lots."""
     max_lot: float = 100.0
     """Largest order, lots."""
     slippage: float = 0.0
     """Points by which every fill is worse than the quote."""
     slippage_volatility: float = 0.0
-    """The same as a share of the per-bar volatility."""
+    """Further slippage, as a share of the per-bar volatility."""
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
 
@@ -87,7 +87,7 @@ class Instrument:
 
     @property
     def is_currency_pair(self) -> bool:
-        """True where both sides are national currencies; metals, oil and indices have a daily break, these do not."""
+        """True if both sides are national currencies; these have no daily break, unlike metals, oil and indices."""
         return self.base_currency in CURRENCIES and self.profit_currency in CURRENCIES
 
 
@@ -101,7 +101,7 @@ _CHOICES = {
     "swap_mode": ("points", "money", "interest"),
     "triple_swap_day": WEEKDAYS[:5],
 }
-_NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether the lowest itself is too low
+_NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether the lowest is excluded
     "contract_size": (0.0, np.inf, True),
     "spread": (0.0, np.inf, False),
     "commission": (0.0, np.inf, False),
@@ -117,12 +117,12 @@ _NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether t
 
 
 def load_instruments(path: Path | None = None) -> dict[str, Instrument]:
-    """Contract specifications by symbol, in the order of the file; None reads the shipped configs/instruments.yaml.
+    """Load contract specifications by symbol, in file order; None reads the shipped configs/instruments.yaml.
 
-    A file of the user's adds instruments to the shipped ones and replaces those of the same symbol as a whole.
+    A user's file adds instruments to the shipped ones and replaces those of the same symbol as a whole.
 
-    Raises UserError naming file, symbol and key for an unknown or missing key, a wrong type, a value out of range or a
-    name that two instruments claim.
+    Raises UserError, which names file, symbol and key, for an unknown or missing key, a wrong type, a value out of
+    range or a name that two instruments claim.
     """
     origin = shipped("instruments.yaml")
     entries = {str(key).upper(): (origin, entry) for key, entry in read_yaml(origin).items()}
@@ -157,7 +157,7 @@ def _instrument(path: Path, symbol: str, entry: Any) -> Instrument:
 
 
 def _value(where: str, key: str, value: Any) -> Any:
-    """One value of an entry, checked."""
+    """Check and convert one value of an entry."""
     if key in _CHOICES:
         if value not in _CHOICES[key]:
             raise UserError(f"{where} must be one of {', '.join(_CHOICES[key])}; found {value!r}")
@@ -185,13 +185,13 @@ def _value(where: str, key: str, value: Any) -> Any:
 
 
 def nearest(name: str, candidates: Sequence[str]) -> str:
-    """The candidate that is spelled most like name."""
+    """Return the candidate with the most similar spelling to name."""
     matches = difflib.get_close_matches(name.lower(), [c.lower() for c in candidates], n=1, cutoff=0.0)
     return next(c for c in candidates if c.lower() == matches[0])
 
 
 def select(symbols: Sequence[str], instruments: Mapping[str, Instrument]) -> list[Instrument]:
-    """The specifications of symbols, in their order; UserError names the nearest known symbol for an unknown one."""
+    """Return the specifications of symbols, in order; for an unknown symbol, UserError names the nearest known one."""
     for symbol in symbols:
         if symbol not in instruments:
             raise UserError(
@@ -202,11 +202,11 @@ def select(symbols: Sequence[str], instruments: Mapping[str, Instrument]) -> lis
 
 
 def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str | None:
-    """The symbol that a bar file's name means, or None.
+    """Return the symbol that the name of a bar file refers to, or None.
 
-    Understands `EURUSD.csv.gz`, `EURUSD_H1_2020_2024.csv`, `EURUSD60.csv`, `EURUSDm.csv`, `EURUSD.pro.csv` and aliases
-    (`GOLD.csv`), HistData's `DAT_ASCII_EURUSD_M1_2023.csv` and a broker's `#US30.csv`, in any case. Where two
-    names fit, the longer one counts (US3060.csv is US30 in 60 minutes).
+    Recognises `EURUSD.csv.gz`, `EURUSD_H1_2020_2024.csv`, `EURUSD60.csv`, `EURUSDm.csv`, `EURUSD.pro.csv` and aliases
+    (`GOLD.csv`), HistData's `DAT_ASCII_EURUSD_M1_2023.csv` and a broker's `#US30.csv`, in upper or lower case. If two
+    names fit, the longer one is used (US3060.csv is US30 in 60 minutes).
     """
     stem = re.sub(r"\.(csv|txt|tsv|prn|parquet|pq|zip)(\.gz)?$", "", file_name, flags=re.IGNORECASE).upper()
     stem = re.sub(r"^(DAT_[A-Z]+_|[#.!])", "", stem)  # HistData's names, and marks that brokers put before CFDs
@@ -222,11 +222,11 @@ def contracts(
     instruments: Mapping[str, Instrument],
     margin_leverage: Mapping[str, float] | None = None,
 ) -> Contracts:
-    """Contract arrays [N] float32 in the order of symbols.
+    """Build contract arrays [N] float32 in the order of symbols.
 
     Args:
         symbols: N names; UserError for one without a specification.
-        instruments: the specifications.
+        instruments: the specifications by symbol.
         margin_leverage: margin class -> leverage of the account, which replaces the instruments' margin rates.
     """
     chosen = select(symbols, instruments)
@@ -257,10 +257,10 @@ def contracts(
 
 @dataclasses.dataclass(frozen=True)
 class ConversionPlan:
-    """For each instrument the prices whose product is account currency per unit of its profit currency.
+    """The prices whose product is the account currency per unit of profit currency, for each instrument.
 
-    A leg (index, sign) stands for the price of instrument index to the power sign; no legs is the factor 1. Hashable,
-    so that it can be a static argument.
+    A leg (index, sign) stands for the price of instrument index to the power sign; without legs the factor is 1.
+    Hashable, so that it can be a static argument.
     """
 
     legs: tuple[tuple[tuple[int, int], ...], ...]  # N tuples of (index, +1 or -1)
@@ -272,10 +272,10 @@ def conversion_plan(
     account_currency: str,
     of: Literal["profit_currency", "fee_currency"] = "profit_currency",
 ) -> ConversionPlan:
-    """How profit or fees of each symbol become account currency, using the prices of the same symbols.
+    """Plan the conversion of each symbol's profit or fees into account currency, from the prices of the same symbols.
 
-    1 where the currency is the account's, the price of XXXUSD for XXX, 1 / price of USDXXX (USDJPY in a USD account),
-    and the shortest chain of such prices otherwise. Raises UserError where no chain exists.
+    The factor is 1 for the account's own currency, the price of XXXUSD for XXX, 1 / price of USDXXX (USDJPY in a USD
+    account), and the shortest chain of such prices otherwise. Raises UserError if no chain exists.
     """
     chosen = select(symbols, instruments)
     account = account_currency.upper()
@@ -295,7 +295,7 @@ def conversion_plan(
 
 
 def _paths_to(account: str, chosen: Sequence[Instrument]) -> dict[str, tuple[tuple[int, int], ...]]:
-    """For every currency that prices lead from to the account's, those prices; breadth first from the account."""
+    """Find the shortest chain of prices from every convertible currency to the account's, breadth first."""
     paths: dict[str, tuple[tuple[int, int], ...]] = {account: ()}
     frontier = [account]
     while frontier:
@@ -314,7 +314,7 @@ def _paths_to(account: str, chosen: Sequence[Instrument]) -> dict[str, tuple[tup
 
 
 def conversion(prices: jax.Array, plan: ConversionPlan) -> jax.Array:
-    """Account currency per unit of profit currency: prices [..., N] of the plan's symbols -> factors [..., N]."""
+    """Compute account currency per unit of profit currency: prices [..., N] of the plan's symbols -> [..., N]."""
     factors = []
     for legs in plan.legs:
         factor = jnp.ones_like(prices[..., 0])

@@ -1,4 +1,4 @@
-"""Days, months and moments as people write them."""
+"""Turns days, months and seconds since 1970-01-01 into dates and text."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 
 def date_of(day: int) -> date:
-    """Of days since 1970."""
+    """Date of a number of days since 1970-01-01."""
     return date(1970, 1, 1) + timedelta(days=int(day))
 
 
 def month_of(day: np.ndarray) -> np.ndarray:
-    """Months since 1970 of days since 1970."""
+    """Months since 1970-01 of days since 1970-01-01."""
     return np.asarray(day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
 def month_name(month: int) -> str:
-    """``2025-03`` of months since 1970."""
+    """Months since 1970-01 as text: ``2025-03``."""
     return f"{1970 + month // 12}-{month % 12 + 1:02d}"
 
 
 def moment(seconds: Any) -> str:
-    """``2025-03-01 14:00`` of seconds since 1970 UTC."""
+    """Seconds since 1970-01-01 UTC as text: ``2025-03-01 14:00``."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M")

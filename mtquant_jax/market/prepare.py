@@ -1,4 +1,4 @@
-"""Settings -> the market a training trades in: bars, table, contracts, splits and reward scales."""
+"""Turns settings into the market of a training: bars, table, contracts, splits and reward scales."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ EXAMPLE_CONTRACTS = (
     "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
     "give your broker's with `instruments` FILE"
 )
-"""The notice about bars that are traded under no broker's contracts."""
+"""Notice about bars that are traded with the example contracts and not with those of a broker."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """The arranged market of a run."""
+    """The market of a run, arranged by class."""
 
     universe: Universe
     table: MarketTable  # N = S x C, padded
     contracts: Contracts  # [N]
     splits: Splits
-    day: np.ndarray  # [T] int, the broker's days since 1970
-    bars_per_day: float  # counted
-    timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
+    day: np.ndarray  # [T] int, days since 1970-01-01 on the broker's clock
+    bars_per_day: float  # mean over the days with bars
+    timestamps: np.ndarray  # [T] int64, seconds since 1970-01-01 UTC
     class_scale: np.ndarray  # [S] 1 / typical per-bar return of a fully used class budget
     portfolio_scale: float  # 1 / typical per-bar return of the equally divided portfolio
     costs: np.ndarray  # [S, C] typical cost of trading one side, share of the value traded
-    volatility: np.ndarray  # [S, C] typical, per bar
+    volatility: np.ndarray  # [S, C] typical standard deviation of returns per bar
     description: str
     notices: tuple[str, ...]
-    stages: tuple[str, ...] = ()  # of the curriculum; the paths lie stage by stage, equally many of each
+    stages: tuple[str, ...] = ()  # of the curriculum; the paths are ordered by stage, equally many of each
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
-    """The specialists' universes in the order of the configuration."""
+    """The asset classes of the specialists, in the order of the configuration."""
     return tuple(AssetClass(name, tuple(s.symbols), s.domain) for name, s in config.specialists.items())
 
 
@@ -61,14 +61,14 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
 
 
 def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None) -> Market:
-    """Read or generate bars, compute the table, split it.
+    """Read or generate bars, compute the table and split it.
 
     Args:
         config: the settings.
-        cut: bar times ``[T]`` -> the splits; None cuts them as the settings say.
+        cut: bar times ``[T]`` -> the splits; None splits by the settings.
 
     Raises:
-        UserError: whatever is wrong with the data directory, a file, a symbol or the number of bars.
+        UserError: a problem with the data directory, a file, a symbol or the number of bars.
     """
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
@@ -113,20 +113,20 @@ def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | No
     )
 
 
-def split_anew(market: Market, config: TrainConfig, splits: Splits) -> Market:
-    """The same bars under other splits: whatever is measured on a training split is measured on the new one."""
+def resplit(market: Market, config: TrainConfig, splits: Splits) -> Market:
+    """Return the same bars under other splits, with the statistics of the new training split."""
     measures = _measures(market.table, market.contracts, market.universe, splits, config.simulation.leverage)
     return dataclasses.replace(market, splits=splits, **measures)
 
 
 def bar_interval(timestamps: np.ndarray) -> int:
-    """The most frequent distance between two bars, seconds."""
+    """The most frequent distance between consecutive bars, seconds."""
     distances, counts = np.unique(np.diff(timestamps), return_counts=True)
     return int(distances[np.argmax(counts)])
 
 
 def splits_of(config: TrainConfig, num_bars: int) -> Splits:
-    """The splits of so many bars; UserError where they are too few for the settings."""
+    """The splits of ``num_bars`` bars; UserError if the settings require more bars."""
     return split(
         num_bars,
         config.market.train_fraction,
@@ -138,11 +138,11 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
 
 
 def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
-    """Synthetic bars of the universe's instruments, as the settings ask for them."""
+    """Generate the synthetic bars of the universe's instruments according to the settings."""
     market = config.market
     num_paths, scenario = market.num_paths, find_scenario(market.scenario)
     if config.curriculum:
-        per_stage = max(2, math.ceil(market.num_paths / 2))  # all scenarios at full number would take gigabytes
+        per_stage = max(2, math.ceil(market.num_paths / 2))  # num_paths for every scenario would take gigabytes
         num_paths = per_stage * len(STAGES)
         scenario = jax.tree.map(
             lambda *leaves: np.repeat(np.asarray(leaves), per_stage), *(find_scenario(stage) for stage in STAGES)
@@ -163,10 +163,10 @@ def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str,
 def _measures(
     table: MarketTable, contracts: Contracts, universe: Universe, splits: Splits, leverage: float
 ) -> dict[str, Any]:
-    """What a `Market` knows of its training split, by the names of its fields; from an arranged table.
+    """Compute the fields of `Market` that describe its training split, by name, from an arranged table.
 
-    The scales make per-bar rewards of order one. The typical return is the root mean square of a fully used budget in
-    independent instruments.
+    The scales make per-bar rewards of order one. The typical return is the root mean square return of a fully used
+    budget in independent instruments.
     """
     first, last = splits.train
     returns = np.diff(np.log(np.asarray(table.close, np.float64)[:, first:last]), axis=1)
@@ -184,7 +184,7 @@ def _measures(
 
 
 def _describe(source: str, bars: Bars, universe: Universe) -> str:
-    """One line on what is traded."""
+    """Describe the traded market in one line."""
     start, end = (np.datetime64(int(t), "s").astype("datetime64[D]") for t in bars.timestamps[[0, -1]])
     paths = bars.close.shape[0]
     over = f" on {paths} paths" if paths > 1 else ""

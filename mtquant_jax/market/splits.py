@@ -16,15 +16,15 @@ def split(
     episode_length: int,
     warm_up: int,
 ) -> Splits:
-    """Half-open ranges [first, last) of bars: train, a gap, validation, a gap, test.
+    """Split bars into half-open ranges [first, last): train, a gap, validation, a gap, test.
 
-    The fractions cut the whole length; a gap is taken from the start of the later range, so that features with a
-    look-back up to `gap_bars` share no bar with the range before. Training starts after `warm_up` bars, when the
-    features' averages have settled.
+    The fractions refer to all bars; a gap is taken from the start of the later range, so that features with a
+    look-back up to `gap_bars` share no bar with the range before. Training starts after `warm_up` bars, once the
+    averages in the features have settled.
 
-    Raises UserError for fractions that leave no room, a gap shorter than the warm-up, a training range shorter than
-    an episode (episode_length + 2 bars: the first observation and the fill of the last order) or a validation or test
-    range under 50 bars.
+    Raises UserError for fractions that leave no bars for the test, a gap shorter than the warm-up, a training range
+    shorter than an episode (episode_length + 2 bars: the first observation and the fill of the last order) or a
+    validation or test range under 50 bars.
     """
     if not (train_fraction > 0 and validation_fraction > 0 and train_fraction + validation_fraction < 1):
         raise UserError(
@@ -67,32 +67,32 @@ def walk_forward_folds(
     episode_length: int,
     warm_up: int,
 ) -> list[Splits]:
-    """Folds whose test ranges follow each other without a hole up to the last bar, and never overlap.
+    """Split bars into folds whose test ranges are contiguous up to the last bar and never overlap.
 
-    All validation and test ranges are equally long, so that one compiled program serves all folds. Each fold is train,
-    gap, validation, gap, test, in time order. Anchored, training begins with the first usable bar in every fold;
-    rolling, it moves on and stays as long as in the first.
+    All validation and test ranges have the same length, so that one compiled program serves all folds. Each fold is
+    train, gap, validation, gap, test, in time order. Anchored training ranges begin at the first usable bar in every
+    fold; rolling ones move on and keep the length of the first.
 
     Args:
-        num_bars: T.
+        num_bars: T, the number of bars.
         num_folds: at least 2.
-        first_train_fraction: share of all bars before which the first fold's training ends.
-        anchored: or rolling.
-        gap_bars: between the parts; longer than the look-back, so that no feature and no reward is shared.
-        episode_length: training ranges are at least so long, and two bars.
-        warm_up: bars before the first that may be trained on.
+        first_train_fraction: share of all bars at which the training range of the first fold ends.
+        anchored: True for anchored training ranges, False for rolling ones.
+        gap_bars: bars between the parts; longer than the look-back, so that no feature and no reward is shared.
+        episode_length: training ranges hold at least episode_length + 2 bars.
+        warm_up: bars at the start that are not trained on.
 
     Raises:
-        UserError: settings that make no sense, or too few bars.
+        UserError: invalid settings, or too few bars.
     """
     if num_folds < 2:
-        raise UserError(f"`folds` {num_folds}: at least 2; for one use train and evaluate")
+        raise UserError(f"`folds` {num_folds}: must be at least 2; for one fold use train and evaluate")
     if not 0.1 <= first_train_fraction <= 0.9:
         raise UserError(f"`first_train_fraction` {first_train_fraction:g} must lie between 0.1 and 0.9")
     if gap_bars <= warm_up:
         raise UserError(
-            f"`market.gap_bars` {gap_bars}: must be above {warm_up}, the look-back of the features and the bar that is "
-            "rewarded, so that folds share nothing"
+            f"`market.gap_bars` {gap_bars}: must be above {warm_up}, the look-back of the features plus the rewarded "
+            "bar, so that folds share no bar"
         )
     train_end = round(num_bars * first_train_fraction)
     length = (num_bars - train_end - 2 * gap_bars) // (num_folds + 1)  # of each validation and test

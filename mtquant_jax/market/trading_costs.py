@@ -1,4 +1,4 @@
-"""What trading costs and how much prices move, instrument by instrument."""
+"""Typical trading costs and price volatility, per instrument."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from mtquant_jax.types import Contracts, MarketTable
 
 
 def typical_costs(table: MarketTable, contracts: Contracts, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cost of trading and volatility of each instrument over the bars ``[first, last)``.
+    """Compute the trading cost and the volatility of each instrument over the bars ``[first, last)``.
 
     Args:
         table: the market ``[P, T, N]``.
         contracts: ``[N]`` contract sizes, commissions and slippage.
-        first: first bar that counts.
-        last: the bar after the last that counts.
+        first: first bar included.
+        last: bar after the last one included.
 
     Returns:
         ``[N]`` half the spread, slippage and commission of one side as a share of the value traded, and ``[N]`` the
-        root mean square of per-bar log returns. Both are means over tradable bars of all paths, float64; zeros where
-        an instrument never trades.
+        root mean square of per-bar log returns. Both are means over tradable bars of all paths, float64; zero for an
+        instrument that never trades.
     """
 
     def column(leaf: object) -> np.ndarray:

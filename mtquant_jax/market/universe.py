@@ -1,6 +1,6 @@
-"""Which instrument belongs to which class, and the market tables padded and ordered accordingly.
+"""Assigns instruments to classes, and pads and orders market tables by class.
 
-Classes are padded to the widest one, so that all specialists share one program.
+Classes are padded to the widest one, so that all specialists share one compiled program.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mtquant_jax.types import AssetClass, Contracts, MarketTable
 
 @dataclasses.dataclass(frozen=True)
 class Universe:
-    """Classes in order, and where their instruments stand in a table of ``symbols``."""
+    """The asset classes in order, and the positions of their instruments in a table of ``symbols``."""
 
     classes: tuple[AssetClass, ...]
     symbols: tuple[str, ...]
 
     @property
     def num_classes(self) -> int:
-        """S."""
+        """S, the number of classes."""
         return len(self.classes)
 
     @property
@@ -35,34 +35,34 @@ class Universe:
 
     @property
     def mask(self) -> np.ndarray:
-        """``[S, C]`` bool, where a real instrument stands."""
+        """``[S, C]`` bool, True for an instrument and False for padding."""
         return np.array([[i < len(c.symbols) for i in range(self.width)] for c in self.classes])
 
     @property
     def share(self) -> np.ndarray:
-        """``[S, C]`` float32, share of the class budget one instrument may use: equal, zero where padded."""
+        """``[S, C]`` float32, share of the class budget per instrument: equal shares, zero for padding."""
         return (self.mask / self.mask.sum(-1, keepdims=True)).astype(np.float32)
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """Positions of the real instruments among the N = S x C of an arranged table."""
+        """Positions of the instruments, without padding, among the N = S x C slots of an arranged table."""
         return tuple(int(i) for i in np.flatnonzero(self.mask))
 
     @property
     def source(self) -> np.ndarray:
-        """``[S x C]`` position of each slot's instrument among ``symbols``; 0 where padded."""
+        """``[S x C]`` position of each slot's instrument among ``symbols``; 0 for padding."""
         rows = [[self.symbols.index(s) for s in c.symbols] + [0] * (self.width - len(c.symbols)) for c in self.classes]
         return np.array(rows).reshape(-1)
 
 
 def universe_of(classes: Sequence[AssetClass]) -> Universe:
-    """The universe whose table holds exactly the classes' instruments, in order."""
+    """The universe whose table holds exactly the instruments of the classes, in order."""
     return Universe(tuple(classes), tuple(symbol for c in classes for symbol in c.symbols))
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def arrange_table(table: MarketTable, universe: Universe) -> MarketTable:
-    """A table of ``symbols`` -> one with N = S x C instruments in class order; padding is priced 1 and never trades."""
+    """Reorder a table of ``symbols`` into N = S x C slots in class order; padding is priced 1 and never trades."""
     source, real = jnp.asarray(universe.source), jnp.asarray(universe.mask.reshape(-1))
 
     def pick(leaf: jax.Array, padding: float) -> jax.Array:
@@ -87,9 +87,9 @@ def arrange_table(table: MarketTable, universe: Universe) -> MarketTable:
 
 
 def arrange_contracts(contracts: Contracts, universe: Universe) -> Contracts:
-    """Contracts of ``symbols`` -> contracts of the N = S x C slots; padding costs nothing."""
+    """Reorder the contracts of ``symbols`` into the N = S x C slots; padding costs nothing."""
     source, real = universe.source, universe.mask.reshape(-1)
-    sizes = ("contract_size", "min_lot", "lot_step", "max_lot")  # which others are divided by
+    sizes = ("contract_size", "min_lot", "lot_step", "max_lot")  # divisors, padded with 1 instead of 0
 
     def arrange(name: str) -> jax.Array:
         picked = np.asarray(getattr(contracts, name))[..., source]

@@ -280,3 +280,7 @@ class TrainConfig:
     portfolio_reward: PortfolioRewardConfig = PortfolioRewardConfig()
     risk: RiskConfig = RiskConfig()
     market: MarketConfig = MarketConfig()
+
+    def timesteps(self, phase: int) -> int:
+        """Decisions that a phase is asked for: of each specialist, of the meta-controller, of the hierarchy."""
+        return (self.phase1_timesteps, self.phase2_timesteps, self.phase3_timesteps)[phase - 1]

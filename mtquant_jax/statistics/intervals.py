@@ -1,8 +1,8 @@
 """Confidence intervals of daily track records by the stationary block bootstrap, all records resampled together.
 
-Politis and Romano (JASA 1994), with the block length of Politis and White (2004, corrected 2009), from the package
-``arch``. The extra ``eval`` brings it. Intervals are of percentiles: over a year of independent days they cover as they
-say, over 60 days about 91 % instead of 95 %.
+The bootstrap of Politis and Romano (JASA 1994), with the block length of Politis and White (2004, corrected 2009), is
+that of the package ``arch``, which the extra ``eval`` installs. Percentile intervals have their nominal coverage over a
+year of independent days; over 60 days they cover about 91 % instead of 95 %.
 """
 
 from __future__ import annotations
@@ -16,38 +16,48 @@ import numpy as np
 from mtquant_jax.errors import UserError
 
 CONFIDENCE = 0.95
-"""Of every interval."""
+"""Confidence of every interval."""
 
-_FEWEST_DRAWS = 100  # that a user may ask for
-_NO_RISK = 1e-7  # daily deviation under which a record counts as flat, as in `statistics`
+_FEWEST_DRAWS = 100  # fewest draws that a user may set
+_NO_RISK = 1e-7  # daily standard deviation under which a record is flat, as in `statistics.returns`
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A figure and its interval at `CONFIDENCE`; None where there is none, as the Sharpe ratio of a flat account."""
+    """An estimate and its interval at `CONFIDENCE`; None if undefined, such as the Sharpe ratio of a flat account."""
 
     value: float | None
     low: float | None
     high: float | None
 
     @property
+    def is_above_zero(self) -> bool:
+        """Whether the whole interval is."""
+        return self.low is not None and self.low > 0.0
+
+    @property
+    def is_below_zero(self) -> bool:
+        """Whether the whole interval is."""
+        return self.high is not None and self.high < 0.0
+
+    @property
     def excludes_zero(self) -> bool:
-        """Whether the figure is told apart from zero."""
-        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
+        """Whether the figure is distinguishable from zero."""
+        return self.is_above_zero or self.is_below_zero
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """What the bootstrap says of one record."""
+    """Bootstrap intervals of one record."""
 
     sharpe: Interval  # annual
     annual_return: Interval  # arithmetic mean of daily returns x days per year
-    max_drawdown: Interval  # share of the peak, mean over paths; of periods as long and like this one on average
+    max_drawdown: Interval  # share of the peak, mean over paths; for periods of this length and distribution
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One record minus another on the same days."""
+    """Bootstrap intervals of one record minus another on the same days."""
 
     sharpe: Interval
     annual_return: Interval
@@ -59,12 +69,12 @@ class Bootstrap:
 
     names: tuple[str, ...]
     block_length: float  # mean, days
-    sharpe: np.ndarray  # [1 + R, K] the sample itself, then R draws; NaN for a flat record
+    sharpe: np.ndarray  # [1 + R, K] the sample, then R draws; NaN for a flat record
     annual_return: np.ndarray  # [1 + R, K]
     max_drawdown: np.ndarray  # [1 + R, K]
 
     def intervals(self, name: str) -> Intervals:
-        """Of one record."""
+        """Intervals of one record."""
         column = self.names.index(name)
         return Intervals(
             sharpe=interval(self.sharpe[:, column]),
@@ -73,7 +83,7 @@ class Bootstrap:
         )
 
     def difference(self, name: str, other: str) -> Difference:
-        """Of one record minus another, draw by draw; the Sharpe ratio of a flat account counts as 0."""
+        """Intervals of one record minus another, draw by draw; the Sharpe ratio of a flat account counts as 0."""
         one, two = self.names.index(name), self.names.index(other)
         sharpe = np.nan_to_num(self.sharpe, nan=0.0)
         return Difference(
@@ -83,21 +93,21 @@ class Bootstrap:
 
 
 def check_draws(draws: int) -> None:
-    """Whether intervals can be made before anything is traded for them.
+    """Check the prerequisites of intervals before any trading starts.
 
     Raises:
         UserError: too few ``draws`` for the ends of an interval, or ``arch`` is not installed.
     """
     require_arch()
     if draws < _FEWEST_DRAWS:
-        raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS}, or the ends of an interval mean nothing")
+        raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
 
 
 def require_arch() -> Any:
-    """The bootstrap of ``arch``.
+    """Import the bootstrap of ``arch``.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         from arch import bootstrap
@@ -113,9 +123,9 @@ def bootstrap(returns: Mapping[str, np.ndarray], days_per_year: float, draws: in
 
     Args:
         returns: name -> daily simple returns ``[D]``, or ``[D, P]`` of P paths on the same days, at least 3 days.
-        days_per_year: trading days, counted.
+        days_per_year: trading days per year of the bars.
         draws: R, at least 1.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Raises:
         UserError: ``arch`` is not installed.
@@ -124,15 +134,15 @@ def bootstrap(returns: Mapping[str, np.ndarray], days_per_year: float, draws: in
     """
     library = require_arch()
     if draws < 1:
-        raise ValueError(f"{draws} draws; at least 1")
+        raise ValueError(f"the bootstrap needs at least 1 draw; got {draws}")
     records = [np.asarray(record, np.float64) for record in returns.values()]
     shapes = [record.shape for record in records]
     if len(set(shapes)) != 1 or len(shapes[0]) not in (1, 2) or shapes[0][0] < 3 or not records[0].size:
-        raise ValueError(f"records [D] or [D, P] of equal shape over at least 3 days; these are {shapes}")
+        raise ValueError(f"records must be [D] or [D, P], of equal shape, over at least 3 days; got {shapes}")
     stacked = np.stack([record.reshape(len(record), -1) for record in records], axis=-1)  # [D, P, K]
     if not np.isfinite(stacked).all():
         strange = [name for name, record in zip(returns, records, strict=True) if not np.isfinite(record).all()]
-        raise ValueError(f"returns that are not finite in {', '.join(strange)}")
+        raise ValueError(f"returns are not finite in {', '.join(strange)}")
     length = _block_length(library, stacked)
     resampler = library.StationaryBootstrap(length, stacked, seed=seed)
     rows = [_figures(stacked, days_per_year)]
@@ -142,18 +152,18 @@ def bootstrap(returns: Mapping[str, np.ndarray], days_per_year: float, draws: in
 
 
 def _block_length(library: Any, stacked: np.ndarray) -> float:
-    """The longest of the records' optimal block lengths; paths are averaged, for days are resampled and not paths."""
+    """Return the longest optimal block length of the records; paths are averaged, because only days are resampled."""
     means = stacked.mean(axis=1)
     moving = means[:, means.std(axis=0) > _NO_RISK]
     if not moving.shape[1] or len(moving) < 20:
         return max(1.0, len(means) ** (1.0 / 3.0))
-    with np.errstate(divide="ignore", invalid="ignore"):  # autocorrelations of a record that falls still
+    with np.errstate(divide="ignore", invalid="ignore"):  # autocorrelations of a record that stops moving
         optimal = np.asarray(library.optimal_block_length(moving)["stationary"], np.float64)
     return float(np.clip(np.nanmax(optimal), 1.0, max(1.0, len(means) / 4.0)))
 
 
 def _figures(returns: np.ndarray, days_per_year: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Annual Sharpe ratio, annual return and maximum drawdown ``[K]`` of ``[D, P, K]``; days and paths are pooled."""
+    """Compute annual Sharpe ratio, annual return and maximum drawdown ``[K]`` of ``[D, P, K]``, over days and paths."""
     count = returns.shape[0] * returns.shape[1]
     mean = returns.mean(axis=(0, 1))
     deviation = np.sqrt(((returns - mean) ** 2).sum(axis=(0, 1)) / (count - 1))
@@ -161,7 +171,7 @@ def _figures(returns: np.ndarray, days_per_year: float) -> tuple[np.ndarray, np.
     sharpe = np.where(flat, np.nan, mean / np.where(flat, 1.0, deviation) * np.sqrt(days_per_year))
     growth = 1.0 + returns
     ruined = np.logical_or.accumulate(growth <= 0.0, axis=0)
-    growth[1:] = np.where(ruined[:-1], 1.0, growth[1:])  # an account that owes money no longer trades
+    growth[1:] = np.where(ruined[:-1], 1.0, growth[1:])  # a ruined account no longer trades
     equity = np.cumprod(growth, axis=0)
     peaks = np.maximum(np.maximum.accumulate(equity, axis=0), 1.0)
     drawdown = (1.0 - equity / peaks).max(axis=0).mean(axis=0)
@@ -169,13 +179,13 @@ def _figures(returns: np.ndarray, days_per_year: float) -> tuple[np.ndarray, np.
 
 
 def interval(draws: np.ndarray) -> Interval:
-    """Percentile interval of the draws after the first, which is the figure itself.
+    """Compute the percentile interval of draws, of which the first is the estimate itself.
 
-    A draw without a figure counts as 0: left out, the few days on which a record moved would be in all that remain, and
-    one lucky day would be told apart from none.
+    An undefined draw counts as 0. If such draws were left out, the rest would all hold the few days on which a record
+    moved, and one lucky day would differ significantly from zero.
 
     Args:
-        draws: ``[1 + R]``, NaN where there is no figure.
+        draws: ``[1 + R]``, NaN if undefined.
     """
     value = float(draws[0])
     if not np.isfinite(value):

@@ -1,6 +1,6 @@
-"""How far a Sharpe ratio can be believed: its significance, the trials it was the best of, the record it needs.
+"""Statistical significance of Sharpe ratios: probability, correction for trials, and length of record required.
 
-Sharpe ratios here are per period (per day), not annualised. Everything is reckoned on the host in float64.
+Sharpe ratios here are per period (per day), not annualised. All figures are computed on the host in float64.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NO_RISK = 1e-12  # standard deviation under which returns have no Sharpe ratio
 
 @dataclasses.dataclass(frozen=True)
 class SharpeSample:
-    """A Sharpe ratio and what its sampling error depends on."""
+    """A Sharpe ratio and the quantities that determine its sampling error."""
 
     sharpe: float  # per period
-    periods: int  # returns that it was estimated from
+    periods: int  # number of returns in the estimate
     skewness: float = 0.0
     kurtosis: float = 3.0  # not excess: 3 for normal returns
 
@@ -34,11 +34,11 @@ class SharpeSample:
         """
         returns = np.asarray(returns, np.float64)
         if returns.ndim != 1 or returns.size < 3 or not np.isfinite(returns).all():
-            raise ValueError(f"a Sharpe ratio wants at least 3 finite returns [T]; these are {returns.shape}")
+            raise ValueError(f"a Sharpe ratio needs at least 3 finite returns [T]; got shape {returns.shape}")
         centred = returns - returns.mean()
         deviation = float(np.sqrt(np.mean(centred**2)))
         if deviation < _NO_RISK:
-            raise ValueError("returns that do not move have no Sharpe ratio")
+            raise ValueError("constant returns have no Sharpe ratio")
         return cls(
             sharpe=float(returns.mean() / np.std(returns, ddof=1)),
             periods=returns.size,
@@ -51,7 +51,7 @@ class SharpeSample:
         """Variance of the estimated Sharpe ratio times (periods - 1): Mertens (2002).
 
         Raises:
-            ValueError: no returns have such moments.
+            ValueError: no distribution has these moments.
         """
         factor = 1.0 - self.skewness * self.sharpe + (self.kurtosis - 1.0) / 4.0 * self.sharpe**2
         if factor <= 0.0:
@@ -69,7 +69,7 @@ def probabilistic_sharpe_ratio(sample: SharpeSample, benchmark: float = 0.0) -> 
 
 
 def minimum_track_record(sample: SharpeSample, benchmark: float = 0.0, confidence: float = 0.95) -> float:
-    """Periods after which this Sharpe ratio would be above ``benchmark`` at the confidence; infinite if it is not.
+    """Number of periods after which this Sharpe ratio is significantly above ``benchmark``; infinite if it is lower.
 
     Same source as `probabilistic_sharpe_ratio`.
 
@@ -84,19 +84,19 @@ def minimum_track_record(sample: SharpeSample, benchmark: float = 0.0, confidenc
 
 
 def expected_maximum_sharpe(variance: float, trials: int) -> float:
-    """The best Sharpe ratio that so many trials without any skill are expected to show.
+    """Expected maximum of the Sharpe ratios of ``trials`` trials without skill.
 
     Bailey and Lopez de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Management 2014.
 
     Args:
-        variance: of the trials' Sharpe ratios, per period.
-        trials: independent ones, at least 1; one alone was not chosen, so its expectation is 0.
+        variance: variance of the Sharpe ratios of the trials, per period.
+        trials: number of independent trials, at least 1; a single one was not selected, so its expectation is 0.
 
     Raises:
         ValueError: no trial, or a negative variance.
     """
     if trials < 1 or variance < 0.0:
-        raise ValueError(f"{trials} trials with a variance of {variance:g}: at least one, and not below zero")
+        raise ValueError(f"needs at least 1 trial and a variance of at least 0; got {trials} and {variance:g}")
     if trials == 1:
         return 0.0
     gamma = float(np.euler_gamma)
@@ -105,9 +105,9 @@ def expected_maximum_sharpe(variance: float, trials: int) -> float:
 
 
 def deflated_sharpe_ratio(sample: SharpeSample, variance: float, trials: int) -> float:
-    """Probability that the true Sharpe ratio is above what the best of so many trials shows by luck.
+    """Probability that the true Sharpe ratio is above the expected maximum of ``trials`` trials without skill.
 
-    Arguments, errors and source as `expected_maximum_sharpe`.
+    Arguments, errors and source are those of `expected_maximum_sharpe`.
     """
     return probabilistic_sharpe_ratio(sample, expected_maximum_sharpe(variance, trials))
 
@@ -115,7 +115,7 @@ def deflated_sharpe_ratio(sample: SharpeSample, variance: float, trials: int) ->
 def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> float:
     """Probability that the best trial in sample is in the lower half out of sample.
 
-    Combinatorially symmetric cross-validation: every choice of half the blocks is in sample once. Bailey, Borwein,
+    Combinatorially symmetric cross-validation: every subset of half the blocks is in sample once. Bailey, Borwein,
     Lopez de Prado and Zhu, The Probability of Backtest Overfitting, Journal of Computational Finance 2017.
 
     Args:
@@ -128,9 +128,9 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> float:
     returns = np.asarray(returns, np.float64)
     periods, trials = returns.shape
     if trials < 2:
-        raise ValueError("one trial alone cannot be overfitted by choice; at least 2")
+        raise ValueError("overfitting by selection needs at least 2 trials")
     if blocks < 2 or blocks % 2 or periods // blocks < 2:
-        raise ValueError(f"{blocks} blocks of {periods} periods: an even number, each of at least 2 periods")
+        raise ValueError(f"{periods} periods in {blocks} blocks: needs an even number, each of at least 2 periods")
     size = periods // blocks
     parts = returns[periods - size * blocks :].reshape(blocks, size, trials)
     sums, squares = parts.sum(axis=1), (parts**2).sum(axis=1)  # [blocks, N]
@@ -142,27 +142,27 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> float:
     outside = _sharpe((1.0 - chosen) @ sums, (1.0 - chosen) @ squares, half * size)
     best = np.argmax(inside, axis=1)
     theirs = outside[np.arange(len(best)), best][:, None]
-    # Relative rank in (0, 1); equals share their ranks.
+    # Relative rank in (0, 1); ties share their ranks.
     rank = ((outside < theirs).sum(axis=1) + 0.5 * ((outside == theirs).sum(axis=1) + 1.0)) / (trials + 1.0)
     return float(np.mean(rank <= 0.5))
 
 
 def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half of the values, quarters of values counted in part (Agarwal et al., NeurIPS 2021).
+    """Mean of the middle half of the values; values at its edges count in part (Agarwal et al., NeurIPS 2021).
 
     Raises:
         ValueError: no values.
     """
     ordered = np.sort(np.asarray(values, np.float64).ravel())
     if ordered.size == 0:
-        raise ValueError("no values to take a mean of")
+        raise ValueError("the mean of no values is undefined")
     edges = np.arange(ordered.size + 1) / ordered.size
     weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
     return float(ordered @ weights / weights.sum())
 
 
 def _sharpe(total: np.ndarray, squares: np.ndarray, count: int) -> np.ndarray:
-    """Sharpe ratios from sums; 0 without risk."""
+    """Sharpe ratios from sums and sums of squares; 0 without risk."""
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     return np.where(deviation > _NO_RISK, mean / np.maximum(deviation, _NO_RISK), 0.0)

@@ -1,7 +1,7 @@
-"""Value at risk of a book for reports, three ways, and how well forecasts of it held; on the host in float64.
+"""Value at risk of a book by three methods, and tests of its forecasts; on the host in float64, for reports.
 
-All figures are losses as positive shares of equity over the horizon of the returns or covariance given. The risk layer
-uses the parametric one inside the simulation (`mtquant_jax.simulation.risk`).
+All figures are losses as positive shares of equity over the horizon of the given returns or covariance. The risk layer
+has its own parametric value at risk inside the simulation (`mtquant_jax.simulation.risk`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ class LikelihoodRatio:
     """A likelihood ratio test of a forecast."""
 
     statistic: float  # -2 log of the ratio, at least 0
-    p_value: float  # chance of at least this statistic if the forecast is right, by its asymptotic chi-square law
+    p_value: float  # asymptotic chi-square probability of at least this statistic if the forecast is right
 
 
 @dataclasses.dataclass(frozen=True)
 class VarBacktest:
-    """How often losses exceeded a value at risk, and whether a right forecast explains it."""
+    """Losses above a value at risk, and tests of whether a right forecast explains their number and order."""
 
     exceedances: int
-    periods: int  # that had a forecast
+    periods: int  # periods with a forecast
     share: float | None  # exceedances / periods; None without periods
-    expected: float  # share that a right forecast has: 1 - confidence
-    kupiec: LikelihoodRatio  # is the share as expected? 1 degree of freedom
-    independence: LikelihoodRatio  # are exceedances as likely after one as after none? 1 degree of freedom
-    conditional_coverage: LikelihoodRatio  # both at once, 2 degrees of freedom
+    expected: float  # share under a right forecast: 1 - confidence
+    kupiec: LikelihoodRatio  # test that the share is as expected, 1 degree of freedom
+    independence: LikelihoodRatio  # test that exceedances do not depend on the period before, 1 degree of freedom
+    conditional_coverage: LikelihoodRatio  # test of both hypotheses, 2 degrees of freedom
 
 
 def parametric(weights: np.ndarray, covariance: np.ndarray, confidence: float, horizon: float = 1.0) -> float:
-    """The quantile z times sqrt(w' Sigma w x horizon): normal returns without drift; hedges reduce it.
+    """Value at risk of normal returns without drift: the quantile z times sqrt(w' Sigma w x horizon).
 
     Args:
-        weights: ``[N]`` signed exposure / equity.
+        weights: ``[N]`` exposure: signed value / equity.
         covariance: ``[N, N]`` of per-bar returns.
         confidence: such as 0.95.
         horizon: bars.
@@ -48,11 +48,11 @@ def parametric(weights: np.ndarray, covariance: np.ndarray, confidence: float, h
 
 
 def historical(weights: np.ndarray, returns: np.ndarray, confidence: float) -> float:
-    """Minus the lower quantile of what the book would have earned, linear between order statistics.
+    """Value at risk from history: minus the lower quantile of the book's past returns, linear between order statistics.
 
     Args:
-        weights: ``[N]`` signed exposure / equity.
-        returns: ``[R, N]`` simple returns over the horizon wanted.
+        weights: ``[N]`` exposure: signed value / equity.
+        returns: ``[R, N]`` simple returns over the required horizon.
         confidence: such as 0.95.
     """
     return float(-np.quantile(returns @ weights, 1.0 - _checked(confidence)))
@@ -67,45 +67,47 @@ def monte_carlo(
     horizon: int = 1,
     num_draws: int = 100_000,
 ) -> float:
-    """The same quantile of draws from a multivariate Student-t scaled to the covariance, summed over the horizon.
+    """Value at risk of draws from a multivariate Student-t scaled to the covariance, summed over the horizon.
 
     Args:
-        weights: ``[N]`` signed exposure / equity.
+        weights: ``[N]`` exposure: signed value / equity.
         covariance: ``[N, N]`` of per-bar returns; may be singular.
         confidence: such as 0.95.
         degrees_of_freedom: above 2, so that the covariance exists.
         generator: source of randomness.
         horizon: bars.
-        num_draws: books drawn; the error falls with its square root.
+        num_draws: number of draws; the error is inversely proportional to its square root.
 
     Raises:
-        ValueError: no more than two degrees of freedom, or a confidence outside (0.5, 1).
+        ValueError: degrees of freedom of at most 2, or a confidence outside (0.5, 1).
     """
     if degrees_of_freedom <= 2.0:
-        raise ValueError(f"a Student-t with {degrees_of_freedom:g} degrees of freedom has no covariance; more than 2")
-    # The book of a multivariate t is a univariate t of the same degrees and of variance w' Sigma w.
+        raise ValueError(
+            f"a Student-t with {degrees_of_freedom:g} degrees of freedom has no covariance; use more than 2"
+        )
+    # A book of multivariate t returns is a univariate t of the same degrees of freedom and of variance w' Sigma w.
     scale = np.sqrt(max(float(weights @ covariance @ weights), 0.0) * (1.0 - 2.0 / degrees_of_freedom))
     profit = scale * generator.standard_t(degrees_of_freedom, size=(num_draws, horizon)).sum(axis=1)
     return float(-np.quantile(profit, 1.0 - _checked(confidence)))
 
 
 def backtest_exceedances(exceeded: np.ndarray, confidence: float, counted: np.ndarray | None = None) -> VarBacktest:
-    """Test forecasts of value at risk by when losses exceeded them.
+    """Test forecasts of value at risk from the periods in which losses exceeded them.
 
     Share: Kupiec, Techniques for Verifying the Accuracy of Risk Measurement Models, Journal of Derivatives 1995.
     Independence, against a chain with memory of one period, and conditional coverage, the sum of the two statistics:
-    Christoffersen, Evaluating Interval Forecasts, International Economic Review 1998. What never occurred adds nothing
-    to a likelihood, so that none or only exceedances are independent.
+    Christoffersen, Evaluating Interval Forecasts, International Economic Review 1998. Outcomes that never occur add
+    nothing to a likelihood, so that a sample of only exceedances, or of none, counts as independent.
 
-    The p-values take paths for independent of one another; those of paths that share days of one market are too small.
-    They are rough under some ten expected exceedances: of right forecasts of 99 % for 250 periods, the share's test
-    rejects one in ten at a level of 5 %.
+    The p-values assume that paths are independent; for paths that share the days of one market they are too small. They
+    are approximate under about ten expected exceedances: of right forecasts of 99 % for 250 periods, the test of the
+    share rejects one in ten at a level of 5 %.
 
     Args:
         exceeded: ``[T]`` or ``[T, P]`` booleans: the loss of consecutive periods on P paths was above the forecast.
-        confidence: of the forecast, such as 0.95.
-        counted: booleans of the same shape: the period had risk to forecast; all if None. The others are left out, and
-            so are transitions from and to them.
+        confidence: confidence of the forecast, such as 0.95.
+        counted: booleans of the same shape: the period had risk to forecast; all if None. Other periods are left out,
+            as are the transitions from and to them.
 
     Raises:
         ValueError: arrays of another type or shape, or a confidence outside (0.5, 1).
@@ -115,9 +117,9 @@ def backtest_exceedances(exceeded: np.ndarray, confidence: float, counted: np.nd
     counted = np.ones_like(exceeded) if counted is None else np.asarray(counted)
     if exceeded.dtype != np.bool_ or counted.dtype != np.bool_ or exceeded.ndim not in (1, 2):
         found = ", ".join(f"{array.dtype} {array.shape}" for array in (exceeded, counted))
-        raise ValueError(f"exceedances and periods counted are booleans [T] or [T, P]; these are {found}")
+        raise ValueError(f"exceedances and counted periods must be booleans [T] or [T, P]; got {found}")
     if counted.shape != exceeded.shape:
-        raise ValueError(f"periods counted {counted.shape} and exceedances {exceeded.shape} differ in shape")
+        raise ValueError(f"counted periods {counted.shape} and exceedances {exceeded.shape} differ in shape")
     periods, exceedances = int(counted.sum()), int((exceeded & counted).sum())
     share = exceedances / periods if periods else None
     held = periods - exceedances
@@ -140,12 +142,12 @@ def backtest_exceedances(exceeded: np.ndarray, confidence: float, counted: np.nd
 
 
 def _best_likelihood(first: int, second: int) -> float:
-    """Log likelihood of two counts under the shares that they have themselves."""
+    """Maximum log likelihood of two counts, under their own shares."""
     return float(xlogy(first, first) + xlogy(second, second) - xlogy(first + second, first + second))
 
 
 def _likelihood_ratio(gain: float, degrees_of_freedom: int) -> LikelihoodRatio:
-    """The test of a gain in log likelihood, which is below 0 by rounding alone."""
+    """Test a gain in log likelihood, which is negative only by rounding."""
     statistic = 2.0 * max(gain, 0.0)
     return LikelihoodRatio(statistic, float(chdtrc(degrees_of_freedom, statistic)))
 

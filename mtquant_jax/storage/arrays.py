@@ -1,4 +1,4 @@
-"""Turns a pytree into named NumPy arrays and back, exactly: what checkpoints and bundles put on disk.
+"""Turns a pytree into named NumPy arrays and back, exactly; checkpoints and model bundles store these arrays.
 
 Arrays are copies, so that a donated buffer may be overwritten while they are being written.
 """
@@ -15,12 +15,12 @@ from mtquant_jax.errors import UserError
 
 
 def to_named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Copy a pytree's leaves to the host, named by their place in it (``params.encoder.kernel``).
+    """Copy the leaves of a pytree to the host, named by their path in it (``params.encoder.kernel``).
 
     Typed PRNG keys become their key data, uint32 with one more axis. Python numbers become 0-d arrays.
 
     Raises:
-        ValueError: two leaves have the same name (a dictionary key holds a dot).
+        ValueError: two leaves have the same name (a dictionary key contains a dot).
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     arrays = {_name(path): np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for path, leaf in leaves}
@@ -30,7 +30,7 @@ def to_named_arrays(tree: Any) -> dict[str, np.ndarray]:
 
 
 def empty_arrays(like: Any) -> dict[str, np.ndarray]:
-    """The arrays of a pytree that have no elements: all there is to know of them is in `like`."""
+    """Return the arrays of a pytree that have no elements; `like` determines them completely."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(like)
     return {
         _name(path): np.zeros(leaf.shape, leaf.dtype)
@@ -40,18 +40,18 @@ def empty_arrays(like: Any) -> dict[str, np.ndarray]:
 
 
 def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) -> Any:
-    """Put named arrays back into a pytree.
+    """Restore a pytree from named arrays.
 
     Args:
-        arrays: what `to_named_arrays` gave.
+        arrays: output of `to_named_arrays`.
         like: a pytree of the same structure; leaves are arrays or `jax.ShapeDtypeStruct`.
-        source: where the arrays come from, for messages.
+        source: origin of the arrays, for messages.
 
     Returns:
-        a pytree like `like` of JAX arrays; 64-bit leaves stay NumPy arrays where JAX is limited to 32 bits.
+        a pytree like `like` of JAX arrays; 64-bit leaves remain NumPy arrays if JAX is limited to 32 bits.
 
     Raises:
-        UserError: an array is missing, too many, or of another shape or type.
+        UserError: an array is missing, unexpected, or of another shape or type.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = {_name(path): leaf for path, leaf in leaves}
@@ -59,7 +59,7 @@ def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) 
     if missing := [name for name in expected if name not in arrays]:
         raise UserError(f"{complaint} {missing[0]} is missing{_and_more(missing)}")
     if surplus := [name for name in arrays if name not in expected]:
-        raise UserError(f"{complaint} {surplus[0]} has no place in it{_and_more(surplus)}")
+        raise UserError(f"{complaint} {surplus[0]} is unexpected{_and_more(surplus)}")
     restored = [_restored(arrays[name], leaf, f"{complaint} {name}") for name, leaf in expected.items()]
     return jax.tree_util.tree_unflatten(structure, restored)
 
@@ -80,7 +80,7 @@ def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
 
 
 def _key_implementation(like: Any) -> Any:
-    """How the random bits of a key are made; `jax.random.key_impl` tells it of tracers, but not of abstract leaves."""
+    """Return the PRNG implementation of a key; `jax.random.key_impl` accepts tracers, but no abstract leaves."""
     found = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
     return found[0]

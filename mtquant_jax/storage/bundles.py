@@ -1,6 +1,6 @@
 """Turns a trained model into one .zip and back: a JSON manifest and one .npy per array, never a pickled object.
 
-The same model gives the same bytes.
+Equal models have equal bytes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ FORMAT_VERSION = 1
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays/"
-_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip knows; the time of writing would make every file differ
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip; the time of writing would make equal models differ
 
 
 def write_bundle(path: Path, manifest: Mapping[str, Any], tree: Any) -> None:
-    """Write a model; the file appears under its name only when it is whole.
+    """Write a model; the file appears under its name only when it is complete.
 
     Args:
-        path: the .zip to write; its folder is made if need be.
-        manifest: what a reader must know of the model, as JSON can hold it. ``format``, ``format_version`` and
-            ``arrays`` (shapes and types) are added.
+        path: the .zip to write; a missing folder is created.
+        manifest: description of the model, in JSON types. ``format``, ``format_version`` and ``arrays`` (shapes and
+            types) are added.
         tree: any pytree of arrays, such as parameters and normaliser statistics.
     """
     arrays = to_named_arrays(tree)
@@ -48,24 +48,24 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], tree: Any) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read what a model says of itself.
+    """Read the manifest of a model.
 
     Raises:
-        UserError: the file is missing, is no model of this program, or of another format version.
+        UserError: the file is missing, is not a model of this program, or has another format version.
     """
     with _opened(path) as archive:
         return _manifest(archive, path)
 
 
 def read_bundle(path: Path, like: Any) -> Any:
-    """Read a model's arrays.
+    """Read the arrays of a model.
 
     Args:
         path: the .zip.
         like: a pytree of the structure that was written, concrete or from `jax.eval_shape`.
 
     Raises:
-        UserError: as `read_manifest`, or the arrays are not those of `like`.
+        UserError: as in `read_manifest`, or the arrays do not match `like`.
     """
     with _opened(path) as archive:
         manifest = _manifest(archive, path)
@@ -78,7 +78,7 @@ def read_bundle(path: Path, like: Any) -> Any:
 
 
 def check_symbols(path: Path, manifest: Mapping[str, Any], expected_symbols: Sequence[str]) -> None:
-    """Refuse a model of other instruments than the configuration's, or of the same in another order.
+    """Refuse a model whose instruments, or their order, differ from those of the configuration.
 
     Args:
         path: the .zip, for the message.
@@ -104,19 +104,19 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such model file") from None
     except zipfile.BadZipFile:
-        raise UserError(f"{path} is not a .zip file, or a broken one") from None
+        raise UserError(f"{path} is not a .zip file, or is damaged") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a whole mtquant-jax model: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not a complete mtquant-jax model: {' '.join(str(error).split())}") from None
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if _MANIFEST not in archive.namelist():
-        raise UserError(f"{path} is not a mtquant-jax model: it holds no {_MANIFEST}")
+        raise UserError(f"{path} is not a mtquant-jax model: it has no {_MANIFEST}")
     manifest = json.loads(archive.read(_MANIFEST))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{path} is not a mtquant-jax model: its {_MANIFEST} is of another program")
+        raise UserError(f"{path} is not a mtquant-jax model: its {_MANIFEST} belongs to another program")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {manifest.get('format_version')}; this program reads version {FORMAT_VERSION}"
@@ -125,7 +125,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """Types that .npy does not know (bfloat16) as their bytes; the manifest tells the type."""
+    """View types that .npy does not support (bfloat16) as bytes; the manifest records the type."""
     return array if array.dtype.isbuiltin == 1 else array.reshape(-1).view(np.uint8)
 
 

@@ -1,7 +1,7 @@
 """Turns training states into Orbax checkpoints and back, bit for bit.
 
-Arrays are written by name (see `arrays`), so a checkpoint from a GPU opens on a CPU and an optimiser's state needs no
-special care.
+Arrays are written by name (see `arrays`), so a checkpoint from a GPU opens on a CPU and the state of an optimiser needs
+no special treatment.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
 
 
 class CheckpointWriter:
-    """Writes checkpoints in the background; leaving the ``with`` block waits for the last one.
+    """Writes checkpoints in the background; the end of the ``with`` block waits for the last one.
 
-    A checkpoint appears under its name only when it is whole. An older one of that name is replaced.
+    A checkpoint appears under its name only when it is complete, and replaces an older one of that name.
     """
 
     def __init__(self) -> None:
@@ -41,18 +41,18 @@ class CheckpointWriter:
     def save(self, path: Path, tree: Any) -> None:
         """Copy a pytree to the host and start writing it to the directory `path`.
 
-        The arrays may be donated or overwritten as soon as this returns. An error of the save before is raised here.
+        The arrays may be donated or overwritten once this returns. An error of the previous save is raised here.
 
         Args:
             path: directory of the checkpoint.
             tree: any pytree of arrays, typed PRNG keys and numbers.
         """
-        # Orbax refuses arrays without elements; `restore` makes them anew.
+        # Orbax refuses arrays without elements; `restore` creates them again.
         arrays = {name: array for name, array in to_named_arrays(tree).items() if array.size}
         self._checkpointer.save(path.absolute(), ocp.args.PyTreeSave(arrays), force=True)
 
     def wait(self) -> None:
-        """Wait until everything is on disk, and raise what went wrong in the background."""
+        """Wait until everything is on disk, and raise errors of the background thread."""
         self._checkpointer.wait_until_finished()
 
 
@@ -67,11 +67,11 @@ def restore(path: Path, like: Any) -> Any:
         a pytree like `like` with the arrays that were saved.
 
     Raises:
-        UserError: there is no (whole) checkpoint, or it holds other arrays than `like`.
+        UserError: the checkpoint is missing or incomplete, or its arrays do not match `like`.
     """
     path = path.absolute()
     if not path.is_dir():
-        raise UserError(f"checkpoint {path} does not exist; was the run directory cleaned, or copied in part?")
+        raise UserError(f"checkpoint {path} does not exist; was the run directory cleaned or copied incompletely?")
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
             arrays = checkpointer.restore(path, args=ocp.args.PyTreeRestore())

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and strict JSON."""
+"""Atomic files and strict JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mtquant_jax.errors import UserError
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON; the file appears under its name only when it is whole.
+    """Write strict JSON; the file appears under its name only when it is complete.
 
-    NumPy and JAX values become numbers and lists, dataclasses objects, paths and times text; numbers that are not
-    finite, which JSON cannot hold, become null.
+    NumPy and JAX values become numbers and lists, dataclasses become objects, and paths and times become text. Numbers
+    that are not finite, which JSON cannot represent, become null.
     """
     text = json_text(content)
     with replacing(path) as temporary:
@@ -36,7 +36,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: begins the message where it cannot be read, such as ``phase 2 needs the results of phase 1``.
+        what: start of the error message, such as ``phase 2 needs the results of phase 1``.
 
     Raises:
         UserError: the file is missing or is not a JSON object.
@@ -57,7 +57,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside `path` that takes its name when the block ends well and is removed when it does not."""
+    """Yield a temporary file beside `path` that replaces it if the block succeeds and is removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -68,7 +68,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` in the types that JSON has."""
+    """Convert `value` to JSON types."""
     if hasattr(value, "tolist"):  # NumPy and JAX, scalars and arrays
         value = value.tolist()
     if isinstance(value, float):
@@ -85,4 +85,4 @@ def _plain(value: Any) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

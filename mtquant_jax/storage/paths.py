@@ -1,4 +1,4 @@
-"""Where a run's files lie."""
+"""Paths of the files of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class RunPaths:
-    """Where a run's files lie; every path is absolute."""
+    """Absolute paths of the files of a run."""
 
     run_dir: Path
 
@@ -36,7 +36,7 @@ class RunPaths:
 
     @property
     def resolved_config(self) -> Path:
-        """The settings that the run used, YAML."""
+        """Settings of the run, YAML."""
         return self.log_dir / "resolved_config.yaml"
 
     @property
@@ -72,5 +72,5 @@ class RunPaths:
 
 
 def evaluation_dir(paths: RunPaths) -> Path:
-    """Where a run's evaluation lies."""
+    """Folder of the evaluation of a run."""
     return paths.run_dir / "evaluation"

@@ -1,4 +1,4 @@
-"""Turns what happens in a training into the files that a run leaves: logs, metrics, JSON, TensorBoard."""
+"""Turns the events of a training into the log, the metrics files and the TensorBoard events of a run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mtquant_jax.storage.paths import RunPaths
 
 
 class RunRecorder:
-    """Writes a run's log, metrics and results while the ``with`` block lasts.
+    """Writes the log and the metrics of a run inside a ``with`` block.
 
-    Lines go to the log file with time and level, and to standard output as they are; of a ``quiet`` one only warnings.
-    Settings in backticks become flags, as everywhere on the command line.
+    The log file gets every line with time and level; standard output gets the text alone, and only warnings if
+    ``quiet``. Settings in backticks become flags, as everywhere on the command line.
     """
 
     def __init__(self, paths: RunPaths, start: datetime, quiet: bool = False) -> None:
         self._quiet = quiet
         self.paths = paths
         self.start = start
-        # Not from logging.getLogger: nothing of this run may stay behind in the process.
+        # Not from logging.getLogger, so that no handler outlives the run in this process.
         self._logger = logging.Logger("mtquant_jax.run", logging.INFO)
         self._resources = ExitStack()
         self._tables: dict[int, _MetricsTable] = {}
@@ -57,7 +57,7 @@ class RunRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._logger.removeHandler(self._to_console)  # whoever started the run shows the error there
+            self._logger.removeHandler(self._to_console)  # the caller prints the error
             expected = isinstance(error, (UserError, KeyboardInterrupt))
             text = with_flags(str(error)) if expected else str(error)
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
@@ -68,23 +68,23 @@ class RunRecorder:
         self._logger.info("%s", with_flags(text))
 
     def warning(self, text: str) -> None:
-        """Write a line that deserves attention."""
+        """Write a warning."""
         self._logger.warning("%s", with_flags(text))
 
     def metrics(self, phase: int, agent: str, timesteps: int, row: Mapping[str, Any]) -> None:
         """Append one row to a phase's metrics file and to TensorBoard.
 
-        The first row of a phase in this run starts the file afresh and fixes its columns; a later row may lack some
-        (empty cells). NaN and None are empty cells; TensorBoard gets finite numbers only.
+        The first row of a phase in this run overwrites the file and fixes its columns; columns that a later row lacks
+        are empty cells. NaN and None are empty cells; TensorBoard receives finite numbers only.
 
         Args:
             phase: 1, 2 or 3.
-            agent: name of the agent that the row is about.
+            agent: name of the agent that the row describes.
             timesteps: decisions taken in training so far.
             row: numbers by name; Python, NumPy or JAX scalars.
 
         Raises:
-            ValueError: a name that the first row did not have.
+            ValueError: the row has a name that the first row lacks.
         """
         numbers = {name: None if value is None else _number(value) for name, value in row.items()}
         if phase not in self._tables:
@@ -98,7 +98,7 @@ class RunRecorder:
 
     @cached_property
     def _tensorboard(self) -> SummaryWriter:
-        # A folder per run, so that curves of several runs in one directory stay apart.
+        # One folder per run separates the curves of several runs in the same directory.
         folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}"
         writer = SummaryWriter(logdir=str(folder), flush_secs=10)
         self._resources.callback(writer.close)
@@ -106,7 +106,7 @@ class RunRecorder:
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """The message alone; a warning says that it is one."""
+    """Formats a record as its message, with the level in front of warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
@@ -114,7 +114,7 @@ class _ConsoleFormatter(logging.Formatter):
 
 
 class _MetricsTable:
-    """A CSV file with fixed columns, flushed row by row, so that a run can be watched."""
+    """A CSV file with fixed columns, flushed after every row, so that a run can be monitored."""
 
     def __init__(self, stream: TextIO, columns: list[str]) -> None:
         self._stream = stream
@@ -141,4 +141,4 @@ def _number(value: Any) -> float | int:
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return f"{value:.9g}" if isinstance(value, float) else value  # nine digits hold a float32 exactly
+    return f"{value:.9g}" if isinstance(value, float) else value  # nine digits represent a float32 exactly

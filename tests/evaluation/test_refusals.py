@@ -51,7 +51,7 @@ def test_directories_that_hold_no_finished_training_are_refused(copy, tmp_path):
 
 def test_a_training_without_scales_is_refused(copy):
     changed(RunPaths(copy).phase_results(1), lambda content: content.pop("scales"))
-    assert "phase1_results.json does not tell the scales that observations were divided by" in refusal(copy)
+    assert "phase1_results.json lacks the scales that observations were divided by" in refusal(copy)
 
 
 @pytest.mark.parametrize("scales", [{"classes": "banana", "portfolio": 1.0}, {"classes": [1.0], "portfolio": None}])
@@ -88,7 +88,7 @@ def test_models_that_are_not_there_are_refused(copy):
 
 
 def test_too_few_draws_are_refused(copy):
-    message = "--draws 10: at least 100, or the ends of an interval mean nothing"
+    message = "--draws 10: at least 100 are required for meaningful ends of an interval"
     assert refusal(copy, "--draws", "10") == message
 
 

@@ -1,4 +1,4 @@
-"""Broker days and charged nights on dates that can be looked up in a calendar."""
+"""Broker days and charged nights on dates of the real calendar."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_weekend_gap_is_one_night_for_forex_and_three_for_indices():
     assert charged_nights(friday_to_monday, ("Wed", "Fri"), "NewYork+7")[1].tolist() == [1, 3]
 
 
-def test_nights_without_bars_are_charged_all_the_same():
+def test_nights_without_bars_are_charged_as_well():
     # Tuesday noon to Thursday noon crosses the nights of Tuesday (1) and Wednesday (3 or 1).
     assert charged_nights(utc("2024-05-07T12:00", "2024-05-09T12:00"), ("Wed", "Fri"), "UTC")[1].tolist() == [4, 2]
     # A year of 52 weeks: 364 nights.

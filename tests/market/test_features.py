@@ -1,4 +1,4 @@
-"""The market table: causality byte for byte, hand-worked values, nasty inputs, missing instruments."""
+"""The market table: byte-for-byte causality, hand-worked values, degenerate inputs, missing instruments."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_nothing_after_a_bar_changes_anything_at_or_before_it(last):
         )
     table, changed = table_of(bars), table_of(dataclasses.replace(bars, **mixed))
     assert_same_rows(table, changed, last + 1)
-    # The check sees something: the next bar does differ in every block that depends on prices.
+    # The change is visible: the next bar differs in every block that depends on prices.
     for name in ("features", "domain", "macro", "covariance"):
         after = (np.asarray(getattr(one, name))[:, last + 1 :] for one in (table, changed))
         assert not np.array_equal(*after), name
@@ -177,7 +177,7 @@ def test_returns_and_bollinger_match_float64():
     np.testing.assert_allclose(middle, 2 * (bars.close[0, 300] - bottom) / (top - bottom) - 1, atol=1e-3)
 
 
-def test_covariance_is_that_of_the_returns():
+def test_covariance_matches_the_returns():
     rng = np.random.default_rng(5)
     mixing = np.linalg.cholesky(np.full((8, 8), 0.5) + 0.5 * np.eye(8))
     returns = 1e-3 * rng.normal(size=(4000, 8)) @ mixing.T * np.arange(1, 9)
@@ -204,7 +204,7 @@ def test_a_long_stretch_without_bars_freezes_the_statistics():
 
 
 @pytest.mark.parametrize("nasty", ["constant", "never_tradable", "jump", "no_volume", "tiny", "single_bar", "extreme"])
-def test_features_are_finite_on_nasty_inputs(nasty):
+def test_features_are_finite_on_degenerate_inputs(nasty):
     bars = random_bars(8, 400)
     change: dict[str, np.ndarray] = {}
     if nasty == "constant":

@@ -75,7 +75,7 @@ def test_contracts_follow_the_order_of_symbols():
         (ENTRY.replace("aliases", "fee_currency: 5, aliases"), "fee_currency must be a name such as USD; found 5"),
     ],
 )
-def test_errors_in_the_file_are_named(tmp_path, text, message):
+def test_errors_in_the_file_are_reported(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml") as error:
@@ -121,7 +121,7 @@ def test_a_users_own_file_is_read(tmp_path):
         ("notes.csv", None),
     ],
 )
-def test_file_names_name_symbols(name, symbol):
+def test_file_names_map_to_symbols(name, symbol):
     assert symbol_of_file(name, INSTRUMENTS) == symbol
 
 
@@ -150,7 +150,7 @@ def test_an_account_currency_that_nothing_converts_into_is_refused():
 
 def test_swaps_are_price_money_or_rate_by_mode():
     arrays = contracts(["EURUSD", "USDJPY", "US30"], INSTRUMENTS)
-    # Points times the point: -6.5 x 0.00001, and -70 x 0.1 for an index with one digit; money as it stands.
+    # Points times the point: -6.5 x 0.00001, and -70 x 0.1 for an index with one digit; money is unchanged.
     np.testing.assert_allclose(arrays.swap_price, [[-6.5e-5, 0, -7.0], [1.5e-5, 0, -2.3]], rtol=1e-6)
     np.testing.assert_allclose(arrays.swap_money, [[0, 5.3, 0], [0, -19.9, 0]], rtol=1e-6)
     assert not np.asarray(arrays.swap_rate).any()
@@ -173,7 +173,7 @@ def test_users_instruments_are_laid_over_the_shipped_ones(tmp_path):
 
 
 def test_fees_need_a_conversion_only_where_there_are_fees():
-    # An index without commission and with swap in points pays no fee, so that its dollars need no price.
+    # An index without commission and with swap in points pays no fee, so no dollar conversion is required.
     free = dataclasses.replace(INSTRUMENTS["SPX500"], profit_currency="EUR")
     assert conversion_plan(["SPX500"], {"SPX500": free}, "EUR", "fee_currency").legs == ((),)
     paying = dataclasses.replace(free, commission=1.0)

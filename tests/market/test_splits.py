@@ -48,7 +48,7 @@ def test_splits_are_ordered_with_gaps_or_refused(num_bars, train, validation, ga
         ((6000, 0.0, 0.30, 250, 500, 240), "`market.train_fraction` 0"),
     ],
 )
-def test_what_is_too_short_is_said_with_numbers(arguments, message):
+def test_ranges_that_are_too_short_are_refused_with_numbers(arguments, message):
     with pytest.raises(UserError) as error:
         split(*arguments)
     assert message in str(error.value)
@@ -57,7 +57,7 @@ def test_what_is_too_short_is_said_with_numbers(arguments, message):
 FOLD = {"first_train_fraction": 0.5, "anchored": True, "gap_bars": 250, "episode_length": 500, "warm_up": 240}
 
 
-def test_folds_follow_each_other_up_to_the_last_bar():
+def test_folds_are_contiguous_up_to_the_last_bar():
     folds = walk_forward_folds(12_000, 4, **FOLD)
     # (12,000 - 6,000 - 2 x 250) / 5 = 1,100 bars of each validation and test.
     assert [fold.test for fold in folds] == [(7600, 8700), (8700, 9800), (9800, 10_900), (10_900, 12_000)]
@@ -69,7 +69,7 @@ def test_folds_follow_each_other_up_to_the_last_bar():
 
 
 @given(st.integers(2000, 60_000), st.integers(2, 10), st.floats(0.1, 0.9), st.booleans(), st.integers(241, 400))
-def test_nothing_of_a_fold_s_test_is_seen_by_its_training_or_refused(num_bars, count, fraction, anchored, gap):
+def test_training_sees_nothing_of_the_test_range_or_the_fold_is_refused(num_bars, count, fraction, anchored, gap):
     try:
         folds = walk_forward_folds(num_bars, count, fraction, anchored, gap, 500, 240)
     except UserError as error:
@@ -89,13 +89,13 @@ def test_nothing_of_a_fold_s_test_is_seen_by_its_training_or_refused(num_bars, c
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_folds": 1}, "`folds` 1: at least 2"),
+        ({"num_folds": 1}, "`folds` 1: must be at least 2"),
         ({"gap_bars": 240}, "`market.gap_bars` 240: must be above 240"),
         ({"first_train_fraction": 0.95}, "`first_train_fraction` 0.95 must lie between 0.1 and 0.9"),
         ({"num_folds": 200}, "bars leave 27 for each validation and test of 200 folds, but 50"),
         ({"episode_length": 6000}, "an episode of 6000 bars needs 6002"),
     ],
 )
-def test_folds_that_cannot_be_are_refused(changes, message):
+def test_impossible_folds_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         walk_forward_folds(**{"num_bars": 12_000, "num_folds": 4, **FOLD, **changes})

@@ -1,4 +1,4 @@
-"""Classes padded to one width: where each instrument stands, and that padding costs, earns and says nothing."""
+"""Classes padded to one width: the position of each instrument, and padding that neither costs nor earns anything."""
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def test_an_arranged_table_follows_the_classes_and_prices_padding_at_one():
     np.testing.assert_array_equal(arranged.domain, table.domain)
 
 
-def test_padding_stays_finite_whatever_stands_in_the_first_instrument():
+def test_padding_is_finite_whatever_the_first_instrument_holds():
     table = numbered_table()
     broken = table.replace(
         features=table.features.at[:, :, 0].set(jnp.nan), spread=table.spread.at[:, :, 0].set(jnp.inf)
@@ -97,7 +97,7 @@ def test_a_class_is_its_part_of_the_arranged_market():
         np.testing.assert_array_equal(getattr(second, name), getattr(table, name))
 
 
-def test_classes_put_together_are_the_arranged_market_again():
+def test_concatenated_classes_equal_the_arranged_market():
     table = arrange_table(numbered_table(), SHUFFLED)
     parts = [class_table(table, SHUFFLED, i) for i in range(2)]
     for name in ("open", "close", "spread", "tradable", "conversion_open", "conversion_close", "features"):

@@ -167,7 +167,7 @@ def test_a_few_days_are_enough_to_resample():
     ],
 )
 def test_records_of_other_shapes_are_refused(records):
-    with pytest.raises(ValueError, match="of equal shape over at least 3 days"):
+    with pytest.raises(ValueError, match="of equal shape, over at least 3 days"):
         bootstrap(records, 252.0)
 
 

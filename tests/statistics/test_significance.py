@@ -73,7 +73,7 @@ def test_deflated_sharpe_ratio_of_the_paper():
 def test_one_trial_is_not_deflated():
     assert deflated_sharpe_ratio(FUND, 0.3, 1) == probabilistic_sharpe_ratio(FUND)
     for variance, trials in ((0.1, 0), (-0.1, 5)):
-        with pytest.raises(ValueError, match="at least one"):
+        with pytest.raises(ValueError, match="at least 1 trial"):
             expected_maximum_sharpe(variance, trials)
 
 

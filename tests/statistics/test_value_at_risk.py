@@ -194,7 +194,7 @@ def test_a_forecast_half_as_large_as_the_risk_is_rejected_by_its_share():
 @pytest.mark.parametrize(
     ("exceeded", "counted", "words"),
     [
-        (np.zeros(10), None, r"booleans \[T\] or \[T, P\]; these are float64"),
+        (np.zeros(10), None, r"booleans \[T\] or \[T, P\]; got float64"),
         (np.zeros((4, 2, 2), bool), None, "booleans"),
         (np.array(True), None, "booleans"),
         (np.zeros(10, bool), np.ones(10), "booleans"),

@@ -1,4 +1,4 @@
-"""Model files: the same bytes for the same model, numbers only, and clear words for anything else."""
+"""Model files: equal bytes for equal models, numbers only, and clear errors for other files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_model_comes_back_exactly(path: Path) -> None:
+def test_a_model_is_restored_exactly(path: Path) -> None:
     loaded = read_bundle(path, jax.eval_shape(lambda: TREE) | {"count": TREE["count"]})
     assert jax.tree.structure(loaded) == jax.tree.structure(TREE)
     for actual, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(TREE), strict=True):
@@ -80,11 +80,11 @@ WHOLE = {"format": bundles.FORMAT, "format_version": bundles.FORMAT_VERSION}
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ({"format": "other"}, "{path} is not a mtquant-jax model: its manifest.json is of another program"),
-        ([1], "{path} is not a mtquant-jax model: its manifest.json is of another program"),
+        ({"format": "other"}, "{path} is not a mtquant-jax model: its manifest.json belongs to another program"),
+        ([1], "{path} is not a mtquant-jax model: its manifest.json belongs to another program"),
         (WHOLE | {"format_version": 9}, "{path} has format version 9; this program reads version 1"),
-        (WHOLE, "{path} is not a whole mtquant-jax model: 'arrays'"),
-        ("{", "{path} is not a whole mtquant-jax model: Expecting property name enclosed in double quotes"),
+        (WHOLE, "{path} is not a complete mtquant-jax model: 'arrays'"),
+        ("{", "{path} is not a complete mtquant-jax model: Expecting property name enclosed in double quotes"),
     ],
 )
 def test_foreign_manifests_are_refused(path: Path, manifest: Any, message: str) -> None:
@@ -94,17 +94,17 @@ def test_foreign_manifests_are_refused(path: Path, manifest: Any, message: str) 
     assert str(error.value).startswith(message.format(path=path))
 
 
-def test_files_that_are_no_models(tmp_path: Path) -> None:
+def test_files_that_are_not_models(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.zip: no such model file"):
         read_manifest(tmp_path / "absent.zip")
     (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(UserError, match=r"text\.zip is not a \.zip file, or a broken one"):
+    with pytest.raises(UserError, match=r"text\.zip is not a \.zip file, or is damaged"):
         read_manifest(tmp_path / "text.zip")
     with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
         read_manifest(tmp_path)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme", "")
-    with pytest.raises(UserError, match=r"other\.zip is not a mtquant-jax model: it holds no manifest\.json"):
+    with pytest.raises(UserError, match=r"other\.zip is not a mtquant-jax model: it has no manifest\.json"):
         read_manifest(tmp_path / "other.zip")
 
 
@@ -114,7 +114,7 @@ def test_pickled_objects_are_never_loaded(path: Path) -> None:
         archive.writestr("manifest.json", json.dumps(WHOLE | arrays))
         with archive.open("arrays/a.npy", "w") as entry:
             np.lib.format.write_array(entry, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match="is not a whole mtquant-jax model: Object arrays cannot be loaded"):
+    with pytest.raises(UserError, match="is not a complete mtquant-jax model: Object arrays cannot be loaded"):
         read_bundle(path, {"a": jnp.zeros(1)})
 
 

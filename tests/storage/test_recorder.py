@@ -1,4 +1,4 @@
-"""What a run writes: log, metrics, JSON."""
+"""The files of a run: log, metrics, JSON."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_lines_go_to_the_log_and_to_the_console(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(("error", "traceback"), [(UserError("no bars"), False), (ZeroDivisionError("oh"), True)])
-def test_the_log_tells_how_a_run_failed(
+def test_the_log_records_how_a_run_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, traceback: bool
 ) -> None:
     paths = RunPaths(tmp_path)
@@ -80,9 +80,9 @@ def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
         RunRecorder(RunPaths(tmp_path / "file"), START).__enter__()
 
 
-def test_metrics_are_rows_that_can_be_watched(tmp_path: Path) -> None:
+def test_metrics_are_written_row_by_row(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    for _ in range(2):  # the second run starts the file afresh
+    for _ in range(2):  # the second run overwrites the file
         with RunRecorder(paths, START) as recorder:
             recorder.metrics(1, "forex", 1000, {"loss": jnp.float32(0.1), "reward": np.float64(2), "kl": 3})
             assert rows(paths.metrics_csv(1))[0]["loss"] == "0.100000001"
@@ -141,7 +141,7 @@ def test_json_is_strict(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
-def test_json_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_of_json_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(TypeError):
@@ -158,7 +158,7 @@ def test_json_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     [
         (None, "phase 2 needs phase 1: there is no {path}"),
         ('{"a": 1,\n "b" 2}', "phase 2 needs phase 1: {path} line 2 is not JSON (Expecting ':' delimiter)"),
-        ('{"a": NaN}', "phase 2 needs phase 1: {path} is not JSON (NaN is no JSON number)"),
+        ('{"a": NaN}', "phase 2 needs phase 1: {path} is not JSON (NaN is not a JSON number)"),
         ("[1]", "phase 2 needs phase 1: {path} is not a JSON object"),
     ],
 )

@@ -1,17 +1,17 @@
-"""Turns the rows of a file as they stand into validated bars, or the reason why not, with counts of what was found.
+"""Turns the raw rows of a file into validated bars, or into the reason to refuse it, with counts of all findings.
 
-What is tolerated, and why:
+Tolerated, and why:
 
-- Rows repeated exactly (programs that append to a file write the last bar again) are dropped: nothing is lost.
-- Rows out of order, each with its own time (newest first, or pieces appended late) are sorted: the order of rows says
-  nothing that their times do not.
+- Exact copies of a row (programs that append to a file write the last bar again) are dropped: nothing is lost.
+- Rows out of order, each with its own time (newest first, or pieces appended later) are sorted: the order of rows holds
+  no information beyond their times.
 - Flat bars without volume at the last price, in a file whose other bars have volume, are fillers for closed hours
   (Dukascopy): nothing could be traded there, so they are dropped and the instrument is not tradable.
 - An open or close outside the bar's range by at most half a basis point (feeds that sample the range) widens the range:
-  orders fill at opens and accounts are marked at closes, so no price at which anything trades is touched.
+  orders fill at opens and accounts are marked at closes, so no price at which anything trades changes.
 
-All of it is counted and said. The same time with other values, or a price that cannot be, is an error: choosing between
-two prices would be inventing data.
+All repairs are counted and reported. The same time with other values, or an impossible price, is an error: to choose
+between two prices would be to invent data.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from mtquant_jax.market.bars.table import Rows
 from mtquant_jax.time_zones import Zone
 
 _MAX_DECIMALS = 8
-_SAMPLE = 20_000  # rows that the number of decimals is judged on
-_WIDENED = 5e-5  # how far, relatively, an open or close may lie outside the range and widen it
-_EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of ones that have been float32
+_SAMPLE = 20_000  # rows that determine the number of decimals
+_WIDENED = 5e-5  # largest relative distance of an open or close from the range that widens it
+_EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of prices that were float32 once
 _TIME = "the time {text[time]!r} cannot be read; write it as 2024-01-31 13:00:00, in UTC or with its offset (+02:00)"
 
 
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
-    """Validated bars of the rows, None where they cannot be used, and what was found.
+    """Validate rows and return the bars (None if the rows are refused) and the findings.
 
-    Stamps without an offset are taken to be on the clock of `zone`, unless the format says that they are UTC.
+    Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC.
     """
     findings = Findings(rows=len(rows.stamps.unread))
     columns = _columns(rows, findings)
@@ -72,7 +72,7 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
 
 
 def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
-    """The columns that count, each [R]: prices, volume, spread in points or in price units, tradable."""
+    """Return the columns in use, each [R]: prices, volume, spread in points or in price units, tradable."""
     columns = dict(rows.columns)
     for name in ("volume", "spread"):
         if name in columns and np.isnan(columns[name]).all():
@@ -80,13 +80,13 @@ def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
             del columns[name]
     columns.setdefault("volume", np.zeros(findings.rows))
     if "ask_open" in columns:
-        # Orders fill at the open of a bar, so the spread that counts is the one there.
+        # Orders fill at the open of a bar, so the spread at the open is the relevant one.
         columns["spread_price"] = columns.pop("ask_open") - columns["open"]
     return columns
 
 
 def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
-    """Count bad rows and describe the first; earlier rows are named before later ones, whatever is wrong with them."""
+    """Count bad rows and describe the first of them in file order, whatever its problem."""
     o, h, low, c = (columns[price] for price in PRICES)
     slack = 1.0 + _WIDENED
     read = ~rows.stamps.unread
@@ -139,7 +139,7 @@ def _text_of(name: str) -> str:
 
 
 def _count(problems: list[tuple[np.ndarray, str]]) -> int:
-    """Rows in which at least one of the problems is."""
+    """Count the rows that have at least one of the problems."""
     found = [mask for mask, _ in problems if mask.any()]
     return int(np.count_nonzero(np.logical_or.reduce(found))) if found else 0
 
@@ -151,13 +151,13 @@ def _to_utc(rows: Rows, zone: Zone, findings: Findings) -> np.ndarray:
     findings.ambiguous, findings.missing = converted.ambiguous, converted.missing
     if converted.ambiguous:
         findings.notices.append(
-            f"{rows.name}: {converted.ambiguous} stamps lie in hours that {zone.name} has twice, as clocks go back; "
-            "the order of the rows decides, and the first of the two hours where it does not."
+            f"{rows.name}: {converted.ambiguous} stamps lie in hours that occur twice in {zone.name}, as clocks go "
+            "back; the order of the rows decides between them, and the first of the two hours is the default."
         )
     if converted.missing:
         findings.notices.append(
-            f"{rows.name}: {converted.missing} stamps lie in hours that {zone.name} skips, as clocks go forward; they "
-            "are taken with the offset before. Is that the clock of this file?"
+            f"{rows.name}: {converted.missing} stamps lie in hours that {zone.name} skips, as clocks go forward; the "
+            "offset before the change is used for them. Is that the clock of this file?"
         )
     return converted.utc[::-1] if newest_first else converted.utc
 
@@ -165,7 +165,7 @@ def _to_utc(rows: Rows, zone: Zone, findings: Findings) -> np.ndarray:
 def _in_order(
     rows: Rows, times: np.ndarray, columns: dict[str, np.ndarray], findings: Findings
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Rows sorted by time, each time once; a problem is noted where a time has two sets of values."""
+    """Sort the rows by time and keep each time once; a time with two sets of values is recorded as a problem."""
     step = np.diff(times)
     if not len(step) or step.min() > 0:
         return times, columns
@@ -183,33 +183,33 @@ def _in_order(
         name = next(name for name, values in columns.items() if values[first] != values[second])
         numbers = [rows.locate(int(order[i]))[0] for i in (first, second)]
         findings.problem = (
-            f"{rows.name} row {numbers[1]} ({format_time(times[second])}): the time stands in row {numbers[0]} too, "
+            f"{rows.name} row {numbers[1]} ({format_time(times[second])}): row {numbers[0]} has the same time, "
             f"with {name.partition('_')[0]} {columns[name][first]:.10g} there and {columns[name][second]:.10g} here; "
-            "keep the right one"
+            "keep the correct row"
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
         if findings.missing or findings.ambiguous:
-            findings.problem += "; or these stamps are not of the zone given as `broker_timezone`"
+            findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
         return times, columns
     if findings.unsorted:
         what = "newest first" if findings.unsorted > len(step) // 2 else f"{findings.unsorted} of them out of order"
         findings.notices.append(f"{rows.name}: its {findings.rows} rows were sorted by time ({what}).")
     if findings.duplicates:
-        findings.notices.append(f"{rows.name}: {findings.duplicates} rows repeated exactly were dropped.")
+        findings.notices.append(f"{rows.name}: {findings.duplicates} exact copies of rows were dropped.")
         times = times[~again]
         columns = {name: values[~again] for name, values in columns.items()}
     return times, columns
 
 
 def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> None:
-    """Let the range of each bar include its open and close, in place."""
+    """Widen the range of each bar to include its open and close, in place."""
     top = np.maximum(columns["open"], columns["close"])
     bottom = np.minimum(columns["open"], columns["close"])
     outside = (top > columns["high"]) | (bottom < columns["low"])
     if not outside.any():
         return
-    # Noise in the last digit of a float64 is no inconsistency.
+    # Noise in the last digit of a float64 is not an inconsistency.
     visible = (top > columns["high"] * (1.0 + _EXACT)) | (bottom * (1.0 + _EXACT) < columns["low"])
     findings.inconsistent = int(np.count_nonzero(visible))
     columns["high"], columns["low"] = np.maximum(top, columns["high"]), np.minimum(bottom, columns["low"])
@@ -232,17 +232,17 @@ def _without_fillers(
     if not findings.fillers:
         return times, columns
     findings.notices.append(
-        f"{name}: {findings.fillers} flat bars without volume at the price before are fillers for closed hours; they "
+        f"{name}: {findings.fillers} flat bars without volume at the previous price are fillers for closed hours; they "
         "were dropped, and nothing trades there."
     )
     return times[~flat], {key: values[~flat] for key, values in columns.items()}
 
 
 def _decimals(columns: dict[str, np.ndarray]) -> int:
-    """Decimals of the quotes: the fewest that write 99 % of them, so that float noise in a few rows counts for nothing.
+    """Return the smallest number of decimals that represents 99 % of the quotes, so that float noise has no effect.
 
     One quote in ten ends in a zero by chance, so a whole file shows its last decimal even if some rows drop it. Prices
-    that were float32 once (yfinance) are judged with that precision.
+    that were float32 once (yfinance) are compared at that precision.
     """
     stride = max(1, len(columns["close"]) // _SAMPLE)
     prices = np.concatenate([columns[price][::stride] for price in PRICES])

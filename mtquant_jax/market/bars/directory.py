@@ -1,4 +1,4 @@
-"""Turns a directory into one validated, scaled and resampled bar file per symbol, with all problems of all files."""
+"""Turns a directory into one validated, scaled and resampled bar file per symbol, and collects the problems of all."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _ENDINGS = (".csv", ".txt", ".tsv", ".prn", ".parquet", ".pq", ".zip")
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """What a directory has for one symbol."""
+    """Content of a directory for one symbol."""
 
     instrument: Instrument
-    path: Path | None  # None without a file, or with several
-    source: BarFile | None  # as in the file, prices scaled; None where it cannot be used
-    file: BarFile | None  # in the timeframe asked for; None where it cannot be used
+    path: Path | None  # None if there is no file or more than one
+    source: BarFile | None  # as in the file, prices scaled; None if it cannot be used
+    file: BarFile | None  # in the requested timeframe; None if it cannot be used
     findings: Findings  # of reading; its problem is set wherever `file` is None
 
 
 def read_members(
     data_dir: Path, symbols: Sequence[str], instruments: Mapping[str, Instrument], zone: Zone, timeframe: str
 ) -> list[Member]:
-    """What a directory has for each symbol, in the order of symbols; no problem of a file raises.
+    """Read the file of each symbol, in the order of symbols; problems of files are recorded and do not raise.
 
     Raises UserError for a missing directory and for symbols without a contract specification.
     """
     if not symbols:
-        raise UserError("No instruments were asked for; list at least one symbol in the asset classes")
+        raise UserError("No instruments are selected; list at least one symbol in the asset classes")
     chosen = select(symbols, instruments)
     if not data_dir.is_dir():
         raise UserError(f"The data directory {data_dir} does not exist")
@@ -49,7 +49,7 @@ def read_members(
 
 
 def bar_files(data_dir: Path) -> list[Path]:
-    """Files of a directory that may hold bars, by their endings, sorted by name."""
+    """Return the files of a directory whose extension is one of bar files, sorted by name."""
     found = (path for path in data_dir.iterdir() if path.is_file() and not path.name.startswith("."))
     return sorted(path for path in found if path.name.lower().removesuffix(".gz").endswith(_ENDINGS))
 
@@ -83,10 +83,10 @@ def _read(
 
 
 def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:
-    """The file with prices in quoting units, where they are integer points, and a sentence that says so.
+    """Convert integer points into prices, with a notice that says so; other files are returned unchanged.
 
-    Whole prices of an instrument with two or more digits are points, unless they would then be much further from the
-    price known from the calibration than they are now. Read as prices, they would make every spread far too small.
+    Whole prices of an instrument with two or more digits are points, unless that reading is much further from the
+    price in the calibration than the prices themselves are. Read as prices, points make every spread far too small.
     """
     if instrument.digits < 2 or file.decimals > 0:
         return file, []
@@ -98,10 +98,10 @@ def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:
     if known is None and digits < 3:
         raise UserError(f"{what}; if they are points, divide them by {10**digits}; if not, set its digits to 0")
     if known is not None and abs(math.log10(price / known)) < abs(math.log10(scaled / known)):
-        return file, [f"{what}; they are taken as whole prices, for as points they would be {scaled:.10g}."]
+        return file, [f"{what}; they are taken as whole prices, because as points they would be {scaled:.10g}."]
     if known is not None and abs(math.log10(scaled / known)) > 1.5:
         raise UserError(f"{what}, and as points they would be {scaled:.10g}, far from the usual {known:.6g}")
     prices = {name: getattr(file, name) / 10**digits for name in PRICES}
     spread = None if file.spread is None else file.spread / 10**digits
-    notice = f"{what}; they are points and were divided by {10**digits}, to {scaled:.10g} and the like."
+    notice = f"{what}; they are points and were divided by {10**digits}, which gives prices such as {scaled:.10g}."
     return dataclasses.replace(file, **prices, spread=spread, decimals=digits), [notice]

@@ -1,4 +1,4 @@
-"""Turns a directory of bar files into what `mtquant-jax data check` tells about each instrument."""
+"""Turns a directory of bar files into the tables that `mtquant-jax data check` prints, one row per instrument."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mtquant_jax.market.bars.directory import Member
 from mtquant_jax.market.bars.sessions import Gaps, find_gaps
 from mtquant_jax.market.bars.timeframes import timeframe_name
 
-_OUTLIER = 15.0  # a return this many deviations from none is worth a look
-_RECENT = 500  # bars that the deviation is measured on
+_OUTLIER = 15.0  # returns beyond this many standard deviations are reported
+_RECENT = 500  # bars in the block that the standard deviation is estimated on
 
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """What the bars of one file are like."""
+    """Quality of the bars of one file."""
 
     gaps: Gaps
-    stale: int  # bars that do not move: open, high, low and close all at the close before
-    outliers: int  # returns of more than 15 deviations of the 500 bars around
+    stale: int  # bars without a move: open, high, low and close all equal the previous close
+    outliers: int  # returns of more than 15 standard deviations of the surrounding 500 bars
     largest: float  # largest absolute log return
-    largest_at: int  # UTC
+    largest_at: int  # its time, seconds since 1970-01-01 UTC
 
 
 def quality(file: BarFile) -> Quality:
-    """Gaps, stale bars and outliers of one file; bars that are not tradable are left out."""
+    """Find the gaps, stale bars and outliers of one file; bars that are not tradable are left out."""
     keep = slice(None) if file.tradable is None else file.tradable
     close, times = file.close[keep], file.timestamps[keep]
     still = (file.high[keep] == file.low[keep])[1:] & (file.high[keep][1:] == close[:-1])
@@ -45,7 +45,7 @@ def quality(file: BarFile) -> Quality:
 
 
 def _local_deviation(size: np.ndarray) -> np.ndarray:
-    """Deviation [R] of returns from their absolute values, by their median in blocks: the outliers do not count."""
+    """Estimate the standard deviation [R] of returns from the median of |return| in blocks, robust to outliers."""
     deviation = np.empty(len(size))
     for first in range(0, len(size), _RECENT):
         block = slice(max(0, min(first, len(size) - _RECENT)), first + _RECENT)
@@ -55,7 +55,7 @@ def _local_deviation(size: np.ndarray) -> np.ndarray:
 
 
 def report(members: Sequence[Member]) -> list[tuple[str, list[list[str]]]]:
-    """Three tables of text cells, each with its title, the header as its first row: files, bars and spreads."""
+    """Return three tables of text cells (files, bars and spreads), each with its title and its header as first row."""
     files = [["symbol", "file", "format", "rows", "first (UTC)", "last (UTC)", "clock of stamps", "bars"]]
     bars = [["symbol", "gaps", "missing", "longest gap", "daily breaks", "duplicates", "unsorted", "stale", "fillers"]]
     bars[0] += ["bad OHLC", "outliers", "largest move"]
@@ -125,7 +125,7 @@ def _spread_row(member: Member) -> list[str]:
 
 
 def render(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as aligned text: the first column and text to the left, numbers to the right."""
+    """Format rows of cells as aligned text: the first column and text to the left, numbers to the right."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [all(_is_number(cell) for cell in column[1:]) and any(column[1:]) for column in columns]

@@ -1,4 +1,4 @@
-"""Tells from the first lines of a text file which of the known bar formats it has, never from its name."""
+"""Turns the first lines of a text file into its bar format and column layout; the file name has no influence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mtquant_jax.market.bars.source import WANTED, Source
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _HEAD_BYTES = 65_536
-# Names of columns, in lower case without blanks and punctuation; the first that a file has counts.
+# Names of columns, in lower case without blanks and punctuation; the first one present in the file is used.
 _TIME_NAMES = (
     *("datetime", "timestamp", "gmttime", "utctime", "timeutc", "timegmt", "utc", "localtime", "time", "opentime"),
     *("date", "bartime", "unix", "unixtime", "unixtimestamp", "epoch", "index"),
@@ -33,18 +33,18 @@ _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a text file keeps what."""
+    """Column layout of a text file."""
 
-    format: str  # for people
+    format: str  # name of the format, for messages
     separator: str
     decimal_point: str
     first_line: int  # lines before the first bar
     offset: int  # bytes before the first bar
     num_columns: int
     time: tuple[int, ...]  # column of the stamp, or of date and clock
-    columns: dict[str, int]  # role -> column: open, high, low, close and what there is of the others in _ROLES
-    is_utc: bool = False  # the stamps are UTC by the format's own word
-    broker_time: bool = False  # the format carries the broker's clock
+    columns: dict[str, int]  # role -> column: open, high, low, close and those of the other _ROLES that the file has
+    is_utc: bool = False  # the format defines its stamps as UTC
+    broker_time: bool = False  # the format uses the broker's clock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Line:
 
 
 def sniff(source: Source) -> Layout:
-    """The layout of a text file; UserError naming its columns for one that has none of the known formats."""
+    """Recognise the layout of a text file; an unknown format raises UserError, which names the columns."""
     lines = _head(source)
     first = lines[0]
     if re.match(r"[\"']?\d", first.text.lstrip()):
@@ -70,13 +70,13 @@ def sniff(source: Source) -> Layout:
     if len(names) < 5:
         raise _unknown(source, names)
     if len(lines) < 2:
-        find_roles(source, names, None)  # a wrong header is worth more words than a missing bar
+        find_roles(source, names, None)  # a wrong header is the more informative error
         raise UserError(f"{source.name} has a header but no bars")
     return _with_header(source, names, lines[1], separator)
 
 
 def _head(source: Source) -> list[_Line]:
-    """The first lines that are neither blank nor comments."""
+    """Return the first lines that are neither blank nor comments."""
     lines, offset = [], 0
     for number, raw in enumerate(source.data[:_HEAD_BYTES].split(b"\n")):
         text = raw.decode(errors="replace").rstrip("\r")
@@ -95,7 +95,7 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
     if len(fields) == 1 and (other := max(_SEPARATORS, key=bar.text.count)) != separator and other in bar.text:
         raise UserError(
             f"{source.name} row {bar.number + 1}: {_SEPARATORS[other]} separate the values but "
-            f"{_SEPARATORS[separator]} the names of the header; use one of them throughout"
+            f"{_SEPARATORS[separator]} the names in the header; use one of them throughout"
         )
     # Some exports end either the header or the bars, but not both, with a separator.
     names = [*names, *[""] * (len(fields) - len(names))] if not any(fields[len(names) :]) else names
@@ -129,7 +129,10 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
 
 
 def find_roles(source: Source, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
-    """The columns of the stamp and of each role by the header's names; UserError for a needed one missing or twice."""
+    """Find the columns of the stamp and of each role by the header's names.
+
+    Raises UserError if a required column is missing or occurs twice.
+    """
     plain = [_plain(name) for name in names]
     columns = {}
     for role, choices in _ROLES.items():
@@ -155,12 +158,12 @@ def _plain(name: str) -> str:
 
 
 def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[str]) -> Layout:
-    """Three header lines: names of columns, the ticker over each, and the name of the index."""
+    """Recognise three header lines: the names of columns, the ticker of each, and the name of the index."""
     tickers = set(lines[1].fields(separator)[1:])
     if len(tickers) > 1:
         raise UserError(
             f"{source.name} row {lines[1].number + 1}: it has the tickers {', '.join(sorted(tickers))}; write one file "
-            "for each"
+            "per ticker"
         )
     if len(lines) < 4:
         raise UserError(f"{source.name} has a header but no bars")
@@ -170,7 +173,10 @@ def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[st
 
 
 def _headerless(source: Source, bar: _Line) -> Layout:
-    """Date, clock or both in one, then open, high, low, close and perhaps volume; or Lean's two sides."""
+    """Recognise a date and a clock time, together or apart, then open, high, low, close and an optional volume.
+
+    Also recognises Lean's files of bid and ask.
+    """
     separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
     fields = bar.fields(separator)
     while fields and not fields[-1]:  # a separator at the end of each line
@@ -191,7 +197,7 @@ def _headerless(source: Source, bar: _Line) -> Layout:
     else:
         raise UserError(
             f"{source.name} row {bar.number + 1}: {bar.text[:60]!r} has no header above and {len(fields)} columns; "
-            f"without a header a time, open, high, low, close and perhaps a volume are needed: {WANTED}"
+            f"without a header, a time, open, high, low, close and an optional volume are required: {WANTED}"
         )
     return Layout(
         format=name,

@@ -1,4 +1,4 @@
-"""Turns a directory of bar files into Bars on one clock: the union of all bar times in the period that all share.
+"""Turns a directory of bar files into Bars on one clock: the union of all bar times in their common period.
 
 A missing bar carries the last close and is not tradable; nothing is filled backwards.
 """
@@ -31,16 +31,16 @@ def load_bars(
     broker_timezone: str = "UTC",
     timeframe: str = FILES,
 ) -> tuple[Bars, list[str]]:
-    """Bars of symbols (float64 NumPy, P = 1) from the files of data_dir, and what the user should know about them.
+    """Load the bars of symbols (float64 NumPy, P = 1) from the files of data_dir, with notices for the user.
 
     The clock is the union of all bar times from the latest first bar to the earliest last bar, cut to start <= t < end
     (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock of broker_timezone (see
-    `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; without
-    spreads in the file, or with ones that are zero throughout, the instrument's default counts.
+    `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; a file
+    without spreads, or with zero spreads only, gets the instrument's default spread.
 
     Notices are plain sentences: long holes, missing or unusual spreads, repairs, broker times taken as UTC. Raises
     UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
-    bar intervals or clocks and no common period.
+    bar intervals or clocks, and files without a common period.
     """
     members = read_members(Path(data_dir), symbols, instruments, read_zone(broker_timezone), timeframe)
     for member in members:
@@ -50,7 +50,7 @@ def load_bars(
 
 
 def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
-    """Bars of files that are right by themselves, as `load_bars` says; UserError where they do not fit together."""
+    """Align individually valid files, as `load_bars` describes; UserError if they do not fit together."""
     files = [member.file for member in members if member.file is not None]
     for problem in misfits(files):
         raise UserError(problem)
@@ -74,20 +74,20 @@ def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[
 
 
 def notices_of(member: Member) -> list[str]:
-    """What the user should know about one file that can be used."""
+    """Return the notices about one usable file."""
     if member.file is None:
         return member.findings.notices
     return member.findings.notices + _clock_notices(member) + _spread_notices(member.instrument, member.file)
 
 
 def misfits(files: Sequence[BarFile]) -> list[str]:
-    """A sentence for every file whose bars are not of the interval, or do not open at the minute, that most have."""
+    """Return a message for every file whose bar interval, or minute of opening, differs from that of most files."""
     interval = _most_frequent(np.array([file.interval for file in files]))
     usual = next(file for file in files if file.interval == interval)
     longest = timeframe_name(max(file.interval for file in files))
     problems = [
         f"{file.name} has {timeframe_name(file.interval)} bars but {usual.name} {timeframe_name(interval)} bars; all "
-        f"files must share one bar interval; `timeframe` {longest} makes one of finer files"
+        f"files must share one bar interval; `timeframe` {longest} resamples finer files to it"
         for file in files
         if file.interval != interval
     ]
@@ -103,7 +103,7 @@ def misfits(files: Sequence[BarFile]) -> list[str]:
 
 
 def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
-    """All bar times [T] of the files from first to last, each once."""
+    """Return the distinct bar times [T] of all files from first to last."""
     times = np.concatenate([file.timestamps for file in files])
     times = times[(times >= first) & (times <= last)]
     if len(files) > 1:
@@ -113,7 +113,7 @@ def _clock(files: Sequence[BarFile], first: int, last: int) -> np.ndarray:
 
 
 def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
-    """Refuse files whose long bars open at different hours: on a common clock each would trade in only some rows."""
+    """Refuse files whose long bars open at different hours: on one clock each would trade in only some rows."""
     interval = files[0].interval
     if interval <= 3600 or len(clock) < 3 or _most_frequent(np.diff(clock)) == interval:
         return
@@ -123,7 +123,7 @@ def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
     raise UserError(
         f"The {name} bars of {files[other].name} open at {_clock_text(files[other])} UTC but those of {files[0].name} "
         f"at {_clock_text(files[0])}; all files must share one clock: give `broker_timezone` if it is a broker's, or "
-        f"finer files and `timeframe` {name}"
+        f"use finer files with `timeframe` {name}"
     )
 
 
@@ -132,20 +132,20 @@ def _clock_text(file: BarFile) -> str:
 
 
 def _most_frequent(values: np.ndarray) -> int:
-    """The whole number that occurs most often among the first 100 000; among equals the one that comes first."""
+    """Return the most frequent integer among the first 100,000; the first one in a tie."""
     found, first, counts = np.unique(values[:100_000], return_index=True, return_counts=True)
     return int(found[np.lexsort((first, -counts))[0]])
 
 
 def _period(files: Sequence[BarFile], start: str, end: str) -> tuple[int, int]:
-    """First and last bar time, inclusive, of the period that all files cover and start / end allow."""
+    """Return the first and last bar time, inclusive, of the common period of all files within start and end."""
     first = max(int(file.timestamps[0]) for file in files)
     last = min(int(file.timestamps[-1]) for file in files)
     if first > last:
         periods = "; ".join(
             f"{file.name} {format_time(file.timestamps[0])} to {format_time(file.timestamps[-1])}" for file in files
         )
-        raise UserError(f"The files have no dates in common: {periods}")
+        raise UserError(f"The files have no common period: {periods}")
     common = f"{format_time(first)} to {format_time(last)}"
     first = max(first, _date("start", start)) if start else first
     last = min(last, _date("end", end) - 1) if end else last
@@ -164,19 +164,19 @@ def _date(name: str, value: str) -> int:
 
 
 def _clock_notices(member: Member) -> list[str]:
-    """What there is to say about stamps taken as UTC that may be a broker's."""
+    """Return the notices about stamps taken as UTC that may be on a broker's clock."""
     file = member.source
     if file is None or not file.naive or file.zone != "UTC":
         return []
     if file.broker_time:
         return [
-            f"{file.name} is a {file.format} file; its times are taken as UTC. They usually are the broker's: name "
-            "its zone with `broker_timezone` (often NewYork+7)."
+            f"{file.name} is a {file.format} file; its times are taken as UTC. They are usually on the broker's clock: "
+            "name its zone with `broker_timezone` (often NewYork+7)."
         ]
     if file.format.startswith("HistData"):
         return [
-            f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all the "
-            "year: `broker_timezone` Etc/GMT+5."
+            f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all "
+            "year: use `broker_timezone` Etc/GMT+5."
         ]
     if looks_like_broker_time(file):
         return [
@@ -187,7 +187,7 @@ def _clock_notices(member: Member) -> list[str]:
 
 
 def _spread(instrument: Instrument, file: BarFile) -> np.ndarray:
-    """Spread [R] in price units: the file's where it has one, else the instrument's default."""
+    """Return the spread [R] in price units: that of the file if it has one, else the instrument's default."""
     if file.spread is None or not file.spread.any():
         return np.full(len(file.timestamps), instrument.default_spread)
     return file.spread
@@ -208,12 +208,12 @@ def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
 
 
 def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:
-    """A sentence for every stretch longer than five days inside the clock without a bar of the instrument."""
+    """Return a notice for every stretch longer than five days inside the clock without a bar of the instrument."""
     begins = np.concatenate([clock[:1], times + interval])
     ends = np.concatenate([times, clock[-1:] + interval])
     return [
         f"{symbol} has no bars for {(ends[i] - begins[i]) // 3600} hours from {format_time(begins[i])} to "
-        f"{format_time(ends[i])}; its last price is carried and it is not tradable there."
+        f"{format_time(ends[i])}; its last price is carried and it is not tradable in that time."
         for i in np.flatnonzero(ends - begins >= LONG_GAP)
     ]
 
@@ -221,11 +221,11 @@ def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: i
 def _align(
     file: BarFile, spread: np.ndarray, clock: np.ndarray, present: np.ndarray, columns: dict[str, np.ndarray]
 ) -> None:
-    """Write the bars of one file on the clock: where it has one, and the columns with carried closes between; all [T].
+    """Write the bars of one file and its tradable flags onto the clock, all [T], and carry closes in between.
 
-    Written in place, for at millions of bars every copy counts.
+    Arrays are written in place, because copies of millions of bars are expensive.
     """
-    # The clock starts at or after the file's first bar, so there always is a row to carry.
+    # The clock starts at or after the file's first bar, so there is always a row to carry.
     row = np.searchsorted(file.timestamps, clock, side="right") - 1
     np.equal(file.timestamps[row], clock, out=present)
     if file.tradable is not None:

@@ -13,10 +13,10 @@ from mtquant_jax.types import Bars
 
 
 def write_parquet(bars: Bars, index: int, path: Path) -> None:
-    """Write one instrument of historical bars (P = 1), by its position among the symbols.
+    """Write one instrument of historical bars (P = 1), selected by its position among the symbols.
 
     Columns: time (UTC), open, high, low, close (bid), volume, spread_price (ask - bid in price units) and tradable.
-    Rows that are not tradable carry the last close; they are there so that all files share one clock.
+    Rows that are not tradable carry the last close; they keep all files on one clock.
     """
     columns = {name: np.asarray(getattr(bars, name))[0, :, index] for name in (*PRICES, "volume")}
     table = pa.table(

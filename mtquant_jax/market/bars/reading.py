@@ -1,6 +1,7 @@
-"""Turns one bar file, of any format that traders have, into validated arrays in UTC and price units.
+"""Turns one bar file, in any of the known formats, into validated arrays in UTC and price units.
 
-`source` unpacks it, `layouts` recognises it, `table` and `stamps` read its columns, `checks` validate them.
+`source` unpacks the file, `layouts` recognises its format, `table` and `stamps` parse its columns, and `checks`
+validates them.
 """
 
 from __future__ import annotations
@@ -19,23 +20,24 @@ __all__ = ["PRICES", "BarFile", "Findings", "format_time", "inspect_bar_file", "
 
 
 def inspect_bar_file(path: Path, zone: Zone | None = None) -> tuple[BarFile | None, Findings]:
-    """Read one bar file; where it cannot be used the bars are None and `Findings.problem` says why.
+    """Read one bar file; for an unusable file the bars are None and `Findings.problem` gives the reason.
 
-    Stamps with an offset are converted; those without are on the clock of `zone` (None: UTC), unless the format says
-    that they are UTC. A spread column counts points of the file's own last quoted decimal (a gold file with three
-    decimals has points of 0.001 whatever the instrument's digits are); a file with bid and ask gives the spread itself.
+    Stamps with an offset are converted; those without are on the clock of `zone` (None: UTC), unless the format
+    defines them as UTC. A spread column counts points of the file's last quoted decimal (a gold file with three
+    decimals has points of 0.001 whatever the instrument's digits are); in a file with bid and ask the spread is their
+    difference.
     """
     try:
         source = read_source(path)
         rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
     except UserError as error:
         return None, Findings(problem=str(error))
-    del source  # frees the text where the rows do not need it to name a row
+    del source  # frees the text unless the rows keep it to locate a row
     return examine(rows, zone or read_zone("UTC"))
 
 
 def read_bar_file(path: Path, zone: Zone | None = None) -> BarFile:
-    """The bars of one file, as `inspect_bar_file` reads them.
+    """Read the bars of one file, as `inspect_bar_file` does.
 
     Raises UserError naming file, row (the file's first line is row 1) and value for an unreadable or empty file, an
     unknown format, or a row that is incomplete, not a number, not positive, inconsistent, or a second version of a bar.

@@ -1,4 +1,4 @@
-"""Turns the times of a file's bars into what they say about weekends, daily breaks, gaps and the clock they are on."""
+"""Turns the bar times of a file into its gaps and daily breaks, and into a guess about the clock of its stamps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mtquant_jax.market.bars.bar_file import BarFile
 from mtquant_jax.time_zones import read_zone
 
 LONG_GAP = 5 * 86_400
-"""Seconds without bars that are no weekend any more; one with holidays on both sides is shorter."""
+"""Seconds without bars that are too long for a weekend; a weekend with holidays on both sides is shorter."""
 _DAY, _WEEK = 86_400, 7 * 86_400
 _SATURDAY_NOON = 2 * _DAY + _DAY // 2  # 1970-01-03, a Saturday
-_MIN_WEEKS = 8  # of each season, to judge the clock by
+_MIN_WEEKS = 8  # of each season, needed to identify the clock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Gaps:
     """Stretches without bars inside the trading week, weekends and daily breaks left out."""
 
     count: int
-    missing_bars: int  # bars that would have fitted into them
+    missing_bars: int  # bars that would fit into them
     longest: int  # seconds; 0 without a gap
-    longest_at: int  # UTC, when the longest begins
+    longest_at: int  # start of the longest, seconds since 1970-01-01 UTC
     daily_breaks: int
 
 
 def find_gaps(file: BarFile) -> Gaps:
-    """Gaps between bars of a file.
+    """Find the gaps between the bars of a file.
 
-    A stretch that includes Saturday noon (UTC) is a weekend, unless it lasts five days. One of up to an hour,
-    of hourly or finer bars, that begins from 16:00 to 18:59 in New York is the daily break of metals, oil and indices.
+    A stretch that includes Saturday noon (UTC) is a weekend, unless it lasts five days. In hourly or finer bars, a
+    stretch of up to an hour that begins from 16:00 to 18:59 in New York is the daily break of metals, oil and indices.
     """
     interval = file.interval
     times = file.timestamps if file.tradable is None else file.timestamps[file.tradable]
@@ -54,10 +54,10 @@ def find_gaps(file: BarFile) -> Gaps:
 
 
 def looks_like_broker_time(file: BarFile) -> bool:
-    """True where weeks begin at the same hour of the file's clock in New York's summer and winter.
+    """Return True if weeks begin at the same hour of the file's clock in New York's summer and winter.
 
     The week of currencies, metals and indices begins at 17:00 or 18:00 in New York, which is an hour earlier in UTC
-    in summer. A clock on which it does not move follows New York's daylight saving, as most brokers' do.
+    in summer. A clock on which it does not move follows New York's daylight saving, as the clocks of most brokers do.
     """
     if not 0 < file.interval <= 3600:
         return False

@@ -1,4 +1,4 @@
-"""Turns a path into the bytes of one table: unpacked (gzip, zip), in UTF-8, and not obviously something else."""
+"""Turns a path into the bytes of one table, unpacked (gzip, zip) and in UTF-8; refuses files that are no tables."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ def _unpack(path: Path, raw: bytes) -> tuple[bytes, str]:
                     raise UserError(f"{path.name} holds {len(members)} files ({names}); it must hold one, with bars")
                 return archive.read(members[0]), "zip"
     except EOFError as error:
-        raise UserError(f"{path.name} is cut off: {error}; copy or download it again") from error
+        raise UserError(f"{path.name} is truncated: {error}; copy or download it again") from error
     except (OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{path.name} cannot be unpacked: {error}; copy or download it again") from error
     return raw, ""
 
 
 def _text(name: str, raw: bytes) -> bytes:
-    """The bytes as UTF-8 without a byte order mark."""
+    """Convert the bytes to UTF-8 without a byte order mark."""
     start = raw[:2000]
     encoding = ""
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif len(start) >= 4 and start[1:40:2].strip(b"\0") == b"" and b"\0" not in start[0:40:2]:
-        encoding = "utf-16-le"  # MetaTrader writes it with a mark, other programs may drop the mark
+        encoding = "utf-16-le"  # MetaTrader writes a byte order mark, other programs may drop it
     try:
         if encoding:
             raw = raw.decode(encoding).encode()
@@ -91,7 +91,5 @@ def _text(name: str, raw: bytes) -> bytes:
         raise UserError(f"{name} is empty; it needs a header and one row per bar: {WANTED}")
     if first.startswith(_WEB_PAGE):
         line = raw.lstrip()[:60].splitlines()[0].decode(errors="replace")
-        raise UserError(
-            f"{name} row 1: {line!r} begins a web page, not bars; the download has failed, do it again: {WANTED}"
-        )
+        raise UserError(f"{name} row 1: {line!r} begins a web page, not bars; the download failed, repeat it: {WANTED}")
     return raw

@@ -1,6 +1,6 @@
-"""Turns a column of time stamps into seconds, whole columns at a time.
+"""Turns a column of time stamps into seconds, a whole column at a time.
 
-Stamps of equal shape (digits in the same places) are read together; a shape is understood once, by regular expressions.
+Stamps of equal shape (digits in the same places) are parsed together; regular expressions match each shape once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MAX_SHAPES = 40  # of one file; stamps of more shapes are left unread
+_MAX_SHAPES = 40  # of one file; stamps of further shapes are left unread
 _DATES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -33,15 +33,15 @@ _EPOCHS = {9: 1, 10: 1, 11: 1, 13: 1_000, 16: 1_000_000, 19: 1_000_000_000}
 
 @dataclasses.dataclass(frozen=True)
 class Stamps:
-    """Times read from a column."""
+    """Times parsed from a column."""
 
-    seconds: np.ndarray  # [R] int64 since 1970: UTC where there is an offset, on the file's own clock elsewhere
-    has_offset: np.ndarray  # [R] bool, the stamp says how far it is from UTC
-    unread: np.ndarray  # [R] bool, not understood; seconds are 0 there
+    seconds: np.ndarray  # [R] int64 since 1970-01-01: UTC if the stamp has an offset, else on the file's own clock
+    has_offset: np.ndarray  # [R] bool, True if the stamp has an offset from UTC
+    unread: np.ndarray  # [R] bool, True if the stamp cannot be parsed; its seconds are 0
 
 
 def read_stamps(column: Any) -> Stamps:
-    """Read a column of text, numbers (since 1970 by magnitude) or Arrow timestamps."""
+    """Parse a column of text, numbers (since 1970-01-01, the unit by magnitude) or Arrow timestamps."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     kind = column.type
@@ -100,7 +100,7 @@ def _of_text(column: pa.Array) -> Stamps:
 
 
 def _read_width(characters: np.ndarray, group: slice | np.ndarray, result: Stamps) -> int:
-    """Read stamps of one width [G, W] uint8 into result, shape by shape; how many shapes there were."""
+    """Parse stamps of one width [G, W] uint8 into result, shape by shape, and return the number of shapes."""
     rows = np.arange(len(result.unread))[group] if isinstance(group, slice) else group
     shapes = 0
     while len(characters) and shapes < _MAX_SHAPES:
@@ -122,7 +122,7 @@ def _read_width(characters: np.ndarray, group: slice | np.ndarray, result: Stamp
 
 
 def _alike(characters: np.ndarray, example: str) -> np.ndarray:
-    """Which stamps have digits where the example has, the same sign of offset or its opposite, and else its text."""
+    """Find the stamps with digits where the example has digits, an offset of either sign, and otherwise its text."""
     alike = np.ones(len(characters), bool)
     for place, character in enumerate(example):
         values = characters[:, place]
@@ -136,7 +136,7 @@ def _alike(characters: np.ndarray, example: str) -> np.ndarray:
 
 
 def _fields(example: str) -> dict[str, tuple[int, int]] | None:
-    """Where a stamp has its year, month and so on, as first and last place; None for a shape not understood."""
+    """Return the first and last position of the year, month and so on in a stamp; None for an unknown shape."""
     epoch = re.fullmatch(r"(\d+)(?:\.0*)?", example)
     if epoch and len(epoch[1]) in _EPOCHS:
         return {"epoch": epoch.span(1)}
@@ -163,7 +163,7 @@ def _fields(example: str) -> dict[str, tuple[int, int]] | None:
 
 
 def _seconds(characters: np.ndarray, fields: dict[str, tuple[int, int]], example: str) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds [G] of stamps of one shape, and which of them are dates and times that exist."""
+    """Return the seconds [G] of stamps of one shape, and which of them are valid dates and times."""
     if "epoch" in fields:
         number = _number(characters, fields["epoch"], np.int64)
         width = fields["epoch"][1] - fields["epoch"][0]

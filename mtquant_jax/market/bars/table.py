@@ -1,4 +1,4 @@
-"""Turns the rows of a bar file, text or Parquet, into columns of numbers and times, as they stand in the file."""
+"""Turns the rows of a bar file, text or Parquet, into columns of numbers and times, unchecked and in file order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE_BYTES = 1 << 24
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The rows of a file, unchecked: what is no number is NaN."""
+    """Unchecked rows of a file; cells that are not numbers are NaN."""
 
     name: str
     format: str
@@ -36,12 +36,12 @@ class Rows:
 
 
 def read_text_rows(source: Source, layout: Layout) -> Rows:
-    """The rows of a text file.
+    """Read the rows of a text file.
 
-    Raises UserError naming the row whose number of columns differs from the others'.
+    Raises UserError, which names the row, if the number of columns differs between rows.
     """
     end = len(source.data)
-    while source.data[end - 1 : end].isspace():  # blank lines at the end are no bars
+    while source.data[end - 1 : end].isspace():  # ignore blank lines at the end
         end -= 1
     body = pa.py_buffer(source.data)[layout.offset : end]
     pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
@@ -60,7 +60,7 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
 
 
 def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Ranges of whole lines: read at once, a file of minutes would need four times its size in memory."""
+    """Yield ranges of whole lines: parsed at once, a file of minute bars would need four times its size in memory."""
     while start < end:
         stop = data.rfind(b"\n", start, min(start + _PIECE_BYTES, end)) + 1 if start + _PIECE_BYTES < end else end
         stop = stop if stop > start else end
@@ -71,13 +71,13 @@ def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _read_piece(
     source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
 ) -> tuple[dict[str, np.ndarray], Stamps]:
-    """Columns and stamps of one range of lines."""
+    """Parse the columns and stamps of one range of lines."""
     lines = pa.py_buffer(source.data)[slice(*piece)]
     kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
     try:
         table = _parse(source, layout, body, lines, kinds)
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
-    except pa.ArrowInvalid:  # some cell is no number; which one is found out by the checks
+    except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
         table = _parse(source, layout, body, lines, {})
         columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
     stamps = [table[str(column)] for column in layout.time]
@@ -112,7 +112,7 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, ki
 
 
 def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
-    """Row number, text and fields of every line that is no comment."""
+    """Yield the row number, text and fields of every line that is not a comment."""
     for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
         text = raw.decode(errors="replace").rstrip("\r\n")
         if not text.lstrip().startswith("#"):
@@ -120,7 +120,7 @@ def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str
 
 
 def _ragged(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
-    """The error for the first row of another width."""
+    """Return the error for the first row with a different number of columns."""
     number, text, fields = next(line for line in _lines(body, layout) if line[1] and len(line[2]) != layout.num_columns)
     other = max("\t;,", key=text.count)
     hint = ""
@@ -163,7 +163,7 @@ def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarr
 
 
 def read_parquet_rows(source: Source) -> Rows:
-    """The rows of a Parquet file with columns, or an index, named as in text files."""
+    """Read the rows of a Parquet file with columns, or an index, named as in text files."""
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
         names = list(file.schema_arrow.names)
@@ -178,7 +178,7 @@ def read_parquet_rows(source: Source) -> Rows:
         if len(time) > 1:
             stamp = pc.binary_join_element_wise(*(table[names[column]].cast(pa.string()) for column in time), " ")
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{source.name} is no readable Parquet file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
     if len(table) == 0:
         raise UserError(f"{source.name} has columns but no bars")
     shown = {role: names[column] for role, column in roles.items()}

@@ -1,9 +1,9 @@
-"""Turns bars of one interval into bars of a longer one, and seconds into the names that traders use.
+"""Turns bars of one interval into bars of a longer interval, and seconds into timeframe names.
 
-A coarse bar opens at the first and closes at the last of its fine bars, its range is that of all of them, its volume
-their sum. Its spread is that of the first fine bar: orders fill at the open of a bar, and that is where this spread was
-quoted. Bars are stamped at their open on multiples of the interval in UTC; days are those of the broker's clock, for a
-daily bar of MetaTrader runs from midnight to midnight there.
+A coarse bar takes the open of its first and the close of its last fine bar, the range of all of them and the sum of
+their volumes. Its spread is that of the first fine bar, because orders fill at the open of a bar, where that spread is
+quoted. Bars are stamped at their open on multiples of the interval in UTC; days follow the broker's clock, because a
+daily bar of MetaTrader runs from midnight to midnight on it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mtquant_jax.market.bars.bar_file import BarFile, format_time
 from mtquant_jax.time_zones import Zone
 
 FILES = "files"
-"""The setting that leaves bars as the files have them."""
+"""The timeframe setting that keeps the bars of the files."""
 TIMEFRAMES = {"M1": 60, "M5": 300, "M15": 900, "M30": 1800, "H1": 3600, "H4": 14_400, "D1": 86_400}
 _DAY = 86_400
 
 
 def timeframe_name(seconds: int) -> str:
-    """60 -> M1, 3600 -> H1, 86400 -> D1; other intervals in the largest unit that fits."""
+    """Return the name of an interval in the largest unit that divides it: 60 -> M1, 3600 -> H1, 86400 -> D1."""
     for letter, unit in (("D", _DAY), ("H", 3600), ("M", 60)):
         if seconds and seconds % unit == 0:
             return f"{letter}{seconds // unit}"
@@ -31,12 +31,12 @@ def timeframe_name(seconds: int) -> str:
 
 
 def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
-    """The bars of a file in a coarser timeframe ("files": as they are).
+    """Resample the bars of a file to a coarser timeframe ("files": unchanged).
 
-    A coarse bar exists where there is at least one fine bar; the first and the last may cover only part of their time.
+    A coarse bar exists if it holds at least one fine bar; the first and the last may cover only part of their time.
 
-    Raises UserError where the file's bars are coarser than that, or cross the borders of the coarse bars: a bar that
-    ends after the coarse bar it counts for would bring the future into it.
+    Raises UserError if the file's bars are coarser than the timeframe, or cross the borders of the coarse bars: a fine
+    bar that ends after its coarse bar would bring the future into it.
     """
     if timeframe == FILES:
         return file
@@ -61,7 +61,7 @@ def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
 
 
 def _labels(times: np.ndarray, target: int, zone: Zone) -> np.ndarray:
-    """Opens [R] of the coarse bars that UTC times lie in."""
+    """Return the open [R] of the coarse bar that holds each UTC time."""
     if target < _DAY or zone.is_utc:
         return times - times % target
     local = zone.from_utc(times)
@@ -72,7 +72,7 @@ def _labels(times: np.ndarray, target: int, zone: Zone) -> np.ndarray:
 def _aggregate(file: BarFile, label: np.ndarray) -> BarFile:
     tradable, keep = file.tradable, np.ones(len(label), bool)
     if tradable is not None:
-        # Bars that only carry a close are left out, as if the file did not have them, but for the first to carry.
+        # Bars that only carry a close are left out, except the first one, as if the file did not have them.
         keep = tradable | (np.arange(len(label)) == 0)
         label, tradable = label[keep], tradable[keep]
     starts = np.flatnonzero(np.diff(label, prepend=label[0] - 1))

@@ -1,7 +1,7 @@
-"""Turns historical Bars into the numbers that the synthetic market is drawn from.
+"""Turns historical Bars into the calibration of the synthetic market.
 
-Moments only, in NumPy: hour-of-day volatility, regimes, stochastic volatility from the autocovariance of log |return|,
-tails and jumps from quantiles and kurtosis, and correlations of standardised returns.
+All estimates are moments, in NumPy: hour-of-day volatility, regimes, stochastic volatility from the autocovariance of
+log |return|, tails and jumps from quantiles and kurtosis, and correlations of standardised returns.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from mtquant_jax.market.synthetic.calibration_fits import (
 from mtquant_jax.types import Bars
 
 _HOUR = 3600
-_SMALLEST_SIZE = 0.01  # of |return| in volatilities; the logarithm of less says more about ticks than about volatility
-_MIN_COMMON = 500  # bars that a correlation of the turbulent regime needs
-_EXTREME = 0.995  # quantile of |return| beyond which two instruments are asked whether they moved together
+_SMALLEST_SIZE = 0.01  # floor of |return| in volatilities; below it, the logarithm reflects ticks and not volatility
+_MIN_COMMON = 500  # fewest common bars for a correlation
+_EXTREME = 0.995  # quantile of |return| beyond which joint extremes of two instruments are counted
 
 
 def calibrate(bars: Bars) -> dict[str, Any]:
-    """Calibration of hourly history (P = 1), as plain numbers by symbol.
+    """Calibrate the synthetic market to hourly history (P = 1); returns plain numbers by symbol.
 
-    Per instrument: hourly_volatility (deviation of log returns of bars that follow the one before by an hour),
-    start_price (last close), tail_dof (of Student-t), jump_rate (per bar) and jump_size (deviation in volatilities),
-    persistence per bar and stationary deviation of the fast and the slow part of log volatility, turbulence (log
-    volatility of the turbulent regime less that of the calm one), open_gap, break_gap and weekend_gap (deviation of
-    open against the close before, in hourly volatilities: next hour, after the daily break, after a weekend),
-    median_volume (ticks) and hour_profile [24] (volatility by UTC hour, mean square 1). For all: turbulent_entry and
-    turbulent_exit (probability per bar), and matrices [N, N]: correlations in the calm regime, turbulent_correlations,
-    extreme_correlations (of normals that are extreme together as often as the returns are) and volatility_correlations
-    (of log volatilities).
+    Per instrument: hourly_volatility (standard deviation of log returns between bars one hour apart), start_price (last
+    close), tail_dof (degrees of freedom of Student-t), jump_rate (per bar) and jump_size (standard deviation in
+    volatilities), persistence per bar and stationary standard deviation of the fast and the slow component of log
+    volatility, turbulence (log volatility of the turbulent regime minus that of the calm one), open_gap, break_gap and
+    weekend_gap (standard deviation of log open / previous close, in hourly volatilities: next hour, after the daily
+    break, after a weekend), median_volume (ticks) and hour_profile [24] (volatility by UTC hour, mean square 1). For
+    all instruments: turbulent_entry and turbulent_exit (probability per bar), and matrices [N, N]: correlations in the
+    calm regime, turbulent_correlations, extreme_correlations (of normals that are jointly extreme as often as the
+    returns are) and volatility_correlations (of log volatilities).
 
     Raises UserError for bars that are not hourly or too few.
     """
@@ -79,7 +79,7 @@ def calibrate(bars: Bars) -> dict[str, Any]:
 
 
 def _measure(bars: Bars, index: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Volatility, hours, gaps, levels of an instrument; its returns over their hour's volatility on the clock [T]."""
+    """Measure volatility, hour profile, gaps and levels of an instrument, and its hour-adjusted returns [T]."""
     rows = np.flatnonzero(np.asarray(bars.tradable)[0, :, index])
     times = np.asarray(bars.timestamps)[rows]
     close = np.asarray(bars.close, np.float64)[0, rows, index]
@@ -106,7 +106,7 @@ def _measure(bars: Bars, index: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _deviation(values: np.ndarray, otherwise: float) -> float:
-    """Root mean square, cut at eight of its own size so that one event does not decide; `otherwise` for too few."""
+    """Root mean square of values clipped at 8 times their own, robust to single events; `otherwise` under 20 values."""
     if len(values) < 20:
         return otherwise
     limit = 8.0 * np.sqrt(np.mean(np.square(values)))
@@ -114,7 +114,7 @@ def _deviation(values: np.ndarray, otherwise: float) -> float:
 
 
 def _standardised(scaled: np.ndarray, span: int = 48) -> np.ndarray:
-    """Returns over their EWMA deviation up to the bar before, cut at five; NaN stays NaN."""
+    """Returns over their EWMA standard deviation up to the bar before, clipped at five; NaN stays NaN."""
     rate, variance = 2.0 / (span + 1.0), 1.0
     result = np.full_like(scaled, np.nan)
     for t in np.flatnonzero(np.isfinite(scaled)):
@@ -125,7 +125,7 @@ def _standardised(scaled: np.ndarray, span: int = 48) -> np.ndarray:
 
 
 def _correlations(scores: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """Pairwise correlations [N, N] of scores [N, T] where both have a return; `otherwise` where those are few."""
+    """Pairwise correlations [N, N] of scores [N, T] over common bars; `otherwise` for pairs with too few of them."""
     result = otherwise.copy()
     for i, j in itertools.combinations(range(len(scores)), 2):
         both = np.isfinite(scores[i]) & np.isfinite(scores[j])
@@ -135,7 +135,7 @@ def _correlations(scores: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
 
 
 def _extreme_correlations(scores: np.ndarray) -> np.ndarray:
-    """Correlations [N, N] of normals that are extreme together as often as the returns of two instruments are."""
+    """Correlations [N, N] of normals that are jointly extreme as often as the returns of two instruments are."""
     result = np.eye(len(scores))
     for i, j in itertools.combinations(range(len(scores)), 2):
         both = np.isfinite(scores[i]) & np.isfinite(scores[j])
@@ -147,7 +147,7 @@ def _extreme_correlations(scores: np.ndarray) -> np.ndarray:
 
 
 def _volatility_correlations(log_sizes: np.ndarray, numbers: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Correlations [N, N] of log volatilities, from cross-covariances at lags 1 to 24 (free of the noise's own)."""
+    """Correlations [N, N] of log volatilities, from cross-covariances at lags 1 to 24, where the noise has none."""
     lags = np.arange(1, 25)
     found = np.eye(len(numbers))
     for (i, left), (j, right) in itertools.permutations(enumerate(numbers), 2):

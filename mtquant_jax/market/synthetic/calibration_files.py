@@ -12,7 +12,7 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.yaml_files import read_yaml, shipped
 
-# Key and the numbers allowed, both ends included.
+# Permitted range of each key, both ends included.
 _GLOBAL = {
     "turbulent_entry": (0.0, 1.0),
     "turbulent_exit": (0.0, 1.0),
@@ -38,9 +38,9 @@ _COMMAND = "mtquant-jax data calibrate"
 
 
 def load_calibration(path: Path | None = None) -> dict[str, Any]:
-    """A calibration as `calibrate` makes it; None reads the shipped configs/synthetic.yaml.
+    """Load a calibration as `calibrate` returns it; None reads the shipped configs/synthetic.yaml.
 
-    Raises UserError naming file and key where something is missing, no number, or out of range.
+    Raises UserError, which names file and key, for a value that is missing, not a number or out of range.
     """
     path = shipped("synthetic.yaml") if path is None else Path(path)
     content = read_yaml(path)
@@ -87,7 +87,7 @@ def _check_matrix(path: Path, key: str, rows: Any, size: int) -> None:
 
 
 def calibration_yaml(calibration: Mapping[str, Any], source: str) -> str:
-    """A calibration as YAML text, rounded to four significant digits, with a comment that names its source."""
+    """Format a calibration as YAML text, rounded to four significant digits, with a comment that names its source."""
 
     def plain(value: float) -> str:
         return f"{float(f'{value:.4g}'):.10g}"

@@ -1,6 +1,6 @@
-"""Turns sizes of standardised returns into regimes, stochastic volatility, tails and jumps; NumPy, by moments.
+"""Turns sizes of standardised returns into regimes, stochastic volatility, tails and jumps; moment fits in NumPy.
 
-Every fit is a grid or a few closed steps: no optimiser whose answer hangs on its start.
+Every fit is a grid search or a few closed-form steps: no optimiser whose result depends on its start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import signal, special
 
 from mtquant_jax.market.synthetic.parameters import tail_factors
 
-_LAGS = np.array([*range(1, 25), *range(48, 481, 24)])  # bars; within a day each, beyond it whole days
+_LAGS = np.array([*range(1, 25), *range(48, 481, 24)])  # bars: every hour of a day, then whole days
 _FAST, _SLOW = np.linspace(0.30, 0.95, 27), np.linspace(0.97, 0.999, 30)
 _MAX_VARIANCE = 0.5  # of log volatility: sizes of 0.3 to 4 times the mean within two deviations
 _MIN_DAYS = 100
@@ -23,13 +23,13 @@ _DOF = np.array([2.6, 2.8, 3.0, 3.25, 3.5, 3.75, 4.0, 4.5, 5.0, 6.0, 8.0, 12.0])
 _JUMP_RATES, _JUMP_SIZES = (0.0005, 0.001, 0.002, 0.005), (4.0, 6.0, 8.0, 11.0)
 _QUANTILES = np.array([0.5, 0.75, 0.9, 0.97, 0.99, 0.995, 0.998, 0.999])
 _QUANTILE_WEIGHTS = np.array([0.5, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0]) / 10.0  # the middle is ticks, the tails are risk
-_KURTOSIS_WEIGHT = 0.2  # the fourth moment of one history is known to a few tens of percent, a quantile to a few
+_KURTOSIS_WEIGHT = 0.2  # one history determines the fourth moment within tens of percent, a quantile within a few
 _SAMPLES, _SAMPLE_BARS, _SHORT_LIST = 15, 14_000, 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Regimes:
-    """Two regimes of all instruments, and when they ruled."""
+    """Two volatility regimes, common to all instruments, and the bars of the turbulent one."""
 
     entry: float  # probability per bar of entering the turbulent one
     exit: float  # probability per bar of leaving it
@@ -37,11 +37,11 @@ class Regimes:
 
 
 def find_regimes(log_sizes: np.ndarray, day: np.ndarray) -> Regimes:
-    """Regimes from log |standardised return| [N, T], NaN where there is none, and the day [T] of each bar.
+    """Fit regimes to log |standardised return| [N, T], NaN where there is none, and the day [T] of each bar.
 
-    Hamilton's two-state chain on the daily mean over instruments, with normal noise, fitted by expectation and
-    maximisation. Days of fewer than half the bars are left to their neighbours. No regimes where there are fewer than
-    100 days, or where one of the two holds fewer than 10 of them.
+    Hamilton's two-state chain with normal noise is fitted to the daily mean over instruments by expectation
+    maximisation. Days with fewer than half the median number of bars take the state of their neighbours. There are no
+    regimes if there are fewer than 100 days, or if one of the two holds fewer than 10 of them.
     """
     days, of_bar = np.unique(day, return_inverse=True)
     centred = log_sizes - np.nanmean(log_sizes, axis=1, keepdims=True)
@@ -65,7 +65,7 @@ def find_regimes(log_sizes: np.ndarray, day: np.ndarray) -> Regimes:
 
 
 def _two_states(level: np.ndarray, iterations: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Which days [D] are likelier in the state of the higher mean, and the probabilities [2] of staying."""
+    """Return the days [D] that are likelier in the state with the higher mean, and the probabilities [2] of staying."""
     mean = np.quantile(level, [0.4, 0.95])
     deviation = np.full(2, level.std())
     stay = np.array([0.97, 0.9])
@@ -81,7 +81,7 @@ def _two_states(level: np.ndarray, iterations: int = 100) -> tuple[np.ndarray, n
 
 
 def _smooth(likelihood: np.ndarray, transition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Forward and backward: the states' probabilities [D, 2], and the expected numbers of transitions [2, 2]."""
+    """Run the forward-backward algorithm: state probabilities [D, 2] and expected numbers of transitions [2, 2]."""
     forward, backward = np.ones_like(likelihood), np.ones_like(likelihood)
     state = np.full(2, 0.5)
     for index, one in enumerate(likelihood):
@@ -99,11 +99,11 @@ def _smooth(likelihood: np.ndarray, transition: np.ndarray) -> tuple[np.ndarray,
 
 
 def stochastic_volatility(log_size: np.ndarray) -> dict[str, float]:
-    """Persistence and stationary deviation of the fast and the slow part of log volatility.
+    """Fit the persistence and the stationary standard deviation of the fast and the slow part of log volatility.
 
     The autocovariance of log |return| at lag k is v1 p1^k + v2 p2^k, whatever the tails of the noise (Harvey, Ruiz and
-    Shephard 1994); fitted by least squares over a grid of the two persistences. About the mean of a history it is less
-    by the variance of that mean, which is much where volatility wanders for months.
+    Shephard 1994). It is fitted by least squares over a grid of the two persistences. Taken about the sample mean, it
+    is smaller by the variance of that mean, which is large where volatility wanders for months.
     """
     wanted = np.array([covariance(log_size[:-lag], log_size[lag:]) for lag in _LAGS if lag < len(log_size) // 2])
     lags = _LAGS[: len(wanted)]
@@ -129,7 +129,7 @@ def stochastic_volatility(log_size: np.ndarray) -> dict[str, float]:
 
 
 def _variance_of_mean(persistence: float, size: int) -> float:
-    """Variance of the mean of `size` steps of an AR(1) of unit variance."""
+    """Variance of the mean of `size` steps of an AR(1) process of unit variance."""
     rest = 1.0 - persistence
     total = (1.0 + persistence) / rest - 2.0 * persistence * (1.0 - persistence**size) / (size * rest**2)
     return float(total / size)
@@ -143,12 +143,12 @@ def covariance(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def tails(scaled: np.ndarray, volatility: Mapping[str, float], turbulent: np.ndarray) -> dict[str, float]:
-    """Degrees of freedom of Student-t, and rate and size of jumps, from returns over their hour's volatility.
+    """Fit the degrees of freedom of Student-t and the rate and size of jumps to returns over their hour's volatility.
 
-    Quantiles of |return| and the kurtosis of a history are compared, in logarithms and over a grid, with those of
-    model histories of two years: a Student-t and jumps under the volatility that `stochastic_volatility` found and the
-    regimes of `draw_regimes`. Whole histories, because kurtosis grows with the sample and a persistent volatility
-    shows a history but a part of itself.
+    A grid search compares the logarithms of quantiles of |return| and of the kurtosis of a history with those of model
+    histories of two years: a Student-t and jumps under the volatility of `stochastic_volatility` and the regimes of
+    `draw_regimes`. The samples are whole histories, because kurtosis grows with the sample size and one history shows
+    only a part of a persistent volatility.
     """
     found = scaled[np.isfinite(scaled)]
     found = found / np.sqrt(np.mean(found**2))
@@ -165,7 +165,7 @@ def tails(scaled: np.ndarray, volatility: Mapping[str, float], turbulent: np.nda
         jumps = np.hypot(noise, np.float32(size) * jump[:count])  # a jump and the noise are one wider normal
         square = np.square(level[:count] * np.where(when[:count] < rate, jumps, noise))
         square /= square.mean(axis=1, keepdims=True)
-        # Quantiles before roots and logarithms: of eight numbers instead of fourteen thousand.
+        # Roots and logarithms follow the quantiles: of eight numbers instead of fourteen thousand.
         quantiles = 0.5 * np.log(np.quantile(square, _QUANTILES, axis=1)).mean(axis=1)
         kurtosis = np.log(np.median(np.mean(np.square(square), axis=1, dtype=np.float64)))
         return float(
@@ -180,7 +180,7 @@ def tails(scaled: np.ndarray, volatility: Mapping[str, float], turbulent: np.nda
 
 
 def draw_regimes(entry: float, exit_: float) -> np.ndarray:
-    """Turbulent or not [S, B] bool in the model histories of `tails`, from probabilities per bar."""
+    """Draw the turbulent bars [S, B] bool of the model histories in `tails`, from probabilities per bar."""
     chance = np.random.default_rng(1).random((_SAMPLES, _SAMPLE_BARS))
     turbulent = np.zeros(chance.shape, bool)
     turbulent[:, 0] = chance[:, 0] < entry / max(entry + exit_, 1e-9)
@@ -195,14 +195,14 @@ def _autoregressions(shocks: np.ndarray, volatility: Mapping[str, float]) -> np.
     for name, normals in zip(("fast", "slow"), shocks, strict=True):
         persistence, deviation = volatility[f"{name}_persistence"], volatility[f"{name}_volatility"]
         driven = normals * np.sqrt(1.0 - persistence**2)
-        driven[:, 0] = normals[:, 0]  # of stationary size, so that the rest is stationary too
+        driven[:, 0] = normals[:, 0]  # of stationary size, so that all later values are stationary
         parts.append(deviation * signal.lfilter([1.0], [1.0, -persistence], driven, axis=1))  # type: ignore[attr-defined]
     both: np.ndarray = parts[0] + parts[1]
     return both
 
 
 def extreme_correlation(probability: float, quantile: float) -> float:
-    """Correlation, 0 to 0.95, of two normals of which one is beyond its quantile with this probability if the other is.
+    """Find the correlation, 0 to 0.95, of two normals from the probability that one is extreme given that the other is.
 
     P = 1 / (1 - q) times the integral from z_q of phi(x) Phi((rho x - z_q) / sqrt(1 - rho^2)), inverted on a grid.
     """
@@ -215,15 +215,9 @@ def extreme_correlation(probability: float, quantile: float) -> float:
     return float(np.interp(probability, conditional, rho[:, 0]))
 
 
-def _kurtosis(square: np.ndarray) -> np.ndarray:
-    """Of the last axis, from squares of a variable with mean zero."""
-    kurtosis: np.ndarray = np.mean(np.square(square), axis=-1) / np.square(np.mean(square, axis=-1))
-    return kurtosis
-
-
 @functools.cache
 def _draws() -> tuple[np.ndarray, ...]:
-    """Common random numbers of all fits: normals, tail factors by dof, shocks of volatility, jumps, and their times."""
+    """Common random numbers of all fits: normals, tail factors by dof, volatility shocks, jumps, and jump times."""
     rng = np.random.default_rng(0)
     shape = (_SAMPLES, _SAMPLE_BARS)
     normal, jump, position = rng.standard_normal((3, *shape))

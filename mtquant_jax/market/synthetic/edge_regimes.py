@@ -1,4 +1,4 @@
-"""Turns a key into the regimes of the synthetic market's edge: per class, when its hidden drift is there."""
+"""Turns a key into the regimes of the synthetic market's edge: the bars in which each class has its hidden drift."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mtquant_jax.market.synthetic.scenarios import Scenario, per_path
 from mtquant_jax.types import AssetClass
 
-_STREAM = 1  # what the market's key is folded with, so that the noise of the bars stays as it is
+_STREAM = 1  # folded into the market's key, so that the noise of the bars does not depend on the regimes
 
 
 def edge_states(
@@ -22,11 +22,12 @@ def edge_states(
     scenario: Scenario | None = None,
     classes: Sequence[AssetClass] = (),
 ) -> np.ndarray:
-    """The truth behind the bars that `generate` draws from the same arguments: where the edge is on [P, T, S] bool.
+    """Return where the edge is on [P, T, S] bool in the bars that `generate` draws from the same arguments.
 
-    Entry t says whether the drift of `edge` is in bar t itself, in its move from open to close. What is decided at the
-    close of bar t - 1 and filled at the open of bar t earns it; no agent can know it. S counts the classes in the order
-    in which their symbols come; a symbol outside of `classes` is a class of its own. All true where nothing switches.
+    Entry t is True if the drift of `edge` is present in bar t, in its move from open to close. An order decided at the
+    close of bar t - 1 and filled at the open of bar t earns it; agents do not observe it. S counts the classes in the
+    order in which their symbols occur; a symbol outside of `classes` forms its own class. All entries are True if
+    nothing switches.
     """
     numbers = class_numbers(symbols, classes)
     bars = per_path(scenario, num_paths).edge_switch_bars
@@ -34,18 +35,18 @@ def edge_states(
 
 
 def class_numbers(symbols: Sequence[str], classes: Sequence[AssetClass]) -> list[int]:
-    """The number of each symbol's class, counted in the order in which the classes occur."""
+    """The index of each symbol's class, counted in the order in which the classes occur."""
     names = [next((c.name for c in classes if symbol in c.symbols), symbol) for symbol in symbols]
     order = list(dict.fromkeys(names))
     return [order.index(name) for name in names]
 
 
 def switching(key: jax.Array, switch_bars: jax.Array, num_bars: int, size: int) -> jax.Array:
-    """Independent two-state chains [P, T, size] bool, stationary from the first bar on; all true where mean time [P]
-    in a state, in bars, is 0.
+    """Draw independent two-state chains [P, T, size] bool, stationary from the first bar on.
 
-    A chain that leaves either state with the same probability is its first state and the parity of its switches. There
-    are as many chains as instruments, which are at least as many as classes: their number then compiles nothing.
+    `switch_bars` [P] is the mean time in a state, in bars; 0 gives True throughout. A chain that leaves both states
+    with the same probability is determined by its first state and the parity of its switches. There are as many chains
+    as instruments, which are at least as many as classes, so that the number of classes compiles nothing.
     """
     draws = jax.random.uniform(jax.random.fold_in(key, _STREAM), (num_bars, switch_bars.shape[0], size))
     chance = jnp.where(switch_bars > 0.0, 1.0 / jnp.maximum(switch_bars, 1.0), 0.0)[:, None]

@@ -2,7 +2,7 @@
 
 The edge is a hidden drift per instrument: an AR(1) with coefficient 0.98 per bar and a stationary deviation of `edge`
 in units of the bar's volatility, independent of the noise. With edge = 0 and without a scenario that has a drift,
-prices are martingales: nothing can be earned. Where a scenario lets it switch, `edge_states` tells when it is there.
+prices are martingales: nothing can be earned. For scenarios in which the edge switches, `edge_states` gives its bars.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mtquant_jax.types import AssetClass, Bars
 __all__ = ["DRIFT_PERSISTENCE", "clock", "edge_states", "generate"]
 
 DRIFT_PERSISTENCE = 0.98
-"""Coefficient of the hidden drift per hourly bar outside of trending scenarios: a half-life of 34 bars."""
+"""Coefficient of the hidden drift per hourly bar, except in trending scenarios: a half-life of 34 bars."""
 
 _SPREAD_NOISE, _VOLUME_NOISE, _VOLUME_ELASTICITY = 0.2, 0.35, 0.8
 _BY_REGIME, _EXTREME = ("body", "gap", "jump"), ("tail", "occurrence")
@@ -45,15 +45,15 @@ def generate(
     scenario: Scenario | None = None,
     classes: Sequence[AssetClass] = (),
 ) -> Bars:
-    """Bars of num_paths independent markets of num_bars hours, drawn on the device in float32.
+    """Generate num_paths independent markets of num_bars hourly bars, drawn on the device in float32.
 
     Hours run from Monday 2018-01-01 00:00 UTC, Sunday 22:00 to Friday 21:00; instruments that are not currency pairs
-    have a break at 21:00 UTC, where the price is carried and nothing is tradable. `edge` is the stationary deviation of
-    the hidden drift in volatilities per bar. `calibration` is as `calibrate` and `load_calibration` give it; None is
-    the shipped one. `scenario` is neutral if None; leaves [P] give every path its own. `classes` move together where
-    sectors rotate; a symbol outside of them is a class of its own. The same key gives the same bars.
+    have a break at 21:00 UTC, in which the price is carried and nothing is tradable. `edge` is the stationary standard
+    deviation of the hidden drift in volatilities per bar. `calibration` is the output of `calibrate` or
+    `load_calibration`; None is the shipped one. `scenario` is neutral if None; leaves [P] set one per path. `classes`
+    move together under sector rotation; a symbol outside of them forms its own class. The same key gives the same bars.
 
-    Raises UserError for a symbol that the calibration or the contract specifications do not know.
+    Raises UserError for a symbol that the calibration or the contract specifications do not contain.
     """
     calibration = load_calibration() if calibration is None else calibration
     known = list(calibration["instruments"])
@@ -71,16 +71,16 @@ def generate(
 
 @struct.dataclass
 class _Hidden:
-    """What moves the market and cannot be seen."""
+    """Unobservable state of the market."""
 
-    regime: jax.Array  # [P, T] bool, turbulent
-    log_volatility: jax.Array  # [P, T, N] of the bar's volatility over that of its hour
+    regime: jax.Array  # [P, T] bool, True if turbulent
+    log_volatility: jax.Array  # [P, T, N] log of the bar's volatility over that of its hour
     drift: jax.Array  # [P, T, N] volatilities per bar
 
 
 @jax.jit
 def draw(key: jax.Array, edge: jax.Array, scenario: Scenario, p: Parameters) -> dict[str, jax.Array]:
-    """Columns of Bars [P, T, N]; the leaves of scenario are [P]. Pure, so that it can be vmapped."""
+    """Draw the columns of Bars [P, T, N]; the leaves of scenario are [P]. Pure, so that it can be vmapped."""
     noise, common = _noise(key, scenario.volatility.shape[0], p)
     switched = switching(key, scenario.edge_switch_bars, *p.tradable.shape)
     hidden = _hidden(edge, scenario, p, noise, common["regime"], switched)
@@ -112,9 +112,9 @@ def draw(key: jax.Array, edge: jax.Array, scenario: Scenario, p: Parameters) -> 
 
 
 def _noise(key: jax.Array, num_paths: int, p: Parameters) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Independent normals by name: per instrument [P, T, N] and common to all [P, T].
+    """Draw independent normals by name: per instrument [P, T, N] and common to all instruments [P, T].
 
-    One call draws them all: every further call would compile the generator again.
+    A single call draws them all, because every further call would compile the random generator again.
     """
     num_bars, size = p.tradable.shape
     names = _BY_REGIME + _EXTREME + _OWN
@@ -133,10 +133,10 @@ def _hidden(
     chance: jax.Array,
     switched: jax.Array,
 ) -> _Hidden:
-    """Regime, log volatility and drift, stationary from the first bar on; `switched` is as of `switching`.
+    """Compute regime, log volatility and drift, stationary from the first bar on; `switched` is that of `switching`.
 
-    The mean square of exp(log_volatility) is the square of the scenario's volatility, as long as the scenario leaves
-    the regimes alone.
+    The mean square of exp(log_volatility) is the square of the scenario's volatility, unless the scenario changes the
+    regimes.
     """
     of_volatility = p.of_volatility[None] * s.volatility_of_volatility[:, None, None]  # [P, N, 2]
     shocks = [
@@ -151,7 +151,7 @@ def _hidden(
         jnp.minimum(probability * factor, 1.0)
         for probability, factor in ((p.turbulent_entry, s.turbulent_entry), (p.turbulent_exit, s.turbulent_exit))
     )
-    # Off, the drift is what the trend has in it; beneath, it lives on, so that on is the neutral market at any time.
+    # Off, only the trend's share of the drift shows; its state evolves, so that on is the neutral market at any time.
     trend_share = jnp.broadcast_to(s.trend[:, None, None] / jnp.maximum(drift_deviation, 1e-9), noise["drift"].shape)
     present = jnp.where(jnp.take(switched, p.class_number, axis=-1), 1.0, trend_share)
     regime, states = _evolve(jnp.stack(shocks, axis=-1), decay, chance, entry, exit_, present)
@@ -169,7 +169,7 @@ def _hidden(
 
 
 def _uniform(normal: jax.Array) -> jax.Array:
-    """A number between 0 and 1 from each normal."""
+    """Map each normal to a uniform number between 0 and 1."""
     return 0.5 * jax.lax.erfc(-math.sqrt(0.5) * normal)
 
 
@@ -181,9 +181,15 @@ def _evolve(
     exit_: jax.Array,
     present: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Regime [P, T] bool and AR(1) states [P, T, N, 3], from shocks of stationary size, decays [P, N, 3] per bar,
-    a normal per bar [P, T] and the probabilities [P] of entering and leaving turbulence. The last state is shown times
-    `present` [P, T, N].
+    """Evolve the regime [P, T] bool and AR(1) states [P, T, N, 3].
+
+    Args:
+        shocks: ``[P, T, N, 3]`` normals of stationary size.
+        decay: ``[P, N, 3]`` coefficients per bar.
+        normal: ``[P, T]`` a normal per bar, which decides on changes of regime.
+        entry: ``[P]`` probability per bar of entering turbulence.
+        exit_: ``[P]`` probability per bar of leaving turbulence.
+        present: ``[P, T, N]`` factor of the last state in the output.
     """
     innovation = jnp.sqrt(1.0 - jnp.square(decay))
     uniform = _uniform(normal)
@@ -207,10 +213,10 @@ def _evolve(
 def _correlated(
     s: Scenario, p: Parameters, noise: dict[str, jax.Array], common: dict[str, jax.Array], regime: jax.Array
 ) -> dict[str, jax.Array]:
-    """Normals [P, T, N] with the correlations of the regime, bent by the scenario towards none or towards one factor.
+    """Correlate normals [P, T, N] by regime; the scenario shifts correlations towards zero or towards one factor.
 
-    Independence comes from mixing the uncorrelated normals back in, one factor from a normal that all share; both keep
-    the variance at one.
+    The uncorrelated normals are mixed in for independence, a common normal for the factor; both keep the variance at
+    one.
     """
     num_bars = p.tradable.shape[0]
     progress = jnp.arange(num_bars, dtype=jnp.float32)[None] / num_bars
@@ -233,12 +239,12 @@ def _correlated(
 
 
 def _mix(mixing: jax.Array, normals: jax.Array) -> jax.Array:
-    """Independent normals [..., N] -> correlated ones; full float32 also on GPUs."""
+    """Map independent normals [..., N] to correlated ones, in full float32 precision also on GPUs."""
     return jnp.einsum("...j,ij->...i", normals, mixing, precision=jax.lax.Precision.HIGHEST)
 
 
 def _tail_factor(p: Parameters, normal: jax.Array) -> jax.Array:
-    """The table's factor at normals [P, T, N], interpolated."""
+    """Interpolate the table of tail factors at normals [P, T, N]."""
     steps = p.tail_factor.shape[1] - 1
     place = (jnp.clip(normal, -TAIL_RANGE, TAIL_RANGE) + TAIL_RANGE) * (steps / (2.0 * TAIL_RANGE))
     left = jnp.minimum(place.astype(jnp.int32), steps - 1)
@@ -248,18 +254,18 @@ def _tail_factor(p: Parameters, normal: jax.Array) -> jax.Array:
 
 
 def _body(p: Parameters, deviation: jax.Array, score: jax.Array, tail: jax.Array, drift: jax.Array) -> jax.Array:
-    """Log returns [P, T, N] from open to close without jumps; the expected simple return is that of the drift.
+    """Log returns [P, T, N] from open to close without jumps, whose expected simple return is that of the drift.
 
-    Given volatility and tail factor the noise is normal: half its variance is subtracted.
+    Given volatility and tail factor, the noise is normal, so half its variance is subtracted.
     """
     noise = deviation * p.body_share[None, None]
     return noise * score - 0.5 * jnp.square(noise * tail) + deviation * drift
 
 
 def _jumps(s: Scenario, p: Parameters, deviation: jax.Array, score: jax.Array, occurrence: jax.Array) -> jax.Array:
-    """Log returns [P, T, N] of jumps, random and scheduled ones, with an expected simple return of zero.
+    """Log returns [P, T, N] of random and scheduled jumps, with an expected simple return of zero.
 
-    Takes the normals of sizes and of occurrence; those of occurrence are correlated, so that jumps come together.
+    `score` holds the normals of the sizes and `occurrence` those of the times, correlated so that jumps coincide.
     """
     rate = jnp.minimum(p.jump_rate[None] * s.jump_rate[:, None], 0.5)[:, None]  # [P, 1, N]
     happens = _uniform(occurrence) > 1.0 - rate
@@ -272,7 +278,7 @@ def _jumps(s: Scenario, p: Parameters, deviation: jax.Array, score: jax.Array, o
 
 
 def _prices(s: Scenario, gap: jax.Array, body: jax.Array, tradable: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log open and close [P, T, N] relative to the start, from the log returns of gaps and bodies."""
+    """Log open and close [P, T, N] relative to the start price, from the log returns of gaps and bodies."""
 
     def step(last: jax.Array, bar: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         gap, body, open_now = bar
@@ -291,7 +297,8 @@ def _extremes(
 ) -> tuple[jax.Array, jax.Array]:
     """High and low [P, T, N] of a Brownian bridge from open to close.
 
-    (b + sqrt(b^2 + 2 s^2 X)) / 2, where X is exponential, which is half the sum of two squared normals.
+    The log high over the open is (b + sqrt(b^2 + 2 s^2 X)) / 2, where X is exponential: half the sum of two squared
+    normals. The low is symmetric.
     """
 
     def reach(side: str) -> jax.Array:

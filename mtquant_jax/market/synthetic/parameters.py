@@ -1,6 +1,6 @@
-"""Turns a calibration and a calendar into the arrays that the synthetic market is drawn from; NumPy, on the host.
+"""Turns a calibration and a calendar into the arrays of the synthetic market's generator; NumPy, on the host.
 
-Factorisations are done here and never in a compiled program, where LAPACK can hang on few cores.
+Matrices are factorised here and never in a compiled program, where LAPACK can hang on few cores.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from mtquant_jax.market.synthetic.scenarios import scheduled_events
 _FIRST_BAR = 1_514_764_800  # Monday 2018-01-01 00:00 UTC
 _BREAK_HOUR = 21  # UTC; instruments that are not currency pairs pause for this hour
 _WIDE_HOURS, _WIDE_FACTOR = (21, 22), 2.5  # spreads around the New York close
-_LONG_AGO = 10_000.0  # bars since an event where there was none
-_MAX_TAIL_FACTOR = 12.0  # a Student-t of dof 4 or less has no kurtosis; with its tails cut here it has one
+_LONG_AGO = 10_000.0  # bars since the last event if there was none
+_MAX_TAIL_FACTOR = 12.0  # a Student-t of dof 4 or less has no finite kurtosis; one with truncated tails has
 TAIL_RANGE = 4.5
-"""Normal deviates beyond this are taken for this by the table of tail factors (7 in a million)."""
+"""Bound at which the table of tail factors clips normal deviates (7 in a million lie beyond it)."""
 _TAIL_KNOTS = 91
 
 
 @struct.dataclass
 class Parameters:
-    """The calibration on a calendar, traced: another calibration of the same size compiles nothing."""
+    """The calibration on a calendar; all fields are traced, so a calibration of the same size compiles nothing."""
 
-    mixing: jax.Array  # [2, N, N] lower triangles for the calm and the turbulent regime; mixing @ normals correlates
-    extreme_mixing: jax.Array  # [N, N] the same for the normals behind tail factors and the occurrence of jumps
-    volatility_mixing: jax.Array  # [N, N] the same for the shocks of log volatility
-    tail_factor: jax.Array  # [N, K] log of the factor that makes a normal a Student-t, at even steps of a normal
-    body_share: jax.Array  # [N] deviation of the noise without jumps, in volatilities
-    volatility: jax.Array  # [T, N] of the log return, from open to close; 0 where not tradable
-    gap: jax.Array  # [T, N] deviation of log open / close before; 0 where not tradable
+    mixing: jax.Array  # [2, N, N] Cholesky factors of the calm and the turbulent regime; mixing @ normals correlates
+    extreme_mixing: jax.Array  # [N, N] Cholesky factor for the normals of tail factors and of the times of jumps
+    volatility_mixing: jax.Array  # [N, N] Cholesky factor for the shocks of log volatility
+    tail_factor: jax.Array  # [N, K] log of the factor that turns a normal into a Student-t, at even steps of a normal
+    body_share: jax.Array  # [N] standard deviation of the noise without jumps, in volatilities
+    volatility: jax.Array  # [T, N] of the log return from open to close; 0 if not tradable
+    gap: jax.Array  # [T, N] standard deviation of log open / previous close; 0 if not tradable
     persistence: jax.Array  # [N, 2] per bar, of the fast and the slow part of log volatility
-    of_volatility: jax.Array  # [N, 2] stationary deviations of the two parts
-    turbulence: jax.Array  # [N] log volatility of the turbulent regime less that of the calm one
+    of_volatility: jax.Array  # [N, 2] stationary standard deviations of the two parts
+    turbulence: jax.Array  # [N] log volatility of the turbulent regime minus that of the calm one
     regime_level: jax.Array  # [N] log of the root mean square of exp(turbulence x regime)
     turbulent_entry: jax.Array  # [] probability per bar
     turbulent_exit: jax.Array  # [] probability per bar
     jump_rate: jax.Array  # [N] per bar
-    jump_size: jax.Array  # [N] deviation of a jump in volatilities
+    jump_size: jax.Array  # [N] standard deviation of a jump in volatilities
     start_price: jax.Array  # [N]
-    spread: jax.Array  # [T, N] default, with the hour's factor, price units
+    spread: jax.Array  # [T, N] default spread times the factor of the hour, price units
     volume: jax.Array  # [T, N] ticks
     tradable: jax.Array  # [T, N] bool
-    direction: jax.Array  # [N] +1 or -1 on the risk factor
-    class_number: jax.Array  # [N] int32 of the instrument's class
-    class_phase: jax.Array  # [N] place of the instrument's class in the rotation, 0 to 2 changes of sign
+    direction: jax.Array  # [N] sign of the exposure to the risk factor, +1 or -1
+    class_number: jax.Array  # [N] int32, index of the instrument's class
+    class_phase: jax.Array  # [N] phase of the instrument's class in the rotation, 0 to 2 changes of sign
     since_event: jax.Array  # [T] bars since the last scheduled event
 
 
 def clock(num_bars: int) -> np.ndarray:
-    """Bar opens [T] int64, seconds since 1970 UTC: hours of the week from Sunday 22:00 to Friday 21:00 (119 a week)."""
+    """Bar opens [T] int64, seconds since 1970-01-01 UTC: hourly from Sunday 22:00 to Friday 21:00 (119 a week)."""
     hours = np.arange(2 * num_bars + 168)
     of_week = hours % 168  # 0 is Monday 00:00
     is_open = (of_week < 4 * 24 + 21) | (of_week >= 6 * 24 + 22)
@@ -70,9 +70,9 @@ def parameters(
     class_of: Sequence[int],
     timestamps: np.ndarray,
 ) -> Parameters:
-    """Arrays for the chosen instruments, which belong to the classes class_of (0, 1, ...), on the bars of timestamps.
+    """Build the arrays of the chosen instruments, whose class indices are class_of, on the bars of timestamps.
 
-    `calibration` is as `calibrate` and `load_calibration` give it and knows all chosen instruments.
+    `calibration` is the output of `calibrate` or `load_calibration` and contains all chosen instruments.
     """
     numbers = [calibration["instruments"][instrument.symbol] for instrument in chosen]
     rows = [list(calibration["instruments"]).index(instrument.symbol) for instrument in chosen]
@@ -89,7 +89,7 @@ def parameters(
     turbulent_share = entry / max(entry + exit_, 1e-9)
     factor, kept = _tail_factors(each("tail_dof"), together)
     fast = each("fast_volatility")
-    # What is measured is correlated after division by a slow average of volatility, which leaves the fast part in.
+    # Measured correlations are of returns over a slow average of volatility, which leaves its fast part in.
     kept = kept * np.exp(volatilities * np.outer(fast, fast) - 0.5 * (fast[:, None] ** 2 + fast**2))
     arrays: dict[str, Any] = {
         "mixing": np.stack([_triangle(matrix / kept) for matrix in (calm, turbulent)]),
@@ -119,7 +119,7 @@ def parameters(
 def _on_calendar(
     numbers: Sequence[Mapping[str, Any]], chosen: Sequence[Instrument], timestamps: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What depends on the hour, all [T, N]: tradable, volatility, gap, spread and volume."""
+    """Build the arrays that depend on the hour, all [T, N]: tradable, volatility, gap, spread and volume."""
 
     def each(key: str) -> np.ndarray:
         return np.array([one[key] for one in numbers], np.float64)
@@ -144,17 +144,18 @@ def _on_calendar(
 
 
 def _since(events: np.ndarray) -> np.ndarray:
-    """Bars [T] since the last event, 0 on its own bar."""
+    """Bars [T] since the last event, 0 on the bar of an event."""
     index = np.arange(len(events))
     last = np.maximum.accumulate(np.where(events, index, -1))
     return np.where(last >= 0, index - last, _LONG_AGO)
 
 
 def tail_factors(dof: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Factors [N, K] of unit mean square, rising in normals [K], by which an independent normal is a Student-t.
+    """Compute the factors [N, K] that turn an independent normal into a Student-t, as a function of normals [K].
 
-    sqrt((dof - 2) / W) where W is the chi-square of dof degrees of freedom at the quantile of minus the normal; any dof
-    above 2 will do. Cut at 12, beyond which a bar would be no bar of a market.
+    The factor is sqrt((dof - 2) / W), where W is the chi-square with dof degrees of freedom at the quantile of minus
+    the normal, for any dof above 2. It increases with the normal, is cut at 12, beyond which returns are implausible,
+    and is scaled to unit mean square.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     lower = special.ndtr(-np.concatenate([normals, nodes]))
@@ -166,9 +167,9 @@ def tail_factors(dof: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _tail_factors(dof: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The table [N, K] of log tail factors, and what each pair of factors leaves of a correlation [N, N].
+    """Tabulate log tail factors [N, K], and compute the share of a correlation that each pair of them keeps [N, N].
 
-    E[factor_i factor_j] by Gauss-Hermite quadrature over two normals of the given correlation.
+    The share is E[factor_i factor_j], by Gauss-Hermite quadrature over two normals of the given correlation.
     """
     grid = np.linspace(-TAIL_RANGE, TAIL_RANGE, _TAIL_KNOTS)
     table = np.log(tail_factors(dof, grid))
@@ -184,7 +185,7 @@ def _tail_factors(dof: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray,
 
 
 def _triangle(correlation: np.ndarray) -> np.ndarray:
-    """Lower triangle L [N, N] with L L' the nearest thing to `correlation` that is positive definite."""
+    """Cholesky factor [N, N] of `correlation`, with eigenvalues raised where it is not positive definite."""
     size = len(correlation)
     wanted = correlation * (1.0 - np.eye(size)) + np.eye(size)
     values, vectors = np.linalg.eigh(wanted)
@@ -194,7 +195,7 @@ def _triangle(correlation: np.ndarray) -> np.ndarray:
 
 
 def _directions(correlation: np.ndarray) -> np.ndarray:
-    """+1 or -1 per instrument: its sign in the first principal component, most of which is +1."""
+    """Sign of each instrument in the first principal component, +1 for most of them and -1 for the others."""
     first = np.linalg.eigh(correlation)[1][:, -1]
     sign = np.where(first * np.sign(np.sum(first) + 1e-12) >= 0.0, 1.0, -1.0)
     return sign

@@ -1,4 +1,4 @@
-"""Named conditions of the synthetic market: a table of traced parameters, of which neutral changes nothing.
+"""Named scenarios of the synthetic market, as traced parameters; the neutral scenario changes nothing.
 
 A change of scenario compiles nothing. Leaves may be numbers, or arrays with one number per path, so that a curriculum
 can draw every path under its own scenario.
@@ -16,34 +16,34 @@ from flax import struct
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import ScenarioName
 
-Number = Any  # a float in the table, an array [P] in the compiled program; as a union it could not be indexed
+Number = Any  # a float in the table, an array [P] in the compiled program; a union type could not be indexed
 
 
 @struct.dataclass
 class Scenario:
-    """What a scenario changes. Volatilities are those of the bar at hand; every field is a number or [P]."""
+    """The parameters of a scenario. Volatilities are those of the same bar; every field is a number or [P]."""
 
     volatility: Number = 1.0  # factor of all volatilities, gaps and jumps
-    volatility_of_volatility: Number = 1.0  # factor of the deviations of log volatility
+    volatility_of_volatility: Number = 1.0  # factor of the standard deviations of log volatility
     turbulent_entry: Number = 1.0  # factor of the probability per bar of entering the turbulent regime
     turbulent_exit: Number = 1.0  # factor of the probability per bar of leaving it
-    drift: Number = 0.0  # volatilities per bar, of every instrument in its direction on the risk factor
-    trend: Number = 0.0  # stationary deviation of the hidden drift, volatilities per bar, beside that of the edge
+    drift: Number = 0.0  # volatilities per bar, of every instrument in the direction of the risk factor
+    trend: Number = 0.0  # stationary standard deviation of the drift in addition to the edge, volatilities per bar
     trend_persistence: Number = 0.98  # coefficient per bar of the hidden drift
-    reversion: Number = 0.0  # share of the log price's distance from its start that is given up per bar
+    reversion: Number = 0.0  # share of the log price's distance from its start that reverts per bar
     correlation: Number = 0.0  # -1 to 1: share of independence (below 0) or of the risk factor (above 0) in all noise
-    correlation_after: Number = 0.0  # the same, from `switch` on
+    correlation_after: Number = 0.0  # replaces `correlation` from `switch` on
     switch: Number = 0.5  # share of the path, 0 to 1
     rotation: Number = 0.0  # drift of whole classes, volatilities per bar; its sign alternates
-    rotation_bars: Number = 238.0  # bars from one change of sign to the next
+    rotation_bars: Number = 238.0  # bars between changes of sign
     jump_rate: Number = 1.0  # factor of the jumps per bar
-    jump_size: Number = 1.0  # factor of the deviation of a jump
-    jump_mean: Number = 0.0  # mean of a jump in its deviations, in the direction of the risk factor; compensated
-    event_jump: Number = 0.0  # deviation of the jump of a scheduled event, in volatilities of its bar
+    jump_size: Number = 1.0  # factor of the standard deviation of a jump
+    jump_mean: Number = 0.0  # mean of a jump in its standard deviations, along the risk factor; compensated
+    event_jump: Number = 0.0  # standard deviation of the jump of a scheduled event, in volatilities of its bar
     event_volatility: Number = 1.0  # factor of volatility on the bar of a scheduled event
     event_decay: Number = 4.0  # bars in which the excess of that factor falls to 1 / e
     spread: Number = 1.0  # factor of all spreads
-    edge_switch_bars: Number = 0.0  # mean bars for which a class has the edge, and then has none; 0: always has it
+    edge_switch_bars: Number = 0.0  # mean bars between switching the edge of a class on and off; 0: always on
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -71,11 +71,11 @@ SCENARIOS: dict[str, Scenario] = {
     "macro_events": Scenario(event_jump=2.0, event_volatility=2.5, event_decay=4.0),
     "edge_regimes": Scenario(edge_switch_bars=1428.0),
 }
-"""By name; the meaning and the reasons are told in docs/synthetic_market.md."""
+"""Scenarios by name; docs/synthetic_market.md documents their meaning and parameters."""
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario of a name; UserError names the nearest one for an unknown name."""
+    """Return the scenario with a name; for an unknown name, UserError names the nearest known one."""
     if name not in SCENARIOS:
         near = difflib.get_close_matches(name.lower(), list(SCENARIOS), n=1, cutoff=0.0)[0]
         raise UserError(f'There is no scenario "{name}"; did you mean {near}? Known: {", ".join(SCENARIOS)}')
@@ -83,16 +83,16 @@ def find_scenario(name: str) -> Scenario:
 
 
 def per_path(scenario: Scenario | None, num_paths: int) -> Scenario:
-    """A scenario (None is neutral) as float32 leaves [P]."""
+    """Broadcast a scenario (None is neutral) to float32 leaves [P]."""
     return jax.tree.map(
         lambda leaf: np.broadcast_to(np.asarray(leaf, np.float32), (num_paths,)), scenario or Scenario()
     )
 
 
 def scheduled_events(timestamps: np.ndarray) -> np.ndarray:
-    """The bars [T] bool that hold a scheduled event, from bar opens in seconds since 1970 UTC.
+    """Find the bars [T] bool that hold a scheduled event, from bar opens in seconds since 1970-01-01 UTC.
 
-    The calendar of macro_events, the same for all paths: Wednesday 18:00 UTC (a central bank) and Friday 13:00 UTC
+    The calendar of macro_events is the same for all paths: Wednesday 18:00 UTC (a central bank) and Friday 13:00 UTC
     (a labour report).
     """
     day, hour = timestamps // 86_400, timestamps // 3600 % 24
@@ -112,4 +112,4 @@ STAGES: tuple[ScenarioName, ...] = (
     "macro_events",
     "ranging",
 )
-"""Scenarios in the order in which they are opened: by what a plain trend rule earns (benchmarks/curriculum.py)."""
+"""Scenarios in curriculum order: by the profit of a simple trend rule, highest first (benchmarks/curriculum.py)."""

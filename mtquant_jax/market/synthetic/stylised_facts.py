@@ -1,7 +1,7 @@
-"""Turns Bars into the statistics by which markets are told from random walks, one number or row per instrument.
+"""Turns Bars into the statistics that distinguish markets from random walks, one number or row per instrument.
 
-History and synthetic markets go through the same functions; paths are pooled after each is reduced to a row, so that a
-market of many paths is compared as the typical history that it draws.
+Historical and synthetic bars go through the same functions. Each path is reduced to its statistics before paths are
+pooled, so that a market of many paths is compared as its typical history.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from mtquant_jax.types import Bars
 LAGS = (1, 5, 24, 120, 480)
 TAIL_QUANTILES = (0.9, 0.99, 0.999)
 _HOUR = 3600
-_CUT = 8.0  # standardised returns are cut here where a square would otherwise be one event
+_CUT = 8.0  # clip of standardised returns where a single event would dominate a square
 
 
 @dataclasses.dataclass(frozen=True)
 class StylisedFacts:
-    """Facts of one history or one path. Returns are those of bars that follow another by an hour, each over the
-    volatility of its UTC hour, unless something else is said.
+    """Stylised facts of one history or one path.
+
+    Unless noted otherwise, returns are those between bars one hour apart, over the volatility of their UTC hour.
     """
 
     symbols: tuple[str, ...]
-    volatility: np.ndarray  # [N] deviation of log returns per hour, not standardised
+    volatility: np.ndarray  # [N] standard deviation of log returns per hour, not standardised
     kurtosis: np.ndarray  # [N] fourth standardised moment; 3 for a normal
     mean_size: np.ndarray  # [N] mean over root mean square of |return|; 0.798 for a normal
-    tail_quantiles: np.ndarray  # [N, 3] of |return| in deviations, at TAIL_QUANTILES
+    tail_quantiles: np.ndarray  # [N, 3] of |return| in standard deviations, at TAIL_QUANTILES
     size_autocorrelation: np.ndarray  # [N, 5] of |return| at LAGS
-    square_autocorrelation: np.ndarray  # [N, 5] of squared return, cut at 8 deviations, at LAGS
-    return_autocorrelation: np.ndarray  # [N] of the return at one bar
-    hour_profile: np.ndarray  # [N, 24] deviation by UTC hour over that of all; NaN without bars
-    open_gap: np.ndarray  # [N] deviation of log open / close before, next hour, in hourly volatilities
+    square_autocorrelation: np.ndarray  # [N, 5] of squared return, clipped at 8 standard deviations, at LAGS
+    return_autocorrelation: np.ndarray  # [N] of the return at lag 1
+    hour_profile: np.ndarray  # [N, 24] standard deviation by UTC hour over that of all hours; NaN without bars
+    open_gap: np.ndarray  # [N] standard deviation of log open / previous close, next hour, in hourly volatilities
     break_gap: np.ndarray  # [N] the same after the daily break; NaN without one
     weekend_gap: np.ndarray  # [N] the same after a weekend
-    correlations: np.ndarray  # [N, N] of returns cut at 8 deviations
+    correlations: np.ndarray  # [N, N] of returns clipped at 8 standard deviations
     size_correlations: np.ndarray  # [N, N] of |return|
 
 
 def stylised_facts(bars: Bars, path: int = 0) -> StylisedFacts:
-    """Facts of one path of hourly bars; bars that are not tradable are left out."""
+    """Compute the facts of one path of hourly bars; bars that are not tradable are left out."""
     measured = [_measure(bars, path, index) for index in range(len(bars.symbols))]
     scores = np.stack([score for _, score in measured])
     columns = {key: np.array([numbers[key] for numbers, _ in measured]) for key in measured[0][0]}
@@ -55,7 +56,7 @@ def stylised_facts(bars: Bars, path: int = 0) -> StylisedFacts:
 
 
 def typical(facts: list[StylisedFacts], quantile: float = 0.5) -> StylisedFacts:
-    """The median (or another quantile) over paths of every number."""
+    """Pool the facts of paths: the median (or another quantile) of every number."""
     pooled = {
         field.name: np.quantile(np.stack([getattr(one, field.name) for one in facts]), quantile, axis=0)
         for field in dataclasses.fields(StylisedFacts)
@@ -65,7 +66,7 @@ def typical(facts: list[StylisedFacts], quantile: float = 0.5) -> StylisedFacts:
 
 
 def _measure(bars: Bars, path: int, index: int) -> tuple[dict[str, np.ndarray | float], np.ndarray]:
-    """Numbers of one instrument, and its standardised returns on the clock [T], NaN where there is none."""
+    """Measure one instrument; also returns its standardised returns on the clock [T], NaN where there is none."""
     rows = np.flatnonzero(np.asarray(bars.tradable)[path, :, index])
     times = np.asarray(bars.timestamps)[rows]
     open_, close = (np.asarray(x, np.float64)[path, rows, index] for x in (bars.open, bars.close))
@@ -100,7 +101,7 @@ def _measure(bars: Bars, path: int, index: int) -> tuple[dict[str, np.ndarray | 
 
 
 def autocorrelation(series: np.ndarray, lag: int) -> float:
-    """Correlation of a series with itself lag bars later, where both are finite; NaN for fewer than 30 of them."""
+    """Correlation of a series with itself lag bars later, over finite pairs; NaN for fewer than 30 pairs."""
     return _correlation(series[:-lag], series[lag:])
 
 
@@ -117,5 +118,5 @@ def _correlations(series: np.ndarray) -> np.ndarray:
 
 
 def _deviation(values: np.ndarray) -> float:
-    """Root mean square; NaN for fewer than 20."""
+    """Root mean square of values; NaN for fewer than 20 values."""
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) >= 20 else float("nan")

@@ -78,7 +78,7 @@ def test_start_is_inclusive_and_end_exclusive(tmp_path):
 
 
 @pytest.mark.parametrize(("decimals", "point"), [(1, 0.1), (2, 0.01), (3, 0.001)])
-def test_points_are_of_the_files_own_last_decimal(tmp_path, decimals, point):
+def test_points_are_units_of_the_last_decimal_in_the_file(tmp_path, decimals, point):
     rng = np.random.default_rng(0)
     rows = []
     for t in hours(0, 24) + hours(0, 24, "2024-01-03"):
@@ -90,7 +90,7 @@ def test_points_are_of_the_files_own_last_decimal(tmp_path, decimals, point):
     np.testing.assert_allclose(file.spread, 200 * point)
 
 
-def test_a_missing_or_zero_spread_is_the_default_and_said(tmp_path):
+def test_a_missing_or_zero_spread_is_replaced_by_the_default_and_reported(tmp_path):
     write(tmp_path, "EURUSD.csv", [row(t, spread=0) for t in hours(0, 9)])
     rows = [f"{t},2000.5,2001.5,1999.25,2000.75,3\n" for t in hours(0, 9)]
     write(tmp_path, "GOLD.csv", rows, "time,open,high,low,close,volume\n")
@@ -103,13 +103,13 @@ def test_a_missing_or_zero_spread_is_the_default_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(("spread", "noticed"), [(1, True), (2, False), (7, False), (35, False), (36, True)])
-def test_a_spread_far_from_the_default_is_said(tmp_path, spread, noticed):
+def test_a_spread_far_from_the_default_is_reported(tmp_path, spread, noticed):
     write(tmp_path, "EURUSD.csv", [row(t, spread=spread) for t in hours(0, 9)])
     _, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS)
     assert [("far from the default of 7e-05" in notice) for notice in notices] == [True] * noticed
 
 
-def test_a_long_hole_is_said(tmp_path):
+def test_a_long_hole_is_reported(tmp_path):
     write(tmp_path, "EURUSD.csv", [row(t) for day in range(1, 20) for t in hours(0, 24, f"2024-01-{day:02d}")])
     gold = [t for day in (1, 2, 3, 12, 13) for t in hours(0, 24, f"2024-01-{day:02d}")]
     write(tmp_path, "XAUUSD.csv", [row(t, 2000.25, 2001.55, 1999, 2000, spread=20) for t in gold])
@@ -140,7 +140,7 @@ GOOD = [row(t) for t in hours(0, 6)]
         (row("2024-01-02 03:00:00", high="inf"), "row 5 (2024-01-02 03:00): high 'inf' is not a number"),
         (
             row("2024-01-02 02:00:00", close=1.16),
-            "row 5 (2024-01-02 02:00): the time stands in row 4 too, with close 1.15123 there and 1.16 here; keep the",
+            "row 5 (2024-01-02 02:00): row 4 has the same time, with close 1.15123 there and 1.16 here; keep the",
         ),
         (row("02.01.2024 03h"), "row 5: the time '02.01.2024 03h' cannot be read; write it as 2024-01-31 13:00:00"),
         (row("2024-02-30 03:00:00"), "row 5: the time '2024-02-30 03:00:00' cannot be read"),
@@ -157,14 +157,14 @@ GOOD = [row(t) for t in hours(0, 6)]
         ("2024-01-02 03:00:00,1,1,1,1,1,1,1,1\n", "row 5: 9 columns where the rows above and the header have 7"),
     ],
 )
-def test_bad_rows_are_named_with_row_time_and_value(tmp_path, bad, message):
+def test_bad_rows_are_reported_with_row_time_and_value(tmp_path, bad, message):
     path = write(tmp_path, "EURUSD.csv", [*GOOD[:3], bad, *GOOD[4:]])
     with pytest.raises(UserError) as error:
         read_bar_file(path)
     assert str(error.value).startswith("EURUSD.csv") and message in str(error.value)
 
 
-def test_blank_lines_at_the_end_and_comments_at_the_top_are_no_rows(tmp_path):
+def test_blank_lines_at_the_end_and_comments_at_the_top_are_not_rows(tmp_path):
     path = write(tmp_path, "EURUSD.csv", [*GOOD, "\n", "\n"], "# from somewhere\n" + HEADER)
     assert len(read_bar_file(path).close) == 6
     path = write(tmp_path, "EURUSD.csv", [*GOOD[:3], row(hours(3, 4)[0], low=-1)], "# from somewhere\n" + HEADER)
@@ -172,7 +172,7 @@ def test_blank_lines_at_the_end_and_comments_at_the_top_are_no_rows(tmp_path):
         read_bar_file(path)
 
 
-def test_files_that_are_no_bars_are_refused(tmp_path):
+def test_files_without_bars_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("")
     (tmp_path / "b.csv").write_text(HEADER)
     (tmp_path / "c.csv").write_text("Day,Open,High,Low,Close\n1,2,3,4,5\n")
@@ -184,7 +184,7 @@ def test_files_that_are_no_bars_are_refused(tmp_path):
         "b.csv": "b.csv has a header but no bars",
         "c.csv": "c.csv has an unknown format: its columns are Day, Open, High, Low, Close; expected time,open",
         "d.csv.gz": "d.csv.gz cannot be unpacked: Not a gzipped file",
-        "e.csv.gz": "e.csv.gz is cut off: Compressed file ended before the end-of-stream marker was reached; copy or",
+        "e.csv.gz": "e.csv.gz is truncated: Compressed file ended before the end-of-stream marker was reached; copy or",
         "f.csv": "f.csv is not a text file",
     }.items():
         with pytest.raises(UserError) as error:
@@ -192,7 +192,7 @@ def test_files_that_are_no_bars_are_refused(tmp_path):
         assert message in str(error.value)
 
 
-def test_problems_of_the_directory_are_named(tmp_path):
+def test_problems_of_the_directory_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere does not exist"):
         load_bars(tmp_path / "nowhere", ["EURUSD"], INSTRUMENTS)
     with pytest.raises(UserError, match=r"has no file for EURUSD .*files seen: none"):
@@ -210,10 +210,10 @@ def test_problems_of_the_directory_are_named(tmp_path):
 def test_files_that_do_not_fit_together_are_refused(tmp_path):
     write(tmp_path, "EURUSD.csv", GOOD)
     write(tmp_path, "GBPUSD.csv", [row(t) for t in hours(0, 6, "2025-01-02")])
-    with pytest.raises(UserError, match=r"no dates in common: EURUSD.csv 2024-01-02 00:00 to .*GBPUSD.csv 2025-01-02"):
+    with pytest.raises(UserError, match=r"no common period: EURUSD.csv 2024-01-02 00:00 to .*GBPUSD.csv 2025-01-02"):
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     write(tmp_path, "GBPUSD.csv", [row(t) for t in hours(0, 24)[::4]])
-    with pytest.raises(UserError, match=r"GBPUSD.csv has H4 bars but EURUSD.csv H1 bars; .*`timeframe` H4 makes"):
+    with pytest.raises(UserError, match=r"GBPUSD.csv has H4 bars but EURUSD.csv H1 bars; .*`timeframe` H4 resamples"):
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     write(tmp_path, "GBPUSD.csv", [row(t.replace(":00:00", ":30:00")) for t in hours(0, 6)])
     with pytest.raises(UserError, match=r"GBPUSD.csv open 30 minutes past but those of EURUSD.csv 0 minutes past"):
@@ -231,7 +231,7 @@ METATRADER = (
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_metatrader_export_is_read_and_its_clock_is_said(tmp_path, encoding):
+def test_a_metatrader_export_is_read_and_its_clock_is_reported(tmp_path, encoding):
     (tmp_path / "EURUSD_H1.csv").write_bytes(METATRADER.encode(encoding))
     bars, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS)
     assert format_time(bars.timestamps[1]) == "2024-01-02 01:00"
@@ -239,8 +239,8 @@ def test_a_metatrader_export_is_read_and_its_clock_is_said(tmp_path, encoding):
     np.testing.assert_allclose(bars.volume[0, :, 0], [123, 124])
     np.testing.assert_allclose(bars.spread[0, :, 0], [0.00007, 0.00008])
     assert notices == [
-        "EURUSD_H1.csv is a MetaTrader 5 file; its times are taken as UTC. They usually are the broker's: name its "
-        "zone with `broker_timezone` (often NewYork+7)."
+        "EURUSD_H1.csv is a MetaTrader 5 file; its times are taken as UTC. They are usually on the broker's clock: "
+        "name its zone with `broker_timezone` (often NewYork+7)."
     ]
     bars, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, broker_timezone="NewYork+7")
     assert format_time(bars.timestamps[1]) == "2024-01-01 23:00"

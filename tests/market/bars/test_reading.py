@@ -1,4 +1,4 @@
-"""Every format of bar files, real ones and small ones made here, and what is tolerated, repaired or refused."""
+"""All bar file formats, in real and in small artificial files, and the rows that are tolerated, repaired or refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BARS = [(1.1, 1.2, 1.0, 1.15123, 10), (1.15, 1.21, 1.05, 1.16001, 20), (1.16, 1.
 
 
 def text(pattern: str, stamps: list[str], separator: str = ",") -> str:
-    """Rows of `pattern`, in which TIME is a stamp and o, h, l, c, v are a bar's numbers."""
+    """Rows of `pattern`, in which TIME is a stamp and o, h, l, c, v are the values of a bar."""
     rows = []
     for stamp, bar in zip(stamps, BARS, strict=True):
         numbers = dict(zip("ohlcv", map(str, bar), strict=True))
@@ -172,7 +172,7 @@ def test_parquet_with_other_times_and_bad_rows(tmp_path):
     with pytest.raises(UserError, match=r"a.parquet has an unknown format: its columns are when"):
         read_bar_file(tmp_path / "a.parquet")
     put(tmp_path, (tmp_path / "a.parquet").read_bytes()[:-9], "a.parquet")
-    with pytest.raises(UserError, match=r"a.parquet is no readable Parquet file"):
+    with pytest.raises(UserError, match=r"a.parquet is not a readable Parquet file"):
         read_bar_file(tmp_path / "a.parquet")
 
 
@@ -180,16 +180,16 @@ CSV = FORMATS["CSV"]
 ROWS = CSV.splitlines(keepends=True)
 
 
-def test_exact_repetitions_are_dropped_and_counted(tmp_path):
+def test_exact_copies_of_rows_are_dropped_and_counted(tmp_path):
     file, found = inspect_bar_file(put(tmp_path, "".join([*ROWS, *ROWS[1:3]])))
     assert len(file.close) == 3 and (found.rows, found.duplicates, found.unsorted) == (5, 2, 1)
     assert found.notices == [
         "EURUSD.csv: its 5 rows were sorted by time (1 of them out of order).",
-        "EURUSD.csv: 2 rows repeated exactly were dropped.",
+        "EURUSD.csv: 2 exact copies of rows were dropped.",
     ]
 
 
-def test_a_file_with_the_newest_first_is_turned(tmp_path):
+def test_a_file_with_the_newest_row_first_is_reversed(tmp_path):
     file, found = inspect_bar_file(put(tmp_path, "".join([ROWS[0], *ROWS[:0:-1]])))
     np.testing.assert_array_equal(file.close, [1.15123, 1.16001, 1.2])
     assert found.notices == ["EURUSD.csv: its 3 rows were sorted by time (newest first)."]
@@ -199,13 +199,13 @@ def test_fillers_for_closed_hours_are_dropped(tmp_path):
     flat = "".join(f"2024-01-02 {h}:00:00,1.2,1.2,1.2,1.2,0\n" for h in (16, 17))
     file, found = inspect_bar_file(put(tmp_path, CSV + flat))
     assert len(file.close) == 3 and found.fillers == 2
-    assert found.notices[0].startswith("EURUSD.csv: 2 flat bars without volume at the price before are fillers")
+    assert found.notices[0].startswith("EURUSD.csv: 2 flat bars without volume at the previous price are fillers")
     without_volume = "".join(line.rpartition(",")[0] + "\n" for line in (CSV + flat).splitlines())
     file, found = inspect_bar_file(put(tmp_path, without_volume))
     assert len(file.close) == 5 and found.fillers == 0
 
 
-def test_a_range_that_misses_its_open_by_next_to_nothing_is_widened(tmp_path):
+def test_a_range_that_misses_its_open_by_under_half_a_basis_point_is_widened(tmp_path):
     file, found = inspect_bar_file(put(tmp_path, CSV + "2024-01-02 16:00:00,1.20001,1.2,1.1,1.15,5\n"))
     assert file.high[-1] == 1.20001 and found.inconsistent == 1
     assert "in 1 rows the open or close lies outside the range by less than half a basis point" in found.notices[0]
@@ -229,7 +229,7 @@ def test_a_blank_volume_column_counts_as_missing(tmp_path):
         (b"# only this\n", "EURUSD.csv has comments but no bars"),
         (
             b"\n<!DOCTYPE html>\n<html><head><title>404</title>",
-            "EURUSD.csv row 1: '<!DOCTYPE html>' begins a web page, not bars; the download has failed, do it again",
+            "EURUSD.csv row 1: '<!DOCTYPE html>' begins a web page, not bars; the download failed, repeat it",
         ),
         (b"<html>no</html>", "'<html>no</html>' begins a web page"),
         (b'{"error": "rate limit"}', 'EURUSD.csv has an unknown format: its columns are {"error": "rate limit"}'),
@@ -240,7 +240,7 @@ def test_a_blank_volume_column_counts_as_missing(tmp_path):
         (b"PK\x03\x04 no zip", "EURUSD.csv cannot be unpacked: File is not a zip file; copy or download it again"),
         (
             CSV.replace(",", ";", 5).encode(),
-            "EURUSD.csv row 2: commas separate the values but semicolons the names of the header; use one of them",
+            "EURUSD.csv row 2: commas separate the values but semicolons the names in the header; use one of them",
         ),
         (b"time;open;high;low;close\n1;2;3;4\n", "EURUSD.csv row 2: 4 columns where the header has 5: '1;2;3;4'"),
         (b"time,open,open,high,low,close\n", "EURUSD.csv has 2 columns called open; keep one of them"),
@@ -249,13 +249,13 @@ def test_a_blank_volume_column_counts_as_missing(tmp_path):
         (b"20240102,1,2,1\n", "EURUSD.csv row 1: '20240102,1,2,1' has no header above and 4 columns"),
         (
             b"Price,Close,High,Low,Open\nTicker,A,B,A,B\nDate,,,,\n2024-01-02,1,1,1,1\n",
-            "EURUSD.csv row 2: it has the tickers A, B; write one file for each",
+            "EURUSD.csv row 2: it has the tickers A, B; write one file per ticker",
         ),
         (b"time,open,high,low,close\n01/02/2024 00:00,1,1,1,1\n", "row 2: the time '01/02/2024 00:00' cannot be read"),
         (b"time,open,high,low,close\n5,1,1,1,1\n", "row 2: the time '5' cannot be read; write it as 2024-01-31 13:00"),
         (
             ("".join(ROWS[:3]) + ROWS[2].replace("1.16001", "1.16002") + ROWS[3]).encode(),
-            "row 4 (2024-01-02 14:00): the time stands in row 3 too, with close 1.16001 there and 1.16002 here; keep",
+            "row 4 (2024-01-02 14:00): row 3 has the same time, with close 1.16001 there and 1.16002 here; keep",
         ),
         (
             ("".join(ROWS[:2]) + ROWS[2].replace("1.15", "0") + ROWS[3].replace("1.16", "-1")).encode(),

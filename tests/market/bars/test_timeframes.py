@@ -47,7 +47,7 @@ def write(path: Path, stamps: np.ndarray, seed: int = 0, digits: int = 5, level:
     return path
 
 
-def test_a_coarse_bar_is_made_of_its_fine_ones(tmp_path):
+def test_a_coarse_bar_aggregates_its_fine_bars(tmp_path):
     rows = ["time,open,high,low,close,volume,spread"]
     rows += ["2024-01-02 00:50,1.10001,1.2,1.09,1.11,5,9", "2024-01-02 00:55,1.11,1.15,1.05,1.12,6,8"]
     rows += ["2024-01-02 01:00,1.13,1.14,1.12,1.135,1,7", "2024-01-02 01:40,1.14,1.19,1.11,1.18,2,30"]
@@ -71,13 +71,13 @@ def test_coarse_bars_open_on_multiples_of_their_length(tmp_path, timeframe, seco
     assert np.all(coarse.timestamps % seconds == 0) and coarse.interval == seconds
     assert timeframe_name(seconds) == timeframe
     assert coarse.volume.sum() == file.volume.sum() and coarse.close[-1] == file.close[-1]
-    # By the long way round: the fine bars of one coarse bar.
+    # Recomputed from the fine bars inside single coarse bars.
     for i in (0, 1, len(coarse.close) - 1):
         inside = (file.timestamps >= coarse.timestamps[i]) & (file.timestamps < coarse.timestamps[i] + seconds)
         assert coarse.high[i] == file.high[inside].max() and coarse.open[i] == file.open[inside][0]
 
 
-def test_resampling_in_steps_is_resampling_at_once(tmp_path):
+def test_resampling_in_steps_equals_resampling_at_once(tmp_path):
     file = read_bar_file(write(tmp_path / "EURUSD.csv", times("2024-03-07T00:00", "2024-03-14T00:00", 60)))
     at_once = resample(file, "D1", BROKER)
     in_steps = resample(resample(resample(file, "M30", BROKER), "H1", BROKER), "D1", BROKER)
@@ -85,7 +85,7 @@ def test_resampling_in_steps_is_resampling_at_once(tmp_path):
         np.testing.assert_array_equal(getattr(at_once, field), getattr(in_steps, field))
 
 
-def test_days_are_those_of_the_broker(tmp_path):
+def test_days_follow_the_clock_of_the_broker(tmp_path):
     # US clocks go forward on Sunday 2024-03-10.
     file = read_bar_file(write(tmp_path / "EURUSD.csv", times("2024-03-07T22:00", "2024-03-13T21:00", 3600)))
     days = resample(file, "D1", BROKER)
@@ -124,7 +124,7 @@ def test_resampling_never_looks_ahead(tmp_path):
         np.testing.assert_array_equal(getattr(before[0], field)[:count], getattr(before[1], field)[:count])
 
 
-def test_files_of_different_intervals_meet_in_a_timeframe(tmp_path):
+def test_files_of_different_intervals_are_resampled_to_one_timeframe(tmp_path):
     write(tmp_path / "EURUSD_M15.csv", times("2024-01-02T00:00", "2024-01-05T00:00", 900))
     write(tmp_path / "XAUUSD_H1.csv", times("2024-01-02T00:00", "2024-01-05T00:00", 3600), 1, 2, 2000.0)
     symbols = ["EURUSD", "XAUUSD"]
@@ -144,15 +144,15 @@ def test_days_that_begin_at_different_hours_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "days", "holes"), [(60, 30, 1), (86_400, 300, 1)])
-def test_long_holes_are_said_on_any_interval_and_weekends_never(tmp_path, step, days, holes):
+def test_long_holes_are_reported_on_any_interval_and_weekends_never(tmp_path, step, days, holes):
     stamps = times("2024-01-01T00:00", "2024-12-31T00:00", step)
     stamps = stamps[(stamps // 86_400 + 3) % 7 < 5][: days * 86_400 // step]
     write(tmp_path / "EURUSD.csv", stamps)
     missing = (stamps >= stamps[0] + 9 * 86_400) & (stamps < stamps[0] + 17 * 86_400)
     write(tmp_path / "XAUUSD.csv", stamps[~missing], 1, 2, 2000.0)
     _, notices = load_bars(tmp_path, ["EURUSD", "XAUUSD"], INSTRUMENTS)
-    said = [notice for notice in notices if "has no bars for" in notice]
-    assert len(said) == holes and said[0].startswith("XAUUSD has no bars")
+    reported = [notice for notice in notices if "has no bars for" in notice]
+    assert len(reported) == holes and reported[0].startswith("XAUUSD has no bars")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def week(name: str, tmp_path: Path, zone: str = "UTC") -> Path:
     return write(tmp_path / name, read_zone(zone).from_utc(utc))
 
 
-def test_the_clock_of_a_broker_is_recognised_by_its_weeks(tmp_path):
+def test_the_clock_of_a_broker_is_recognised_from_its_weeks(tmp_path):
     assert not looks_like_broker_time(read_bar_file(week("a.csv", tmp_path)))
     broker = read_bar_file(week("b.csv", tmp_path, "NewYork+7"))
     assert looks_like_broker_time(broker) and format_time(broker.timestamps[200])[:4] == "2022"
@@ -202,7 +202,7 @@ def test_the_clock_of_a_broker_is_recognised_by_its_weeks(tmp_path):
     assert load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, broker_timezone="NewYork+7")[1] == []
 
 
-def test_gaps_are_told_from_weekends_and_daily_breaks(tmp_path):
+def test_gaps_are_distinguished_from_weekends_and_daily_breaks(tmp_path):
     path = week("a.csv", tmp_path)
     assert find_gaps(read_bar_file(path)).count == 0
     lines = path.read_text().splitlines()
@@ -218,7 +218,7 @@ def test_gaps_are_told_from_weekends_and_daily_breaks(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
-def test_real_broker_clocks_are_recognised_and_no_real_utc_is_taken_for_one():
+def test_real_broker_clocks_are_recognised_and_real_utc_files_are_not():
     raw = SHARED / "raw_formats"
     on_broker_time = ["integer_points_GBPUSD_H1", "mt5_export_tab_EURUSD_H1", "mt5_python_server_time_USOIL_H1"]
     assert all(looks_like_broker_time(read_bar_file(raw / f"{name}.csv")) for name in on_broker_time)
@@ -228,7 +228,7 @@ def test_real_broker_clocks_are_recognised_and_no_real_utc_is_taken_for_one():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
 def test_real_hours_become_days(tmp_path):
-    # Its stamps carry +00:00: the zone says only when a day begins.
+    # Its stamps have the offset +00:00: the zone only determines when a day begins.
     (tmp_path / "EURUSD.csv").symlink_to(SHARED / "raw_formats" / "mt5_python_utc_spread_EURUSD_H1.csv")
     bars, _ = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, "2024-02-01", "2024-11-01", "NewYork+7", "D1")
     assert {format_time(t)[11:] for t in bars.timestamps} == {"21:00", "22:00"}
@@ -236,7 +236,7 @@ def test_real_hours_become_days(tmp_path):
     assert set(weekday.tolist()) == {6, 0, 1, 2, 3} and bars.tradable.all()  # five days a week, no short Sundays
 
 
-def test_points_become_prices_and_that_is_said(tmp_path):
+def test_points_become_prices_and_a_notice_says_so(tmp_path):
     rows = [f"2024-01-02 {h:02d}:00,158611.0,158620,158600,158615.00000000003,5,9\n" for h in range(6)]
     (tmp_path / "GBPUSD.csv").write_text("Date,open,high,low,close,tick_volume,spread\n" + "".join(rows))
     bars, notices = load_bars(tmp_path, ["GBPUSD"], INSTRUMENTS)
@@ -244,13 +244,15 @@ def test_points_become_prices_and_that_is_said(tmp_path):
     np.testing.assert_allclose(bars.spread, 9e-5)
     assert notices == [
         "GBPUSD.csv: prices such as 158615 have no decimals although GBPUSD is quoted with 5; they are points and were "
-        "divided by 100000, to 1.58615 and the like."
+        "divided by 100000, which gives prices such as 1.58615."
     ]
     (tmp_path / "XAUUSD.csv").write_text(
         "time,open,high,low,close\n" + "".join(f"2024-01-02 {h:02d}:00,2050,2060,2040,2055\n" for h in range(6))
     )
     bars, notices = load_bars(tmp_path, ["XAUUSD"], INSTRUMENTS)
-    assert bars.close[0, 0, 0] == 2055 and "are taken as whole prices, for as points they would be 20.55" in notices[0]
+    assert (
+        bars.close[0, 0, 0] == 2055 and "are taken as whole prices, because as points they would be 20.55" in notices[0]
+    )
     own = {"BTCUSD": dataclasses.replace(INSTRUMENTS["XAUUSD"], symbol="BTCUSD", aliases=())}
     (tmp_path / "BTCUSD.csv").write_text((tmp_path / "XAUUSD.csv").read_text())
     with pytest.raises(

@@ -37,7 +37,7 @@ def autoregression(rng: np.random.Generator, persistence: float, deviation: floa
     return state
 
 
-def test_two_speeds_of_volatility_are_told_apart():
+def test_two_speeds_of_volatility_are_separated():
     rng = np.random.default_rng(1)
     log_volatility = autoregression(rng, 0.7, 0.35, 60_000) + autoregression(rng, 0.99, 0.4, 60_000)
     found = stochastic_volatility(log_volatility + np.log(np.abs(rng.standard_normal(60_000)) + 1e-3))
@@ -56,7 +56,7 @@ def test_two_speeds_of_volatility_are_told_apart():
     ],
 )
 def test_tails_and_jumps_are_found(dof, rate, size, least_dof, most_dof, least_share, most_share):
-    # Rare jumps and a heavier tail can stand for each other, so both are only asked for in broad terms.
+    # Rare jumps and a heavier tail can replace each other, so the bounds of both are wide.
     rng = np.random.default_rng(2)
     volatility = {"fast_persistence": 0.5, "fast_volatility": 0.3, "slow_persistence": 0.99, "slow_volatility": 0.0}
     level = np.exp(autoregression(rng, 0.5, 0.3, 70_000))
@@ -80,7 +80,7 @@ def test_regimes_are_found_and_their_lengths():
     assert found.entry == pytest.approx(0.03 / 24, rel=0.4) and found.exit == pytest.approx(0.1 / 24, rel=0.4)
 
 
-def test_too_little_history_has_no_regimes():
+def test_a_short_history_has_no_regimes():
     found = find_regimes(np.zeros((2, 240)), np.repeat(np.arange(10), 24))
     assert found.entry == 0.0 and not found.turbulent.any()
 
@@ -94,7 +94,7 @@ def test_extreme_correlation_is_inverted():
     assert extreme_correlation(0.0, 0.99) == 0.0 and extreme_correlation(1.0, 0.99) == 0.95
 
 
-def test_a_calibration_survives_writing_and_reading(tmp_path):
+def test_a_calibration_is_the_same_after_writing_and_reading(tmp_path):
     path = tmp_path / "mine.yaml"
     text = calibration_yaml(CALIBRATION, "a test")
     path.write_text(text)
@@ -132,7 +132,7 @@ def write_bars(folder: Path, num_bars: int = 2000) -> None:
         (folder / f"{symbol}.csv").write_text(text + "\n")
 
 
-def test_the_command_measures_the_files_that_are_there_and_a_training_can_use_the_result(tmp_path, capsys):
+def test_the_command_measures_the_existing_files_and_a_training_can_use_the_result(tmp_path, capsys):
     write_bars(tmp_path / "bars")
     output = tmp_path / "mine.yaml"
     assert main(["data", "calibrate", "--data-dir", str(tmp_path / "bars"), "--output", str(output)]) == 0
@@ -150,7 +150,7 @@ def test_the_command_measures_the_files_that_are_there_and_a_training_can_use_th
     assert "edge 0.12, crisis" in market.description
 
 
-def test_the_command_tells_what_is_wrong(tmp_path, capsys):
+def test_the_command_reports_errors(tmp_path, capsys):
     command = ["data", "calibrate", "--data-dir", str(tmp_path / "nowhere"), "--output", str(tmp_path / "x.yaml")]
     assert main(command) == 2
     assert capsys.readouterr().err.strip().endswith("nowhere does not exist")
@@ -164,14 +164,14 @@ def test_the_command_tells_what_is_wrong(tmp_path, capsys):
     assert main(["data", "--help"]) == 0 and "calibrate" in capsys.readouterr().out
 
 
-def test_scenarios_and_calibrations_are_refused_beside_real_bars(tmp_path):
+def test_scenarios_and_calibrations_are_refused_with_real_bars(tmp_path):
     for flags in (["--market.scenario", "crisis"], ["--market.calibration", "x.yaml"]):
         with pytest.raises(UserError, match="shapes the synthetic market, and `data_dir` takes its place"):
             load_config([*flags, "--data-dir", str(tmp_path)])
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
-def test_the_shipped_calibration_is_what_the_command_measures(tmp_path):
+def test_the_shipped_calibration_equals_the_output_of_the_command(tmp_path):
     output = tmp_path / "synthetic.yaml"
     assert main(["data", "calibrate", "--data-dir", str(SHARED / "h1"), "--output", str(output)]) == 0
     assert output.read_text() == (ROOT / "configs" / "synthetic.yaml").read_text()

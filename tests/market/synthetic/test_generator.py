@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_bytes(driftless):
         assert name == "tradable" or same.tobytes() != np.asarray(getattr(other, name)).tobytes(), name
 
 
-def test_the_clock_is_that_of_a_trading_week():
+def test_the_clock_follows_the_trading_week():
     times = clock(2000)
     moments = times.astype("datetime64[s]").tolist()
     assert str(moments[0]) == "2018-01-01 00:00:00" and moments[0].weekday() == 0
@@ -87,7 +87,7 @@ def test_spreads_are_the_defaults_and_wider_around_the_new_york_close(driftless)
     np.testing.assert_allclose(np.median(spread[:, hour == 22], axis=(0, 1)), 2.5 * default, rtol=0.03)
 
 
-def test_statistics_are_those_of_the_calibration():
+def test_statistics_match_the_calibration():
     found = calibrate(market(3, 0.0, num_paths=1, num_bars=40_000))
     for symbol, wanted in CALIBRATION["instruments"].items():
         got = found["instruments"][symbol]
@@ -108,11 +108,11 @@ def test_statistics_are_those_of_the_calibration():
     )
     assert 0.4 < calm_bars[0] / calm_bars[1] < 2.5 and 0.4 < turbulent_bars[0] / turbulent_bars[1] < 2.5
     np.testing.assert_allclose(found["correlations"], CALIBRATION["correlations"], atol=0.07)
-    # Days are told apart from their volatility alone, which mistakes some: what is found lies between the two regimes.
+    # Days are classified by their volatility alone, with some errors, so the estimates lie between the two regimes.
     np.testing.assert_allclose(found["turbulent_correlations"], CALIBRATION["turbulent_correlations"], atol=0.2)
 
 
-def test_volatility_is_that_of_the_calibration_over_many_paths():
+def test_volatility_over_many_paths_matches_the_calibration():
     bars = market(8, 0.0, num_paths=256, num_bars=480)
     body = np.log(np.asarray(bars.close, np.float64) / np.asarray(bars.open, np.float64))
     hour = bars.timestamps // 3600 % 24
@@ -137,14 +137,14 @@ def test_returns_have_heavy_tails_and_clustered_volatility(driftless):
 
 @pytest.mark.parametrize("dof", [2.6, 3.0, 4.5, 12.0])
 def test_tail_factors_make_a_normal_a_student_t(dof):
-    # Quantiles of |t| of unit variance, from SciPy, against a normal times the factor of another.
+    # Quantiles of |t| of unit variance, from SciPy, against a normal times the factor of another normal.
     rng = np.random.default_rng(0)
     grid = np.linspace(-4.5, 4.5, 91)
     factor = np.exp(np.interp(rng.standard_normal(400_000), grid, np.log(tail_factors(np.array([dof]), grid)[0])))
     assert np.mean(factor**2) == pytest.approx(1.0, rel=0.03)
     found = np.quantile(np.abs(rng.standard_normal(400_000) * factor), [0.5, 0.9, 0.99, 0.999])
     wanted = stats.t.ppf(0.5 + 0.5 * np.array([0.5, 0.9, 0.99, 0.999]), dof) * np.sqrt((dof - 2.0) / dof)
-    # The cut at 12 takes some variance of the heaviest tails, and what is left is scaled up to one.
+    # The cut at 12 removes variance from the heaviest tails, and the rest is scaled up to one.
     np.testing.assert_allclose(found, wanted, rtol=0.12 if dof < 3.0 else 0.05)
 
 
@@ -178,7 +178,7 @@ def test_the_edge_can_be_seen_in_the_features_and_is_absent_without_one(driftles
     assert abs(mean) < 3.5 * error and abs(mean) < 0.006
 
 
-def test_the_drift_is_persistent_and_of_the_size_asked_for():
+def test_the_drift_has_the_persistence_and_the_size_of_the_settings():
     # Autocovariance of standardised returns at lag k is edge^2 0.98^k; a large edge makes it visible.
     bars = market(6, 0.5)
     scores = log_returns(bars)[..., :3] / np.asarray(
@@ -198,13 +198,13 @@ def test_an_instrument_does_not_depend_on_which_others_are_drawn_for_its_statist
     assert np.asarray(bars.close)[:, 0, 0] == pytest.approx(CALIBRATION["instruments"]["US30"]["start_price"], rel=0.05)
 
 
-def test_unknown_instruments_are_refused_with_the_way_out():
+def test_unknown_instruments_are_refused_with_a_remedy():
     with pytest.raises(UserError, match=r"has no BTCUSD; it knows EURUSD, GBPUSD.*with `data_dir`"):
         market(0, 0.0, 1, 100, ("EURUSD", "BTCUSD"))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
-def test_real_hourly_volatility_is_what_the_calibration_says():
+def test_real_hourly_volatility_matches_the_calibration():
     bars, _ = load_bars(SHARED / "h1", ["XAUUSD"], INSTRUMENTS)
     rows = np.flatnonzero(bars.tradable[0, :, 0])
     hourly = np.diff(bars.timestamps[rows]) == 3600

@@ -1,4 +1,4 @@
-"""The nine scenarios: what each one promises, measured against the neutral market with the same noise."""
+"""The documented effect of each of the nine scenarios, measured against the neutral market with the same noise."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def deviations(bars: Bars) -> np.ndarray:
 
 
 def hour_deviations(bars: Bars) -> np.ndarray:
-    """Median deviation of bodies over bars [N], which single jumps cannot move."""
+    """Median over bars of the standard deviation of bodies [N], robust to single jumps."""
     return np.median(np.abs(bodies(bars)), axis=(0, 1))
 
 
@@ -77,7 +77,7 @@ def variance_ratio(bars: Bars, lag: int = 120) -> float:
 
 
 def kurtosis(returns: np.ndarray) -> float:
-    """Median over paths and instruments."""
+    """Median kurtosis over paths and instruments."""
     centred = returns - returns.mean(axis=1, keepdims=True)
     return float(np.median(np.mean(centred**4, axis=1) / np.mean(centred**2, axis=1) ** 2))
 
@@ -87,7 +87,7 @@ def neutral() -> Bars:
     return market("neutral")
 
 
-def test_there_are_the_nine_scenarios_and_neutral_and_the_settings_know_them():
+def test_the_settings_accept_the_nine_scenarios_and_neutral():
     assert tuple(SCENARIOS) == get_args(ScenarioName) and len(SCENARIOS) == 10
     with pytest.raises(UserError, match='no scenario "crysis"; did you mean crisis'):
         find_scenario("crysis")
@@ -177,7 +177,7 @@ def test_macro_events(neutral):
 
 
 def states(scenario: Scenario | str, seed: int = 0, num_paths: int = PATHS) -> np.ndarray:
-    """The truth behind `market` [P, T, S] bool."""
+    """The edge states of `market` [P, T, S] bool."""
     if isinstance(scenario, str):
         scenario = find_scenario(scenario)
     return edge_states(jax.random.key(seed), num_paths, BARS, SYMBOLS, scenario, CLASSES)
@@ -192,7 +192,7 @@ def test_edge_regimes_are_the_market_with_the_edge_and_without_it_as_the_states_
     np.testing.assert_allclose((switched / scale)[on], (always / scale)[on], atol=0.01)
     np.testing.assert_allclose((switched / scale)[~on], (never / scale)[~on], atol=0.01)
     apart = np.abs(always - never) / scale
-    assert apart.mean() > 0.1  # or nothing would have been told apart
+    assert apart.mean() > 0.1  # otherwise the test compares nothing
     assert np.array_equal(market("edge_regimes").close, market("neutral").close)  # no edge, nothing to switch
 
 
@@ -214,7 +214,7 @@ def test_returns_are_forecastable_where_the_edge_is_on_and_not_where_it_is_off()
     np.testing.assert_allclose(bodies(market(trend)), plain, atol=1e-6)
 
 
-def test_edges_switch_after_the_mean_time_each_class_by_itself():
+def test_edges_switch_after_the_mean_time_independently_per_class():
     num_paths, num_bars = 6, 60_000
     mean_bars = np.array([0.0, 1.0, 10.0, 10.0, 100.0, 100.0])
     scenario = Scenario(edge_switch_bars=mean_bars)

@@ -1,4 +1,4 @@
-"""The statistics of markets, on series whose statistics are known, and the shipped market against real bars."""
+"""Stylised facts of series with known statistics, and of the shipped market against real bars."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bars_of(body: np.ndarray, gap: np.ndarray) -> Bars:
     )
 
 
-def test_a_normal_random_walk_has_the_facts_of_one():
+def test_a_normal_random_walk_has_its_known_facts():
     rng = np.random.default_rng(0)
     normals = rng.standard_normal((30_000, 2))
     normals[:, 1] = 0.6 * normals[:, 0] + 0.8 * normals[:, 1]
@@ -55,7 +55,7 @@ def test_a_normal_random_walk_has_the_facts_of_one():
     assert facts.correlations[0, 1] == pytest.approx(0.6, abs=0.02)
 
 
-def test_the_volatility_of_hours_is_found_and_taken_out():
+def test_the_volatility_of_hours_is_measured_and_removed():
     rng = np.random.default_rng(1)
     hour = clock(20_000) // 3600 % 24
     wanted = np.where(hour == 13, 3.0, 1.0)
