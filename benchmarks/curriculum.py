@@ -1,12 +1,12 @@
-"""What the curriculum is worth: specialists trained on neutral, on all scenarios alike, or under it, on fresh paths.
+"""Benefit of the curriculum: specialists trained on the neutral scenario, on all scenarios equally, or in stages.
 
     python benchmarks/curriculum.py [--seeds 5]
 
-All three have the default budget of phase 1, the same market of all stages (neutral alone draws from more neutral paths
-instead) and the checkpoint that phase 1 would hand on, chosen on the validation split of what they trained on. They are
-judged on paths of another market seed, scenario by scenario: net log growth per bar in typical returns of the class
-under that scenario, and the annualised Sharpe ratio, costs included. Seeds differ in networks and exploration.
-`rule` is what a plain trend rule earns in each scenario, from which the order of the stages comes.
+All three have the default budget of phase 1, the same market of all stages (`neutral` draws from more neutral paths
+instead) and the checkpoint that phase 1 selects on the validation split of their own market. They are evaluated on
+paths of another market seed, scenario by scenario: net log growth per bar in typical returns of the class under that
+scenario, and the annualised Sharpe ratio, costs included. Seeds differ in networks and exploration. `rule` is the
+profit of a simple trend rule in each scenario, which determines the order of the stages.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ WAYS = ("neutral", "uniform", "curriculum")
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare three ways to draw scenarios."""
+    """Compare three ways of drawing scenarios."""
 
     seeds: int = 5
-    """Trainings of each kind and class, vmapped."""
+    """Vmapped trainings of each kind and class."""
     timesteps: int = 100_000
-    """Of each training."""
+    """Timesteps of each training."""
     num_paths: int = 16
     """Paths of the neutral market; half as many per scenario under a curriculum."""
     num_bars: int = 6000
     """Bars per path."""
     fresh_seed: int = 1_000_003
-    """Seed of the market on which all are judged."""
+    """Seed of the market for evaluation."""
     name: str = "curriculum"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Train, judge on fresh paths, print a table and store the figures."""
+    """Train, evaluate on fresh paths, print a table and store the figures."""
     prepare_jax()
     default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     sizes = dataclasses.replace(default.market, num_paths=arguments.num_paths, num_bars=arguments.num_bars)
@@ -100,12 +100,12 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(plans: list[Plan], market: Market, save_freq: int, curriculum: bool) -> tuple[list[Policy], list[list[int]]]:
-    """The best policies by validation, as phase 1 chooses them, and the stages open at each checkpoint, per seed."""
+    """Train and return, per seed, the best policy by validation, as in phase 1, and the open stages by checkpoint."""
     program, num_paths = plans[0].program, market.table.open.shape[0]
     first, last = market.splits.validation
     count, day = len(plans), market.day[first:last]
-    lessons = [Curriculum.begin(market.stages)] * count if curriculum else []
-    params = stack([_drawn(plan.env_params, lessons[i : i + 1], num_paths) for i, plan in enumerate(plans)])
+    curricula = [Curriculum.begin(market.stages)] * count if curriculum else []
+    params = stack([_drawn(plan.env_params, curricula[i : i + 1], num_paths) for i, plan in enumerate(plans)])
     states = stack(
         [
             start_training(program, p.start.params, p.start.normalizers, {}, unstack(params, i), p.key)
@@ -128,25 +128,25 @@ def _train(plans: list[Plan], market: Market, save_freq: int, curriculum: bool) 
             kept = best[i]
             if kept is None or value > kept[0]:
                 best[i] = (value, jax.tree.map(jnp.copy, policy))
-            found[i] = by_scenario(record, day, market.stages) if lessons else None
-        if lessons:
-            lessons = [lesson.after(done / total, found[i]) for i, lesson in enumerate(lessons)]
-            drawn = jnp.stack([jnp.asarray(lesson.path_probability(num_paths)) for lesson in lessons])
+            found[i] = by_scenario(record, day, market.stages) if curricula else None
+        if curricula:
+            curricula = [state.after(done / total, found[i]) for i, state in enumerate(curricula)]
+            drawn = jnp.stack([jnp.asarray(state.path_probability(num_paths)) for state in curricula])
             params = dataclasses.replace(params, path_probability=drawn)
             for i in range(count if saves else 0):
-                opened[i].append(lessons[i].num_open)
+                opened[i].append(curricula[i].num_open)
     return [kept[1] for kept in best if kept is not None], opened
 
 
-def _drawn(env_params: Any, lesson: list[Curriculum], num_paths: int) -> Any:
-    """The market with the paths of a lesson, if there is one."""
-    if not lesson:
+def _drawn(env_params: Any, curriculum: list[Curriculum], num_paths: int) -> Any:
+    """Set the path probabilities of a curriculum state, if there is one."""
+    if not curriculum:
         return env_params
-    return dataclasses.replace(env_params, path_probability=jnp.asarray(lesson[0].path_probability(num_paths)))
+    return dataclasses.replace(env_params, path_probability=jnp.asarray(curriculum[0].path_probability(num_paths)))
 
 
 def _judge(plan: Plan, policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
-    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of paths it has not seen."""
+    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of unseen paths."""
     first, last = fresh.splits.train[0], fresh.splits.test[1]
     env_params = evaluation_params(class_params(config, fresh, index))
     record = _trade(plan, policy, env_params, first, last)
@@ -174,7 +174,7 @@ def _trade(plan: Plan, policy: Policy, env_params: Any, first: int, last: int) -
 
 
 def _scales(market: Market, config: TrainConfig, index: int) -> list[float]:
-    """1 / typical per-bar return of the class's fully used budget, by scenario."""
+    """1 / typical per-bar return of a fully used class budget, by scenario."""
     share = market.universe.share[index] * config.simulation.leverage
     width = market.universe.width
     close = np.asarray(market.table.close[:, :, index * width : (index + 1) * width], np.float64)
@@ -183,9 +183,10 @@ def _scales(market: Market, config: TrainConfig, index: int) -> list[float]:
 
 
 def _rule(market: Market) -> dict[str, float]:
-    """Net profit per bar, in volatilities, of holding the sign of the EWMA of span 50, turned beyond half a deviation.
+    """Net profit per bar of a trend rule, in volatilities, mean over instruments.
 
-    Per instrument, half the spread for each unit traded.
+    The rule holds the sign of the EWMA of span 50, updated beyond half a standard deviation; each unit traded costs
+    half the spread.
     """
     slots = list(market.universe.slots)
     close, spreads = (np.asarray(x[:, :, slots], np.float64) for x in (market.table.close, market.table.spread))
@@ -195,7 +196,7 @@ def _rule(market: Market) -> dict[str, float]:
         deviation = np.sqrt(np.mean(returns**2, axis=(0, 1)))
         returns, cost = returns / deviation, (0.5 * spread_ / prices)[:, 1:] / deviation
         trend, held, profit = np.zeros_like(returns[:, 0]), np.zeros_like(returns[:, 0]), 0.0
-        typical = np.sqrt((2.0 / 51.0) / (2.0 - 2.0 / 51.0))  # deviation of the EWMA of independent returns
+        typical = np.sqrt((2.0 / 51.0) / (2.0 - 2.0 / 51.0))  # standard deviation of the EWMA of independent returns
         for t in range(returns.shape[1] - 1):
             trend += (2.0 / 51.0) * (np.clip(returns[:, t], -4.0, 4.0) - trend)
             wanted = np.where(np.abs(trend) > 0.5 * typical, np.sign(trend), held)
@@ -206,7 +207,7 @@ def _rule(market: Market) -> dict[str, float]:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    """Medians over seeds, mean over classes."""
+    """Print medians over seeds, mean over classes."""
     ways = figures["ways"]
     print(f"{'':<22} {'net growth per bar':^38} {'Sharpe':^32}  rule", file=sys.stderr)
     print(f"{'':<22} " + "".join(f"{way:>12}" for way in (*ways, *ways)), file=sys.stderr)
