@@ -30,11 +30,6 @@ class Interval:
     low: float | None
     high: float | None
 
-    @property
-    def excludes_zero(self) -> bool:
-        """True if the estimate differs significantly from zero."""
-        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0.0)
-
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
