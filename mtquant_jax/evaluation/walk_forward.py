@@ -104,6 +104,7 @@ def run_fold(
         files = RunFiles(
             dataclasses.replace(config, run_dir=str(seed_folder)), RunPaths(seed_folder), market, seed_folder.name
         )
+        files.write_settings()
         files.write_hierarchy(hierarchy.outcomes[3][PORTFOLIO])
     return _judge(configs[0], market, trained)
 
