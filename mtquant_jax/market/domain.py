@@ -37,6 +37,7 @@ SPECIFIC_NAMES: dict[str, tuple[str, ...]] = {
 DOMAIN_SIZE = len(CLASS_NAMES) + max(len(names) for names in SPECIFIC_NAMES.values())
 MACRO_NAMES = ("equity_volatility", "dollar_index", "gold_oil", "breadth", "dispersion")
 
+_SMALLEST_COVARIANCE = 1e-20  # of log returns; an instrument that never moves has correlations of 0
 _OIL = ("WTI", "BRENT", "BRN", "XTI", "XBR")
 
 
@@ -198,7 +199,7 @@ def _gold_oil(averages: Averages, static: InstrumentRoles) -> jax.Array:
 
 def _correlation(covariance: jax.Array) -> jax.Array:
     deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-    return covariance / (deviation[..., :, None] * deviation[..., None, :])
+    return covariance / jnp.maximum(deviation[..., :, None] * deviation[..., None, :], _SMALLEST_COVARIANCE)
 
 
 def correlations(covariance: jax.Array) -> jax.Array:

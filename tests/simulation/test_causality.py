@@ -63,7 +63,7 @@ def agent_of(universe, params):
         SPECIALISTS: weights(agent.specialist, one, universe.num_classes),
         META: weights(agent.meta, inputs.portfolio),
     }
-    normalizers = {SPECIALISTS: start_normalizer(inputs.specialists), META: start_normalizer(inputs.portfolio)}
+    normalizers = {SPECIALISTS: start_normalizer(inputs.specialists), META: start_normalizer(inputs.portfolio.flat())}
     return agent, networks, normalizers
 
 
