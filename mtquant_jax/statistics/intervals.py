@@ -40,11 +40,6 @@ class Interval:
         """Whether the whole interval is."""
         return self.high is not None and self.high < 0.0
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the figure is distinguishable from zero."""
-        return self.is_above_zero or self.is_below_zero
-
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:

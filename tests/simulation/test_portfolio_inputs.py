@@ -1,4 +1,4 @@
-"""What the agents of the hierarchy see: the meta-controller its 74 numbers, and a specialist the same as alone."""
+"""Inputs of the agents in the hierarchy: the portfolio state of the meta-controller, and the inputs of specialists."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ SHOWN = jax.jit(portfolio_state, static_argnums=2)
     # 30 returns + volatility + drawdown + N (N - 1) / 2 correlations + 3 per class + 5 macro indicators.
     [((3, 2, 3), 74), ((1,), 40), ((1, 2, 1, 3), 70)],
 )
-def test_the_portfolio_state_has_one_number_for_each_thing_it_says(sizes, numbers):
+def test_the_portfolio_state_has_one_number_per_quantity(sizes, numbers):
     universe, params = random_portfolio(*sizes, num_bars=5)
     observation = ENV.observe(None, START(0, 0, params), None, params)
     assert SHOWN(observation, params.table, universe.slots).shape == (numbers,)
@@ -62,13 +62,13 @@ def test_the_portfolio_state_shows_returns_volatility_drawdown_correlations_reco
     np.testing.assert_allclose(shown[:30], 3 * returns, rtol=1e-5)
     assert shown[30] == pytest.approx(np.std(3 * returns), rel=1e-5)
     assert shown[31] == pytest.approx(0.25, rel=1e-5)
-    # -1 / (2 x 1), 2 / (2 x 4), 0: the padded instrument has no correlation to show.
+    # -1 / (2 x 1), 2 / (2 x 4), 0: the padded instrument has no correlation.
     np.testing.assert_allclose(shown[32:35], [-0.5, 0.25, 0.0], atol=1e-6)
     np.testing.assert_allclose(shown[35:41], [0, 0, 0.5, 0.5, 0, 0], atol=1e-7)  # Sharpe, win rate, drawdown
     np.testing.assert_array_equal(shown[41:], table.macro[0, 1])
 
 
-def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
+def test_a_specialist_with_the_whole_budget_observes_and_acts_as_if_alone():
     universe = make_universe(2, 3)
     opens, closes = random_prices(40, 5, seed=9, volatility=0.01)
     table = with_classes(make_table(opens, closes, spread=1e-3), 2)
@@ -92,7 +92,7 @@ def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
     assert abs(float(own.book.equity) - 1.0) > 1e-3
 
 
-def test_what_the_meta_controller_sees_has_a_finite_gradient_when_nothing_happened_yet():
+def test_the_inputs_of_the_meta_controller_have_a_finite_gradient_at_the_start():
     universe, params = random_portfolio(2, 3)
     state = START(0, 0, params)
 
