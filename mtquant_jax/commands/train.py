@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax import __version__
+from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.layers import WithSettings, load_command
 
 
@@ -26,6 +27,7 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     """
     command, source = load_command(TrainCommand, arguments, prog, phases)
     prepare_jax()
+    print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)  # the market takes seconds
     from mtquant_jax.runs import train
 
     train.run(command.settings, config_source=source)

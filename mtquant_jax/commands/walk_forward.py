@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mtquant_jax.jax_setup import prepare_jax
+from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import WithSettings, load_command
 
@@ -172,7 +172,6 @@ def _trained(
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
     from mtquant_jax.evaluation.walk_forward import run_fold
-    from mtquant_jax.runs.run_files import device
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
 

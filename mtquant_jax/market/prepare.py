@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
 from mtquant_jax.market.splits import split
@@ -74,6 +73,8 @@ def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | No
     instruments = instruments_of(config)
     notices: list[str] = []
     if config.data_dir:
+        from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
+
         bars, notices = load_bars(
             Path(config.data_dir),
             universe.symbols,

@@ -12,12 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 import mtquant_jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.jax_setup import device
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
@@ -192,12 +191,6 @@ class RunFiles:
     def relative(self, path: Path) -> str:
         """The path as the results name it: within the run directory."""
         return path.relative_to(self.paths.run_dir).as_posix()
-
-
-def device() -> str:
-    """What the run computes on."""
-    first = jax.devices()[0]
-    return f"{first.platform} ({first.device_kind}) x {jax.device_count()}, {platform.machine()}"
 
 
 def new_run_id(start: datetime) -> str:

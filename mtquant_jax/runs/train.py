@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import mtquant_jax
+from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.runs.handover import earlier_results, restore_policies
-from mtquant_jax.runs.run_files import RunFiles, device, new_run_id
+from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
@@ -63,7 +64,7 @@ def _introduce(
     """Write the resolved settings, and lines on what is about to happen."""
     config, market = files.config, files.market
     files.write_settings()
-    record.info(f"mtquant-jax {mtquant_jax.__version__} on {device()}, settings from {config_source}")
+    record.note(f"mtquant-jax {mtquant_jax.__version__} on {device()}, settings from {config_source}")
     record.info(f"{market.description}; ready in {setup:.1f} s")
     for notice in _notices(market, earlier):
         record.warning(notice)

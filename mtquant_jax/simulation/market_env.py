@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments.environment import Environment
 
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
+from mtquant_jax.simulation.gymnax_contract import Environment
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span

@@ -292,3 +292,12 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(tmp_path: Path, monk
     before = jax.config.jax_compilation_cache_dir
     prepare_jax()
     assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_training_says_at_once_what_it_runs_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data-dir", str(tmp_path / "nowhere"), "--run-dir", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("mtquant-jax ") and captured.out.count("\n") == 1
+    assert f"on cpu (cpu) x {jax.device_count()}" in captured.out and captured.out.endswith("agents.yaml\n")
+    assert captured.err.startswith("error: ") and "nowhere" in captured.err
+    assert not (tmp_path / "run").exists()

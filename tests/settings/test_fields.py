@@ -233,7 +233,7 @@ def test_the_market_is_made_of_the_settings_called_data_and_of_no_traced_one(mon
 
     read: set[str] = set()
     prepare_market(recorded(CONFIG, read))
-    monkeypatch.setattr("mtquant_jax.market.prepare.load_bars", no_bars)
+    monkeypatch.setattr("mtquant_jax.market.bars.loading.load_bars", no_bars)
     with pytest.raises(UserError, match="no bars"):
         prepare_market(recorded(dataclasses.replace(CONFIG, data_dir="bars"), read))
     assert read & set(SETTINGS) - {"simulation.episode_length"} == set(keys_of("data"))  # its length is only checked
