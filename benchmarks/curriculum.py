@@ -17,27 +17,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from recording import RESULTS, spread, store
 
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.agents.hierarchy import stack, unstack
-from mtquant_jax.backtest.performance import performance, score
 from mtquant_jax.backtest.scenarios import by_scenario
 from mtquant_jax.backtest.trading import BacktestRecord, backtest
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.learning.ppo.train import start_training, train_chunk_parallel
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.market.synthetic.scenarios import STAGES
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.simulation.market_params import class_params, evaluation_params
-from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.loop import chunks
-from mtquant_jax.training.phases import Plan, plan_specialist
+from mtquant_jax.training.observer import Progress, TrainingObserver
+from mtquant_jax.training.phases import specialist_agent, specialist_env
+from mtquant_jax.training.trainer import train_phases
 
 WAYS = ("neutral", "uniform", "curriculum")
 
@@ -76,13 +72,14 @@ def main(arguments: Arguments) -> None:
         config = default if way == "neutral" else staged
         market = prepare_market(config)
         classes = {}
+        if way == "uniform":
+            market = dataclasses.replace(market, stages=())  # all paths alike from the start
+        observer = _Stages()
+        trained = train_phases(config, market, seeds=range(arguments.seeds), phases=(1,), observer=observer)
         for index, asset_class in enumerate(market.universe.classes):
-            plans = [
-                plan_specialist(dataclasses.replace(config, seed=seed), market, index)
-                for seed in range(arguments.seeds)
-            ]
-            policies, opened = _train(plans, market, config.save_freq, way == "curriculum")
-            judged = [_judge(plans[0], policy, config, fresh, index) for policy in policies]
+            opened = list(observer.open.get(asset_class.name, {}).values())
+            policies = [hierarchy.policies.specialists[index] for hierarchy in trained]
+            judged = [_judge(policy, config, fresh, index) for policy in policies]
             classes[asset_class.name] = {
                 "scenarios": {
                     stage: {name: spread([one[stage][name] for one in judged]) for name in ("net_growth", "sharpe")}
@@ -99,71 +96,40 @@ def main(arguments: Arguments) -> None:
     store(arguments.name, {"seeds": arguments.seeds, "timesteps": arguments.timesteps, **figures}, arguments.results)
 
 
-def _train(plans: list[Plan], market: Market, save_freq: int, curriculum: bool) -> tuple[list[Policy], list[list[int]]]:
-    """Train and return, per seed, the best policy by validation, as in phase 1, and the open stages by checkpoint."""
-    program, num_paths = plans[0].program, market.table.open.shape[0]
-    first, last = market.splits.validation
-    count, day = len(plans), market.day[first:last]
-    curricula = [Curriculum.begin(market.stages)] * count if curriculum else []
-    params = stack([_drawn(plan.env_params, curricula[i : i + 1], num_paths) for i, plan in enumerate(plans)])
-    states = stack(
-        [
-            start_training(program, p.start.params, p.start.normalizers, {}, unstack(params, i), p.key)
-            for i, p in enumerate(plans)
-        ]
-    )
-    hyper, per_update = stack([plan.hyper for plan in plans]), program.timesteps_per_update
-    best: list[tuple[float, Policy] | None] = [None] * count
-    opened: list[list[int]] = [[] for _ in plans]
-    done, total = 0, plans[0].total_updates
-    for updates, saves in chunks(total, per_update, save_freq):
-        states, _ = train_chunk_parallel(program, states, params, hyper, jnp.asarray(updates, jnp.int32))
-        done += updates
-        found: list[dict[str, Any] | None] = [None] * count
-        for i in range(count if saves else 0):
-            state = unstack(states, i)
-            policy = Policy(state.params, state.normalizers)
-            record = _trade(plans[0], policy, evaluation_params(plans[0].env_params), first, last)
-            value = score(performance(record, day))
-            kept = best[i]
-            if kept is None or value > kept[0]:
-                best[i] = (value, jax.tree.map(jnp.copy, policy))
-            found[i] = by_scenario(record, day, market.stages) if curricula else None
-        if curricula:
-            curricula = [state.after(done / total, found[i]) for i, state in enumerate(curricula)]
-            drawn = jnp.stack([jnp.asarray(state.path_probability(num_paths)) for state in curricula])
-            params = dataclasses.replace(params, path_probability=drawn)
-            for i in range(count if saves else 0):
-                opened[i].append(curricula[i].num_open)
-    return [kept[1] for kept in best if kept is not None], opened
+class _Stages(TrainingObserver):
+    """Records the open stages at each checkpoint: class -> seed -> numbers."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, dict[int, list[int]]] = {}
+
+    def chunk(self, progress: Progress) -> None:
+        """Record the number of open stages of a validated chunk."""
+        if progress.curriculum is not None and progress.validation is not None:
+            seeds = self.open.setdefault(progress.member.name, {})
+            seeds.setdefault(progress.member.seed, []).append(progress.curriculum.num_open)
 
 
-def _drawn(env_params: Any, curriculum: list[Curriculum], num_paths: int) -> Any:
-    """Set the path probabilities of a curriculum state, if there is one."""
-    if not curriculum:
-        return env_params
-    return dataclasses.replace(env_params, path_probability=jnp.asarray(curriculum[0].path_probability(num_paths)))
-
-
-def _judge(plan: Plan, policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
+def _judge(policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
     """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of unseen paths."""
     first, last = fresh.splits.train[0], fresh.splits.test[1]
     env_params = evaluation_params(class_params(config, fresh, index))
-    record = _trade(plan, policy, env_params, first, last)
+    record = _trade(policy, config, fresh, env_params, first, last)
     equity = np.split(np.asarray(record.equity, np.float64), len(STAGES), axis=1)
     sharpe = by_scenario(record, fresh.day[first:last], STAGES)
     growth = [np.diff(np.log(np.maximum(paths, 1e-6)), axis=0).mean() for paths in equity]
     scales = _scales(fresh, config, index)
     return {
-        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage]["sharpe"] or 0.0}
+        stage: {"net_growth": float(growth[k] * scales[k]), "sharpe": sharpe[stage].sharpe or 0.0}
         for k, stage in enumerate(STAGES)
     }
 
 
-def _trade(plan: Plan, policy: Policy, env_params: Any, first: int, last: int) -> BacktestRecord:
+def _trade(
+    policy: Policy, config: TrainConfig, market: Market, env_params: Any, first: int, last: int
+) -> BacktestRecord:
     record: BacktestRecord = backtest(
-        plan.program.env,
-        plan.program.agent,
+        specialist_env(config.reward.objective),
+        specialist_agent(config, market),
         last - first - 1,
         policy.params,
         policy.normalizers,

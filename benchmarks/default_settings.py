@@ -10,28 +10,25 @@ synthetic markets are used, never real bars.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from recording import RESULTS, spread, store
 
-from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.learning.ppo.train import run_updates, start_training
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.simulation.market_params import class_params
-from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.phases import specialist_agent, specialist_env
+from mtquant_jax.training.trainer import train_phases
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -93,10 +90,8 @@ def main(arguments: Arguments) -> None:
         if arguments.only and name not in arguments.only:
             continue
         start = time.perf_counter()
-        scores = {
-            asset_class.name: spread(_scores(_changed(default, changes), market, fresh, i, arguments.seeds))
-            for i, asset_class in enumerate(market.universe.classes)
-        }
+        found = _scores(_changed(default, changes), market, fresh, arguments.seeds)
+        scores = {name: spread(values) for name, values in found.items()}
         rows.append({"variant": name, "seconds": time.perf_counter() - start, "net_growth_per_bar": scores})
         medians = "  ".join(f"{k} {v['median']:+.4f}" for k, v in scores.items())
         print(f"{name:<50} {medians}  ({rows[-1]['seconds']:.0f} s)", file=sys.stderr, flush=True)
@@ -112,23 +107,22 @@ def _changed(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(config, specialists=specialists, **changed)
 
 
-def _scores(config: TrainConfig, market: Market, fresh: Market, index: int, seeds: int) -> list[float]:
-    """Net growth per bar on the fresh market, seed by seed."""
-    plans = [plan_specialist(dataclasses.replace(config, seed=seed), market, index) for seed in range(seeds)]
-    program, env_params = plans[0].program, plans[0].env_params
-    states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
-    train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))
-    states, _ = train(states, env_params, plans[0].hyper, jnp.asarray(plans[0].total_updates, jnp.int32))
-    judging = class_params(config, fresh, index)
+def _scores(config: TrainConfig, market: Market, fresh: Market, seeds: int) -> dict[str, list[float]]:
+    """Net growth per bar of the last policies on the fresh market: class -> seed by seed."""
+    trained = train_phases(config, market, seeds=range(seeds), phases=(1,), validate=False)
     num_steps = len(fresh.timestamps) - LOOK_BACK_BARS - 1
-    scores = []
-    for seed in range(seeds):
-        state = unstack(states, seed)
-        record = backtest(
-            program.env, program.agent, num_steps, state.params, state.normalizers, judging, jnp.int32(LOOK_BACK_BARS)
-        )
-        growth = np.diff(np.log(np.asarray(record.equity, np.float64)), axis=0).mean()
-        scores.append(float(growth * market.class_scale[index]))
+    scores = {}
+    for index, asset_class in enumerate(market.universe.classes):
+        env, agent = specialist_env(config.reward.objective), specialist_agent(config, market)
+        judging = class_params(config, fresh, index)
+        growth = []
+        for hierarchy in trained:
+            policy = hierarchy.policies.specialists[index]
+            first = jnp.int32(LOOK_BACK_BARS)
+            record = backtest(env, agent, num_steps, policy.params, policy.normalizers, judging, first)
+            per_bar = np.diff(np.log(np.asarray(record.equity, np.float64)), axis=0).mean()
+            growth.append(float(per_bar * market.class_scale[index]))
+        scores[asset_class.name] = growth
     return scores
 
 

@@ -14,16 +14,12 @@ annual, of daily returns. Intervals are 95 % confidence intervals of the mean ov
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import math
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +38,12 @@ from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.market.synthetic.generator import edge_states
 from mtquant_jax.market.synthetic.scenarios import find_scenario
-from mtquant_jax.runs.train import Session
 from mtquant_jax.settings.config import MarketConfig, TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.simulation.market_params import class_params, evaluation_params, portfolio_params
-from mtquant_jax.storage.checkpoints import CheckpointWriter
-from mtquant_jax.storage.paths import RunPaths
-from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.loop import Host
+from mtquant_jax.training.trainer import PORTFOLIO, TrainedHierarchy, train_phases
 
 MARKETS: dict[str, dict[str, Any]] = {
     "planted": {"edge": 0.12},
@@ -131,11 +123,13 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
     config = dataclasses.replace(setting, seed=seed)
     market = prepare_market(config)
     judge = Judge(config, market, prepare_market(dataclasses.replace(config, seed=seed + FRESH)))
-    session = train_phases(config, market, compiler, wanted)
+    (trained,) = train_phases(config, market, phases=wanted, compiler=compiler)
     switching = config.market.scenario == "edge_regimes"  # which evaluates the meta-controller, not the specialists
     judged = () if switching else market.universe.classes
-    classes = {c.name: judge.specialist(index, session.specialists[index]) for index, c in enumerate(judged)}
-    portfolio, follows, conflicts = _hierarchy(session, judge, compiler, switching) if 2 in wanted else ({}, {}, {})
+    classes = {c.name: judge.specialist(index, trained.policies.specialists[index]) for index, c in enumerate(judged)}
+    portfolio, follows, conflicts = (
+        _hierarchy(trained, market, judge, compiler, switching) if 2 in wanted else ({}, {}, {})
+    )
     rows = portfolio or {name: found["specialist"] for name, found in classes.items()}
     sharpe = ", ".join(f"{name} {figures['sharpe'] or 0.0:+.2f}" for name, figures in rows.items())
     seconds = time.perf_counter() - began
@@ -144,56 +138,32 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
 
 
 def _hierarchy(
-    session: Session, judge: Judge, compiler: Compiler, switching: bool
+    trained: TrainedHierarchy, market: Market, judge: Judge, compiler: Compiler, switching: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float], dict[str, float]]:
     """Performance of the portfolio by phase, correlation of capital with switching edges, and gradient conflicts."""
-    assert session.meta is not None
-    config, market = session.config, session.market
-    frozen = phases.stacked_specialists(session.specialists)
+    config, before = trained.config, trained.policies
+    assert before.meta is not None
+    frozen = phases.stacked_specialists(before.specialists)
     policies = {
-        "equal allocation": phases.hierarchy(frozen, phases.equal_allocation(session.meta)),
-        "after phase 2": phases.hierarchy(frozen, session.meta),
+        "equal allocation": phases.hierarchy(frozen, phases.equal_allocation(before.meta)),
+        "after phase 2": phases.hierarchy(frozen, before.meta),
     }
     conflicts = {}
-    if session.portfolio is not None:
-        policies["after phase 3"] = session.portfolio
-        metrics = session.results[3]["portfolio"]["training_metrics"]
-        conflicts = {
-            agent: values["gradient_conflict"] for agent, values in metrics.items() if "gradient_conflict" in values
-        }
+    if before.portfolio is not None:
+        policies["after phase 3"] = before.portfolio
+        metrics = trained.outcomes[3][PORTFOLIO].training_metrics
+        conflicts = {agent: row["gradient_conflict"] for agent, row in metrics.items() if "gradient_conflict" in row}
     if config.market.edge > 0.0 and not switching:
         joint = dataclasses.replace(config.joint_training, project_conflicts=False)
         plain = dataclasses.replace(config, joint_training=joint)
-        uncoordinated = train_phases(plain, market, compiler, (3,), session).portfolio
-        assert uncoordinated is not None
-        policies["phase 3 without coordination"] = uncoordinated
+        (uncoordinated,) = train_phases(plain, market, phases=(3,), start=before, compiler=compiler)
+        assert uncoordinated.policies.portfolio is not None
+        policies["phase 3 without coordination"] = uncoordinated.policies.portfolio
     records = {what: judge.portfolio(policy) for what, policy in policies.items()}
     records["inverse-volatility allocation"] = judge.portfolio(policies["equal allocation"], inverse_volatility=True)
     portfolio = {what: judge.figures(record) for what, record in records.items()}
     follows = {"after phase 2": judge.follows(records["after phase 2"])} if switching else {}
     return portfolio, follows, conflicts
-
-
-def train_phases(
-    config: TrainConfig, market: Market, compiler: Compiler, wanted: Sequence[int], before: Session | None = None
-) -> Session:
-    """Run the package's pipeline in a temporary directory; ``before`` holds the phases before ``wanted``."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        contextlib.redirect_stdout(io.StringIO()),
-        RunRecorder(RunPaths(Path(directory)), datetime.now()) as recorder,
-        CheckpointWriter() as writer,
-    ):
-        results = (
-            {} if before is None else {phase: before.results[phase] for phase in before.results if phase not in wanted}
-        )
-        specialists, meta = ([], None) if before is None else (before.specialists, before.meta)
-        host = Host(recorder, writer, compiler)
-        session = Session(config, recorder.paths, market, host, "benchmark", results, specialists, meta)
-        for phase in wanted:
-            session.run_phase(phase)
-        writer.wait()
-    return session
 
 
 class Judge:
@@ -230,13 +200,13 @@ class Judge:
         """Annual Sharpe ratio, net growth per bar in typical returns, total return, drawdown, exposure and turnover."""
         scale = self._trained.portfolio_scale if scale is None else scale
         equity = np.asarray(record.equity, np.float64)
-        metrics = performance(record, self._days)
+        found = performance(record, self._days)
         return {
-            "sharpe": metrics["sharpe"],
+            "sharpe": found.sharpe,
             "growth": float(np.diff(np.log(equity), axis=0).mean() * scale),
-            "return": metrics["total_return"],
-            "drawdown": metrics["max_drawdown"],
-            "exposure": metrics["mean_exposure"],
+            "return": found.total_return,
+            "drawdown": found.max_drawdown,
+            "exposure": found.mean_exposure,
             "turnover": float(np.asarray(record.turnover).mean()),
         }
 

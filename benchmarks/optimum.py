@@ -13,29 +13,33 @@ and more have larger batches and smaller steps, as is suitable for long training
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from recording import RESULTS, shares, store
 
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.backtest.baselines import Rule
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.learning.ppo.train import run_updates, start_training
-from mtquant_jax.reference.ground_truths import BestTrading, GroundTruth, TunedRule, hidden_drift, quadratic_costs
+from mtquant_jax.reference.ground_truths import (
+    CLASS,
+    BestTrading,
+    GroundTruth,
+    TunedRule,
+    hidden_drift,
+    quadratic_costs,
+)
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.trainer import train_phases
 
 # Case, timesteps, and target score: share of the optimum, for E net profit per bar.
 TRAININGS = (
@@ -127,16 +131,9 @@ def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: i
 def trained(truth: GroundTruth, seeds: int, first_seed: int = 0) -> tuple[list[Policy], float]:
     """Train policies; returns them after the last update, by seed, and the seconds of training without compilation."""
     numbers = range(first_seed, first_seed + seeds)
-    plans = [plan_specialist(dataclasses.replace(truth.config, seed=seed), truth.market, 0) for seed in numbers]
-    program, env_params = plans[0].program, plans[0].env_params
-    states = stack([start_training(program, p.start.params, p.start.normalizers, {}, env_params, p.key) for p in plans])
-    train = jax.jit(jax.vmap(functools.partial(run_updates, program), in_axes=(0, None, None, None)))
-    arguments = (states, env_params, plans[0].hyper, jnp.asarray(plans[0].total_updates, jnp.int32))
-    compiled = train.lower(*arguments).compile()
-    began = time.perf_counter()
-    states, _ = jax.block_until_ready(compiled(*arguments))
-    seconds = time.perf_counter() - began
-    return [Policy(s.params, s.normalizers) for s in (unstack(states, i) for i in range(seeds))], seconds
+    hierarchies = train_phases(truth.config, truth.market, seeds=numbers, phases=(1,), validate=False)
+    seconds = hierarchies[0].outcomes[1][CLASS].seconds["run"]
+    return [hierarchy.policies.specialists[0] for hierarchy in hierarchies], seconds
 
 
 def _scores(truth: GroundTruth, policies: list[Policy]) -> tuple[list[float], dict[str, float]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from edge import FRESH, MARKETS, Judge, check_seeds, interval_of, train_phases
+from edge import FRESH, MARKETS, Judge, check_seeds, interval_of
 from recording import RESULTS, store
 
 from mtquant_jax.jax_setup import prepare_jax
@@ -24,6 +24,7 @@ from mtquant_jax.settings.config import MarketConfig, PortfolioRewardConfig, Tra
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.trainer import train_phases
 
 _SHARPE = {"objective": "differential_sharpe", "sharpe_memory": 400}
 REWARDS: dict[str, dict[str, Any]] = {
@@ -79,12 +80,14 @@ def _one_seed(config: TrainConfig, compiler: Compiler) -> dict[str, dict[str, fl
     """Lead of phase 2 over equal allocation, by reward."""
     market = prepare_market(config)
     fresh = prepare_market(dataclasses.replace(config, seed=config.seed + FRESH))
-    before = train_phases(config, market, compiler, (1,))
+    (first,) = train_phases(config, market, phases=(1,), compiler=compiler)
+    before = first.policies
     frozen = phases.stacked_specialists(before.specialists)
     found = {}
     for name, settings in REWARDS.items():
         changed = dataclasses.replace(config, portfolio_reward=PortfolioRewardConfig(**settings))
-        meta = train_phases(changed, market, compiler, (2,), before).meta
+        (second,) = train_phases(changed, market, phases=(2,), start=before, compiler=compiler)
+        meta = second.policies.meta
         assert meta is not None
         judge = Judge(changed, market, fresh)
         policies = (meta, phases.equal_allocation(meta))

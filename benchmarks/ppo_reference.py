@@ -31,8 +31,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from recording import RESULTS, store
 
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.learning.contract import Hyper, Objective, Program
-from mtquant_jax.learning.ppo.train import start_training, train_chunk_parallel
+from mtquant_jax.learning.contract import Objective, Program
+from mtquant_jax.learning.ppo.hyper import Hyper
+from mtquant_jax.learning.ppo.learner import PPO
+from mtquant_jax.learning.train import start_training, train_chunk_parallel
 from mtquant_jax.reference.episodes import episode_returns
 from mtquant_jax.reference.gymnax_agent import CONTROL, control_agent, start_control, traced_params
 from mtquant_jax.statistics.significance import interquartile_mean
@@ -161,8 +163,7 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=setting.num_envs,
         num_steps=setting.num_steps,
-        num_minibatches=setting.num_minibatches,
-        num_epochs=setting.num_epochs,
+        learner=PPO(setting.num_minibatches, setting.num_epochs),
     )
     seeds = range(arguments.seeds)
     starts = [start_control(agent, env, env_params, seed) for seed in seeds]
@@ -180,7 +181,7 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
     start = jax.vmap(functools.partial(start_training, program), in_axes=(0, 0, None, None, 0))
     state = start(params, normalizers, {}, env_params, keys)
     updates = jnp.asarray(setting.evaluation_interval // program.timesteps_per_update, jnp.int32)
-    chunk = train_chunk_parallel.lower(program, state, each_env_params, each_hyper, updates).compile()
+    chunk = train_chunk_parallel.lower(program, False, state, each_env_params, each_hyper, updates).compile()
     evaluate = jax.jit(jax.vmap(mean_return)).lower(state.params, state.normalizers, episode_keys).compile()
     compiled = time.perf_counter()
     returns = [np.asarray(evaluate(state.params, state.normalizers, episode_keys))]

@@ -18,7 +18,7 @@ import tyro
 from recording import RESULTS, spread, store
 
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.learning.train import start_training, train_chunk
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
@@ -61,9 +61,7 @@ def _measure(default: TrainConfig, market: Market, num_envs: int, arguments: Arg
     config = dataclasses.replace(default, num_envs=num_envs, specialists=specialists)
     plan, compiler = plan_specialist(config, market, 0), Compiler()
     updates = jnp.asarray(-(-arguments.timesteps // plan.program.timesteps_per_update), jnp.int32)
-    state = start_training(
-        plan.program, plan.start.params, plan.start.normalizers, plan.reference, plan.env_params, plan.key
-    )
+    state = start_training(plan.program, *plan.start_arguments)
     chunk = compiler(train_chunk, (plan.program,), state, plan.env_params, plan.hyper, updates)
     rates = []
     for run in range(arguments.runs + 1):
@@ -75,8 +73,8 @@ def _measure(default: TrainConfig, market: Market, num_envs: int, arguments: Arg
     return {
         "num_envs": num_envs,
         "num_steps": config.num_steps,
-        "num_minibatches": plan.program.num_minibatches,
-        "num_epochs": plan.program.num_epochs,
+        "num_minibatches": plan.program.learner.num_minibatches,
+        "num_epochs": plan.program.learner.num_epochs,
         "hidden_size": config.ppo.hidden_size,
         "compile_seconds": compiler.seconds,
         "timesteps_per_second": spread(rates),

@@ -101,14 +101,14 @@ class LocalTimes:
     missing: int
 
 
-def read_zone(name: str, setting: str = "--broker-timezone") -> Zone:
+def read_zone(name: str, setting: str = "broker_timezone") -> Zone:
     """The zone of a name; UserError names similar ones for an unknown name."""
     text = name.strip()
     alias = _ALIAS.fullmatch(text)
     if alias:
         hours = int(alias[1].replace(" ", ""))
         if abs(hours) > 14:
-            raise UserError(f"{setting} {name}: {hours} hours from New York are too many; brokers use NewYork+7")
+            raise UserError(f"`{setting}` {name}: {hours} hours from New York are too many; brokers use NewYork+7")
         return Zone(f"NewYork{hours:+d}", zoneinfo.ZoneInfo("America/New_York"), hours * 3600)
     known = zoneinfo.available_timezones()
     exact = next((zone for zone in known if zone.lower() == text.lower()), None)
@@ -123,6 +123,6 @@ def read_zone(name: str, setting: str = "--broker-timezone") -> Zone:
         hours = int(offset[1])
         advice = f"for a constant offset write Etc/GMT{-hours:+d}, for the New York close NewYork+7"
     raise UserError(
-        f"{setting} {name}: no such zone; "
+        f"`{setting}` {name}: no such zone; "
         + (advice or "use an IANA name such as Europe/Helsinki, or NewYork+7 for brokers whose day ends in New York")
     )

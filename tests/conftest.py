@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
+import io
+import json
 import os
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
@@ -15,11 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.cli import train_main
+from mtquant_jax.cli import main, train_main
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.types import Contracts, MarketTable, Span
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
@@ -154,6 +163,41 @@ def real_data() -> Path:
     return SHARED / "h1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs() -> Iterator[dict[Any, Any]]:
+    """Compiled programs of the whole session: trainings of equal shapes are traced and compiled once.
+
+    Whoever counts traces or compile seconds clears them first.
+    """
+    programs: dict[Any, Any] = {}
+
+    def start(compiler: Compiler) -> None:
+        compiler._compiled, compiler.seconds = programs, 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Compiler, "__init__", start)
+        yield programs
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that one worker of a test run builds for all of them; whoever changes it works on a copy."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    claimed, done = folder.with_name(f"{name}.claimed"), folder.with_name(f"{name}.done")
+    folder.parent.mkdir(exist_ok=True)
+    try:
+        claimed.mkdir()
+    except FileExistsError:
+        for _ in range(2400):
+            if done.exists():
+                return folder
+            time.sleep(0.1)
+        raise TimeoutError(f"another worker has not built {name} in four minutes") from None
+    build(folder)
+    done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def train(tmp_path_factory):
     """``train(*flags) -> run directory`` of a quick run that must succeed."""
@@ -167,6 +211,39 @@ def train(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def synthetic_run(train) -> Path:
+def synthetic_run(train, shared_programs, tmp_path_factory) -> Path:
     """A quick run of all phases on the synthetic market, shared: whoever changes it works on a copy."""
-    return train()
+
+    def build(folder: Path) -> None:
+        shared_programs.clear()  # its compile seconds are looked at
+        train(run_dir=folder)
+
+    return once(tmp_path_factory, "synthetic_run", build)
+
+
+SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
+SMALL += " --phase1-timesteps 250 --phase2-timesteps 250 --phase3-timesteps 250"
+
+
+def walk_forward(run_dir: Path, *flags: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a quick one."""
+    arguments = ["walk-forward", "--quick-test", "--run-dir", str(run_dir), "--draws", "100", *flags]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def walked(tmp_path_factory) -> SimpleNamespace:
+    """Two folds of two seeds, as small as they can be."""
+    run_dir = tmp_path_factory.mktemp("walk")
+    code, out, err = walk_forward(run_dir, "--folds", "2", "--num-seeds", "2", *SMALL.split())
+    assert code == 0, err
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    told = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    with (run_dir / "equity.csv").open(encoding="utf-8", newline="") as stream:
+        equity = list(csv.DictReader(stream))
+    return SimpleNamespace(run_dir=run_dir, told=told, equity=equity, out=out, err=err)

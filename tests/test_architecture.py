@@ -35,6 +35,7 @@ ROOMS = (
 
 FORBIDDEN = {
     "learning": {"market", "settings", "storage"},  # a learner trains any environment and knows no files
+    "training": {"storage"},  # files are wrapped around it
     "statistics": {"ground"},  # NumPy alone, but for errors
 }
 """Downward imports that a room does without all the same."""

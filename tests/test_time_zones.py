@@ -77,12 +77,12 @@ def test_a_year_of_hours_comes_back_in_order():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Helsinki", "--broker-timezone Helsinki: no such zone; did you mean Europe/Helsinki"),
+        ("Helsinki", "`broker_timezone` Helsinki: no such zone; did you mean Europe/Helsinki"),
         ("Europe/Helsinky", "did you mean Europe/Helsinki"),
         ("GMT+2", "for a constant offset write Etc/GMT-2, for the New York close NewYork+7"),
         ("+03:00", "for a constant offset write Etc/GMT-3"),
         ("NewYork+77", "77 hours from New York are too many; brokers use NewYork+7"),
-        ("", "--broker-timezone : no such zone; use an IANA name such as Europe/Helsinki, or NewYork+7"),
+        ("", "`broker_timezone` : no such zone; use an IANA name such as Europe/Helsinki, or NewYork+7"),
         ("my broker", "use an IANA name such as Europe/Helsinki, or NewYork+7"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_file_through_both_changes(tmp_path):
     file, found = inspect_bar_file(write(tmp_path / "c.csv", stamps), read_zone("Europe/Helsinki"))
     assert file is None and found.missing == 1
     assert "row 3 has the same time" in found.problem
-    assert found.problem.endswith("or these stamps are not in the zone given as --broker-timezone")
+    assert found.problem.endswith("or these stamps are not in the zone given as `broker_timezone`")
     assert len(read_bar_file(write(tmp_path / "c.csv", stamps), read_zone("Etc/GMT-2")).close) == 3
 
 

@@ -5,6 +5,7 @@ Initialisation runs on the host, outside any compiled program (batched LAPACK in
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ class SpecialistNetwork(nn.Module):
 
     num_instruments: int  # C
     hidden_size: int
-    initial_log_std: float
+    initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
 
     def setup(self) -> None:
         """The layers."""
@@ -66,7 +67,7 @@ class MetaNetwork(nn.Module):
 
     num_classes: int  # S
     hidden_size: int
-    initial_log_std: float
+    initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
 
     def setup(self) -> None:
         """The layers."""

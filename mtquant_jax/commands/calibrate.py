@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         symbols = [symbol for symbol in instruments if symbol in present]
     bars, notices = load_bars(folder, symbols or list(instruments), instruments, command.start, command.end)
     for notice in notices:
-        print(notice)
+        print(with_flags(notice))
     period = f"{format_time(bars.timestamps[0])} to {format_time(bars.timestamps[-1])}"
     text = calibration_yaml(calibrate(bars), f"hourly bars of {folder.name}, {period} UTC")
     try:

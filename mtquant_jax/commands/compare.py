@@ -43,6 +43,6 @@ def run(arguments: Sequence[str], prog: str) -> None:
     write(comparison, Path(command.output))
     for line in lines(comparison):
         print(line)
-    for warning in comparison.figures["warnings"]:
+    for warning in comparison.metrics.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"table and figure in {command.output}/comparison.json and .png")

@@ -11,6 +11,9 @@ from typing import Literal
 
 import tyro
 
+from mtquant_jax.errors import with_flags
+from mtquant_jax.jax_setup import prepare_jax
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateCommand:
@@ -39,10 +42,11 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
+    prepare_jax()
     began = time.perf_counter()
     from mtquant_jax.evaluation.backtests import trade_all
+    from mtquant_jax.evaluation.evaluation import evaluate
     from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
-    from mtquant_jax.evaluation.metrics import evaluate
     from mtquant_jax.evaluation.trials import record_trial
     from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
     from mtquant_jax.reports.html.page import require_plotly, write_report
@@ -60,15 +64,15 @@ def run(arguments: Sequence[str], prog: str) -> None:
     check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
     evaluation = evaluate(trained, judged, trade_all(trained, judged, policies), command.draws)
-    replaced = other_period(folder, evaluation.metrics)
+    replaced = other_period(folder, evaluation.metrics.bars)
     trials = record_trial(evaluation)
-    evaluation = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "trials": trials})
+    evaluation = dataclasses.replace(evaluation, metrics=dataclasses.replace(evaluation.metrics, trials=trials))
     write_files(evaluation, folder)
     write_report(evaluation, folder / "report.html")
     for line in summary_lines(evaluation.metrics):
         print(line)
-    for warning in (*evaluation.metrics["warnings"], *evaluation.metrics["bars"]["notices"]):
-        print(f"warning: {warning}", file=sys.stderr)
+    for warning in (*evaluation.metrics.warnings, *evaluation.metrics.bars.notices):
+        print(f"warning: {with_flags(warning)}", file=sys.stderr)
     if replaced:
         print(f"this replaces the evaluation of {replaced} in {folder}; --output keeps both")
     print(f"evaluated in {time.perf_counter() - began:.1f} s; report in {folder / 'report.html'}")

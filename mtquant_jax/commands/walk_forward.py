@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
+from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG
+from mtquant_jax.settings.layers import WithSettings, load_command
 
 if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
     import numpy as np
@@ -26,15 +25,12 @@ _FEWEST_TEST_DAYS = 5  # of a fold: under a week there is nothing to judge
 
 
 @dataclasses.dataclass(frozen=True)
-class WalkForwardCommand:
+class WalkForwardCommand(WithSettings):
     """Train all phases on several folds and seeds and trade the bars after each fold.
 
     All settings of `mtquant-jax train` apply to every fold. Models go to RUN_DIR/fold_N/seed_N, results to RUN_DIR.
     """
 
-    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    config: str = DEFAULT_CONFIG
-    """YAML file with settings; it need only hold what differs from the shipped one."""
     folds: int = 4
     """Test ranges, one after the other up to the last bar."""
     num_seeds: int = 3
@@ -47,12 +43,15 @@ class WalkForwardCommand:
     """Draws of the bootstrap behind every interval."""
 
 
-def run(command: WalkForwardCommand, source: str) -> None:
+def run(arguments: Sequence[str], prog: str) -> None:
     """Train, judge, print and write.
 
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
     """
+    command, source = load_command(WalkForwardCommand, arguments, prog)
+    prepare_jax()
     from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.reports import walk_forward as report
     from mtquant_jax.training.compiling import Compiler
@@ -65,16 +64,16 @@ def run(command: WalkForwardCommand, source: str) -> None:
     folder = Path(config.run_dir).absolute()
     done = _trained(command, configs, market, folds, compiler, source, began)
     stitched = walk_forward_result.stitch(done, command.draws)
-    told = walk_forward_result.result(done, stitched, [c.seed for c in configs])
-    told |= {
-        "seconds": {"total": time.perf_counter() - began, "compile": compiler.seconds},
-        "market": market.description,
-        "scheme": command.scheme,
-        "configuration": dataclasses.asdict(config),
-    }
-    report.write(done, stitched, told, config.simulation.initial_capital, folder)
+    metrics = dataclasses.replace(
+        walk_forward_result.result(done, stitched, [c.seed for c in configs]),
+        seconds={"total": time.perf_counter() - began, "compile": compiler.seconds},
+        market=market.description,
+        scheme=command.scheme,
+        configuration=dataclasses.asdict(config),
+    )
+    report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
     print()
-    for line in report.lines(told):
+    for line in report.lines(metrics):
         print(line)
     print(f"done in {time.perf_counter() - began:.1f} s; results in {folder}/walk_forward.json and .png")
 
@@ -172,15 +171,13 @@ def _trained(
     began: float,
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
-    from mtquant_jax.evaluation.walk_forward import NoCheckpoints, run_fold
+    from mtquant_jax.evaluation.walk_forward import run_fold
     from mtquant_jax.runs.run_files import device
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
-    from mtquant_jax.training.loop import Host
 
     paths, done = RunPaths(Path(command.settings.run_dir)), []
     with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
-        host = Host(recorder, NoCheckpoints(), compiler)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)
@@ -192,5 +189,5 @@ def _trained(
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            done.append(run_fold(configs, market, splits, host, paths.run_dir / f"fold_{number}", tell))
+            done.append(run_fold(configs, market, splits, recorder, compiler, paths.run_dir / f"fold_{number}", tell))
     return done

@@ -23,11 +23,12 @@ from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.market.synthetic.scenarios import STAGES
-from mtquant_jax.runs.trained_run import Policies, TrainedRun
+from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.settings.config import MarketConfig, TrainConfig
 from mtquant_jax.simulation.market_params import class_params, evaluation_params, portfolio_params
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
 from mtquant_jax.training import phases
+from mtquant_jax.training.trainer import HierarchyPolicies
 from mtquant_jax.types import Splits
 
 EQUAL = "equal allocation"
@@ -60,7 +61,7 @@ class Traded:
         return list(self.portfolios)[-1]
 
 
-def trade_all(run: TrainedRun, judged: EvaluationBars, policies: Policies) -> Traded:
+def trade_all(run: TrainedRun, judged: EvaluationBars, policies: HierarchyPolicies) -> Traded:
     """Trade everything."""
     hierarchies = _hierarchies(run, judged.market, policies)
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -86,7 +87,7 @@ def trade_all(run: TrainedRun, judged: EvaluationBars, policies: Policies) -> Tr
         )
 
 
-def _hierarchies(run: TrainedRun, market: Market, policies: Policies) -> dict[str, Policy]:
+def _hierarchies(run: TrainedRun, market: Market, policies: HierarchyPolicies) -> dict[str, Policy]:
     """All agents, phase by phase; a run without phase 2 ends with equal allocation."""
     specialists = phases.stacked_specialists(policies.specialists)
     meta = policies.meta if policies.meta is not None else phases.start_meta(run.config, market)

@@ -1,19 +1,19 @@
-"""The book of the last portfolio, taken apart by instrument and by class: positions, profit and loss, trades."""
+"""The book of the last portfolio, split by instrument and by class: positions, profit and loss, trades."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from mtquant_jax.backtest.trading import BacktestRecord, Detail
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.evaluation.metrics import ClassMetrics, PartMetrics, ProfitAndLoss
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.simulation.market_env import IN_MARKET
 from mtquant_jax.statistics.track_record import track_record
-from mtquant_jax.statistics.trades import COSTS, Trade, trade_figures, trades
+from mtquant_jax.statistics.trades import COSTS, Trade, find_trades, trade_statistics
 
 FLOWS = ("price_profit", *COSTS, "swap")
 """Kinds of profit and loss, as in `simulation.account.Flows`."""
@@ -58,7 +58,7 @@ def trades_of(record: BacktestRecord, slots: Slots, run: TrainedRun, judged: Eva
     sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
     flows = {name: np.asarray(getattr(detail.flows, name))[:, :, columns] for name in FLOWS}
     units = np.asarray(detail.units)[:, :, columns]
-    return trades(units, flows, slots.symbols, capital / sizes, capital)
+    return find_trades(units, flows, slots.symbols, capital / sizes, capital)
 
 
 def lots(record: BacktestRecord, run: TrainedRun, judged: EvaluationBars) -> tuple[tuple[str, ...], np.ndarray]:
@@ -80,59 +80,59 @@ def flows_by_instrument(record: BacktestRecord, judged: EvaluationBars) -> dict[
     return {name: np.asarray(getattr(detail_of(record).flows, name), np.float64)[:, :, columns] for name in FLOWS}
 
 
-def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> dict[str, Any]:
-    """Sums over bars, means over paths, shares of initial capital; costs are positive."""
+def _profit_and_loss(flows: Mapping[str, np.ndarray], columns: list[int]) -> ProfitAndLoss:
     sums = {name: float(values[:, :, columns].sum(axis=(0, 2)).mean()) for name, values in flows.items()}
-    return {**sums, "net": sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]}
+    net = sums["price_profit"] - sum(sums[name] for name in COSTS) + sums["swap"]
+    return ProfitAndLoss(**sums, net=net)
 
 
 def _contributions(
     record: BacktestRecord, flows: Mapping[str, np.ndarray], columns: list[int], judged: EvaluationBars
-) -> Any:
+) -> np.ndarray:
     """What instruments brought each day as shares of the equity that the day began with ``[D, P]``."""
     net = sum((values for name, values in flows.items() if name not in COSTS), start=np.zeros(()))
     net = (net - sum(flows[name] for name in COSTS))[:, :, columns].sum(axis=-1)  # [L, P]
     base = np.maximum(np.asarray(record.equity, np.float64)[judged.day_starts], 1e-9)
-    return np.add.reduceat(net, judged.day_starts, axis=0) / base
+    return np.asarray(np.add.reduceat(net, judged.day_starts, axis=0) / base)
 
 
-def _of_part(
-    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, columns: list[int], days_per_year: float
-) -> dict[str, Any]:
+def _part(
+    record: BacktestRecord, trades: list[Trade], judged: EvaluationBars, columns: list[int], days_per_year: float
+) -> PartMetrics:
     """A part of the last portfolio's book: where its profit came from, and the track record of its contributions."""
     flows, held = flows_by_instrument(record, judged), weights(record, judged)[:, :, columns]
-    return {
-        "profit_and_loss": _profit_and_loss(flows, columns),
-        "track_record": track_record(_contributions(record, flows, columns, judged), days_per_year),
-        "mean_exposure": float(np.abs(held).sum(axis=-1).mean()),
-        "mean_weight": float(held.sum(axis=-1).mean()),
-        "time_in_market": float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),
-        "trades": trade_figures(found),
-    }
+    return PartMetrics(
+        profit_and_loss=_profit_and_loss(flows, columns),
+        track_record=track_record(_contributions(record, flows, columns, judged), days_per_year),
+        mean_exposure=float(np.abs(held).sum(axis=-1).mean()),
+        mean_weight=float(held.sum(axis=-1).mean()),
+        time_in_market=float((np.abs(held).sum(axis=-1) > IN_MARKET).mean()),
+        trades=trade_statistics(trades),
+    )
 
 
 def by_instrument(
-    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, days_per_year: float
-) -> dict[str, Any]:
-    """Symbol -> profit and loss, track record of its contributions, positions and the trades of those found."""
+    record: BacktestRecord, trades: list[Trade], judged: EvaluationBars, days_per_year: float
+) -> dict[str, PartMetrics]:
+    """Symbol -> its part of the book, with its own of the trades."""
     return {
-        symbol: _of_part(record, [t for t in found if t.symbol == symbol], judged, [column], days_per_year)
+        symbol: _part(record, [trade for trade in trades if trade.symbol == symbol], judged, [column], days_per_year)
         for column, symbol in enumerate(slots_of(judged).symbols)
     }
 
 
 def by_class(
-    record: BacktestRecord, found: list[Trade], judged: EvaluationBars, days_per_year: float
-) -> dict[str, Any]:
-    """Class -> the same, and the mean share of equity that it might use."""
+    record: BacktestRecord, trades: list[Trade], judged: EvaluationBars, days_per_year: float
+) -> dict[str, ClassMetrics]:
+    """Class -> its part of the book, with its own of the trades."""
     symbols, budgets = slots_of(judged).symbols, np.asarray(record.budgets, np.float64)
-    told = {}
+    found = {}
     for index, asset_class in enumerate(judged.market.universe.classes):
         columns = [symbols.index(symbol) for symbol in asset_class.symbols]
-        own = [trade for trade in found if trade.symbol in asset_class.symbols]
-        told[asset_class.name] = {
-            "symbols": list(asset_class.symbols),
-            "mean_budget": float(budgets[:, :, index].mean()),
-            **_of_part(record, own, judged, columns, days_per_year),
-        }
-    return told
+        own = [trade for trade in trades if trade.symbol in asset_class.symbols]
+        found[asset_class.name] = ClassMetrics(
+            symbols=asset_class.symbols,
+            mean_budget=float(budgets[:, :, index].mean()),
+            part=_part(record, own, judged, columns, days_per_year),
+        )
+    return found

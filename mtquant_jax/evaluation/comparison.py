@@ -4,23 +4,75 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.metrics import BootstrapDescription, EvaluationMetrics
 from mtquant_jax.evaluation.trials import latest_trials
-from mtquant_jax.statistics.intervals import CONFIDENCE, Bootstrap, bootstrap
+from mtquant_jax.statistics.intervals import CONFIDENCE, Difference, Intervals, bootstrap
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio, probability_of_overfitting
-from mtquant_jax.statistics.track_record import track_record
+from mtquant_jax.statistics.track_record import TrackRecord, track_record
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths, evaluation_dir
+from mtquant_jax.storage.records import JsonRecord, Merged, frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FEWEST_DAYS = 20
 _FEWEST_RUNS_TO_OVERFIT = 4  # trials from which choosing the best of them is worth a probability
 _BLOCKS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonDays:
+    """Days on which all runs were traded."""
+
+    first: str  # "YYYY-MM-DD"
+    last: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialSpread:
+    """Trainings that were judged on these bars."""
+
+    count: int
+    daily_sharpe_variance: float  # of their daily Sharpe ratios; 0 of one
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedRun:
+    """The last portfolio of one run, on the common days."""
+
+    directory: str
+    portfolio: str  # name of it
+    in_sample: bool
+    record: Merged[TrackRecord]
+    intervals: Intervals
+    deflated_sharpe: float | None  # probability that the true ratio is above the best of the trials by luck
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonMetrics(JsonRecord):
+    """What `comparison.json` holds."""
+
+    days: CommonDays
+    bootstrap: BootstrapDescription
+    trials: TrialSpread
+    runs: Mapping[str, ComparedRun]
+    differences: Mapping[str, Difference]  # "ONE - OTHER" -> paired by day
+    probability_of_overfitting: float | None  # None of few runs or days
+    warnings: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Runs by row."""
+        return frame(self.runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +81,17 @@ class Evaluated:
 
     name: str  # unique among those compared
     paths: RunPaths
-    metrics: dict[str, Any]
+    metrics: EvaluationMetrics
 
     @property
     def days(self) -> np.ndarray:
         """``[D]`` days, as text."""
-        return np.asarray(self.metrics["daily"]["days"])
+        return np.asarray(self.metrics.daily.days)
 
     @property
     def returns(self) -> np.ndarray:
         """``[D, P]`` daily returns of the last portfolio."""
-        return np.asarray(self.metrics["daily"]["returns"], np.float64).T
+        return np.asarray(self.metrics.daily.returns, np.float64).T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +101,7 @@ class Comparison:
     runs: tuple[Evaluated, ...]
     days: np.ndarray  # [D] as text
     returns: dict[str, np.ndarray]  # run -> [D, P]
-    bootstrap: Bootstrap
-    figures: dict[str, Any]  # as `comparison.json` holds them
+    metrics: ComparisonMetrics
 
 
 def open_evaluated(directories: Sequence[Path]) -> list[Evaluated]:
@@ -82,12 +133,14 @@ def _metrics_file(directory: Path) -> Path:
 
 
 def _read(directory: Path, file: Path, name: str) -> Evaluated:
-    told = read_json(file, "compare needs evaluations")
+    content = read_json(file, "compare needs evaluations")
+    try:
+        metrics = EvaluationMetrics.from_json(content, str(file))
+    except UserError as error:
+        raise UserError(f"{error}; it is of another version, so evaluate its run again") from None
     # An evaluation that was written elsewhere names its run, beside which the trials lie.
-    run_dir = told.get("run", {}).get("directory") if file.parent == directory else directory
-    if run_dir is None or not {"daily", "portfolio"} <= set(told):
-        raise UserError(f"{file} is of another version; evaluate its run again")
-    return Evaluated(name, RunPaths(Path(run_dir)), told)
+    run_dir = Path(metrics.run.directory) if file.parent == directory else directory
+    return Evaluated(name, RunPaths(run_dir), metrics)
 
 
 def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
@@ -105,53 +158,55 @@ def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
             "the runs were evaluated on markets with different numbers of paths; evaluate them on one market"
         )
     returns = {run.name: run.returns[np.isin(run.days, common)] for run in runs}
-    per_year = float(np.mean([run.metrics["bars"]["trading_days_per_year"] for run in runs]))
+    per_year = float(np.mean([run.metrics.bars.trading_days_per_year for run in runs]))
     drawn = bootstrap(returns, per_year, draws)
-    trials, variance = _trials(runs)
-    figures = {
-        "days": {"first": common[0], "last": common[-1], "count": len(common)},
-        "bootstrap": {"draws": draws, "confidence": CONFIDENCE, "mean_block_days": drawn.block_length},
-        "trials": {"count": trials, "daily_sharpe_variance": variance},
-        "runs": {
-            run.name: {
-                "directory": str(run.paths.run_dir),
-                "portfolio": run.metrics["portfolio"],
-                "in_sample": run.metrics["bars"]["in_sample"],
-                **track_record(returns[run.name], per_year),
-                "intervals": dataclasses.asdict(drawn.intervals(run.name)),
-                "deflated_sharpe": _deflated(returns[run.name], variance, trials),
-            }
+    trials = _trials(runs)
+    metrics = ComparisonMetrics(
+        days=CommonDays(first=common[0], last=common[-1], count=len(common)),
+        bootstrap=BootstrapDescription(draws=draws, confidence=CONFIDENCE, mean_block_days=drawn.block_length),
+        trials=trials,
+        runs={
+            run.name: ComparedRun(
+                directory=str(run.paths.run_dir),
+                portfolio=run.metrics.portfolio,
+                in_sample=run.metrics.bars.in_sample,
+                record=track_record(returns[run.name], per_year),
+                intervals=drawn.intervals(run.name),
+                deflated_sharpe=_deflated(returns[run.name], trials),
+            )
             for run in runs
         },
-        "differences": {
-            f"{one.name} - {other.name}": dataclasses.asdict(drawn.difference(one.name, other.name))
+        differences={
+            f"{one.name} - {other.name}": drawn.difference(one.name, other.name)
             for one, other in itertools.combinations(runs, 2)
         },
-        "probability_of_overfitting": _overfitting(list(returns.values())),
-        "warnings": _warnings(runs, returns),
-    }
-    return Comparison(tuple(runs), np.asarray(common), returns, drawn, figures)
+        probability_of_overfitting=_overfitting(list(returns.values())),
+        warnings=tuple(_warnings(runs, returns)),
+    )
+    return Comparison(tuple(runs), np.asarray(common), returns, metrics)
 
 
-def _trials(runs: Sequence[Evaluated]) -> tuple[int, float]:
-    """How many trainings were judged on these runs' bars, and the variance of their daily Sharpe ratios; 0 of one."""
+def _trials(runs: Sequence[Evaluated]) -> TrialSpread:
+    """How many trainings were judged on these runs' bars, and how their Sharpe ratios spread."""
     found: dict[str, float] = {}
     for run in runs:
-        bars, figures = run.metrics["bars"], run.metrics["phases"][run.metrics["portfolio"]]
+        bars = run.metrics.bars
         for trial in latest_trials(run.paths.run_dir.resolve().parent, bars):
-            found[trial["run_id"]] = trial["daily_sharpe"] or 0.0
-        own = (figures["sharpe"] or 0.0) / np.sqrt(bars["trading_days_per_year"])
-        found.setdefault(run.metrics["run"]["run_id"], own)
-    return len(found), float(np.var(list(found.values()), ddof=1)) if len(found) > 1 else 0.0
+            found[trial.run_id] = trial.daily_sharpe or 0.0
+        own = (run.metrics.last.record.sharpe or 0.0) / math.sqrt(bars.trading_days_per_year)
+        found.setdefault(run.metrics.run.run_id, own)
+    variance = float(np.var(list(found.values()), ddof=1)) if len(found) > 1 else 0.0
+    return TrialSpread(count=len(found), daily_sharpe_variance=variance)
 
 
-def _deflated(returns: np.ndarray, variance: float, trials: int) -> float | None:
+def _deflated(returns: np.ndarray, trials: TrialSpread) -> float | None:
     """Of pooled paths, with no more periods than days; None for a flat account."""
     try:
         pooled = SharpeSample.of(returns.ravel())
     except ValueError:
         return None
-    return deflated_sharpe_ratio(dataclasses.replace(pooled, periods=len(returns)), variance, trials)
+    sample = dataclasses.replace(pooled, periods=len(returns))
+    return deflated_sharpe_ratio(sample, trials.daily_sharpe_variance, trials.count)
 
 
 def _overfitting(returns: Sequence[np.ndarray]) -> float | None:
@@ -165,15 +220,14 @@ def _warnings(runs: Sequence[Evaluated], returns: Mapping[str, np.ndarray]) -> l
     found = [
         f"{run.name} was evaluated in sample, on bars of its training; its figures say nothing about new bars"
         for run in runs
-        if run.metrics["bars"]["in_sample"]
+        if run.metrics.bars.in_sample
     ]
-    if len({run.metrics["bars"]["source"] for run in runs}) > 1:
+    if len({run.metrics.bars.source for run in runs}) > 1:
         found.append("the runs were evaluated on bars of different sources")
     found += [
         f"{one.name} and {other.name} are the same training with the same returns; a copy is nothing to compare with"
         for one, other in itertools.combinations(runs, 2)
-        if one.metrics["run"]["run_id"] == other.metrics["run"]["run_id"]
-        and np.array_equal(returns[one.name], returns[other.name])
+        if one.metrics.run.run_id == other.metrics.run.run_id and np.array_equal(returns[one.name], returns[other.name])
     ]
     common, longest = len(returns[runs[0].name]), max(len(run.days) for run in runs)
     if common < longest:
@@ -182,7 +236,7 @@ def _warnings(runs: Sequence[Evaluated], returns: Mapping[str, np.ndarray]) -> l
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Last parts of the paths, as many as it takes to tell them apart."""
+    """Last parts of the paths, as many as it takes to make them unique."""
     for parts in range(1, 1 + max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):

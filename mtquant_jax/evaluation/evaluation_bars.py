@@ -108,7 +108,7 @@ def prepare_evaluation_bars(run: TrainedRun, data_dir: str | None, part: Part) -
     if days < FEWEST_DAYS:
         raise UserError(
             f"{source}: the {last - first} bars to judge on are of {days} days, but {FEWEST_DAYS} are needed; "
-            "--split chooses other bars"
+            "`split` chooses other bars"
         )
     comparable = bool(config.data_dir) == bool(run.config.data_dir)
     judged = market.timestamps[first + 1 : last]
@@ -131,6 +131,6 @@ def _range(timestamps: np.ndarray, times: dict[str, tuple[int, int]], part: Part
         period = "" if part == "all" else f" ({moment(low)[:10]} to {moment(high)[:10]})"
         raise UserError(
             f"{source} has bars from {moment(timestamps[0])[:10]} to {moment(timestamps[-1])[:10]}, of which "
-            f"{max(0, last - first)} belong to {wanted}{period}; {_FEWEST_BARS} are needed. --split chooses other bars"
+            f"{max(0, last - first)} belong to {wanted}{period}; {_FEWEST_BARS} are needed. `split` chooses other bars"
         )
     return first, last

@@ -1,214 +1,264 @@
-"""Records of an evaluation -> its figures, as `metrics.json` holds them and the report shows them."""
+"""What `metrics.json` holds: every number of an evaluation by name, written and read as one object.
+
+Shares are of one. A record of several paths has its days pooled; money, growth and drawdown are means over paths. A
+field that is added later takes None as its default, so that files without it are still read.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
+from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.statistics.intervals import Difference, Intervals
+from mtquant_jax.statistics.track_record import TrackRecord
+from mtquant_jax.statistics.trades import TradeStatistics
+from mtquant_jax.statistics.value_at_risk import VarBacktest
+from mtquant_jax.storage.records import JsonRecord, Merged, frame
 
-from mtquant_jax.backtest.performance import describe, performance
-from mtquant_jax.backtest.trading import BacktestRecord
-from mtquant_jax.evaluation.backtests import Traded
-from mtquant_jax.evaluation.book import by_class, by_instrument, slots_of, trades_of
-from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
-from mtquant_jax.evaluation.risk import risk_rules, value_at_risk
-from mtquant_jax.evaluation.verdict import judgement, period
-from mtquant_jax.evaluation.warnings import warnings_of
-from mtquant_jax.market.periods import date_of, moment, month_name, month_of
-from mtquant_jax.market.prepare import EXAMPLE_CONTRACTS
-from mtquant_jax.market.synthetic.scenarios import STAGES
-from mtquant_jax.runs.trained_run import TrainedRun
-from mtquant_jax.statistics.intervals import CONFIDENCE, Bootstrap, bootstrap
-from mtquant_jax.statistics.returns import daily_returns, trading_days_per_year
-from mtquant_jax.statistics.track_record import track_record
-from mtquant_jax.statistics.trades import Trade, trade_figures
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """A run on the bars that it is judged on: the records, what is drawn from them, and all figures."""
+class SplitPeriod:
+    """Bars of one split of the training."""
 
-    run: TrainedRun
-    judged: EvaluationBars
-    traded: Traded
-    returns: dict[str, np.ndarray]  # name -> [D, P] daily returns of portfolios and baselines
-    days: np.ndarray  # [D] the broker's days of those returns, since 1970
-    days_per_year: float
-    bootstrap: Bootstrap  # over the same names
-    trades: dict[str, list[Trade]]  # of the last portfolio (key "portfolio") and of every specialist alone
-    metrics: dict[str, Any]
+    first: str  # open time of the first bar, "YYYY-MM-DD HH:MM" UTC
+    last: str
+    bars: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDescription:
+    """The training that was evaluated."""
+
+    name: str  # of the run directory
+    directory: str
+    run_id: str  # of its last phase
+    seed: int
+    phases: tuple[int, ...]  # those that were trained
+    trained_on: str  # its market
+    splits: Mapping[str, SplitPeriod]
+    validation: Mapping[str, str]  # phase -> its performance on the validation split, in words
+
+
+@dataclasses.dataclass(frozen=True)
+class BarsDescription:
+    """The bars that it was evaluated on."""
+
+    source: str  # the data directory, or the synthetic market's seed
+    market: str  # symbols and interval: bars of the same market and time are the same, wherever their files lie
+    description: str
+    notices: tuple[str, ...]
+    split: str  # of the training: test, validation, train or all
+    first: str  # open time of the first bar, "YYYY-MM-DD HH:MM" UTC
+    last: str
+    bars: int  # traded, per path
+    trading_days: int
+    trading_days_per_year: float  # counted on these bars
+    paths: int
+    overlap: Mapping[str, int]  # split of the training -> bars of it among these
+    in_sample: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class BootstrapDescription:
+    """How intervals were drawn."""
+
+    draws: int
+    confidence: float
+    mean_block_days: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BookMetrics:
+    """One book: a portfolio of a phase, a specialist alone, or a baseline.
+
+    What both the performance and the track record have is the same in both: the track record's, of daily closes.
+    """
+
+    performance: Merged[Performance]
+    record: Merged[TrackRecord]
+    intervals: Intervals
+
+    @staticmethod
+    def of(performance: Performance, record: TrackRecord, intervals: Intervals) -> BookMetrics:
+        """Of figures of the same book."""
+        shared = {f.name for f in dataclasses.fields(performance)} & {f.name for f in dataclasses.fields(record)}
+        agreeing = dataclasses.replace(performance, **{name: getattr(record, name) for name in shared})
+        return BookMetrics(performance=agreeing, record=record, intervals=intervals)
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantMetrics:
+    """The last portfolio under other conditions, such as other costs."""
+
+    sharpe: float | None  # annual; None where flat
+    sharpe_standard_error: float | None
+    total_return: float
+    max_drawdown: float  # share of the peak, of daily closes
+    cost_share: float  # of initial capital
+    swap_share: float  # of initial capital, received (positive) or paid
+    mean_exposure: float  # gross exposure / equity
+    terminated: int  # paths ruined or stopped out
+
+
+@dataclasses.dataclass(frozen=True)
+class ScenarioMetrics:
+    """The last portfolio on synthetic paths of one scenario."""
+
+    sharpe: float | None  # annual; None where flat
+    sharpe_standard_error: float | None
+    total_return: float
+    max_drawdown: float  # share of the peak, of daily closes
+    worst_day: float | None  # return
+    days: int  # per path
+    mean_exposure: float  # gross exposure / equity
+    terminated: int  # paths ruined or stopped out
+    paths: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfitAndLoss:
+    """Where profit came from, shares of initial capital, means over paths."""
+
+    price_profit: float  # before costs and swap
+    spread: float  # paid, as are the next three
+    commission: float
+    slippage: float
+    impact: float
+    swap: float  # received (positive) or paid
+    net: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PartMetrics:
+    """One part of the last portfolio's book: an instrument or a class."""
+
+    profit_and_loss: ProfitAndLoss
+    track_record: TrackRecord  # of what it contributed each day, shares of the equity that the day began with
+    mean_exposure: float  # gross exposure / equity
+    mean_weight: float  # signed exposure / equity
+    time_in_market: float  # share of bars
+    trades: TradeStatistics
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassMetrics:
+    """One class of the last portfolio's book."""
+
+    symbols: tuple[str, ...]
+    mean_budget: float  # share of equity that it might use
+    part: Merged[PartMetrics]
+
+
+@dataclasses.dataclass(frozen=True)
+class MonthMetrics:
+    """One calendar month of the last portfolio, of the broker's days."""
+
+    month: str  # "YYYY-MM"
+    record: Merged[TrackRecord]
+    costs: float  # share of the equity that the month began with
+    swap: float  # the same; received (positive) or paid
+    turnover: float  # value traded / equity, sum over the month
+    bars: int
+
+
+@dataclasses.dataclass(frozen=True)
+class HorizonMetrics:
+    """Forecasts of value at risk over one horizon, against what was lost."""
+
+    backtest: Merged[VarBacktest]
+    mean_forecast: float | None  # share of equity, over periods that had risk; None without such
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueAtRiskMetrics:
+    """Whether losses passed the forecast as often as its confidence says."""
+
+    confidence: float
+    bar: HorizonMetrics
+    day: HorizonMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleMetrics:
+    """How often one rule of the risk layer cut, and how much."""
+
+    bars: float  # share of bars on which it cut
+    cut: float  # share of the exposure wanted, mean over all bars
+    months: Mapping[str, float]  # month -> share of its bars on which it cut
+
+
+@dataclasses.dataclass(frozen=True)
+class DailyReturns:
+    """The last portfolio day by day."""
+
+    days: tuple[str, ...]  # [D] "YYYY-MM-DD", the broker's
+    returns: tuple[tuple[float, ...], ...]  # [P][D]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialMetrics:
+    """How often these bars were used to judge trainings, and what the best of so many is worth."""
+
+    trials: int  # trainings judged on any of these bars, this one included
+    evaluations: int  # of this training on them, this one included
+    sharpe_variance: float | None  # of the trials' daily Sharpe ratios; None of fewer than two
+    deflated_sharpe: float | None  # probability that the true ratio is above the best of so many by luck; None if flat
+    file: str  # that records them
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationMetrics(JsonRecord):
+    """Every number of an evaluation."""
+
+    run: RunDescription
+    bars: BarsDescription
+    bootstrap: BootstrapDescription
+    portfolio: str  # name of the last phase's portfolio: what would be traded
+    phases: Mapping[str, BookMetrics]  # equal allocation, then phase by phase
+    specialists: Mapping[str, BookMetrics]  # class -> its specialist alone
+    baselines: Mapping[str, BookMetrics]  # rule -> on all instruments
+    ahead_of: Mapping[str, Difference]  # book -> the last portfolio minus it, paired by day
+    classes: Mapping[str, ClassMetrics]
+    instruments: Mapping[str, PartMetrics]
+    months: tuple[MonthMetrics, ...]  # the first and the last may be cut
+    trades: Mapping[str, TradeStatistics]  # of the last portfolio (key "portfolio") and of every specialist alone
+    cost_stress: Mapping[str, VariantMetrics]  # multiple of all costs, such as "x2"
+    one_bar_late: VariantMetrics  # every decision comes into force one bar late
+    without_lot_rounding: VariantMetrics
+    scenarios: Mapping[str, ScenarioMetrics]  # empty where none was traded
+    value_at_risk: ValueAtRiskMetrics
+    risk_rules: Mapping[str, RuleMetrics]
+    warnings: tuple[str, ...]
+    daily: DailyReturns
+    verdict: str  # one sentence
+    trials: TrialMetrics | None = None  # where they were recorded
 
     @property
-    def last(self) -> BacktestRecord:
+    def last(self) -> BookMetrics:
         """The last phase's portfolio."""
-        return self.traded.portfolios[self.traded.last]
+        return self.phases[self.portfolio]
 
+    @property
+    def books(self) -> dict[str, BookMetrics]:
+        """All books by name, the phases first; specialists are called ``NAME alone``."""
+        alone = {f"{name} alone": book for name, book in self.specialists.items()}
+        return {**self.phases, **alone, **self.baselines}
 
-def evaluate(run: TrainedRun, judged: EvaluationBars, traded: Traded, draws: int = 1000) -> Evaluation:
-    """Reckon all figures; ``draws`` of the bootstrap."""
-    day = judged.day
-    days_per_year = trading_days_per_year(day)
-    curves = {**traded.portfolios, **{f"{name} alone": r for name, r in traded.specialists.items()}, **traded.baselines}
-    returns = {name: daily_returns(np.asarray(record.equity, np.float64), day) for name, record in curves.items()}
-    books = {"portfolio": (traded.portfolios[traded.last], slots_of(judged))}
-    books |= {name: (r, slots_of(judged, index)) for index, (name, r) in enumerate(traded.specialists.items())}
-    with ThreadPoolExecutor(1) as beside:
-        drawing = beside.submit(bootstrap, returns, days_per_year, draws)
-        found = {name: trades_of(record, slots, run, judged) for name, (record, slots) in books.items()}
-        drawn = drawing.result()
-    last = traded.portfolios[traded.last]
+    def variants(self, costs: str, late: str, unrounded: str) -> Iterator[tuple[str, VariantMetrics]]:
+        """The last portfolio under other conditions, with names for tables; ``costs`` comes before a multiple."""
+        yield from ((f"{costs} {multiple}", variant) for multiple, variant in self.cost_stress.items())
+        yield late, self.one_bar_late
+        yield unrounded, self.without_lot_rounding
 
-    def told(name: str, record: BacktestRecord) -> dict[str, Any]:
-        intervals = drawn.intervals(name)
-        return {
-            **performance(record, day),
-            **track_record(returns[name], days_per_year),
-            "intervals": dataclasses.asdict(intervals),
-        }
+    def to_frame(self) -> pd.DataFrame:
+        """Books by row."""
+        return frame(self.books)
 
-    metrics = {
-        "run": _of_run(run),
-        "bars": _of_bars(run, judged, days_per_year),
-        "bootstrap": {"draws": draws, "confidence": CONFIDENCE, "mean_block_days": drawn.block_length},
-        "portfolio": traded.last,
-        "phases": {name: told(name, record) for name, record in traded.portfolios.items()},
-        "specialists": {name: told(f"{name} alone", record) for name, record in traded.specialists.items()},
-        "baselines": {name: told(name, record) for name, record in traded.baselines.items()},
-        "ahead_of": {
-            name: dataclasses.asdict(drawn.difference(traded.last, name))
-            for name in (*traded.portfolios, *traded.baselines)
-            if name != traded.last
-        },
-        "classes": by_class(last, found["portfolio"], judged, days_per_year),
-        "instruments": by_instrument(last, found["portfolio"], judged, days_per_year),
-        "months": _by_month(last, judged, days_per_year),
-        "trades": {name: trade_figures(list_) for name, list_ in found.items()},
-        "cost_stress": {f"x{cost:g}": _short(record, day, days_per_year) for cost, record in traded.costs.items()},
-        "one_bar_late": _short(traded.late, day, days_per_year),
-        "without_lot_rounding": _short(traded.unrounded, day, days_per_year),
-        "scenarios": _by_scenario(traded),
-        "value_at_risk": value_at_risk(last, run.config.risk.var_confidence, judged),
-        "risk_rules": risk_rules(last, judged),
-        "warnings": warnings_of(run, judged, traded, len(returns[traded.last])),
-        "daily": {
-            "days": [str(date_of(d)) for d in np.unique(day)[-len(returns[traded.last]) :]],
-            "returns": returns[traded.last].T,
-        },
-    }
-    metrics["verdict"] = verdict(metrics)
-    days = np.unique(day)[-len(returns[traded.last]) :]
-    return Evaluation(run, judged, traded, returns, days, days_per_year, drawn, found, metrics)
-
-
-def verdict(metrics: Mapping[str, Any]) -> str:
-    """One plain sentence on what the portfolio did."""
-    bars, figures = metrics["bars"], metrics["phases"][metrics["portfolio"]]
-    sharpe, days = figures["intervals"]["sharpe"], figures["days"]
-    when = f"{'In' if bars['in_sample'] else 'Out of'} sample {period(bars['first'], bars['last'], days)}"
-    if sharpe["value"] is None:
-        return f"{when}: the portfolio did not trade; it is flat."
-    return f"{when}: {judgement(sharpe, days, metrics['ahead_of'])}."
-
-
-def _of_run(run: TrainedRun) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "directory": str(run.paths.run_dir),
-        "run_id": run.run_id,
-        "seed": run.config.seed,
-        "phases": sorted(run.results),
-        "trained_on": run.market["description"],
-        "splits": run.market["splits"],
-        "validation": {
-            str(phase): describe(result["validation"])
-            for phase, result in (
-                (2, run.results.get(2, {}).get("meta_controller", {})),
-                (3, run.results.get(3, {}).get("portfolio", {})),
-            )
-            if result
-        },
-    }
-
-
-def _of_bars(run: TrainedRun, judged: EvaluationBars, days_per_year: float) -> dict[str, Any]:
-    times = judged.timestamps
-    return {
-        "source": judged.source,
-        "market": judged.identity,
-        "description": judged.market.description,
-        "notices": [notice for notice in judged.market.notices if notice != EXAMPLE_CONTRACTS],
-        "split": judged.part,
-        "first": moment(times[0]),
-        "last": moment(times[-1]),
-        "bars": judged.num_steps,
-        "trading_days": len(np.unique(judged.day)),
-        "trading_days_per_year": days_per_year,
-        "paths": int(judged.market.table.open.shape[0]),
-        "overlap": judged.overlap,
-        "in_sample": any(judged.overlap.values()),
-    }
-
-
-def _by_month(record: BacktestRecord, judged: EvaluationBars, days_per_year: float) -> list[dict[str, Any]]:
-    """Calendar months of the broker's days, in order; the first and the last may be cut."""
-    equity = np.asarray(record.equity, np.float64)
-    costs, swap, turnover = (np.asarray(values, np.float64) for values in (record.costs, record.swap, record.turnover))
-    months = month_of(judged.day)
-    told = []
-    for month in np.unique(months[1:]):
-        steps = np.flatnonzero(months[1:] == month)
-        span = equity[steps[0] : steps[-1] + 2]
-        days = np.concatenate([[-1], judged.day[1:][steps]])
-        base = np.maximum(span[0], 1e-9)
-        told.append(
-            {
-                "month": month_name(int(month)),
-                **track_record(daily_returns(span, days), days_per_year),
-                "costs": float(np.mean(costs[steps].sum(axis=0) / base)),
-                "swap": float(np.mean(swap[steps].sum(axis=0) / base)),
-                "turnover": float(np.mean(turnover[steps].sum(axis=0))),
-                "bars": len(steps),
-            }
-        )
-    return told
-
-
-def _short(record: BacktestRecord, day: np.ndarray, days_per_year: float) -> dict[str, Any]:
-    """What a variant is compared by, reckoned as the phases are."""
-    returns = daily_returns(np.asarray(record.equity, np.float64), day)
-    told = performance(record, day) | track_record(returns, days_per_year)
-    names = (
-        "sharpe",
-        "sharpe_standard_error",
-        "total_return",
-        "max_drawdown",
-        "cost_share",
-        "swap_share",
-        "mean_exposure",
-        "terminated",
-    )
-    return {name: told[name] for name in names}
-
-
-def _by_scenario(traded: Traded) -> dict[str, Any]:
-    """Of the last portfolio on synthetic paths, neutral first; the paths lie scenario by scenario."""
-    if traded.stress is None or traded.stress_day is None:
-        return {}
-    count = traded.stress.equity.shape[1] // len(STAGES)
-    told = {}
-    for name in ("neutral", *(stage for stage in STAGES if stage != "neutral")):
-        first = STAGES.index(name) * count
-        paths = slice(first, first + count)
-        equity = np.asarray(traded.stress.equity, np.float64)[:, paths]
-        figures = track_record(daily_returns(equity, traded.stress_day), trading_days_per_year(traded.stress_day))
-        kept = ("sharpe", "sharpe_standard_error", "total_return", "max_drawdown", "worst_day", "days")
-        told[name] = {key: figures[key] for key in kept}
-        told[name] |= {
-            "mean_exposure": float(np.asarray(traded.stress.exposure)[:, paths].mean()),
-            "terminated": int(np.asarray(traded.stress.terminated)[paths].sum()),
-            "paths": count,
-        }
-    return told
+    def months_frame(self) -> pd.DataFrame:
+        """Months of the last portfolio by row."""
+        return frame({month.month: month for month in self.months}).drop(columns="month")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from mtquant_jax.backtest.performance import CUT
 from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.evaluation.book import detail_of
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.evaluation.metrics import HorizonMetrics, RuleMetrics, ValueAtRiskMetrics
 from mtquant_jax.market.periods import month_name, month_of
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.statistics.returns import daily_returns
@@ -56,14 +56,18 @@ def forecasts(record: BacktestRecord, confidence: float, judged: EvaluationBars)
     }
 
 
-def value_at_risk(record: BacktestRecord, confidence: float, judged: EvaluationBars) -> dict[str, Any]:
+def value_at_risk(record: BacktestRecord, confidence: float, judged: EvaluationBars) -> ValueAtRiskMetrics:
     """Whether losses passed the forecast as often as its confidence says, by bar and by day."""
-    told: dict[str, Any] = {"confidence": confidence}
-    for horizon, found in forecasts(record, confidence, judged).items():
-        held = found.held
-        told[horizon] = dataclasses.asdict(backtest_exceedances(found.exceeded, confidence, held))
-        told[horizon]["mean_forecast"] = float(found.value_at_risk[held].mean()) if held.any() else None
-    return told
+    found = forecasts(record, confidence, judged)
+    return ValueAtRiskMetrics(confidence, *(_of_horizon(found[horizon], confidence) for horizon in ("bar", "day")))
+
+
+def _of_horizon(found: Forecasts, confidence: float) -> HorizonMetrics:
+    held = found.held
+    return HorizonMetrics(
+        backtest=backtest_exceedances(found.exceeded, confidence, held),
+        mean_forecast=float(found.value_at_risk[held].mean()) if held.any() else None,
+    )
 
 
 def binding(record: BacktestRecord) -> dict[str, np.ndarray]:
@@ -71,15 +75,15 @@ def binding(record: BacktestRecord) -> dict[str, np.ndarray]:
     return {rule: np.asarray(record.risk_cuts[f"risk/{rule}"]) > CUT for rule in RULES}
 
 
-def risk_rules(record: BacktestRecord, judged: EvaluationBars) -> dict[str, Any]:
-    """Rule -> how often it cut (``bars``: share of bars), how much of what was wanted (``cut``), and by month."""
+def risk_rules(record: BacktestRecord, judged: EvaluationBars) -> dict[str, RuleMetrics]:
+    """Rule -> how often it cut and how much."""
     months = month_of(judged.day)[1:]
     names = np.unique(months)
     return {
-        rule: {
-            "bars": float(binds.mean()),
-            "cut": float(np.asarray(record.risk_cuts[f"risk/{rule}"], np.float64).mean()),
-            "months": {month_name(int(month)): float(binds[months == month].mean()) for month in names},
-        }
+        rule: RuleMetrics(
+            bars=float(binds.mean()),
+            cut=float(np.asarray(record.risk_cuts[f"risk/{rule}"], np.float64).mean()),
+            months={month_name(int(month)): float(binds[months == month].mean()) for month in names},
+        )
         for rule, binds in binding(record).items()
     }

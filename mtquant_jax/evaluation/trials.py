@@ -5,95 +5,112 @@ Bailey and Lopez de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Manag
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.evaluation.metrics import BarsDescription, TrialMetrics
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio
+from mtquant_jax.statistics.track_record import TrackRecord
 from mtquant_jax.storage.paths import evaluation_dir
+from mtquant_jax.storage.records import JsonRecord
 
 TRIALS = "trials.jsonl"
 """In a run's ``evaluation``: one line per evaluation. Those of run directories beside it are trials too."""
 
-_KEYS = {"time", "run_dir", "run_id", "market", "first", "last", "daily_sharpe"}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial(JsonRecord):
+    """One evaluation of one training: a line of the file."""
+
+    time: str  # ISO 8601, UTC
+    run_dir: str
+    run_id: str
+    market: str  # as `EvaluationBars.identity` says it
+    source: str | None = None  # as in `BarsDescription`, like split and in_sample
+    first: str  # open time of the first bar, "YYYY-MM-DD HH:MM" UTC
+    last: str
+    split: str | None = None
+    in_sample: bool | None = None
+    daily_sharpe: float | None  # of daily returns, not annualised; None where flat
+    days: int | None = None  # of returns
 
 
-def record_trial(evaluation: Evaluation) -> dict[str, Any]:
-    """Add this evaluation to the run's trials and tell how often these bars were judged by it and by runs beside it.
+def record_trial(evaluation: Evaluation) -> TrialMetrics:
+    """Add this evaluation to the run's trials and count how often these bars were used by it and by runs beside it.
 
     A trial is a training judged on any of these bars. Evaluating one again adds a line and no trial.
-
-    Returns:
-        ``trials`` (trainings judged on any of these bars, this one included), ``evaluations`` (of this training on
-        them, this one included), ``sharpe_variance`` (of the trials' daily Sharpe ratios; None of fewer than two),
-        ``deflated_sharpe`` (probability that the true Sharpe ratio is above what the best of so many shows by luck;
-        None for a flat account) and ``file``.
 
     Raises:
         UserError: the line cannot be written.
     """
     run, metrics = evaluation.run, evaluation.metrics
-    figures, bars = metrics["phases"][metrics["portfolio"]], metrics["bars"]
-    per_day = None if figures["sharpe"] is None else figures["sharpe"] / np.sqrt(evaluation.days_per_year)
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run_dir": str(run.paths.run_dir.resolve()),
-        "run_id": run.run_id,
-        **{key: bars[key] for key in ("market", "source", "first", "last", "split", "in_sample")},
-        "daily_sharpe": per_day,
-        "days": figures["days"],
-    }
+    record, bars = metrics.last.record, metrics.bars
+    per_day = None if record.sharpe is None else record.sharpe / math.sqrt(evaluation.days_per_year)
+    trial = Trial(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_dir=str(run.paths.run_dir.resolve()),
+        run_id=run.run_id,
+        market=bars.market,
+        source=bars.source,
+        first=bars.first,
+        last=bars.last,
+        split=bars.split,
+        in_sample=bars.in_sample,
+        daily_sharpe=per_day,
+        days=record.days,
+    )
     path, beside = evaluation_dir(run.paths) / TRIALS, run.paths.run_dir.resolve().parent
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(json.dumps(trial.to_json()) + "\n")
     except OSError as error:
         raise UserError(f"{path}: trials cannot be recorded ({error.strerror})") from None
     latest = latest_trials(beside, bars)
-    sharpes = [t["daily_sharpe"] or 0.0 for t in latest]
+    sharpes = [other.daily_sharpe or 0.0 for other in latest]
     variance = float(np.var(sharpes, ddof=1)) if len(sharpes) > 1 else None
-    return {
-        "trials": len(latest),
-        "evaluations": sum(trial["run_id"] == run.run_id for trial in _on_any_of(beside, bars)),
-        "sharpe_variance": variance,
-        "deflated_sharpe": _deflated(figures, per_day, variance, len(latest)),
-        "file": str(path),
-    }
+    return TrialMetrics(
+        trials=len(latest),
+        evaluations=sum(other.run_id == run.run_id for other in _on_any_of(beside, bars)),
+        sharpe_variance=variance,
+        deflated_sharpe=_deflated(record, per_day, variance, len(latest)),
+        file=str(path),
+    )
 
 
-def latest_trials(folder: Path, bars: Mapping[str, Any]) -> list[dict[str, Any]]:
+def latest_trials(folder: Path, bars: BarsDescription) -> list[Trial]:
     """One evaluation of every training that was judged on any of these bars, of those recorded beside run directories.
 
     It is the last one of just this period, or else the last one.
 
     Args:
         folder: that holds the run directories.
-        bars: ``market`` as `EvaluationBars.identity` tells it, and the open times ``first`` and ``last``: ``bars`` in
-            ``metrics.json``.
+        bars: their market and time are compared.
     """
     found = _on_any_of(folder, bars)
-    found.sort(key=lambda trial: trial["first"] == bars["first"] and trial["last"] == bars["last"])
-    return list({trial["run_id"]: trial for trial in found}.values())
+    found.sort(key=lambda trial: trial.first == bars.first and trial.last == bars.last)
+    return list({trial.run_id: trial for trial in found}.values())
 
 
-def _on_any_of(folder: Path, bars: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _on_any_of(folder: Path, bars: BarsDescription) -> list[Trial]:
     """Oldest first."""
     return [
         trial
         for trial in read_trials(folder)
-        if trial["market"] == bars["market"] and trial["first"] <= bars["last"] and bars["first"] <= trial["last"]
+        if trial.market == bars.market and trial.first <= bars.last and bars.first <= trial.last
     ]
 
 
-def read_trials(folder: Path) -> list[dict[str, Any]]:
+def read_trials(folder: Path) -> list[Trial]:
     """The trials of the run directories in a folder, oldest first.
 
     Lines that are no trial are left out, and so are those that a copied run directory holds again.
@@ -103,18 +120,14 @@ def read_trials(folder: Path) -> list[dict[str, Any]]:
         texts |= Counter(path.read_text(encoding="utf-8").splitlines())  # the larger count of each
     found = []
     for text in texts.elements():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and set(line) >= _KEYS:
-            found.append(line)
-    return sorted(found, key=lambda line: str(line["time"]))
+        with contextlib.suppress(json.JSONDecodeError, UserError):
+            found.append(Trial.from_json(json.loads(text), TRIALS))
+    return sorted(found, key=lambda trial: trial.time)
 
 
-def _deflated(figures: Mapping[str, Any], per_day: float | None, variance: float | None, trials: int) -> float | None:
+def _deflated(record: TrackRecord, per_day: float | None, variance: float | None, trials: int) -> float | None:
     """With one trial alone this is the probabilistic Sharpe ratio."""
-    if per_day is None or figures["kurtosis"] is None:
+    if per_day is None or record.skewness is None or record.kurtosis is None:
         return None
-    sample = SharpeSample(per_day, figures["days"], figures["skewness"], figures["kurtosis"])
+    sample = SharpeSample(per_day, record.days, record.skewness, record.kurtosis)
     return deflated_sharpe_ratio(sample, variance or 0.0, trials)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from mtquant_jax.statistics.intervals import Interval
 
 FEWEST_DAYS_TO_JUDGE = 20
 """Under which there is no verdict: of five days without any edge, one interval in five excludes 0, of 20 one in seven
@@ -20,26 +21,25 @@ def period(first: str, last: str, days: int) -> str:
     return f"{first[:precision]} to {last[:precision]}"
 
 
-def judgement(sharpe: Mapping[str, Any], days: int, ahead_of: Mapping[str, Any]) -> str:
+def judgement(sharpe: Interval, days: int, ahead_of: Mapping[str, Interval]) -> str:
     """Whether a portfolio is better than flat and than the books that it is compared with.
 
     Args:
-        sharpe: ``value``, ``low`` and ``high`` of its Sharpe ratio, which it has.
+        sharpe: its Sharpe ratio, which it has.
         days: of its record.
-        ahead_of: book -> ``sharpe`` of the paired difference, the same three.
+        ahead_of: book -> paired difference of Sharpe ratios.
     """
-    told = f"Sharpe {sharpe['value']:.2f} [{sharpe['low']:.1f}, {sharpe['high']:.1f}]"
+    text = f"Sharpe {sharpe.value:.2f} [{sharpe.low:.1f}, {sharpe.high:.1f}]"
     if days < FEWEST_DAYS_TO_JUDGE:
-        return f"{told}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed"
+        return f"{text}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed"
     meaning = "not distinguishable from flat"
-    if sharpe["low"] > 0.0 or sharpe["high"] < 0.0:
-        meaning = f"{'better' if sharpe['low'] > 0.0 else 'worse'} than flat"
-    others = {name: told["sharpe"] for name, told in ahead_of.items() if name != "flat"}
-    known = {name: told for name, told in others.items() if told["low"] is not None}
-    better = [name for name, difference in known.items() if difference["low"] > 0.0]
-    worse = [name for name, difference in known.items() if difference["high"] < 0.0]
+    if sharpe.excludes_zero:
+        meaning = f"{'better' if sharpe.is_above_zero else 'worse'} than flat"
+    others = {name: difference for name, difference in ahead_of.items() if name != "flat"}
+    better = [name for name, difference in others.items() if difference.is_above_zero]
+    worse = [name for name, difference in others.items() if difference.is_below_zero]
     clauses = [f"{word} {_listed(names)}" for word, names in (("ahead of", better), ("behind", worse)) if names]
-    return f"{told}; {meaning}; {', '.join(clauses) or 'not distinguishable from any baseline'}"
+    return f"{text}; {meaning}; {', '.join(clauses) or 'not distinguishable from any baseline'}"
 
 
 def _listed(names: Sequence[str]) -> str:

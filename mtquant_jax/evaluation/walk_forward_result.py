@@ -1,16 +1,25 @@
-"""Folds of a walk-forward -> stitched out-of-sample track records over several seeds, and their tables."""
+"""Folds of a walk-forward -> stitched out-of-sample track records over several seeds, and their metrics."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from mtquant_jax.backtest.baselines import BASELINES
+from mtquant_jax.evaluation.metrics import BootstrapDescription
 from mtquant_jax.evaluation.verdict import judgement, period
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
+from mtquant_jax.evaluation.walk_forward_metrics import (
+    FoldMetrics,
+    FoldPortfolio,
+    OverallMetrics,
+    OverSeeds,
+    Period,
+    SharpeInterval,
+    WalkForwardMetrics,
+)
 from mtquant_jax.market.periods import moment
 from mtquant_jax.statistics.intervals import CONFIDENCE, Interval, bootstrap, interval
 from mtquant_jax.statistics.returns import maximum_drawdown, sharpe_ratio, trading_days_per_year
@@ -81,86 +90,82 @@ def stitch(folds: Sequence[Fold], draws: int = 1000) -> Stitched:
     return Stitched(names, returns, days, per_year, sharpe, drawn.block_length)
 
 
-def result(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> dict[str, Any]:
-    """The figures of a walk-forward, as ``walk_forward.json`` holds them."""
-    ahead_of = {
-        name: {"sharpe": dataclasses.asdict(interval(stitched.sharpe[LAST] - stitched.sharpe[name]))}
-        for name in stitched.names
-        if name != LAST
+def result(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int]) -> WalkForwardMetrics:
+    """The metrics of a walk-forward."""
+    differences = {
+        name: interval(stitched.sharpe[LAST] - stitched.sharpe[name]) for name in stitched.names if name != LAST
     }
-    return {
-        "seeds": list(seeds),
-        "over_seeds": stitched.over_seeds,
-        "folds": [_of_fold(number, fold) for number, fold in enumerate(folds, start=1)],
-        "overall": {name: _overall(folds, stitched, name) for name in stitched.names},
-        "ahead_of": ahead_of,
-        "trading_days": len(stitched.days),
-        "trading_days_per_year": stitched.days_per_year,
-        "bootstrap": {
-            "draws": len(stitched.sharpe[LAST]) - 1,
-            "confidence": CONFIDENCE,
-            "mean_block_days": stitched.block_length,
+    return WalkForwardMetrics(
+        seeds=tuple(seeds),
+        over_seeds=stitched.over_seeds,
+        folds=tuple(_of_fold(number, fold) for number, fold in enumerate(folds, start=1)),
+        overall={name: _overall(folds, stitched, name) for name in stitched.names},
+        ahead_of={name: SharpeInterval(difference) for name, difference in differences.items()},
+        trading_days=len(stitched.days),
+        trading_days_per_year=stitched.days_per_year,
+        bootstrap=BootstrapDescription(
+            draws=len(stitched.sharpe[LAST]) - 1, confidence=CONFIDENCE, mean_block_days=stitched.block_length
+        ),
+        verdict=_verdict(folds, stitched, differences),
+    )
+
+
+def _of_fold(number: int, fold: Fold) -> FoldMetrics:
+    periods = {part: Period(moment(first), moment(last)) for part, (first, last) in fold.times.items()}
+    return FoldMetrics(
+        fold=number,
+        train=periods["train"],
+        validation=periods["validation"],
+        test=periods["test"],
+        validation_sharpe=tuple(fold.validation),
+        portfolios={
+            name: FoldPortfolio(
+                sharpe=_over_seeds([p.sharpe for p in found]),
+                total_return=_over_seeds([p.total_return for p in found]),
+                max_drawdown=_over_seeds([p.max_drawdown for p in found]),
+                seeds=tuple(found),
+            )
+            for name, found in fold.performance.items()
         },
-        "verdict": _verdict(folds, stitched, ahead_of),
-    }
+    )
 
 
-def _of_fold(number: int, fold: Fold) -> dict[str, Any]:
-    return {
-        "fold": number,
-        **{part: {"first": moment(first), "last": moment(last)} for part, (first, last) in fold.times.items()},
-        "validation_sharpe": fold.validation,
-        "portfolios": {
-            name: {
-                "sharpe": _over_seeds([p["sharpe"] for p in told]),
-                "total_return": _over_seeds([p["total_return"] for p in told]),
-                "max_drawdown": _over_seeds([p["max_drawdown"] for p in told]),
-                "seeds": told,
-            }
-            for name, told in fold.performance.items()
-        },
-    }
-
-
-def _over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """Interquartile mean (of one or two seeds: their mean) and range; a flat account counts as 0."""
+def _over_seeds(values: Sequence[float | None]) -> OverSeeds:
+    """Interquartile mean and range; a flat account counts as 0."""
     numbers = [value or 0.0 for value in values]
-    return {
-        "interquartile_mean": interquartile_mean(np.array(numbers)),
-        "lowest": min(numbers),
-        "highest": max(numbers),
-    }
+    return OverSeeds(
+        interquartile_mean=interquartile_mean(np.array(numbers)), lowest=min(numbers), highest=max(numbers)
+    )
 
 
-def _overall(folds: Sequence[Fold], stitched: Stitched, name: str) -> dict[str, Any]:
+def _overall(folds: Sequence[Fold], stitched: Stitched, name: str) -> OverallMetrics:
     returns, equity = stitched.returns[name], stitched.equity(name)
-    by_seed = {
-        "sharpe": [sharpe_ratio(column, stitched.days_per_year) for column in returns.T],
-        "total_return": (equity[-1] - 1.0).tolist(),
-        "max_drawdown": maximum_drawdown(equity).tolist(),
-        "cost_share": _costs(folds, name).tolist(),
-    }
-    return {
-        **track_record(returns, stitched.days_per_year),
-        **{f"{key}_over_seeds": _over_seeds(values) | {"seeds": values} for key, values in by_seed.items()},
-        "intervals": {"sharpe": dataclasses.asdict(stitched.sharpe_interval(name))},
-    }
+
+    def one_by_one(values: Sequence[float | None]) -> OverSeeds:
+        return dataclasses.replace(_over_seeds(values), seeds=tuple(values))
+
+    return OverallMetrics(
+        record=track_record(returns, stitched.days_per_year),
+        sharpe_over_seeds=one_by_one([sharpe_ratio(column, stitched.days_per_year) for column in returns.T]),
+        total_return_over_seeds=one_by_one((equity[-1] - 1.0).tolist()),
+        max_drawdown_over_seeds=one_by_one(maximum_drawdown(equity).tolist()),
+        cost_share_over_seeds=one_by_one(_costs(folds, name).tolist()),
+        intervals=SharpeInterval(stitched.sharpe_interval(name)),
+    )
 
 
 def _costs(folds: Sequence[Fold], name: str) -> np.ndarray:
     """``[seeds or 1]`` costs of all folds, shares of the starting capital; a fold knows them as shares of its own."""
-    costs, earned = (
-        np.array([[told[key] for told in fold.performance[name]] for fold in folds])
-        for key in ("cost_share", "total_return")
-    )
+    costs = np.array([[p.cost_share for p in fold.performance[name]] for fold in folds])
+    earned = np.array([[p.total_return for p in fold.performance[name]] for fold in folds])
     began = np.cumprod(np.concatenate([np.ones_like(earned[:1]), 1.0 + earned[:-1]]), axis=0)
     return np.asarray((costs * began).sum(axis=0))
 
 
-def _verdict(folds: Sequence[Fold], stitched: Stitched, ahead_of: Mapping[str, Any]) -> str:
-    days, sharpe = len(stitched.days), dataclasses.asdict(stitched.sharpe_interval(LAST))
+def _verdict(folds: Sequence[Fold], stitched: Stitched, ahead_of: Mapping[str, Interval]) -> str:
+    days, sharpe = len(stitched.days), stitched.sharpe_interval(LAST)
     when = period(moment(folds[0].timestamps[0]), moment(folds[-1].timestamps[-1]), days)
     what = f"{len(folds)} folds, out of sample {when}, {stitched.seeds} seed{'s' * (stitched.seeds != 1)}"
-    if sharpe["value"] is None:
+    if sharpe.value is None:
         return f"{what}: no portfolio traded; they are flat."
     return f"{what}: {judgement(sharpe, days, ahead_of)}."

@@ -1,19 +1,48 @@
-"""What PPO asks of an agent and an environment, and the pytrees it works on.
+"""What a learner is, and the pytrees that all learners work on.
 
-Axis letters: E environments, L steps of a rollout, B samples, A agents (each with its reward stream), K actions of the
-widest agent.
+Axis letters: E environments, L steps of a rollout, A agents (each with its reward stream), K actions of the widest
+agent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from flax import struct
 from gymnax.environments.environment import Environment
 
 from mtquant_jax.agents.contract import Agent, ControlVariate
+
+Metrics = dict[str, jax.Array]
+"""Numbers of an update by name: ``[A]`` per agent, ``[]``, or ``[S]`` for stacked groups."""
+
+
+class Learner(Protocol):
+    """An algorithm; hashable, since it is part of the static `Program`, with its static sizes as fields."""
+
+    @property
+    def name(self) -> str:
+        """What settings and results call it."""
+        ...
+
+    @property
+    def closing_metrics(self) -> tuple[str, ...]:
+        """Those of its metrics that the results keep of the last chunk, where a training has them."""
+        ...
+
+    def start(
+        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
+    ) -> TrainState:
+        """The state before the first update; traceable, arguments as `learning.train.start_training`."""
+        ...
+
+    def chunk(
+        self, program: Program, state: TrainState, env_params: Any, hyper: Any, num_updates: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        """The state after ``num_updates`` updates, a traced number, and the mean of their metrics; traceable."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +64,7 @@ class Program:
     objectives: tuple[Objective, ...]
     num_envs: int  # E
     num_steps: int  # L
-    num_minibatches: int
-    num_epochs: int
+    learner: Learner  # how the policy learns from a rollout
     learn_normalizers: bool = True
     coordinated_group: str = ""  # group whose first two objectives' gradients are coordinated
 
@@ -44,29 +72,6 @@ class Program:
     def timesteps_per_update(self) -> int:
         """Decisions per update, E x L."""
         return self.num_envs * self.num_steps
-
-
-@struct.dataclass
-class Hyper:
-    """Every number of PPO that may change without compiling; scalars, or ``[S]`` for stacked groups."""
-
-    learning_rate: Any  # {group: [] or [S]} Adam step size at the first update
-    update_interval: Any  # {group: []} the group learns in every n-th update
-    total_updates: jax.Array  # [] length of the annealing
-    anneal_learning_rate: jax.Array  # [] 1 anneals linearly to zero, 0 does not
-    gamma: jax.Array
-    gae_lambda: jax.Array
-    clip_range: jax.Array
-    value_clip_range: jax.Array  # 0 is off
-    value_weight: jax.Array
-    entropy_weight: jax.Array
-    max_grad_norm: jax.Array
-    weight_decay: jax.Array  # of kernels, per unit of learning rate
-    target_kl: jax.Array  # 0 is off
-    leash: jax.Array  # weight of KL(policy || reference)
-    individual_weight: jax.Array  # of the first coordinated gradient
-    coordination_weight: jax.Array  # of the second
-    project_conflicts: jax.Array  # [] 1 projects conflicting gradients before they are added, 0 does not
 
 
 @struct.dataclass

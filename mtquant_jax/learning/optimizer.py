@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from mtquant_jax.agents.contract import Group
-from mtquant_jax.learning.contract import Hyper
+
+
+class StepHyper(Protocol):
+    """What a step of the optimiser takes of a learner's hyper-parameters; traced, scalars or ``[S]`` where said so."""
+
+    learning_rate: Any  # {group: [] or [S]} Adam step size at the first update
+    update_interval: Any  # {group: []} the group learns in every n-th update
+    total_updates: jax.Array  # [] length of the annealing
+    anneal_learning_rate: jax.Array  # [] 1 anneals linearly to zero, 0 does not
+    max_grad_norm: jax.Array  # [] global norm at which an agent's gradient is clipped
+    weight_decay: jax.Array  # [] of kernels, per unit of learning rate
+
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
 
@@ -20,12 +31,12 @@ def start_optimizer(params: Any, groups: tuple[Group, ...]) -> Any:
 
 
 def apply_gradients(
-    params: Any, optimizer: Any, gradients: Any, groups: tuple[Group, ...], hyper: Hyper, update: jax.Array
+    params: Any, optimizer: Any, gradients: Any, groups: tuple[Group, ...], hyper: StepHyper, update: jax.Array
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of every group whose turn it is.
 
-    Kernels decay besides, apart from Adam's moments (Loshchilov and Hutter 2019): where gradients are only noise, the
-    policy goes back to where it began instead of drifting. Biases, exploration and scales are left alone.
+    Kernels decay as well, decoupled from Adam's moments (Loshchilov and Hutter 2019): where gradients are only noise,
+    the policy returns to its starting point instead of drifting. Biases, exploration and scales do not decay.
 
     Args:
         params: ``{group: parameters}``.

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from mtquant_jax.learning.contract import Program, TrainState, Trajectory
+from mtquant_jax.learning.contract import Metrics, Program, TrainState, Trajectory
+
+
+@runtime_checkable
+class BeginsWithin(Protocol):
+    """An environment that says itself how its episodes begin some steps after their start."""
+
+    def begin_within(self, state: Any, elapsed: jax.Array, params: Any) -> Any:
+        """States ``[E]`` as if ``elapsed`` ``[E]`` int32 of the episode's steps were over."""
+        ...
 
 
 def start_environments(program: Program, env_params: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -18,8 +27,9 @@ def start_environments(program: Program, env_params: Any, key: jax.Array) -> tup
         jax.random.split(reset_key, program.num_envs), env_params
     )
     elapsed = jax.random.randint(time_key, (program.num_envs,), 0, env_params.max_steps_in_episode)
-    interval = jnp.asarray(getattr(env_params, "meta_interval", 1), jnp.int32)
-    return observation, state.replace(time=elapsed // interval * interval)
+    if isinstance(program.env, BeginsWithin):
+        return observation, program.env.begin_within(state, elapsed, env_params)
+    return observation, state.replace(time=elapsed)
 
 
 def collect(program: Program, state: TrainState, env_params: Any) -> tuple[TrainState, Trajectory]:
@@ -46,7 +56,7 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
             truncated=truncated,
             decides=agent.decides(observation),
             control=agent.control(info),
-            metrics=info.get("metrics", {}),
+            metrics=agent.metrics(info),
         )
         return (env_state, following, key), record
 
@@ -54,3 +64,23 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
     (env_state, observation, key), trajectory = jax.lax.scan(step, carry, length=program.num_steps)
     state = dataclasses.replace(state, env_state=env_state, observation=observation, key=key)
     return state, trajectory
+
+
+def rollout_metrics(trajectory: Trajectory) -> Metrics:
+    """What the agents did: mean reward, size of action and standard deviation of its exploration ``[A]``, how episodes
+    ended and what the environment measured ``[]``.
+    """
+    # Of the draws, not of the distribution's parameters, so that it means the same for every kind of distribution.
+    deviation = jnp.sqrt(jnp.mean(trajectory.deviation**2, axis=(0, 1)))
+    return {
+        "reward": jnp.mean(trajectory.reward, axis=(0, 1)),
+        "action_magnitude": _mean_of_real(jnp.mean(jnp.abs(trajectory.action), axis=(0, 1))),
+        "action_std": _mean_of_real(deviation),
+        "terminated": jnp.mean(trajectory.terminated.astype(jnp.float32)),
+        "truncated": jnp.mean(trajectory.truncated.astype(jnp.float32)),
+    } | {name: jnp.mean(values) for name, values in trajectory.metrics.items()}
+
+
+def _mean_of_real(sizes: jax.Array) -> jax.Array:
+    """Mean ``[A, K] -> [A]`` over the actions that an agent has; padding is always exactly zero."""
+    return jnp.sum(sizes, axis=-1) / jnp.maximum(jnp.sum(sizes > 0.0, axis=-1), 1)

@@ -25,7 +25,7 @@ def broker_days(timestamps: np.ndarray, timezone: str) -> np.ndarray:
     Raises:
         UserError: there is no such time zone.
     """
-    return (read_zone(timezone, "--simulation.broker-clock").from_utc(np.asarray(timestamps, np.int64)) // _DAY).astype(
+    return (read_zone(timezone, "simulation.broker_clock").from_utc(np.asarray(timestamps, np.int64)) // _DAY).astype(
         np.int32
     )
 

@@ -25,7 +25,7 @@ from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
 EXAMPLE_CONTRACTS = (
     "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
-    "give your broker's with --instruments FILE"
+    "give your broker's with `instruments` FILE"
 )
 """Notice about bars that are traded with the example contracts and not with those of a broker."""
 

@@ -28,12 +28,12 @@ def split(
     """
     if not (train_fraction > 0 and validation_fraction > 0 and train_fraction + validation_fraction < 1):
         raise UserError(
-            f"--market.train-fraction {train_fraction:g} and --market.validation-fraction {validation_fraction:g} must "
+            f"`market.train_fraction` {train_fraction:g} and `market.validation_fraction` {validation_fraction:g} must "
             "be above 0 and leave a part of the bars for the test"
         )
     if gap_bars < warm_up:
         raise UserError(
-            f"--market.gap-bars {gap_bars}: must be at least {warm_up}, the look-back of the features, so that splits "
+            f"`market.gap_bars` {gap_bars}: must be at least {warm_up}, the look-back of the features, so that splits "
             "share no bar"
         )
     train_end = round(num_bars * train_fraction)
@@ -86,12 +86,12 @@ def walk_forward_folds(
         UserError: invalid settings, or too few bars.
     """
     if num_folds < 2:
-        raise UserError(f"--folds {num_folds}: must be at least 2; for one fold use train and evaluate")
+        raise UserError(f"`folds` {num_folds}: must be at least 2; for one fold use train and evaluate")
     if not 0.1 <= first_train_fraction <= 0.9:
-        raise UserError(f"--first-train-fraction {first_train_fraction:g} must lie between 0.1 and 0.9")
+        raise UserError(f"`first_train_fraction` {first_train_fraction:g} must lie between 0.1 and 0.9")
     if gap_bars <= warm_up:
         raise UserError(
-            f"--market.gap-bars {gap_bars}: must be above {warm_up}, the look-back of the features plus the rewarded "
+            f"`market.gap_bars` {gap_bars}: must be above {warm_up}, the look-back of the features plus the rewarded "
             "bar, so that folds share no bar"
         )
     train_end = round(num_bars * first_train_fraction)
@@ -99,7 +99,7 @@ def walk_forward_folds(
     if length < _MIN_EVALUATION_BARS:
         raise UserError(
             f"{num_bars} bars leave {max(0, length)} for each validation and test of {num_folds} folds, but "
-            f"{_MIN_EVALUATION_BARS} are needed; use more bars, fewer folds or a smaller --first-train-fraction"
+            f"{_MIN_EVALUATION_BARS} are needed; use more bars, fewer folds or a smaller `first_train_fraction`"
         )
     folds = []
     for fold in range(num_folds):

@@ -106,6 +106,10 @@ class ControlAgent:
         """None: every outcome depends on the action."""
         return None
 
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """Nothing."""
+        return {}
+
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Add observations to the statistics."""
         return {CONTROL: normalizers[CONTROL].extend(inputs)}

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.comparison import Comparison
+from mtquant_jax.evaluation.warnings import IN_SAMPLE
 from mtquant_jax.reports.wording import interval_text
 from mtquant_jax.statistics.intervals import CONFIDENCE
 from mtquant_jax.storage.files import replacing, write_json
 
-# Okabe and Ito (2008): told apart by colour-blind readers; dashes tell apart what colours do not.
+# Okabe and Ito (2008): distinguishable for colour-blind readers; dashes for what colours do not.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999")
 
 
@@ -24,28 +25,27 @@ _DASHES = ("-", "--", "-.", ":")
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """A table for the terminal."""
-    figures = comparison.figures
-    width = max(24, *(len(name) + 2 for name in figures["runs"]), *(len(name) + 4 for name in figures["differences"]))
-    days = figures["days"]
-    yield f"{days['count']} common trading days, {days['first']} to {days['last']}"
+    metrics = comparison.metrics
+    width = max(24, *(len(name) + 2 for name in metrics.runs), *(len(name) + 4 for name in metrics.differences))
+    yield f"{metrics.days.count} common trading days, {metrics.days.first} to {metrics.days.last}"
     yield ""
     yield f"{'':<{width}}{'Sharpe [95 %]':>22}{'return':>10}{'drawdown':>10}{'deflated':>10}"
-    for name, told in figures["runs"].items():
-        deflated = "none" if told["deflated_sharpe"] is None else f"{told['deflated_sharpe']:.2f}"
-        mark = "  IN SAMPLE" if told["in_sample"] else ""
+    for name, run in metrics.runs.items():
+        deflated = "none" if run.deflated_sharpe is None else f"{run.deflated_sharpe:.2f}"
+        mark = f"  {IN_SAMPLE}" if run.in_sample else ""
         yield (
-            f"{name:<{width}}{interval_text(told['intervals']['sharpe']):>22}{100 * told['total_return']:>8.2f} %"
-            f"{100 * told['max_drawdown']:>8.2f} %{deflated:>10}{mark}"
+            f"{name:<{width}}{interval_text(run.intervals.sharpe):>22}{100 * run.record.total_return:>8.2f} %"
+            f"{100 * run.record.max_drawdown:>8.2f} %{deflated:>10}{mark}"
         )
     yield ""
     yield "Difference of Sharpe ratios, paired"
-    for name, told in figures["differences"].items():
-        yield f"  {name:<{width - 2}}{interval_text(told['sharpe'], signed=True):>22}"
+    for name, difference in metrics.differences.items():
+        yield f"  {name:<{width - 2}}{interval_text(difference.sharpe, signed=True):>22}"
     yield ""
-    count = figures["trials"]["count"]
+    count = metrics.trials.count
     yield f"deflated: probability that the true Sharpe ratio is above what the best of {count} trials shows by luck"
-    if figures["probability_of_overfitting"] is not None:
-        yield f"probability of backtest overfitting: {figures['probability_of_overfitting']:.2f}"
+    if metrics.probability_of_overfitting is not None:
+        yield f"probability of backtest overfitting: {metrics.probability_of_overfitting:.2f}"
         yield "  how often the run that is best on one half of the days is in the worse half of the runs on the other;"
         yield "  near 0.5, choosing the best of these runs is choosing by luck"
 
@@ -58,11 +58,11 @@ def write(comparison: Comparison, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "comparison.json", comparison.figures)
+        write_json(folder / "comparison.json", comparison.metrics.to_json())
         with replacing(folder / "comparison.png") as temporary:
             draw(comparison).savefig(temporary, format="png", dpi=120)
     except OSError as error:
-        raise UserError(f"--output {folder} cannot be written: {error.strerror or error}") from None
+        raise UserError(f"`output` {folder} cannot be written: {error.strerror or error}") from None
 
 
 def draw(comparison: Comparison) -> Figure:
@@ -76,7 +76,7 @@ def draw(comparison: Comparison) -> Figure:
             colour = _COLOURS[index % len(_COLOURS)]
             earned = 100.0 * (np.cumprod(1.0 + returns, axis=0).mean(axis=1) - 1.0)
             left.plot(days, [0.0, *earned], _DASHES[index % len(_DASHES)], color=colour, label=name)
-            sharpe = comparison.bootstrap.intervals(name).sharpe
+            sharpe = comparison.metrics.runs[name].intervals.sharpe
             if sharpe.value is not None and sharpe.low is not None and sharpe.high is not None:
                 ends = [[sharpe.value - sharpe.low], [sharpe.high - sharpe.value]]
                 right.errorbar([sharpe.value], [index], xerr=np.abs(ends), fmt="o", color=colour, capsize=4)

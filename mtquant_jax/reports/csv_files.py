@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ import pyarrow.csv
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.book import lots, slots_of, weights
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.evaluation.metrics import BarsDescription
 from mtquant_jax.statistics.trades import Trade
-from mtquant_jax.storage.files import replacing, write_json
+from mtquant_jax.storage.files import read_json, replacing, write_json
+from mtquant_jax.storage.records import from_json
 
 
 def check_writable(folder: Path) -> None:
@@ -33,15 +34,16 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
-def other_period(folder: Path, metrics: Mapping[str, Any]) -> str:
+def other_period(folder: Path, bars: BarsDescription) -> str:
     """Which bars the evaluation in a folder is of; nothing where there is none, or one of the same bars."""
     try:
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["bars"]
-        told = [(bars["split"], bars["source"], bars["first"], bars["last"]) for bars in (found, metrics["bars"])]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_json(folder / "metrics.json", "the evaluation before")
+        found = from_json(BarsDescription, content.get("bars"), "the evaluation before")
+    except UserError:
         return ""
-    split, source, first, last = told[0]
-    return "" if told[0] == told[1] else f"{source}, {split} split, {first} to {last},"
+    if (found.split, found.source, found.first, found.last) == (bars.split, bars.source, bars.first, bars.last):
+        return ""
+    return f"{found.source}, {found.split} split, {found.first} to {found.last},"
 
 
 def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
@@ -52,7 +54,7 @@ def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "metrics.json", evaluation.metrics)
+        write_json(folder / "metrics.json", evaluation.metrics.to_json())
         write_csv(folder / "equity.csv", _equity(evaluation))
         write_csv(folder / "trades.csv", _trades(evaluation))
         write_csv(folder / "positions.csv", _positions(evaluation))

@@ -63,7 +63,7 @@ def plot_training(run_dir: Path, output: Path) -> None:
     if not curves:
         raise UserError(
             f"{paths.run_dir} has no metrics to plot: metrics/training/phase1_metrics.csv, phase2_... and phase3_... "
-            "are missing or hold no rows; train there first with --run-dir"
+            "are missing or hold no rows; train there first with `run_dir`"
         )
     figure = _draw(*_with_references(paths, curves))
     try:

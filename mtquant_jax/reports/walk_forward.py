@@ -1,4 +1,4 @@
-"""Writes what a walk-forward leaves in its run directory: figures, equity and a picture."""
+"""A walk-forward -> what it leaves in its run directory: metrics, equity and a picture, and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
+from mtquant_jax.evaluation.walk_forward_metrics import OverSeeds, WalkForwardMetrics
 from mtquant_jax.evaluation.walk_forward_result import LAST, Stitched
 from mtquant_jax.market.periods import moment
 from mtquant_jax.reports.csv_files import write_csv
@@ -20,15 +21,16 @@ from mtquant_jax.statistics.significance import interquartile_mean
 from mtquant_jax.storage.files import replacing, write_json
 
 _SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
-# Okabe and Ito (2008): told apart by colour-blind readers.
+# Okabe and Ito (2008): distinguishable for colour-blind readers.
 _COLOURS = ("#999999", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#D55E00")
 _DASHES = (":", "--", "-", "--", "-.", ":")
+_WIDTH = 26  # of a table's first column
 
 
-def write(folds: Sequence[Fold], stitched: Stitched, told: dict[str, Any], capital: float, folder: Path) -> None:
+def write(folds: Sequence[Fold], stitched: Stitched, metrics: WalkForwardMetrics, capital: float, folder: Path) -> None:
     """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
-    write_json(folder / "walk_forward.json", told)
-    write_csv(folder / "equity.csv", _equity(folds, stitched, told["seeds"], capital))
+    write_json(folder / "walk_forward.json", metrics.to_json())
+    write_csv(folder / "equity.csv", _equity(folds, stitched, metrics.seeds, capital))
     figure = draw(folds, stitched)
     with replacing(folder / "walk_forward.png") as temporary:
         figure.savefig(temporary, format="png", dpi=120)
@@ -87,7 +89,7 @@ def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
 def _draw_sharpes(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
     places = np.arange(len(folds))
     for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
-        sharpes = np.array([[p["sharpe"] or 0.0 for p in fold.performance[name]] for fold in folds])
+        sharpes = np.array([[p.sharpe or 0.0 for p in fold.performance[name]] for fold in folds])
         middle = np.array([interquartile_mean(row) for row in sharpes])
         place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
         axes.bar(place, middle, 0.12, color=colour)
@@ -102,51 +104,46 @@ def _draw_sharpes(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None
     axes.set_title(f"Sharpe ratio of each fold ({stitched.over_seeds}{whiskers})", loc="left")
 
 
-_WIDTH = 26  # of a table's first column
-
-
-_MONEY = ("total_return", "max_drawdown", "cost_share")
-
-
-def lines(told: dict[str, Any]) -> Iterator[str]:
+def lines(metrics: WalkForwardMetrics) -> Iterator[str]:
     """Tables for the terminal."""
-    yield told["verdict"]
+    yield metrics.verdict
     yield ""
-    yield from _sharpe_lines(told)
+    yield from _sharpe_lines(metrics)
     yield ""
-    yield from _money_lines(told)
+    yield from _money_lines(metrics)
     yield ""
     yield f"{LAST} minus (Sharpe ratio)"
-    for name, difference in told["ahead_of"].items():
-        yield f"  {name:<{_WIDTH - 2}}{interval_text(difference['sharpe'], signed=True):>24}"
+    for name, difference in metrics.ahead_of.items():
+        yield f"  {name:<{_WIDTH - 2}}{interval_text(difference.sharpe, signed=True):>24}"
 
 
-def _sharpe_lines(told: dict[str, Any]) -> Iterator[str]:
+def _sharpe_lines(metrics: WalkForwardMetrics) -> Iterator[str]:
     """Sharpe ratios, fold by fold and of all."""
-    yield f"{'':<{_WIDTH}}" + "".join(f"{'fold ' + str(fold['fold']):>20}" for fold in told["folds"]) + f"{'all':>26}"
-    periods = (f"{fold['test']['first'][:7]}..{fold['test']['last'][2:7]}" for fold in told["folds"])
+    yield f"{'':<{_WIDTH}}" + "".join(f"{f'fold {fold.fold}':>20}" for fold in metrics.folds) + f"{'all':>26}"
+    periods = (f"{fold.test.first[:7]}..{fold.test.last[2:7]}" for fold in metrics.folds)
     yield f"{'test':<{_WIDTH}}" + "".join(f"{period:>20}" for period in periods)
-    for name, overall in told["overall"].items():
-        cells = (fold["portfolios"][name]["sharpe"] for fold in told["folds"])
-        whole = interval_text(overall["intervals"]["sharpe"])
+    for name, overall in metrics.overall.items():
+        cells = (fold.portfolios[name].sharpe for fold in metrics.folds)
+        whole = interval_text(overall.intervals.sharpe)
         yield f"{name:<{_WIDTH}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
-    several = len(told["seeds"]) > 1
+    several = len(metrics.seeds) > 1
     yield (
-        f"Sharpe ratio, {told['over_seeds']}{' (range)' * several}; "
+        f"Sharpe ratio, {metrics.over_seeds}{' (range)' * several}; "
         f"all: of the stitched folds [95 %, {'seeds and ' * several}days]"
     )
 
 
-def _money_lines(told: dict[str, Any]) -> Iterator[str]:
+def _money_lines(metrics: WalkForwardMetrics) -> Iterator[str]:
     """Return, drawdown and costs of all folds one after the other."""
     yield f"{'all folds':<{_WIDTH}}{'return':>12}{'drawdown':>12}{'costs':>12}"
-    for name, overall in told["overall"].items():
-        figures = (overall[f"{key}_over_seeds"]["interquartile_mean"] for key in _MONEY)
-        yield f"{name:<{_WIDTH}}" + "".join(f"{percent_text(figure):>12}" for figure in figures)
-    yield f"shares of the starting capital, {told['over_seeds']}; drawdown: of the peak, on daily closes"
+    for name, overall in metrics.overall.items():
+        columns = (overall.total_return_over_seeds, overall.max_drawdown_over_seeds, overall.cost_share_over_seeds)
+        cells = (f"{percent_text(column.interquartile_mean):>12}" for column in columns)
+        yield f"{name:<{_WIDTH}}" + "".join(cells)
+    yield f"shares of the starting capital, {metrics.over_seeds}; drawdown: of the peak, on daily closes"
 
 
-def _range(cell: dict[str, Any]) -> str:
-    if cell["lowest"] == cell["highest"]:
-        return f"{cell['interquartile_mean']:.2f}"
-    return f"{cell['interquartile_mean']:.2f} ({cell['lowest']:.1f}, {cell['highest']:.1f})"
+def _range(cell: OverSeeds) -> str:
+    if cell.lowest == cell.highest:
+        return f"{cell.interquartile_mean:.2f}"
+    return f"{cell.interquartile_mean:.2f} ({cell.lowest:.1f}, {cell.highest:.1f})"

@@ -1,17 +1,16 @@
-"""Figures as text, the same in every table."""
+"""Numbers as text, the same in every table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from mtquant_jax.statistics.intervals import Interval
 
 
-def interval_text(interval: Mapping[str, Any], signed: bool = False) -> str:
-    """``value [low, high]`` of an `Interval` as a mapping."""
-    if interval["value"] is None:
+def interval_text(interval: Interval, signed: bool = False) -> str:
+    """``value [low, high]``."""
+    if interval.value is None:
         return "none (flat)"
-    value = f"{interval['value']:+.2f}" if signed else f"{interval['value']:.2f}"
-    return f"{value} [{interval['low']:.2f}, {interval['high']:.2f}]"
+    value = f"{interval.value:+.2f}" if signed else f"{interval.value:.2f}"
+    return f"{value} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def number_text(value: float | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,15 +11,13 @@ import jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
+from mtquant_jax.runs.checkpoints import restore_policy
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.storage.bundles import check_symbols, read_manifest
-from mtquant_jax.storage.checkpoints import restore
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
-
-META_CONTROLLER = "meta_controller"
-"""Key of the meta-controller's report in the results of phase 2."""
+from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
 
 
 def earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -42,10 +39,10 @@ def earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int])
     if 2 in found and 1 in found and found[2]["specialists_from"] != found[1]["run_id"]:
         raise UserError(
             f"phase 2 in {paths.run_dir} was trained on other specialists than those of phase 1 there; "
-            "run phase 2 again (--phases 2,3)"
+            "run phase 2 again (`phases` 2,3)"
         )
     if 2 in found and 1 in wanted:
-        raise UserError("--phases 1,3 would put new specialists under an old meta-controller; use --phases 1,2,3")
+        raise UserError("`phases` 1,3 would put new specialists under an old meta-controller; use `phases` 1,2,3")
     return found
 
 
@@ -63,14 +60,15 @@ def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, 
 
 def restore_policies(
     config: TrainConfig, paths: RunPaths, market: Market, earlier: dict[int, dict[str, Any]]
-) -> tuple[list[Policy], Policy | None]:
+) -> HierarchyPolicies:
     """The policies of earlier phases, before anything is written: a network of another size is refused here."""
     if 1 not in earlier:
-        return [], None
-    specialists = restore_specialists(config, paths, market, earlier[1]["specialists"])
+        return HierarchyPolicies()
+    specialists = tuple(restore_specialists(config, paths, market, earlier[1]["specialists"]))
     if 2 not in earlier:
-        return specialists, None
-    return specialists, restore_meta(config, paths, market, earlier[2][META_CONTROLLER]["best_checkpoint"])
+        return HierarchyPolicies(specialists)
+    meta = restore_meta(config, paths, market, earlier[2][META_CONTROLLER]["best_checkpoint"])
+    return HierarchyPolicies(specialists, meta)
 
 
 def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, reports: dict[str, Any]) -> list[Policy]:
@@ -78,12 +76,12 @@ def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, re
     # Classes are padded to the widest: all specialists have the shapes of the first.
     like = jax.eval_shape(functools.partial(phases.start_specialist, config, market, 0))
     checkpoints = [reports[asset_class.name]["best_checkpoint"] for asset_class in market.universe.classes]
-    return [_restore_policy(paths.run_dir / checkpoint, like) for checkpoint in checkpoints]
+    return [restore_policy(paths.run_dir / checkpoint, like) for checkpoint in checkpoints]
 
 
 def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
     """Phase 2's best meta-controller."""
-    return _restore_policy(
+    return restore_policy(
         paths.run_dir / checkpoint, jax.eval_shape(functools.partial(phases.start_meta, config, market))
     )
 
@@ -91,8 +89,4 @@ def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoin
 def restore_portfolio(paths: RunPaths, checkpoint: str, specialists: Sequence[Policy], meta: Policy) -> Policy:
     """Phase 3's best hierarchy, which has the shapes of those that it was made of."""
     like = jax.eval_shape(lambda: phases.hierarchy(phases.stacked_specialists(specialists), meta))
-    return _restore_policy(paths.run_dir / checkpoint, like)
-
-
-def _restore_policy(checkpoint: Path, like: Policy) -> Policy:
-    return Policy(**restore(checkpoint / "policy", {"params": like.params, "normalizers": like.normalizers}))
+    return restore_policy(paths.run_dir / checkpoint, like)

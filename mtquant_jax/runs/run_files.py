@@ -17,17 +17,20 @@ import jax
 import mtquant_jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import SPECIALIST
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
-from mtquant_jax.runs.handover import META_CONTROLLER
+from mtquant_jax.runs.manifest import ActionSettings, ModelManifest, NetworkSize, Scales, contract_hash
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.storage.files import write_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.loop import Outcome
+from mtquant_jax.training.trainer import META_CONTROLLER
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 
@@ -43,6 +46,7 @@ class RunFiles:
 
     def write_settings(self) -> None:
         """Write the resolved settings."""
+        self.paths.resolved_config.parent.mkdir(parents=True, exist_ok=True)
         self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
 
     def clear(self, phase: int) -> None:
@@ -54,57 +58,64 @@ class RunFiles:
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""
         asset_class = self.market.universe.classes[index]
-        manifest = {
-            "kind": SPECIALIST,
-            "name": asset_class.name,
-            "symbols": list(asset_class.symbols),
-            "domain": asset_class.domain,
-            **self._manifest(phase, outcome),
-        }
-        write_bundle(self.paths.specialist_bundle(asset_class.name), manifest, _tree(policy))
+        manifest = ModelManifest(
+            kind=SPECIALIST,
+            name=asset_class.name,
+            symbols=asset_class.symbols,
+            domain=asset_class.domain,
+            **self._manifest(phase, outcome, asset_class.symbols),
+        )
+        write_bundle(self.paths.specialist_bundle(asset_class.name), manifest.to_json(), _tree(policy))
 
     def write_meta(self, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of the meta-controller as a phase's training left it."""
-        manifest = {
-            "kind": META_CONTROLLER,
-            "symbols": list(self.market.universe.symbols),
-            "classes": {c.name: list(c.symbols) for c in self.market.universe.classes},
-            "interval": self.config.meta_controller.interval,
-            **self._manifest(phase, outcome),
-        }
-        write_bundle(self.paths.meta_bundle, manifest, _tree(policy))
+        universe = self.market.universe
+        manifest = ModelManifest(
+            kind=META_CONTROLLER,
+            symbols=universe.symbols,
+            classes={c.name: c.symbols for c in universe.classes},
+            interval=self.config.meta_controller.interval,
+            **self._manifest(phase, outcome, universe.symbols),
+        )
+        write_bundle(self.paths.meta_bundle, manifest.to_json(), _tree(policy))
 
-    def _manifest(self, phase: int, outcome: Outcome) -> dict[str, Any]:
-        simulation = self.config.simulation
+    def write_hierarchy(self, outcome: Outcome) -> None:
+        """Write the models of all agents as phase 3 left them."""
+        for index in range(self.market.universe.num_classes):
+            self.write_specialist(index, phases.specialist_of(outcome.policy, index), 3, outcome)
+        self.write_meta(phases.meta_of(outcome.policy), 3, outcome)
+
+    def _manifest(self, phase: int, outcome: Outcome, symbols: tuple[str, ...]) -> dict[str, Any]:
+        """The fields of a manifest that both kinds of models have."""
+        simulation, market = self.config.simulation, self.market
         return {
+            "bar_seconds": bar_interval(market.timestamps),
+            "contracts": contract_hash(market.contracts, market.universe, symbols),
             "phase": phase,
             "timesteps": outcome.best_timesteps,
             "seed": self.config.seed,
-            "features": list(FEATURE_NAMES),
-            "network": {"hidden_size": self.config.ppo.hidden_size, "width": self.market.universe.width},
-            "action": {
-                "leverage": simulation.leverage,
-                "trade_decay": simulation.trade_decay,
-            },
-            "scales": self._scales(),
-            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation},
+            "features": FEATURE_NAMES,
+            "network": NetworkSize(self.config.ppo.hidden_size, market.universe.width),
+            "action": ActionSettings(simulation.leverage, simulation.trade_decay),
+            "scales": Scales.of(market),
+            "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation.to_json()},
             "versions": _versions(),
         }
 
-    def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: dict[str, Any]) -> dict[str, Any]:
-        """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
+    def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: Performance) -> dict[str, Any]:
+        """The report of a training in the results; ``continuous`` is the validation without lot rounding."""
         return {
             "timesteps": outcome.timesteps,
             "seconds": outcome.seconds,
             "timesteps_per_second": outcome.timesteps_per_second,
             "chunk_timesteps_per_second": outcome.chunk_rates,
-            "validation": outcome.validation,
-            "validation_in_continuous_lots": continuous,
+            "validation": outcome.validation.to_json(),
+            "validation_in_continuous_lots": continuous.to_json(),
             "training_metrics": outcome.training_metrics,
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self.relative(checkpoint),
             "model": self.relative(model),
-            "history": outcome.history,
+            "history": [{"timesteps": timesteps, **found.to_json()} for timesteps, found in outcome.history],
         }
 
     def write_results(
@@ -118,7 +129,7 @@ class RunFiles:
             "seed": self.config.seed,
             "timesteps_requested": timesteps,
             "seconds": seconds,
-            "scales": self._scales(),
+            "scales": Scales.of(self.market),
         }
         results = {**head, **result}
         write_json(self.paths.phase_results(phase), results)
@@ -162,10 +173,6 @@ class RunFiles:
             bundles[META_CONTROLLER] = self.paths.meta_bundle
         return {name: self.relative(path) for name, path in bundles.items() if path.exists()}
 
-    def _scales(self) -> dict[str, Any]:
-        """What observations and rewards are measured in: whoever acts with the model must use the same."""
-        return {"classes": self.market.class_scale.tolist(), "portfolio": self.market.portfolio_scale}
-
     def _describe_market(self) -> dict[str, Any]:
         splits = dataclasses.asdict(self.market.splits)
         times = self.market.timestamps
@@ -194,12 +201,12 @@ def device() -> str:
 
 
 def new_run_id(start: datetime) -> str:
-    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that tell runs of one second apart."""
+    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that distinguish runs of the same second."""
     return f"{start:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """Findings as the results tell them."""
+    """Findings as the results hold them."""
     return [dataclasses.asdict(finding) for finding in findings]
 
 

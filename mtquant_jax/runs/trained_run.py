@@ -1,4 +1,4 @@
-"""A finished training in its run directory -> its settings and policies, and the bars that it is judged on."""
+"""A finished training in its run directory -> its settings, results and policies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.handover import META_CONTROLLER, restore_meta, restore_portfolio, restore_specialists
+from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
 
 _AGAIN = "Train all phases again"
 
@@ -46,23 +46,14 @@ class TrainedRun:
 
     @property
     def market(self) -> dict[str, Any]:
-        """What the summary tells of the market trained on."""
-        told: dict[str, Any] = self.summary["market"]
-        return told
+        """The summary's description of the market trained on."""
+        description: dict[str, Any] = self.summary["market"]
+        return description
 
     def split_times(self, name: str) -> tuple[int, int]:
         """First and last bar of a split, seconds since 1970 UTC."""
         split = self.market["splits"][name]
         return _seconds(split["first"]), _seconds(split["last"])
-
-
-@dataclasses.dataclass(frozen=True)
-class Policies:
-    """What every finished phase handed on."""
-
-    specialists: list[Policy]  # phase 1
-    meta: Policy | None  # phase 2
-    portfolio: Policy | None  # phase 3: all agents
 
 
 def open_run(run_dir: Path) -> TrainedRun:
@@ -73,17 +64,17 @@ def open_run(run_dir: Path) -> TrainedRun:
     """
     paths = RunPaths(run_dir)
     if not paths.run_dir.is_dir():
-        raise UserError(f"--run-dir {run_dir}: there is no such directory")
+        raise UserError(f"`run_dir` {run_dir}: there is no such directory")
     if not paths.resolved_config.is_file():
-        raise UserError(f"--run-dir {run_dir} holds no training: there is no {paths.resolved_config}")
+        raise UserError(f"`run_dir` {run_dir} holds no training: there is no {paths.resolved_config}")
     config = apply(TrainConfig(), read_yaml(paths.resolved_config), str(paths.resolved_config))
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
     if missing:
-        told = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
+        phases = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
-            f"--run-dir {run_dir}: the training was not finished, {told} left no results; train "
-            f"{'it' if len(missing) == 1 else 'them'} with --phases {','.join(map(str, missing))}"
+            f"`run_dir` {run_dir}: the training was not finished, {phases} left no results; train "
+            f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
     results = {
         phase: read_json(paths.phase_results(phase), _WHAT)
@@ -91,12 +82,12 @@ def open_run(run_dir: Path) -> TrainedRun:
         if paths.phase_results(phase).is_file()
     }
     if 1 not in results:
-        raise UserError(f"--run-dir {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
+        raise UserError(f"`run_dir` {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
     results = _that_belong_together(results)
     summary = read_json(paths.training_summary, _WHAT)
     for key in ("splits", "interval_seconds", "symbols"):
         if key not in summary.get("market", {}):
-            raise UserError(f"{paths.training_summary} does not tell {key} of its market; train again to evaluate")
+            raise UserError(f"{paths.training_summary} lacks {key} of its market; train again to evaluate")
     return TrainedRun(paths, config, results, summary)
 
 
@@ -115,7 +106,7 @@ def _that_belong_together(results: dict[int, dict[str, Any]]) -> dict[int, dict[
     return kept
 
 
-def restore_all(run: TrainedRun, market: Market) -> Policies:
+def restore_all(run: TrainedRun, market: Market) -> HierarchyPolicies:
     """The policies that every finished phase handed on.
 
     Raises:
@@ -127,7 +118,7 @@ def restore_all(run: TrainedRun, market: Market) -> Policies:
         meta = restore_meta(run.config, run.paths, market, run.results[2][META_CONTROLLER]["best_checkpoint"])
     if meta is not None and 3 in run.results:
         portfolio = restore_portfolio(run.paths, run.results[3]["portfolio"]["best_checkpoint"], specialists, meta)
-    return Policies(specialists, meta, portfolio)
+    return HierarchyPolicies(tuple(specialists), meta, portfolio)
 
 
 def _scales(run: TrainedRun) -> dict[str, Any]:
@@ -135,7 +126,7 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
     scales = run.results[1].get("scales")
     if not isinstance(scales, dict) or not {"classes", "portfolio"} <= set(scales):
         raise UserError(
-            f"{run.paths.phase_results(1)} does not tell the scales that observations were divided by; without them "
+            f"{run.paths.phase_results(1)} lacks the scales that observations were divided by; without them "
             f"the policies would see another market than they learnt in. {_AGAIN}"
         )
     try:

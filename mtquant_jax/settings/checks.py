@@ -1,7 +1,4 @@
-"""Turns settings into a `UserError` where they contradict each other or the arithmetic, before anything is written.
-
-Ranges are written as in mathematics: ``(0, 1]`` excludes 0 and includes 1.
-"""
+"""Turns settings into a `UserError` where they contradict each other or the arithmetic, before anything is written."""
 
 from __future__ import annotations
 
@@ -13,84 +10,18 @@ from typing import Any
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.fields import fields_of
 
 PHASES = ("1", "2", "3")
-
-_RANGES = {
-    "phase1_timesteps": "[1, inf)",
-    "phase2_timesteps": "[1, inf)",
-    "phase3_timesteps": "[1, inf)",
-    "save_freq": "[1, inf)",
-    "seed": "[0, 4294967295]",
-    "num_envs": "[1, inf)",
-    "num_steps": "[1, inf)",
-    "meta_controller.learning_rate": "(0, inf)",
-    "meta_controller.interval": "[1, inf)",
-    "joint_training.learning_rate": "(0, inf)",
-    "joint_training.individual_weight": "[0, inf)",
-    "joint_training.coordination_weight": "[0, inf)",
-    "joint_training.specialist_update_interval": "[1, inf)",
-    "joint_training.leash": "[0, inf)",
-    "ppo.num_epochs": "[1, inf)",
-    "ppo.gamma": "(0, 1]",
-    "ppo.gae_lambda": "[0, 1]",
-    "ppo.clip_range": "(0, 1)",
-    "ppo.value_clip_range": "[0, inf)",
-    "ppo.value_weight": "[0, inf)",
-    "ppo.entropy_weight": "[0, inf)",
-    "ppo.max_grad_norm": "(0, inf)",
-    "ppo.weight_decay": "[0, inf)",
-    "ppo.target_kl": "[0, inf)",
-    "ppo.initial_log_std": "(-20, 3)",
-    "ppo.hidden_size": "[1, inf)",
-    "simulation.initial_capital": "(0, inf)",
-    "simulation.episode_length": "[1, inf)",
-    "simulation.leverage": "(0, inf)",
-    "simulation.trade_decay": "[0, 1]",
-    "simulation.stop_out_level": "[0, inf)",
-    "simulation.ruin_level": "[0, 1)",
-    "simulation.cost_multiplier": "[0, inf)",
-    "simulation.impact": "[0, inf)",
-    "simulation.margin_leverage.forex": "[0, inf)",
-    "simulation.margin_leverage.metals": "[0, inf)",
-    "simulation.margin_leverage.energy": "[0, inf)",
-    "simulation.margin_leverage.indices": "[0, inf)",
-    "reward.risk_aversion": "[0, inf)",
-    "reward.sharpe_memory": "[1, inf)",
-    "portfolio_reward.risk_aversion": "[0, inf)",
-    "portfolio_reward.sharpe_memory": "[1, inf)",
-    "portfolio_reward.var_weight": "[0, inf)",
-    "portfolio_reward.drawdown_weight": "[0, inf)",
-    "portfolio_reward.turnover_weight": "[0, inf)",
-    "portfolio_reward.diversification_weight": "[0, inf)",
-    "risk.instrument_limit": "[0, inf)",
-    "risk.class_limit": "[0, inf)",
-    "risk.correlation_threshold": "[0, 1]",
-    "risk.correlation_limit": "[0, inf)",
-    "risk.gross_limit": "[0, inf)",
-    "risk.margin_limit": "[0, inf)",
-    "risk.var_limit": "[0, inf)",
-    "risk.var_confidence": "(0.5, 1)",
-    "risk.halving_loss": "[0, 1)",
-    "risk.reduction_loss": "[0, 1)",
-    "risk.flattening_loss": "[0, 1)",
-    "market.num_paths": "[1, inf)",
-    "market.num_bars": "[1, inf)",
-    "market.edge": "[0, inf)",
-    "market.train_fraction": "(0, 1)",
-    "market.validation_fraction": "(0, 1)",
-    "market.gap_bars": "[0, inf)",
-}
 
 
 def validate(config: TrainConfig) -> None:
     """Check settings that types cannot check.
 
     Raises:
-        UserError: the first setting found wrong; one sentence with its flag, its value and what would be right.
+        UserError: the first setting found wrong; one sentence with its name, its value and what would be right.
     """
-    for key, interval in _RANGES.items():
-        _check_range(key, _setting(config, key), interval)
+    _check_ranges(config)
     parse_phases(config.phases)
     _check_specialists(config)
     _check_batch_sizes(config)
@@ -98,13 +29,13 @@ def validate(config: TrainConfig) -> None:
     _check_zone(config.broker_timezone)
     if config.timeframe != "files" and not config.data_dir:
         raise UserError(
-            f"--timeframe {config.timeframe}: the synthetic market has hourly bars of its own; give --data-dir"
+            f"`timeframe` {config.timeframe}: the synthetic market has hourly bars of its own; give `data_dir`"
         )
     if not config.simulation.account_currency.strip():
-        raise UserError("--simulation.account-currency is empty; give a currency such as USD")
+        raise UserError("`simulation.account_currency` is empty; give a currency such as USD")
     if config.joint_training.individual_weight + config.joint_training.coordination_weight == 0:
         raise UserError(
-            "--joint-training.individual-weight and --joint-training.coordination-weight are both 0; "
+            "`joint_training.individual_weight` and `joint_training.coordination_weight` are both 0; "
             "with nothing to learn from, phase 3 needs at least one above 0"
         )
 
@@ -113,10 +44,6 @@ def _check_zone(broker_timezone: str) -> None:
     from mtquant_jax.time_zones import read_zone  # brings NumPy, which the help must not wait for
 
     read_zone(broker_timezone)
-
-
-def _setting(config: Any, key: str) -> Any:
-    return functools.reduce(getattr, key.split("."), config)
 
 
 def parse_phases(phases: str) -> tuple[int, ...]:
@@ -130,35 +57,30 @@ def parse_phases(phases: str) -> tuple[int, ...]:
     """
     names = [name.strip() for name in phases.split(",")]
     if names == [""]:
-        raise UserError("--phases is empty; choose from 1, 2, 3")
+        raise UserError("`phases` is empty; choose from 1, 2, 3")
     for name in names:
         if name not in PHASES:
-            raise UserError(f'--phases {phases}: unknown phase "{name}"; choose from 1, 2, 3')
+            raise UserError(f'`phases` {phases}: unknown phase "{name}"; choose from 1, 2, 3')
     for before, after in itertools.pairwise(names):
         if before == after:
-            raise UserError(f"--phases {phases}: phase {after} is given twice")
+            raise UserError(f"`phases` {phases}: phase {after} is given twice")
         if before > after:
-            raise UserError(f"--phases {phases}: phase {after} comes before phase {before}; give them in order")
+            raise UserError(f"`phases` {phases}: phase {after} comes before phase {before}; give them in order")
     return tuple(int(name) for name in names)
 
 
-def flag(key: str) -> str:
-    """The command-line flag of a dotted configuration key: ``ppo.gae_lambda`` -> ``--ppo.gae-lambda``."""
-    return "--" + key.replace("_", "-")
-
-
-def _check_range(key: str, value: float, interval: str) -> None:
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
-    above = value > low or (interval[0] == "[" and value == low)
-    below = value < high or (interval[-1] == "]" and value == high)
-    if above and below:
-        return
-    if value != value:
-        raise UserError(f"{flag(key)} {value}: is not a number")
-    lower = f"at least {low:.10g}" if interval[0] == "[" else f"above {low:.10g}"
-    upper = f"at most {high:.10g}" if interval[-1] == "]" else f"below {high:.10g}"
-    wanted = f"{lower} and {upper}" if high != float("inf") else lower + " and finite" * (value == high)
-    raise UserError(f"{flag(key)} {value}: must be {wanted}")
+def _check_ranges(group: Any, prefix: str = "") -> None:
+    """Whether all numbers of a group are in their ranges, apart from those of single specialists."""
+    for setting in fields_of(type(group)):
+        if setting.range is None or ".NAME." in setting.key:
+            continue
+        key, value = prefix + setting.key, functools.reduce(getattr, setting.key.split("."), group)
+        if value in setting.range:
+            continue
+        if value != value:
+            raise UserError(f"`{key}` {value}: is not a number")
+        finite = " and finite" if value == setting.range.bounds[1] == float("inf") else ""
+        raise UserError(f"`{key}` {value}: must be {setting.range.in_words()}{finite}")
 
 
 def _check_specialists(config: TrainConfig) -> None:
@@ -180,15 +102,14 @@ def _check_specialists(config: TrainConfig) -> None:
             if symbol in owner:
                 raise UserError(f"{symbol} is in two classes, {owner[symbol]} and {name}; each symbol belongs to one")
             owner[symbol] = name
-        _check_range(f"specialists.{name}.learning_rate", specialist.learning_rate, "(0, inf)")
-        _check_range(f"specialists.{name}.exploration_cost", specialist.exploration_cost, "(0, inf)")
+        _check_ranges(specialist, f"specialists.{name}.")
 
 
 def _check_batch_sizes(config: TrainConfig) -> None:
     sizes = {f"specialists.{name}": specialist.batch_size for name, specialist in config.specialists.items()}
     if config.parallel and "1" in config.phases and len(set(sizes.values())) > 1:
         shown = ", ".join(f"{name.partition('.')[2]} {size}" for name, size in sizes.items())
-        raise UserError(f"--parallel: one program trains all specialists and needs one batch size, not {shown}")
+        raise UserError(f"`parallel`: one program trains all specialists and needs one batch size, not {shown}")
     sizes["meta_controller"] = config.meta_controller.batch_size
     sizes["joint_training"] = config.joint_training.batch_size
     rollout = config.num_envs * config.num_steps
@@ -196,7 +117,7 @@ def _check_batch_sizes(config: TrainConfig) -> None:
         if size < 1 or rollout % size:
             nearest = " or ".join(str(divisor) for divisor in _nearest_divisors(rollout, size))
             raise UserError(
-                f"{flag(name)}.batch-size {size}: must divide --num-envs x --num-steps = "
+                f"`{name}.batch_size` {size}: must divide `num_envs` x `num_steps` = "
                 f"{config.num_envs} x {config.num_steps} = {rollout}; the nearest is {nearest}"
             )
 
@@ -212,21 +133,21 @@ def _check_market(config: TrainConfig) -> None:
     market = config.market
     if market.train_fraction + market.validation_fraction >= 1.0:
         raise UserError(
-            f"--market.train-fraction {market.train_fraction} and --market.validation-fraction "
+            f"`market.train_fraction` {market.train_fraction} and `market.validation_fraction` "
             f"{market.validation_fraction} leave nothing for the test split; their sum must be below 1"
         )
     if config.data_dir and (market.scenario != "neutral" or market.calibration):
-        given = f"--market.scenario {market.scenario}" if market.scenario != "neutral" else "--market.calibration"
-        raise UserError(f"{given} shapes the synthetic market, and --data-dir takes its place; give one of the two")
+        given = f"`market.scenario` {market.scenario}" if market.scenario != "neutral" else "`market.calibration`"
+        raise UserError(f"{given} shapes the synthetic market, and `data_dir` takes its place; give one of the two")
     if config.curriculum and config.data_dir:
-        raise UserError("--curriculum draws the scenarios of the synthetic market, and --data-dir takes its place")
+        raise UserError("`curriculum` draws the scenarios of the synthetic market, and `data_dir` takes its place")
     if config.curriculum and market.scenario != "neutral":
         raise UserError(
-            f"--curriculum draws all scenarios, and --market.scenario {market.scenario} one; give one of the two"
+            f"`curriculum` draws all scenarios, and `market.scenario` {market.scenario} one; give one of the two"
         )
     start, end = (_parse_date(key, getattr(market, key)) for key in ("start", "end"))
     if start and end and start >= end:
-        raise UserError(f"--market.start {start} must be before --market.end {end}")
+        raise UserError(f"`market.start` {start} must be before `market.end` {end}")
 
 
 def _parse_date(key: str, text: str) -> date | None:
@@ -236,5 +157,5 @@ def _parse_date(key: str, text: str) -> date | None:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             return date.fromisoformat(text)
     except ValueError:
-        pass  # a month 13 is told below like any other text that is no date
-    raise UserError(f'--market.{key} "{text}": must be a date as YYYY-MM-DD')
+        pass  # a month 13 is refused below like any other text that is no date
+    raise UserError(f'`market.{key}` "{text}": must be a date as YYYY-MM-DD')

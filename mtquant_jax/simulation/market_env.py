@@ -10,7 +10,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from mtquant_jax.simulation import account as accounts
-from mtquant_jax.simulation.account import Account
+from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
@@ -38,6 +38,22 @@ class MarketParams:
     path_probability: jax.Array  # [P] probability that an episode starts on a path, up to a common factor
 
 
+@struct.dataclass
+class StepInfo:
+    """What one bar of trading brought, and what no action of it changes; stands under ``step`` in gymnax's ``info``."""
+
+    equity: jax.Array  # [] share of initial capital, at the close of the bar
+    wanted: jax.Array  # relative weights before the risk layer: [C], or [S, C] of a portfolio
+    weights: jax.Array  # [N] signed exposure / equity at the close
+    traded: jax.Array  # [N] value traded / equity
+    flows: Flows  # [N] profit, costs and swap, shares of initial capital
+    variance: jax.Array  # [] of the bar's return, as known before it, of what is held after the fills
+    budgets: jax.Array  # [S] share of equity that each class may use; 1 for a specialist alone
+    metrics: dict[str, jax.Array]  # [] by name, as in the metrics of a training
+    exposure: jax.Array  # held before the action, relative weights by reward stream: [C], or [S + 1, N] of a portfolio
+    driver: jax.Array  # what a unit of it earns over the bar: [C], or [1, N]
+
+
 class MarketEnvironment(Environment):
     """Base of the market environments: stateless, so that one instance per reward function serves every training."""
 
@@ -61,6 +77,15 @@ class MarketEnvironment(Environment):
     def initial_state(self, path: jax.Array, bar: jax.Array, params: Any) -> Any:
         """State with a flat account at the close of ``bar`` of market path ``path``."""
         raise NotImplementedError
+
+    def begin_within(self, state: Any, elapsed: jax.Array, params: MarketParams) -> Any:
+        """States ``[E]`` of fresh episodes as if ``elapsed`` ``[E]`` bars of each were over."""
+        interval = self.decision_interval(params)
+        return state.replace(time=elapsed // interval * interval)
+
+    def decision_interval(self, params: Any) -> jax.Array:
+        """Bars ``[]`` between two decisions that an episode must not begin between."""
+        return jnp.ones((), jnp.int32)
 
     def is_truncated(self, state: Any, params: MarketParams) -> jax.Array:
         """True ``[]`` if the episode has its full length or the span has no further bar."""

@@ -30,6 +30,21 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def is_above_zero(self) -> bool:
+        """True if the whole interval is above zero."""
+        return self.low is not None and self.low > 0.0
+
+    @property
+    def is_below_zero(self) -> bool:
+        """True if the whole interval is below zero."""
+        return self.high is not None and self.high < 0.0
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True if the estimate differs significantly from zero."""
+        return self.is_above_zero or self.is_below_zero
+
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
@@ -81,11 +96,11 @@ def check_draws(draws: int) -> None:
     """Check the prerequisites of intervals before any trading starts.
 
     Raises:
-        UserError: too few ``--draws`` for the ends of an interval, or ``arch`` is not installed.
+        UserError: too few ``draws`` for the ends of an interval, or ``arch`` is not installed.
     """
     require_arch()
     if draws < _FEWEST_DRAWS:
-        raise UserError(f"--draws {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
+        raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
 
 
 def require_arch() -> Any:

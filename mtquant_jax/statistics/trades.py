@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class Trade:
         return self.price_profit - self.spread - self.commission - self.slippage - self.impact + self.swap
 
 
-def trades(
+def find_trades(
     units: np.ndarray,
     flows: dict[str, np.ndarray],
     symbols: Sequence[str],
@@ -101,20 +100,32 @@ def _of_instrument(
     return result
 
 
-def trade_figures(found: Sequence[Trade]) -> dict[str, Any]:
-    """Of closed trades: ``trades``, ``win_rate``, ``profit_factor``, ``mean_profit``, ``best`` and ``worst`` (account
-    currency), ``mean_bars`` held, and how many are still ``open``. None where there is nothing to divide by.
-    """
+@dataclasses.dataclass(frozen=True)
+class TradeStatistics:
+    """Closed trades in numbers, money in account currency; None where there is nothing to divide by."""
+
+    trades: int  # closed
+    open: int  # at the end
+    win_rate: float | None  # share of the closed trades with a profit after costs
+    profit_factor: float | None  # sum of profits / sum of losses
+    mean_profit: float | None
+    best: float | None  # profit
+    worst: float | None  # profit
+    mean_bars: float | None  # held
+
+
+def trade_statistics(found: Sequence[Trade]) -> TradeStatistics:
+    """Statistics of trades, open ones counted alone."""
     closed = [trade for trade in found if trade.closed is not None]
     profits = np.asarray([trade.profit for trade in closed], np.float64)
     losses = float(-profits[profits < 0.0].sum())
-    return {
-        "trades": len(closed),
-        "open": len(found) - len(closed),
-        "win_rate": float((profits > 0.0).mean()) if len(profits) else None,
-        "profit_factor": float(profits[profits > 0.0].sum()) / losses if losses > 0.0 else None,
-        "mean_profit": float(profits.mean()) if len(profits) else None,
-        "best": float(profits.max()) if len(profits) else None,
-        "worst": float(profits.min()) if len(profits) else None,
-        "mean_bars": float(np.mean([(trade.closed or 0) - trade.opened for trade in closed])) if closed else None,
-    }
+    return TradeStatistics(
+        trades=len(closed),
+        open=len(found) - len(closed),
+        win_rate=float((profits > 0.0).mean()) if len(profits) else None,
+        profit_factor=float(profits[profits > 0.0].sum()) / losses if losses > 0.0 else None,
+        mean_profit=float(profits.mean()) if len(profits) else None,
+        best=float(profits.max()) if len(profits) else None,
+        worst=float(profits.min()) if len(profits) else None,
+        mean_bars=float(np.mean([(trade.closed or 0) - trade.opened for trade in closed])) if closed else None,
+    )

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from tensorboardX import SummaryWriter
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.storage.paths import RunPaths
 
 
@@ -24,7 +24,7 @@ class RunRecorder:
     """Writes the log and the metrics of a run inside a ``with`` block.
 
     The log file gets every line with time and level; standard output gets the text alone, and only warnings if
-    ``quiet``.
+    ``quiet``. Settings in backticks become flags, as everywhere on the command line.
     """
 
     def __init__(self, paths: RunPaths, start: datetime, quiet: bool = False) -> None:
@@ -41,7 +41,7 @@ class RunRecorder:
             self.paths.log_dir.mkdir(parents=True, exist_ok=True)
             to_file = logging.FileHandler(self.paths.log_file(self.start), encoding="utf-8")
         except OSError as error:
-            raise UserError(f"--run-dir {self.paths.run_dir} cannot be written: {error.strerror}") from None
+            raise UserError(f"`run_dir` {self.paths.run_dir} cannot be written: {error.strerror}") from None
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         to_console = logging.StreamHandler(sys.stdout)
         to_console.setFormatter(_ConsoleFormatter())
@@ -59,16 +59,17 @@ class RunRecorder:
         if error is not None:
             self._logger.removeHandler(self._to_console)  # the caller prints the error
             expected = isinstance(error, (UserError, KeyboardInterrupt))
-            self._logger.error("%s", str(error) or type(error).__name__, exc_info=None if expected else error)
+            text = with_flags(str(error)) if expected else str(error)
+            self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
         self._resources.close()
 
     def info(self, text: str) -> None:
         """Write a line."""
-        self._logger.info("%s", text)
+        self._logger.info("%s", with_flags(text))
 
     def warning(self, text: str) -> None:
         """Write a warning."""
-        self._logger.warning("%s", text)
+        self._logger.warning("%s", with_flags(text))
 
     def metrics(self, phase: int, agent: str, timesteps: int, row: Mapping[str, Any]) -> None:
         """Append one row to a phase's metrics file and to TensorBoard.

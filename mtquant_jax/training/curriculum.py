@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+
+from mtquant_jax.backtest.scenarios import ScenarioPerformance
 
 _FIRST_OPEN = 2  # stages that are open from the start
 _ALL_OPEN = 0.6  # share of the phase after which all are: episodes under way are finished, so that changes act late
 _FLOOR = 0.5  # of an equal share that every open stage has at least
-_SMALLEST_SPREAD = 0.5  # annual Sharpe ratio; lesser differences between stages are noise and not told apart in full
+_SMALLEST_SPREAD = 0.5  # annual Sharpe ratio; smaller differences between stages are mostly noise and count for less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Curriculum:
         """All stages, for policies that have been through the curriculum."""
         return cls(tuple(stages), len(stages))
 
-    def after(self, fraction: float, scenarios: Mapping[str, Mapping[str, Any]] | None = None) -> Curriculum:
+    def after(self, fraction: float, scenarios: Mapping[str, ScenarioPerformance] | None = None) -> Curriculum:
         """Where it stands once ``fraction`` of the phase is done; ``scenarios`` is as of `by_scenario`, if validated.
 
         The pace opens all stages by 60 % of the phase, slowly at first. Where the Sharpe ratio is positive on average
@@ -45,7 +46,7 @@ class Curriculum:
         due = self._due(fraction)
         if scenarios is None:
             return dataclasses.replace(self, num_open=max(self.num_open, due))
-        sharpe = tuple(_number(scenarios[stage]["sharpe"]) for stage in self.stages)
+        sharpe = tuple(_number(scenarios[stage].sharpe) for stage in self.stages)
         if np.mean(sharpe[: self.num_open]) > 0.0:
             due = max(due, self._due(2.0 * fraction), self.num_open + 1)
         return dataclasses.replace(self, num_open=min(max(self.num_open, due), len(self.stages)), sharpe=sharpe)
@@ -74,13 +75,15 @@ class Curriculum:
         per_stage = num_paths // len(self.stages)
         return np.repeat(self.shares() / per_stage, per_stage).astype(np.float32)
 
-    def columns(self, scenarios: Mapping[str, Mapping[str, Any]] | None) -> dict[str, float | None]:
-        """What the metrics tell: stages open, the share of each, and its validation where there is one."""
+    def columns(self, scenarios: Mapping[str, ScenarioPerformance] | None) -> dict[str, float | None]:
+        """Columns of metrics: open stages, the share of each, and its validation where there is one."""
         shares = zip(self.stages, self.shares(), strict=True)
         row: dict[str, float | None] = {"curriculum/stage": float(self.num_open)}
         row |= {f"curriculum/share/{stage}": float(share) for stage, share in shares}
         found = scenarios or {}
-        return row | {f"curriculum/sharpe/{stage}": found.get(stage, {}).get("sharpe") for stage in self.stages}
+        return row | {
+            f"curriculum/sharpe/{stage}": found[stage].sharpe if stage in found else None for stage in self.stages
+        }
 
 
 def _number(sharpe: float | None) -> float:

@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtquant_jax.backtest.performance import AllocationPerformance, Performance
+from mtquant_jax.backtest.scenarios import ScenarioPerformance
 from mtquant_jax.simulation.market_env import IN_MARKET
 
 FLAT = 0.01
 """Share of bars in the market under which a policy counts as flat: what it earns on so few of them is chance."""
 
 PINNED = 0.95
-"""Share of bars at one bound from which a decision counts as pinned; the rest is the way there from the flat start."""
+"""Share of bars at one bound from which a decision counts as pinned; the rest is the transient from the flat start."""
 
 PINNED_INSTRUMENTS = 0.5
 """Share of an agent's instruments that are pinned from which it is: one index held all the time may be a decision."""
@@ -23,7 +25,7 @@ VANISHED, EXPLODED = 0.05, 3.0
 about a half; at a twentieth nothing new is tried, and at three times clipping decides and not the policy."""
 
 ENOUGH_UPDATES = 10
-"""Updates before which neither a critic nor the noise can be judged: after fewer, both are still as initialised."""
+"""Updates before which neither a critic nor the noise can be assessed: after fewer, both are still as initialised."""
 
 LOSING = -1.0
 """Annual Sharpe ratio in a scenario under which a policy counts as losing there."""
@@ -52,20 +54,20 @@ class Finding:
 
 def diagnose(
     agent: str,
-    figures: Mapping[str, Any],
+    figures: Performance,
     classes: Mapping[str, Sequence[str]],
-    continuous: Mapping[str, Any] | None = None,
+    continuous: Performance | None = None,
     allocator: str = "",
     places: Sequence[str] = (),
     note: str = "",
 ) -> list[Finding]:
-    """What the validation of a policy tells of its collapse.
+    """Signs of collapse in the validation of a policy.
 
     Args:
         agent: whose figures these are.
         figures: of `performance`, in whole lots.
-        classes: specialist -> its symbols, those whose positions are to be judged; in the order of the figures.
-        continuous: the same figures without lot rounding, which tell orders that are too small.
+        classes: specialist -> its symbols, those whose positions are examined; in the order of the figures.
+        continuous: the same figures without lot rounding, which reveal orders that are too small.
         allocator: who decides on the allocation, if the figures have one.
         places: where it can put capital, in the order of the figures: the classes, and cash last.
         note: said of the agent in brackets, such as where the policy comes from.
@@ -74,7 +76,7 @@ def diagnose(
         Findings, the one that explains most first; empty where nothing was found.
     """
     who = f"{agent} ({note})" if note else agent
-    if not _all_finite(figures[key] for key in ("total_return", "max_drawdown", "sharpe")):
+    if not _all_finite((figures.total_return, figures.max_drawdown, figures.sharpe)):
         text = f"{who} has a result that is not a number on the validation split: its parameters or prices have none"
         return [_finding(agent, "not_a_number", text)]
     found = _ruined(agent, who, figures)
@@ -83,17 +85,17 @@ def diagnose(
     else:
         for name, long, short in _positions(figures, classes):
             found += _pinned(name, f"{name} ({note})" if note else name, long, short)
-    if figures.get("allocation"):
-        found += _pinned_allocation(allocator, figures["allocation"], places)
-    if not _is_flat(figures) and figures["total_return"] < 0.0:
+    if figures.allocation:
+        found += _pinned_allocation(allocator, figures.allocation, places)
+    if not _is_flat(figures) and figures.total_return < 0.0:
         found += _worse_than_flat(agent, who, figures)
-    elif "scenarios" in figures:
-        found += _losing_scenarios(agent, who, figures["scenarios"])
+    elif figures.scenarios:
+        found += _losing_scenarios(agent, who, figures.scenarios)
     return found
 
 
 def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) -> list[Finding]:
-    """What the last training metrics of an agent tell; ``metrics`` may lack those that it does not have."""
+    """Signs of collapse in the last training metrics of an agent; ``metrics`` may lack those that it does not have."""
     if not _all_finite(metrics.values()):
         names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value))
         return [_finding(agent, "not_a_number", f"{agent} ended its training with {names} not a number")]
@@ -102,12 +104,14 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
     found = []
     if "action_std" in metrics:
         now, start = metrics["action_std"], metrics["action_std_at_start"]
-        told = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
+        spread = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
         if now < VANISHED * start:
-            text = f"{agent} has stopped exploring: {told}, so it tries nothing new; raise ppo.entropy_weight"
+            text = f"{agent} has stopped exploring: {spread}, so it tries nothing new; raise ppo.entropy_weight"
             found.append(_finding(agent, "exploration", text))
         if now > EXPLODED * start:
-            text = f"{agent} explores ever more: {told}, so noise decides and not the policy; lower ppo.entropy_weight"
+            text = (
+                f"{agent} explores ever more: {spread}, so noise decides and not the policy; lower ppo.entropy_weight"
+            )
             found.append(_finding(agent, "exploration", text))
     explained = metrics.get("explained_variance", 1.0)
     if explained <= 0.0:
@@ -119,50 +123,50 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
     return found
 
 
-def _ruined(agent: str, who: str, figures: Mapping[str, Any]) -> list[Finding]:
-    if not figures["terminated"]:
+def _ruined(agent: str, who: str, figures: Performance) -> list[Finding]:
+    if not figures.terminated:
         return []
     text = (
-        f"{who} was ruined or stopped out on {figures['terminated']} of {figures['paths']} validation paths; lower "
+        f"{who} was ruined or stopped out on {figures.terminated} of {figures.paths} validation paths; lower "
         "simulation.leverage or the limits of the risk layer"
     )
     return [_finding(agent, "ruined", text)]
 
 
-def _is_flat(figures: Mapping[str, Any]) -> bool:
+def _is_flat(figures: Performance) -> bool:
     """Whether it stayed out of its own accord: a ruined account is out of the market, too."""
-    return not figures["terminated"] and (figures["time_in_market"] < FLAT or figures["mean_exposure"] < IN_MARKET)
+    return not figures.terminated and (figures.time_in_market < FLAT or figures.mean_exposure < IN_MARKET)
 
 
-def _flat(agent: str, who: str, figures: Mapping[str, Any], continuous: Mapping[str, Any] | None) -> list[Finding]:
-    profit = figures["total_return"]
+def _flat(agent: str, who: str, figures: Performance, continuous: Performance | None) -> list[Finding]:
+    profit = figures.total_return
     means = "its profit is exactly nothing" if profit == 0.0 else f"its profit of {_percent(profit, 3)} means nothing"
     if continuous is not None and not _is_flat(continuous):
         cause = (
-            f"Without lot rounding it would be there on {_percent(continuous['time_in_market'])}: its orders are "
+            f"Without lot rounding it would be there on {_percent(continuous.time_in_market)}: its orders are "
             "smaller than the smallest lot"
         )
-        if continuous["total_return"] > 0.0:
+        if continuous.total_return > 0.0:
             cause += ", so try a larger simulation.initial_capital"
         else:
             cause += (
-                f". A larger account would not help: it would end at {_percent(continuous['total_return'], 2)}, of "
-                f"which costs are {_percent(continuous['cost_share'], 2)}"
+                f". A larger account would not help: it would end at {_percent(continuous.total_return, 2)}, of "
+                f"which costs are {_percent(continuous.cost_share, 2)}"
             )
     else:
         cause = "Costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see"
-    there = f"it was in the market on {_percent(figures['time_in_market'])} of the validation bars"
+    there = f"it was in the market on {_percent(figures.time_in_market)} of the validation bars"
     return [_finding(agent, "flat", f"{who} is flat: {there}, so {means}. {cause}")]
 
 
 def _positions(
-    figures: Mapping[str, Any], classes: Mapping[str, Sequence[str]]
+    figures: Performance, classes: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
     """Specialist, symbol -> share of bars fully long, and the same for short."""
     first = 0
     for name, symbols in classes.items():
         part = slice(first, first + len(symbols))
-        long, short = figures["long_bound"][part], figures["short_bound"][part]
+        long, short = figures.long_bound[part], figures.short_bound[part]
         yield name, dict(zip(symbols, long, strict=True)), dict(zip(symbols, short, strict=True))
         first = part.stop
 
@@ -181,13 +185,13 @@ def _pinned(agent: str, who: str, long: Mapping[str, float], short: Mapping[str,
     return [_finding(agent, "pinned", text)]
 
 
-def _pinned_allocation(agent: str, allocation: Mapping[str, Any], names: Sequence[str]) -> list[Finding]:
+def _pinned_allocation(agent: str, allocation: AllocationPerformance, names: Sequence[str]) -> list[Finding]:
     what = [
         f"{name} got more than 99 % of the capital on {_percent(share)} of the bars"
-        for name, share in zip(names, allocation["capital_bound"], strict=True)
+        for name, share in zip(names, allocation.capital_bound, strict=True)
         if share >= PINNED
     ]
-    for share, limit in zip(allocation["risk_appetite_bound"], ("below 1 %", "above 99 %"), strict=True):
+    for share, limit in zip(allocation.risk_appetite_bound, ("below 1 %", "above 99 %"), strict=True):
         if share >= PINNED:
             what.append(f"its risk appetite was {limit} on {_percent(share)} of the bars")
     if not what:
@@ -199,16 +203,16 @@ def _pinned_allocation(agent: str, allocation: Mapping[str, Any], names: Sequenc
     return [_finding(agent, "pinned", text)]
 
 
-def _worse_than_flat(agent: str, who: str, figures: Mapping[str, Any]) -> list[Finding]:
-    net, gross = _percent(figures["total_return"], 2), figures["gross_return"]
-    swap = figures["swap_share"]
+def _worse_than_flat(agent: str, who: str, figures: Performance) -> list[Finding]:
+    net, gross = _percent(figures.total_return, 2), figures.gross_return
+    swap = figures.swap_share
     costs = (
-        f"costs of {_percent(figures['cost_share'], 2)} and swap {'paid' if swap < 0.0 else 'received'} of "
+        f"costs of {_percent(figures.cost_share, 2)} and swap {'paid' if swap < 0.0 else 'received'} of "
         f"{_percent(abs(swap), 2)}"
     )
     if gross > 0.0:
         how = f"it earned {_percent(gross, 2)} before costs, and {costs} made {net} of it"
-        if -swap > figures["cost_share"]:
+        if -swap > figures.cost_share:
             cure = (
                 "It finds something but pays more for holding overnight than for trading: check the swaps of the "
                 "instruments, or leave out those that are dear to hold"
@@ -225,12 +229,12 @@ def _worse_than_flat(agent: str, who: str, figures: Mapping[str, Any]) -> list[F
     return [_finding(agent, "worse_than_flat", text)]
 
 
-def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, ScenarioPerformance]) -> list[Finding]:
     """Of a policy that gains over all scenarios together: those in which it loses."""
     losing = [
-        f"{name} ({_percent(figures['total_return'], 2)}, Sharpe {figures['sharpe']:+.1f})"
+        f"{name} ({_percent(figures.total_return, 2)}, Sharpe {figures.sharpe:+.1f})"
         for name, figures in scenarios.items()
-        if figures["sharpe"] is not None and figures["total_return"] < 0.0 and figures["sharpe"] < LOSING
+        if figures.sharpe is not None and figures.total_return < 0.0 and figures.sharpe < LOSING
     ]
     if not losing:
         return []
@@ -238,10 +242,10 @@ def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, Mapping[str,
     return [_finding(agent, "scenario", text)]
 
 
-def _chance(figures: Mapping[str, Any]) -> str:
+def _chance(figures: Performance) -> str:
     """Whether the loss may be chance."""
-    sharpe, error = figures["sharpe"], figures["sharpe_standard_error"]
-    if sharpe is None:
+    sharpe, error = figures.sharpe, figures.sharpe_standard_error
+    if sharpe is None or error is None:
         return ""
     ratio = f"Sharpe {sharpe:+.2f} ± {error:.2f}"
     if sharpe >= -error:

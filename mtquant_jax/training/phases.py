@@ -1,4 +1,4 @@
-"""What each phase is: its environment, agent, hyper-parameters and starting point, as a plan PPO can run."""
+"""What each phase is: its environment, agent, learner, hyper-parameters and starting point, as a plan to be run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.learning.contract import Hyper, Objective, Program
+from mtquant_jax.learning.contract import Objective, Program
+from mtquant_jax.learning.ppo.hyper import Hyper
+from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.allocation_env import AllocationEnv
+from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.market_params import class_params, integer, portfolio_params, scalar
-from mtquant_jax.simulation.portfolio_env import PortfolioEnv
+from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
@@ -43,11 +46,11 @@ allocation_env = functools.cache(lambda reward, act, interval: AllocationEnv(REW
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A training that PPO can run."""
+    """A training of one agent or hierarchy."""
 
     program: Program
     env_params: Any
-    hyper: Hyper
+    hyper: Hyper  # of the program's learner
     start: Policy
     reference: Any  # {group: parameters} of policies on a leash
     total_updates: int
@@ -128,8 +131,11 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
     return Policy({META: params}, {META: start_normalizer(example)})
 
 
-def plan_specialist(config: TrainConfig, market: Market, index: int) -> Plan:
-    """Phase 1 for one class: PPO on the class's own profit."""
+def plan_specialist(config: TrainConfig, market: Market, index: int, env_params: MarketParams | None = None) -> Plan:
+    """Phase 1 for one class, on the class's own profit.
+
+    ``env_params`` are its `class_params`, where several plans share them: they are then the same arrays for all.
+    """
     settings = list(config.specialists.values())[index]
     total_updates = updates_for(config.phase1_timesteps, config)
     program = Program(
@@ -138,12 +144,11 @@ def plan_specialist(config: TrainConfig, market: Market, index: int) -> Plan:
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        num_minibatches=config.num_envs * config.num_steps // settings.batch_size,
-        num_epochs=config.ppo.num_epochs,
+        learner=_learner(config, settings.batch_size),
     )
     return Plan(
         program=program,
-        env_params=class_params(config, market, index),
+        env_params=class_params(config, market, index) if env_params is None else env_params,
         hyper=_hyper(config, {SPECIALIST: settings.learning_rate}, total_updates),
         start=start_specialist(config, market, index),
         reference={},
@@ -153,8 +158,8 @@ def plan_specialist(config: TrainConfig, market: Market, index: int) -> Plan:
     )
 
 
-def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) -> Plan:
-    """Phase 2: PPO on the portfolio's profit, over frozen specialists, decision by decision."""
+def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]) -> Plan:
+    """Phase 2: on the portfolio's profit, over frozen specialists, decision by decision."""
     frozen = stacked_specialists(specialists)
     interval = config.meta_controller.interval
     total_updates = updates_for(config.phase2_timesteps, config)
@@ -165,8 +170,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) ->
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        num_minibatches=config.num_envs * config.num_steps // config.meta_controller.batch_size,
-        num_epochs=config.ppo.num_epochs,
+        learner=_learner(config, config.meta_controller.batch_size),
     )
     hyper = _hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
@@ -186,8 +190,17 @@ def plan_meta(config: TrainConfig, market: Market, specialists: list[Policy]) ->
     )
 
 
-def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], meta: Policy) -> Plan:
-    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated."""
+def plan_joint(
+    config: TrainConfig,
+    market: Market,
+    specialists: Sequence[Policy],
+    meta: Policy,
+    env_params: PortfolioParams | None = None,
+) -> Plan:
+    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated.
+
+    ``env_params`` are the `portfolio_params`, where several plans share them.
+    """
     joint, num_classes = config.joint_training, market.universe.num_classes
     start = hierarchy(stacked_specialists(specialists), meta)
     total_updates = updates_for(config.phase3_timesteps, config)
@@ -204,8 +217,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], m
         ),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        num_minibatches=config.num_envs * config.num_steps // joint.batch_size,
-        num_epochs=config.ppo.num_epochs,
+        learner=_learner(config, joint.batch_size),
         learn_normalizers=False,  # the phase 1 policies on the leash see through the same statistics
         coordinated_group=SPECIALISTS,
     )
@@ -213,7 +225,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: list[Policy], m
     intervals = {SPECIALISTS: scalar(joint.specialist_update_interval), META: scalar(1.0)}
     return Plan(
         program=program,
-        env_params=portfolio_params(config, market),
+        env_params=portfolio_params(config, market) if env_params is None else env_params,
         hyper=dataclasses.replace(hyper, update_interval=intervals),
         start=start,
         # A copy: the training donates its state, in which parameters and reference must be buffers of their own.
@@ -270,6 +282,10 @@ def _example_inputs(env: Any, agent: Any, params: Any) -> Any:
         return agent.inputs(env.observe(None, state, None, params), params)
 
     return jax.eval_shape(inputs, params)
+
+
+def _learner(config: TrainConfig, batch_size: int) -> PPO:
+    return PPO(num_minibatches=config.num_envs * config.num_steps // batch_size, num_epochs=config.ppo.num_epochs)
 
 
 def _hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates: int) -> Hyper:

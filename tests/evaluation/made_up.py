@@ -1,4 +1,4 @@
-"""An evaluation of records that nobody traded, for tests of what is reckoned and written of it."""
+"""An evaluation of records that nobody traded, for tests of what is computed and written of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from mtquant_jax.backtest.trading import BacktestRecord, Detail
 from mtquant_jax.evaluation.backtests import Traded
+from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
-from mtquant_jax.evaluation.metrics import Evaluation, evaluate
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.settings.config import TrainConfig

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,15 @@ import pytest
 
 from mtquant_jax.cli import main
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.comparison import compare, open_evaluated
+from mtquant_jax.evaluation.comparison import TrialSpread, compare, open_evaluated
+from mtquant_jax.evaluation.metrics import DailyReturns, EvaluationMetrics
 from mtquant_jax.evaluation.trials import TRIALS
 from mtquant_jax.reports.comparison import draw, lines
+from mtquant_jax.statistics.intervals import Difference, Interval
 from mtquant_jax.statistics.returns import sharpe_ratio
+from mtquant_jax.statistics.track_record import track_record
+from mtquant_jax.storage.files import write_json
+from tests.evaluation.made_up import made_up
 
 FIRST, LAST = "2024-01-02 00:00", "2024-06-28 23:00"
 PER_YEAR = 260.0
@@ -29,21 +37,30 @@ def noise(seed: int, days: int = DAYS, paths: int = 1, mean: float = 0.0) -> np.
     return mean + np.random.default_rng(seed).normal(scale=0.01, size=(days, paths))
 
 
+@functools.cache
+def an_evaluation() -> EvaluationMetrics:
+    """Of records that nobody traded."""
+    with tempfile.TemporaryDirectory() as folder:
+        return made_up(Path(folder), days=10).metrics
+
+
 def evaluated(run_dir: Path, returns: np.ndarray, first_day: str = "2024-01-02", **bars: Any) -> Path:
-    """A run directory as evaluate leaves it, as far as compare reads it."""
-    days = np.datetime64(first_day) + np.arange(len(returns))
-    sharpe = sharpe_ratio(returns, PER_YEAR)
-    metrics = {
-        "run": {"run_id": f"id of {run_dir.name}", "directory": str(run_dir)},
-        "bars": {"source": SOURCE, "market": SOURCE, "first": FIRST, "last": LAST, "in_sample": False} | bars
-        | {"trading_days_per_year": PER_YEAR},
-        "portfolio": "after phase 3",
-        "phases": {"after phase 3": {"sharpe": sharpe}},
-        "daily": {"days": [str(day) for day in days], "returns": returns.T.tolist()},
-    }  # fmt: skip
+    """A run directory as evaluate leaves it, with these daily returns of the last portfolio."""
+    metrics, days = an_evaluation(), np.datetime64(first_day) + np.arange(len(returns))
+    record = track_record(returns, PER_YEAR)
+    on_bars = {"source": SOURCE, "market": SOURCE, "first": FIRST, "last": LAST, "trading_days_per_year": PER_YEAR}
+    daily = DailyReturns(days=tuple(map(str, days)), returns=tuple(map(tuple, returns.T.tolist())))
+    metrics = dataclasses.replace(
+        metrics,
+        run=dataclasses.replace(metrics.run, run_id=f"id of {run_dir.name}", directory=str(run_dir)),
+        bars=dataclasses.replace(metrics.bars, **on_bars | bars),
+        phases={**metrics.phases, metrics.portfolio: dataclasses.replace(metrics.last, record=record)},
+        daily=daily,
+    )
     (run_dir / "evaluation").mkdir(parents=True)
-    (run_dir / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
-    trial(run_dir, run_dir, f"id of {run_dir.name}", None if sharpe is None else sharpe / np.sqrt(PER_YEAR))
+    write_json(run_dir / "evaluation" / "metrics.json", metrics.to_json())
+    sharpe = None if record.sharpe is None else record.sharpe / np.sqrt(PER_YEAR)
+    trial(run_dir, run_dir, f"id of {run_dir.name}", sharpe)
     return run_dir
 
 
@@ -67,25 +84,25 @@ def test_two_runs_side_by_side(capsys, tmp_path):
     one, two = evaluated(tmp_path / "good", good), evaluated(tmp_path / "bad", bad)
     code, out, err = run(capsys, tmp_path / "out", one, two)
     assert (code, err) == (0, "")
-    told = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     image = (tmp_path / "out" / "comparison.png").read_bytes()
     assert image.startswith(b"\x89PNG") and len(image) > 10_000
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "comparison.png"]
-    assert told["days"] == {"first": "2024-01-02", "last": "2024-04-30", "count": DAYS}
-    assert list(told["runs"]) == ["good", "bad"]
-    assert told["runs"]["good"]["sharpe"] == pytest.approx(sharpe_ratio(good, PER_YEAR))
-    assert told["runs"]["good"]["total_return"] == pytest.approx(np.prod(1.0 + good) - 1.0)
-    difference = told["differences"]["good - bad"]["sharpe"]
-    assert difference["value"] == pytest.approx(told["runs"]["good"]["sharpe"] - told["runs"]["bad"]["sharpe"])
+    assert content["days"] == {"first": "2024-01-02", "last": "2024-04-30", "count": DAYS}
+    assert list(content["runs"]) == ["good", "bad"]
+    assert content["runs"]["good"]["sharpe"] == pytest.approx(sharpe_ratio(good, PER_YEAR))
+    assert content["runs"]["good"]["total_return"] == pytest.approx(np.prod(1.0 + good) - 1.0)
+    difference = content["differences"]["good - bad"]["sharpe"]
+    assert difference["value"] == pytest.approx(content["runs"]["good"]["sharpe"] - content["runs"]["bad"]["sharpe"])
     assert 0.0 < difference["low"] < difference["value"] < difference["high"]
-    assert told["runs"]["good"]["deflated_sharpe"] > told["runs"]["bad"]["deflated_sharpe"]
-    assert told["trials"]["count"] == 2 and told["probability_of_overfitting"] is None
+    assert content["runs"]["good"]["deflated_sharpe"] > content["runs"]["bad"]["deflated_sharpe"]
+    assert content["trials"]["count"] == 2 and content["probability_of_overfitting"] is None
     text = out.splitlines()
     assert text[0] == f"{DAYS} common trading days, 2024-01-02 to 2024-04-30"
     row = next(line for line in text if line.startswith("good ")).split()
-    sharpe = told["runs"]["good"]["intervals"]["sharpe"]
+    sharpe = content["runs"]["good"]["intervals"]["sharpe"]
     numbers = [f"{sharpe['value']:.2f}", f"[{sharpe['low']:.2f},", f"{sharpe['high']:.2f}]"]
-    assert row[1:4] == numbers and row[4] == f"{100 * told['runs']['good']['total_return']:.2f}"
+    assert row[1:4] == numbers and row[4] == f"{100 * content['runs']['good']['total_return']:.2f}"
     assert any(line.startswith("  good - bad") for line in text)
     assert "overfitting" not in out and "IN SAMPLE" not in out
     assert text[-1] == f"table and figure in {tmp_path / 'out'}/comparison.json and .png"
@@ -94,11 +111,11 @@ def test_two_runs_side_by_side(capsys, tmp_path):
 def test_the_same_run_under_two_names_differs_by_nothing(tmp_path):
     returns = noise(0, paths=3)
     runs = open_evaluated([evaluated(tmp_path / name, returns) for name in ("a", "b")])
-    told = compare(runs, 100).figures
-    nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert told["differences"] == {"a - b": {"sharpe": nothing, "annual_return": nothing}}
-    assert told["runs"]["a"]["intervals"] == told["runs"]["b"]["intervals"]
-    assert told["trials"] == {"count": 2, "daily_sharpe_variance": 0.0}
+    metrics = compare(runs, 100).metrics
+    nothing = Interval(value=0.0, low=0.0, high=0.0)
+    assert metrics.differences == {"a - b": Difference(sharpe=nothing, annual_return=nothing)}
+    assert metrics.runs["a"].intervals == metrics.runs["b"].intervals
+    assert metrics.trials == TrialSpread(count=2, daily_sharpe_variance=0.0)
 
 
 def test_only_common_days_count(capsys, tmp_path):
@@ -107,25 +124,25 @@ def test_only_common_days_count(capsys, tmp_path):
     two = evaluated(tmp_path / "two", returns[30:], "2024-02-01")  # the same days of the same record
     code, _, err = run(capsys, tmp_path / "out", one, two)
     assert code == 0
-    told = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert told["days"] == {"first": "2024-02-01", "last": "2024-04-30", "count": 90}
-    assert told["differences"]["one - two"]["sharpe"]["value"] == 0.0
-    assert told["runs"]["one"]["total_return"] == pytest.approx(np.prod(1.0 + returns[30:]) - 1.0)
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert content["days"] == {"first": "2024-02-01", "last": "2024-04-30", "count": 90}
+    assert content["differences"]["one - two"]["sharpe"]["value"] == 0.0
+    assert content["runs"]["one"]["total_return"] == pytest.approx(np.prod(1.0 + returns[30:]) - 1.0)
     warning = "only 90 of up to 120 days are common to all runs; the others are left out"
-    assert told["warnings"] == [warning] and err == f"warning: {warning}\n"
+    assert content["warnings"] == [warning] and err == f"warning: {warning}\n"
 
 
 @pytest.mark.parametrize("count", [3, 4])
 def test_overfitting_is_told_of_four_runs(tmp_path, count):
     runs = open_evaluated([evaluated(tmp_path / f"run{i}", noise(i)) for i in range(count)])
     comparison = compare(runs, 100)
-    told = comparison.figures["probability_of_overfitting"]
-    assert (told is None) == (count < 4)
-    assert told is None or 0.0 <= told <= 1.0
+    probability = comparison.metrics.probability_of_overfitting
+    assert (probability is None) == (count < 4)
+    assert probability is None or 0.0 <= probability <= 1.0
     text = "\n".join(lines(comparison))
     assert (WORDS_ON_OVERFITTING in text) == (count == 4)
-    assert told is None or f"probability of backtest overfitting: {told:.2f}\n" in text
-    assert len(comparison.figures["differences"]) == count * (count - 1) // 2
+    assert probability is None or f"probability of backtest overfitting: {probability:.2f}\n" in text
+    assert len(comparison.metrics.differences) == count * (count - 1) // 2
 
 
 def test_an_identical_copy_is_pointed_out(capsys, tmp_path):
@@ -158,16 +175,17 @@ def test_evaluations_written_elsewhere_are_found(tmp_path):
     (runs[1] / "evaluation" / "metrics.json").rename(elsewhere.with_suffix(".json"))
     elsewhere.mkdir()
     elsewhere.with_suffix(".json").rename(elsewhere / "metrics.json")
-    figures = compare(open_evaluated([runs[0], elsewhere]), 100).figures
-    assert {name: told["directory"] for name, told in figures["runs"].items()} == {
+    metrics = compare(open_evaluated([runs[0], elsewhere]), 100).metrics
+    assert {name: one.directory for name, one in metrics.runs.items()} == {
         "a": str(runs[0]),
         "elsewhere": str(runs[1]),
     }
-    assert figures["trials"]["count"] == 3  # those beside the run, not beside the folder of its evaluation
-    told = json.loads((elsewhere / "metrics.json").read_text())
-    del told["run"]["directory"]
-    (elsewhere / "metrics.json").write_text(json.dumps(told))
-    with pytest.raises(UserError, match=r"elsewhere/metrics.json is of another version; evaluate its run again"):
+    assert metrics.trials.count == 3  # those beside the run, not beside the folder of its evaluation
+    content = json.loads((elsewhere / "metrics.json").read_text())
+    del content["run"]["directory"]
+    (elsewhere / "metrics.json").write_text(json.dumps(content))
+    message = r"elsewhere/metrics.json has no run.directory; it is of another version, so evaluate its run again"
+    with pytest.raises(UserError, match=message):
         open_evaluated([runs[0], elsewhere])
 
 
@@ -181,7 +199,7 @@ def test_help_shows_what_must_be_given(capsys):
 def test_a_run_that_is_always_best_was_not_chosen_by_luck(tmp_path):
     returns = [noise(i) for i in range(3)] + [noise(3, mean=0.02)]
     runs = open_evaluated([evaluated(tmp_path / f"run{i}", r) for i, r in enumerate(returns)])
-    assert compare(runs, 100).figures["probability_of_overfitting"] == 0.0
+    assert compare(runs, 100).metrics.probability_of_overfitting == 0.0
 
 
 def test_in_sample_and_other_sources_are_pointed_out(capsys, tmp_path):
@@ -198,32 +216,32 @@ def test_a_flat_run_has_no_sharpe_ratio(capsys, tmp_path):
     flat = np.zeros((DAYS, 1))
     code, out, _ = run(capsys, tmp_path / "out", evaluated(tmp_path / "a", noise(0)), evaluated(tmp_path / "b", flat))
     assert code == 0
-    told = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"]["b"]
-    assert told["sharpe"] is None and told["deflated_sharpe"] is None
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"]["b"]
+    assert content["sharpe"] is None and content["deflated_sharpe"] is None
     assert "none (flat)" in next(line for line in out.splitlines() if line.startswith("b "))
 
 
 def test_every_training_judged_on_these_bars_is_a_trial(tmp_path):
     runs = [evaluated(tmp_path / name, noise(i)) for i, name in enumerate("ab")]
-    few = compare(open_evaluated(runs), 100).figures
-    assert few["trials"]["count"] == 2
+    few = compare(open_evaluated(runs), 100).metrics
+    assert few.trials.count == 2
     for number in range(3):
         trial(tmp_path / "other", tmp_path / "other", f"id {number}", 0.1 * number)
     trial(tmp_path / "other", tmp_path / "other", "id 0", 0.3)  # evaluated again
     trial(tmp_path / "other", tmp_path / "other", "id 9", 0.3, first="2030-01-01 00:00", last="2030-02-01 00:00")
     trial(tmp_path / "other", tmp_path / "other", "id 8", 0.3, source="/data", market="/data")
-    many = compare(open_evaluated(runs), 100).figures
-    assert many["trials"]["count"] == 5
+    many = compare(open_evaluated(runs), 100).metrics
+    assert many.trials.count == 5
     sharpes = [sharpe_ratio(noise(i), PER_YEAR) / np.sqrt(PER_YEAR) for i in range(2)] + [0.3, 0.1, 0.2]
-    assert many["trials"]["daily_sharpe_variance"] == pytest.approx(np.var(sharpes, ddof=1))
-    assert many["runs"]["a"]["deflated_sharpe"] < few["runs"]["a"]["deflated_sharpe"]
+    assert many.trials.daily_sharpe_variance == pytest.approx(np.var(sharpes, ddof=1))
+    assert many.runs["a"].deflated_sharpe < few.runs["a"].deflated_sharpe
 
 
 def test_runs_whose_trials_were_lost_still_count(tmp_path):
     runs = [evaluated(tmp_path / name, noise(i)) for i, name in enumerate("ab")]
     for path in runs:
         (path / "evaluation" / TRIALS).unlink()
-    assert compare(open_evaluated(runs), 100).figures["trials"]["count"] == 2
+    assert compare(open_evaluated(runs), 100).metrics.trials.count == 2
 
 
 def test_a_run_named_in_a_roundabout_way_is_one_trial(tmp_path, monkeypatch):
@@ -232,8 +250,8 @@ def test_a_run_named_in_a_roundabout_way_is_one_trial(tmp_path, monkeypatch):
     (tmp_path / "links" / "b").symlink_to(two)
     monkeypatch.chdir(one)
     comparison = compare(open_evaluated([Path("."), tmp_path / "links" / "b"]), 100)
-    assert comparison.figures["trials"]["count"] == 2
-    assert list(comparison.figures["runs"]) == ["a", "b"]
+    assert comparison.metrics.trials.count == 2
+    assert list(comparison.metrics.runs) == ["a", "b"]
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
@@ -257,7 +275,7 @@ def test_what_cannot_be_compared_is_refused(capsys, tmp_path):
         (one, tmp_path / "bare"): f"{tmp_path / 'bare'} has not been evaluated; run: mtquant-jax evaluate --run-dir ",
         (one, late): "the runs have 16 days in common, 20 are needed: a 2024-01-02 to 2024-04-30; late 2024-04-15 to ",
         (one, wide): "the runs were evaluated on markets with different numbers of paths",
-        (one, old): f"{old / 'evaluation' / 'metrics.json'} is of another version; evaluate its run again",
+        (one, old): f"{old / 'evaluation' / 'metrics.json'} has no run; it is of another version, so evaluate its run",
     }
     for runs, message in refusals.items():
         code, out, err = run(capsys, tmp_path / "out", *runs)

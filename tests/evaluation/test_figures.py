@@ -1,4 +1,4 @@
-"""Figures of made-up records: parts sum to the whole, and trials are counted."""
+"""Metrics of made-up records: parts sum to the whole, and trials are counted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import pytest
 
 from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.metrics import Evaluation, evaluate
+from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
+from mtquant_jax.evaluation.metrics import EvaluationMetrics, TrialMetrics
 from mtquant_jax.evaluation.trials import TRIALS, latest_trials, read_trials, record_trial
 from mtquant_jax.evaluation.warnings import warnings_of
+from mtquant_jax.statistics.intervals import Interval
+from mtquant_jax.storage.files import json_text
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.records import to_json
 from tests.evaluation.made_up import made_up
 
 
@@ -57,27 +61,28 @@ def single(evaluation) -> Evaluation:
 
 
 def test_months_compound_to_the_whole(single):
-    months = single.metrics["months"]
-    assert len(months) == 4 and [m["month"] for m in months] == sorted(m["month"] for m in months)
-    total = np.prod([1.0 + month["total_return"] for month in months]) - 1.0
-    whole = single.metrics["phases"]["after phase 2"]
-    assert total == pytest.approx(whole["total_return"], rel=1e-9)
+    months = single.metrics.months
+    assert len(months) == 4 and [m.month for m in months] == sorted(m.month for m in months)
+    total = np.prod([1.0 + month.record.total_return for month in months]) - 1.0
+    whole = single.metrics.phases["after phase 2"].record
+    assert total == pytest.approx(whole.total_return, rel=1e-9)
     assert total == pytest.approx(single.last.equity[-1, 0] - 1.0, rel=1e-9)
-    assert sum(month["bars"] for month in months) == single.judged.num_steps
-    assert sum(month["days"] for month in months) == whole["days"] == len(single.metrics["daily"]["days"])
+    assert sum(month.bars for month in months) == single.judged.num_steps
+    assert sum(month.record.days for month in months) == whole.days == len(single.metrics.daily.days)
 
 
 def test_parts_sum_to_the_whole(evaluation):
     metrics = evaluation.metrics
-    total = metrics["phases"]["after phase 2"]["total_return"]
-    for parts in (metrics["instruments"], metrics["classes"]):
-        assert sum(part["profit_and_loss"]["net"] for part in parts.values()) == pytest.approx(total, abs=1e-12)
-    for part in metrics["classes"].values():
-        own = [metrics["instruments"][symbol] for symbol in part["symbols"]]
-        for kind, value in part["profit_and_loss"].items():
-            assert value == pytest.approx(sum(one["profit_and_loss"][kind] for one in own), abs=1e-12)
-        assert part["trades"]["trades"] == sum(one["trades"]["trades"] for one in own)
-        assert part["mean_exposure"] == pytest.approx(sum(one["mean_exposure"] for one in own))
+    total = metrics.phases["after phase 2"].record.total_return
+    classes = {name: found.part for name, found in metrics.classes.items()}
+    for parts in (metrics.instruments, classes):
+        assert sum(part.profit_and_loss.net for part in parts.values()) == pytest.approx(total, abs=1e-12)
+    for name, part in classes.items():
+        own = [metrics.instruments[symbol] for symbol in metrics.classes[name].symbols]
+        for kind, value in vars(part.profit_and_loss).items():
+            assert value == pytest.approx(sum(getattr(one.profit_and_loss, kind) for one in own), abs=1e-12)
+        assert part.trades.trades == sum(one.trades.trades for one in own)
+        assert part.mean_exposure == pytest.approx(sum(one.mean_exposure for one in own))
 
 
 def test_trades_bring_what_the_account_earned(evaluation):
@@ -93,23 +98,55 @@ def test_trades_bring_what_the_account_earned(evaluation):
     assert sum(trade.profit for trade in evaluation.trades["portfolio"]) / 2 == pytest.approx(final, abs=1e-6)
 
 
+def test_metrics_are_read_back_as_they_were_written(evaluation):
+    counted = dataclasses.replace(evaluation.metrics, trials=TrialMetrics(1, 2, None, 0.4, "trials.jsonl"))
+    for metrics in (evaluation.metrics, counted):
+        content = json.loads(json_text(metrics.to_json()))
+        assert ("trials" in content) == (metrics is counted)
+        assert EvaluationMetrics.from_json(content, "metrics.json") == metrics
+    content["months"][1]["turnover"] = "much"
+    with pytest.raises(UserError, match=r"metrics.json: months\[1\].turnover is 'much', which is not a number"):
+        EvaluationMetrics.from_json(content, "metrics.json")
+
+
+def test_what_a_book_has_twice_is_of_its_daily_closes(evaluation):
+    book = evaluation.metrics.last
+    content = to_json(book)
+    for name in ("sharpe", "sharpe_standard_error", "total_return", "max_drawdown", "days"):
+        assert getattr(book.performance, name) == getattr(book.record, name) == content[name]
+    closes = np.asarray(evaluation.last.equity, np.float64)[::4]
+    fallen = (1.0 - closes / np.maximum.accumulate(closes, axis=0)).max(axis=0).mean()
+    assert book.record.max_drawdown == pytest.approx(fallen) and book.performance.worst_drawdown > fallen
+
+
+def test_frames_have_books_and_months_by_row(evaluation):
+    metrics = evaluation.metrics
+    books = metrics.to_frame()
+    assert list(books.index) == list(evaluation.returns)
+    assert books.loc["after phase 2", "sharpe"] == metrics.last.record.sharpe
+    assert books.loc["buy and hold", "intervals/sharpe/low"] == metrics.baselines["buy and hold"].intervals.sharpe.low
+    months = metrics.months_frame()
+    assert list(months.index) == [month.month for month in metrics.months]
+    assert months["turnover"].tolist() == [month.turnover for month in metrics.months]
+
+
 def test_a_flat_baseline_has_no_sharpe_ratio(evaluation):
-    flat = evaluation.metrics["baselines"]["flat"]
-    assert flat["sharpe"] is None and flat["total_return"] == 0.0
-    assert flat["intervals"]["sharpe"] == {"value": None, "low": None, "high": None}
-    ahead = evaluation.metrics["ahead_of"]["flat"]["sharpe"]
-    assert ahead["value"] == pytest.approx(evaluation.metrics["phases"]["after phase 2"]["sharpe"])
+    flat = evaluation.metrics.baselines["flat"]
+    assert flat.record.sharpe is None and flat.record.total_return == 0.0
+    assert flat.intervals.sharpe == Interval(value=None, low=None, high=None)
+    ahead = evaluation.metrics.ahead_of["flat"].sharpe
+    assert ahead.value == pytest.approx(evaluation.metrics.phases["after phase 2"].record.sharpe)
 
 
-def test_warnings_tell_what_a_reader_must_know(evaluation, tmp_path):
-    found = evaluation.metrics["warnings"]
+def test_warnings_say_what_a_reader_must_know(evaluation, tmp_path):
+    found = evaluation.metrics.warnings
     assert any("phase 2 has not been trained" in text for text in found)  # the made-up run has only phase 1
     assert any("no stress scenarios" in text for text in found)
     assert not any("IN SAMPLE" in text or "ruined" in text for text in found)
     inside = made_up(tmp_path, days=10, in_sample=True).metrics
-    assert inside["warnings"][0].startswith("IN SAMPLE: 10 of 40 bars are of the train split")
-    assert inside["bars"]["in_sample"] and inside["verdict"].startswith("In sample")
-    assert inside["warnings"][1].startswith("only 10 trading days: ")
+    assert inside.warnings[0].startswith("IN SAMPLE: 10 of 40 bars are of the train split")
+    assert inside.bars.in_sample and inside.verdict.startswith("In sample")
+    assert inside.warnings[1].startswith("only 10 trading days: ")
 
 
 def test_an_instrument_that_lot_rounding_keeps_out_is_a_warning(evaluation):
@@ -130,7 +167,7 @@ def test_an_instrument_that_lot_rounding_keeps_out_is_a_warning(evaluation):
     found = [text for text in warnings_of(evaluation.run, judged, traded, 90) if "never held" in text]
     # 0.1 lots of 1000 at 80, half an account unit each, of 100,000.
     wanted = 100.0 * np.abs(last.detail.weights[:, :, 0]).max()
-    symbol = next(iter(evaluation.metrics["instruments"]))
+    symbol = next(iter(evaluation.metrics.instruments))
     assert found == [
         f"{symbol} was never held: no order reached the smallest one, 0.1 lots or 4.0 % of the capital; without lot "
         f"rounding up to {wanted:.1f} % would have been held"
@@ -143,8 +180,8 @@ def test_a_ruined_account_is_a_warning(evaluation):
     ruined = dataclasses.replace(evaluation.last, terminated=np.asarray([True, False]))
     portfolios = evaluation.traded.portfolios | {evaluation.traded.last: ruined}
     traded = dataclasses.replace(evaluation.traded, portfolios=portfolios)
-    told = evaluate(evaluation.run, evaluation.judged, traded, draws=10).metrics
-    assert "the account was ruined or stopped out on 1 of 2 paths" in told["warnings"]
+    metrics = evaluate(evaluation.run, evaluation.judged, traded, draws=10).metrics
+    assert "the account was ruined or stopped out on 1 of 2 paths" in metrics.warnings
 
 
 def as_run(evaluation: Evaluation, folder, run_id: str) -> Evaluation:
@@ -154,94 +191,97 @@ def as_run(evaluation: Evaluation, folder, run_id: str) -> Evaluation:
 
 def with_sharpe(evaluation: Evaluation, factor: float) -> Evaluation:
     """The same, as if its Sharpe ratio were another."""
-    figures = evaluation.metrics["phases"]["after phase 2"]
-    phases = evaluation.metrics["phases"] | {"after phase 2": {**figures, "sharpe": factor * figures["sharpe"]}}
-    return dataclasses.replace(evaluation, metrics={**evaluation.metrics, "phases": phases})
+    metrics, book = evaluation.metrics, evaluation.metrics.phases["after phase 2"]
+    record = dataclasses.replace(book.record, sharpe=factor * book.record.sharpe)
+    phases = {**metrics.phases, "after phase 2": dataclasses.replace(book, record=record)}
+    return dataclasses.replace(evaluation, metrics=dataclasses.replace(metrics, phases=phases))
+
+
+def on_bars(evaluation: Evaluation, **changes: str) -> Evaluation:
+    """The same, as if it were of other bars."""
+    bars = dataclasses.replace(evaluation.metrics.bars, **changes)
+    return dataclasses.replace(evaluation, metrics=dataclasses.replace(evaluation.metrics, bars=bars))
 
 
 def test_trials_are_trainings_and_not_evaluations(evaluation, tmp_path):
     one = as_run(evaluation, tmp_path / "a", "first")
-    figures = evaluation.metrics["phases"]["after phase 2"]
-    told = record_trial(one)
-    assert (told["trials"], told["evaluations"], told["sharpe_variance"]) == (1, 1, None)
-    assert told["deflated_sharpe"] == pytest.approx(figures["probabilistic_sharpe"], rel=1e-12)
+    record = evaluation.metrics.last.record
+    found = record_trial(one)
+    assert (found.trials, found.evaluations, found.sharpe_variance) == (1, 1, None)
+    assert found.deflated_sharpe == pytest.approx(record.probabilistic_sharpe, rel=1e-12)
     again = record_trial(one)
-    assert (again["trials"], again["evaluations"]) == (1, 2)
-    assert again["deflated_sharpe"] == told["deflated_sharpe"]
+    assert (again.trials, again.evaluations) == (1, 2)
+    assert again.deflated_sharpe == found.deflated_sharpe
     other = record_trial(with_sharpe(as_run(evaluation, tmp_path / "b", "second"), -1.0))
-    assert (other["trials"], other["evaluations"]) == (2, 1)
-    daily = figures["sharpe"] / np.sqrt(evaluation.days_per_year)
-    assert other["sharpe_variance"] == pytest.approx(np.var([daily, -daily], ddof=1))
+    assert (other.trials, other.evaluations) == (2, 1)
+    daily = record.sharpe / np.sqrt(evaluation.days_per_year)
+    assert other.sharpe_variance == pytest.approx(np.var([daily, -daily], ddof=1))
     retrained = record_trial(as_run(evaluation, tmp_path / "a", "third"))
-    assert (retrained["trials"], retrained["evaluations"]) == (3, 1)
-    assert retrained["deflated_sharpe"] < told["deflated_sharpe"]
+    assert (retrained.trials, retrained.evaluations) == (3, 1)
+    assert retrained.deflated_sharpe < found.deflated_sharpe
     assert len(read_trials(tmp_path)) == 4
 
 
 def test_trials_on_other_bars_are_others(evaluation, tmp_path):
-    bars = evaluation.metrics["bars"]
-
     def trials(folder: str, **changes: str) -> int:
-        changed = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars | changes})
-        return record_trial(as_run(changed, tmp_path / folder, f"id of {folder}"))["trials"]
+        return record_trial(as_run(on_bars(evaluation, **changes), tmp_path / folder, f"id of {folder}")).trials
 
     assert trials("a") == 1
     assert trials("b", market="bars, 3600 s: EURUSD") == 1
     assert trials("c", first="2030-01-01 00:00", last="2030-02-01 00:00") == 1
     assert trials("d", source=str(tmp_path / "copied")) == 2  # the same bars in another folder
     assert trials("e", last="2030-01-01 00:00") == 4  # meets those of a, c and d
-    assert len(latest_trials(tmp_path, bars)) == 3
+    assert len(latest_trials(tmp_path, evaluation.metrics.bars)) == 3
 
 
 def test_the_same_period_counts_before_another(evaluation, tmp_path):
     record_trial(as_run(evaluation, tmp_path / "a", "first"))
-    bars = evaluation.metrics["bars"] | {"last": "2030-01-01 00:00"}
-    longer = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "bars": bars})
+    longer = on_bars(evaluation, last="2030-01-01 00:00")
     record_trial(with_sharpe(as_run(longer, tmp_path / "a", "first"), 2.0))
-    own = evaluation.metrics["phases"]["after phase 2"]["sharpe"] / np.sqrt(evaluation.days_per_year)
-    (latest,) = latest_trials(tmp_path, evaluation.metrics["bars"])
-    assert latest["daily_sharpe"] == pytest.approx(own)
-    (latest,) = latest_trials(tmp_path, bars)
-    assert latest["daily_sharpe"] == pytest.approx(2.0 * own)
+    own = evaluation.metrics.last.record.sharpe / np.sqrt(evaluation.days_per_year)
+    (latest,) = latest_trials(tmp_path, evaluation.metrics.bars)
+    assert latest.daily_sharpe == pytest.approx(own)
+    (latest,) = latest_trials(tmp_path, longer.metrics.bars)
+    assert latest.daily_sharpe == pytest.approx(2.0 * own)
 
 
 def test_a_copied_directory_is_no_trial(evaluation, tmp_path):
     record_trial(as_run(evaluation, tmp_path / "a", "first"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert len(read_trials(tmp_path)) == 1
-    told = record_trial(as_run(evaluation, tmp_path / "b", "first"))
-    assert (told["trials"], told["evaluations"]) == (1, 2)
+    found = record_trial(as_run(evaluation, tmp_path / "b", "first"))
+    assert (found.trials, found.evaluations) == (1, 2)
 
 
 def test_a_directory_under_two_names_is_one_trial(evaluation, tmp_path):
     (tmp_path / "b").mkdir()
     record_trial(as_run(evaluation, tmp_path / "a", "first"))
-    told = record_trial(as_run(evaluation, tmp_path / "b" / ".." / "a", "first"))
-    assert (told["trials"], told["evaluations"]) == (1, 2)
+    found = record_trial(as_run(evaluation, tmp_path / "b" / ".." / "a", "first"))
+    assert (found.trials, found.evaluations) == (1, 2)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link").symlink_to(tmp_path / "a")
-    told = record_trial(as_run(evaluation, tmp_path / "elsewhere" / "link", "first"))
-    assert (told["trials"], told["evaluations"]) == (1, 3)
+    found = record_trial(as_run(evaluation, tmp_path / "elsewhere" / "link", "first"))
+    assert (found.trials, found.evaluations) == (1, 3)
 
 
 def test_lines_that_are_no_trial_are_left_out(evaluation, tmp_path):
     path = tmp_path / "a" / "evaluation" / TRIALS
     path.parent.mkdir(parents=True)
     path.write_text('half a li\n[1]\n{"run_dir": "x"}\n')
-    told = record_trial(as_run(evaluation, tmp_path / "a", "first"))
-    assert (told["trials"], told["file"]) == (1, str(path))
+    found = record_trial(as_run(evaluation, tmp_path / "a", "first"))
+    assert (found.trials, found.file) == (1, str(path))
     assert len(path.read_text().splitlines()) == 4
     line = json.loads(path.read_text().splitlines()[-1])
     assert line["run_id"] == "first" and line["days"] == 90 and line["split"] == "test"
 
 
 def test_a_flat_account_is_a_trial_without_probability(tmp_path):
-    told = record_trial(made_up(tmp_path, days=10, scale=0.0))
-    assert (told["trials"], told["deflated_sharpe"]) == (1, None)
-    assert read_trials(tmp_path)[0]["daily_sharpe"] is None
+    found = record_trial(made_up(tmp_path, days=10, scale=0.0))
+    assert (found.trials, found.deflated_sharpe) == (1, None)
+    assert read_trials(tmp_path)[0].daily_sharpe is None
 
 
-def test_trials_that_cannot_be_written_are_told(evaluation, tmp_path):
+def test_trials_that_cannot_be_written_are_refused(evaluation, tmp_path):
     (tmp_path / "a" / "evaluation" / TRIALS).mkdir(parents=True)
     with pytest.raises(UserError, match=r"trials\.jsonl: trials cannot be recorded"):
         record_trial(as_run(evaluation, tmp_path / "a", "first"))

@@ -87,7 +87,7 @@ def evaluated(synthetic_run, tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def in_sample(evaluated, tmp_path_factory) -> SimpleNamespace:
-    """The same on the validation split, elsewhere: as many bars, so that nothing is compiled anew."""
+    """The same on the validation split, elsewhere: as many bars, so that nothing is compiled again."""
     folder = tmp_path_factory.mktemp("in_sample")
     code, out, err = evaluate(evaluated.run_dir, "--split", "validation", "--output", str(folder))
     assert code == 0, err
@@ -235,9 +235,9 @@ def test_one_trial_is_not_deflated(evaluated):
     assert told["deflated_sharpe"] == pytest.approx(last(evaluated.metrics)["probabilistic_sharpe"], rel=1e-9)
     assert len(evaluated.trials) == 1
     trial = evaluated.trials[0]
-    assert (trial["source"], trial["split"], trial["in_sample"]) == (SOURCE, "test", False)
+    assert (trial.source, trial.split, trial.in_sample) == (SOURCE, "test", False)
     days_per_year = evaluated.metrics["bars"]["trading_days_per_year"]
-    assert trial["daily_sharpe"] * np.sqrt(days_per_year) == pytest.approx(last(evaluated.metrics)["sharpe"])
+    assert trial.daily_sharpe * np.sqrt(days_per_year) == pytest.approx(last(evaluated.metrics)["sharpe"])
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.book import slots_of
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.risk import binding, forecasts
 from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
 from mtquant_jax.reports.html.risk import risk_rules, value_at_risk
@@ -124,13 +124,14 @@ def test_a_trade_that_ended_with_the_account_has_no_second_quote(evaluation, tmp
     assert [row["close_price"] is None for row in own] == [row["path"] == 0 and row["closed"] == latest for row in own]
 
 
-def test_another_period_in_the_folder_is_told(evaluation, tmp_path):
-    assert other_period(tmp_path, evaluation.metrics) == ""
+def test_another_period_in_the_folder_is_named(evaluation, tmp_path):
+    bars = evaluation.metrics.bars
+    assert other_period(tmp_path, bars) == ""
     write_files(with_prices(evaluation), tmp_path)
-    assert other_period(tmp_path, evaluation.metrics) == ""
-    later = evaluation.metrics | {"bars": evaluation.metrics["bars"] | {"last": "2030-01-01 00:00"}}
-    told = other_period(tmp_path, later)
-    assert "test split" in told and evaluation.metrics["bars"]["last"] in told
+    assert other_period(tmp_path, bars) == ""
+    later = dataclasses.replace(bars, last="2030-01-01 00:00")
+    text = other_period(tmp_path, later)
+    assert "test split" in text and bars.last in text
     (tmp_path / "metrics.json").write_text("[]")
     assert other_period(tmp_path, later) == ""
 

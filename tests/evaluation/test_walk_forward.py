@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
-import io
-import json
 import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,43 +12,16 @@ import numpy as np
 import pytest
 
 from mtquant_jax.backtest.baselines import BASELINES
-from mtquant_jax.cli import main
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS
 from mtquant_jax.market.prepare import Market, resplit
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.types import AssetClass, Splits
-from tests.conftest import make_contracts, make_table, random_prices
+from tests.conftest import make_contracts, make_table, random_prices, walk_forward
 from tests.evaluation.test_walk_forward_result import a_fold, noise
 
 EQUAL, META, LAST = PORTFOLIOS
 GAP = 250
-SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
-SMALL += " --phase1-timesteps 250 --phase2-timesteps 250 --phase3-timesteps 250"
-
-
-def walk_forward(run_dir: Path, *flags: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a quick one."""
-    arguments = ["walk-forward", "--quick-test", "--run-dir", str(run_dir), "--draws", "100", *flags]
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        code = main(arguments)
-    return code, out.getvalue(), err.getvalue()
-
-
-@pytest.fixture(scope="session")
-def walked(tmp_path_factory) -> SimpleNamespace:
-    """Two folds of two seeds, as small as they can be."""
-    run_dir = tmp_path_factory.mktemp("walk")
-    code, out, err = walk_forward(run_dir, "--folds", "2", "--num-seeds", "2", *SMALL.split())
-    assert code == 0, err
-
-    def refuse(name: str) -> None:
-        raise AssertionError(name)
-
-    told = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
-    with (run_dir / "equity.csv").open(encoding="utf-8", newline="") as stream:
-        equity = list(csv.DictReader(stream))
-    return SimpleNamespace(run_dir=run_dir, told=told, equity=equity, out=out, err=err)
 
 
 def moments(fold: dict[str, Any], part: str) -> tuple[datetime, datetime]:
@@ -189,7 +157,7 @@ def bars(monkeypatch):
         ("--curriculum", "--curriculum: a walk-forward has no curriculum; its bars are a history"),
         ("--phases=1", "--phases 1: a walk-forward trains all of 1,2,3 in every fold"),
         ("--draws 10", "--draws 10: at least 100 are required for meaningful ends of an interval"),
-        ("--folds 1", "--folds 1: at least 2; for one use train and evaluate"),
+        ("--folds 1", "--folds 1: must be at least 2; for one fold use train and evaluate"),
         ("--first-train-fraction 0.95", "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
         ("--folds 40", "2400 bars leave 17 for each validation and test of 40 folds, but 50 are needed"),
         ("--market.gap-bars 10", "--market.gap-bars 10: must be above"),
@@ -220,7 +188,7 @@ def test_the_work_and_what_it_is_judged_on_are_told_before(
 ):
     bars(300)
 
-    def trained(configs, market, splits, host, folder, tell):
+    def trained(configs, market, splits, recorder, compiler, folder, report):
         assert [config.seed for config in configs] == [0, 1, 2]
         print("training begins")
         return a_fold(int(folder.name[-1]), {LAST: noise(0, 3)})

@@ -1,21 +1,26 @@
-"""Figures, tables, verdict and files of folds that nobody traded."""
+"""Metrics, tables, verdict and files of folds that nobody traded."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mtquant_jax.backtest.baselines import BASELINES
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
+from mtquant_jax.evaluation.walk_forward_metrics import WalkForwardMetrics
 from mtquant_jax.evaluation.walk_forward_result import result, stitch
 from mtquant_jax.reports.walk_forward import draw, lines, write
+from mtquant_jax.statistics.intervals import Interval
 from mtquant_jax.statistics.returns import daily_returns, sharpe_ratio
 from mtquant_jax.statistics.significance import interquartile_mean
+from mtquant_jax.storage.files import json_text
 from mtquant_jax.types import Splits
+from tests.backtest.performances import a_performance
 
 EQUAL, META, LAST = PORTFOLIOS
 BARS_A_DAY = 6
@@ -38,9 +43,9 @@ def a_fold(number: int, returns: dict[str, np.ndarray], others: float = 0.0) -> 
         equity[name] = np.concatenate([closes[:1], np.repeat(closes[1:], BARS_A_DAY, axis=0)])
         np.testing.assert_allclose(daily_returns(equity[name], day), record, atol=1e-12)
 
-    def figures(column: np.ndarray) -> dict[str, Any]:
-        total = float(np.prod(1.0 + column) - 1.0)
-        return {"sharpe": sharpe_ratio(column, 365.0), "total_return": total, "max_drawdown": 0.0, "cost_share": COSTS}
+    def figures(column: np.ndarray) -> Performance:
+        total, sharpe = float(np.prod(1.0 + column) - 1.0), sharpe_ratio(column, 365.0)
+        return a_performance(sharpe=sharpe, total_return=total, max_drawdown=0.0, cost_share=COSTS)
 
     return Fold(
         splits=Splits((0, 1), (2, 3), (4, 5)),
@@ -70,20 +75,32 @@ def test_the_figure_over_seeds_is_the_mean_of_the_middle_half():
     sharpes = sorted(sharpe_ratio(column, stitched.days_per_year) for column in returns.T)
     assert stitched.sharpe[LAST][0] == pytest.approx((sharpes[1] + sharpes[2]) / 2.0)
     assert stitched.sharpe[LAST].shape == (51,)
-    told = result(folds, stitched, range(4))["overall"][LAST]
-    assert told["sharpe_over_seeds"]["interquartile_mean"] == pytest.approx((sharpes[1] + sharpes[2]) / 2.0)
-    assert (told["sharpe_over_seeds"]["lowest"], told["sharpe_over_seeds"]["highest"]) == (sharpes[0], sharpes[3])
-    assert told["days"] == 120
+    overall = result(folds, stitched, range(4)).overall[LAST]
+    assert overall.sharpe_over_seeds.interquartile_mean == pytest.approx((sharpes[1] + sharpes[2]) / 2.0)
+    assert (overall.sharpe_over_seeds.lowest, overall.sharpe_over_seeds.highest) == (sharpes[0], sharpes[3])
+    assert overall.record.days == 120
     assert stitched.days.tolist() == list(range(19_000, 19_120))
     assert stitched.days_per_year == pytest.approx(365.25)
 
 
+def test_metrics_are_read_back_as_they_were_written():
+    folds = two_folds(2)
+    bare = result(folds, stitch(folds, draws=50), range(2))
+    whole = dataclasses.replace(bare, seconds={"total": 1.0}, market="bars", scheme="rolling", configuration={"a": [1]})
+    for metrics in (bare, whole):
+        content = json.loads(json_text(metrics.to_json()))
+        assert ("seconds" in content) == (metrics is whole)
+        assert WalkForwardMetrics.from_json(content, "walk_forward.json") == metrics
+    frame = bare.to_frame()
+    assert list(frame.index) == [*PORTFOLIOS, *BASELINES]
+    assert frame.loc[LAST, "sharpe_over_seeds/seeds/1"] == bare.overall[LAST].sharpe_over_seeds.seeds[1]
+
+
 def test_the_same_trainings_differ_by_nothing():
     folds = [a_fold(n, {name: noise(n, 3) for name in (LAST, META)}) for n in range(2)]
-    told = result(folds, stitch(folds, draws=50), range(3))
-    nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert told["ahead_of"][META] == {"sharpe": nothing}
-    assert told["ahead_of"]["flat"]["sharpe"]["value"] == told["overall"][LAST]["intervals"]["sharpe"]["value"]
+    found = result(folds, stitch(folds, draws=50), range(3))
+    assert found.ahead_of[META].sharpe == Interval(value=0.0, low=0.0, high=0.0)
+    assert found.ahead_of["flat"].sharpe.value == found.overall[LAST].intervals.sharpe.value
 
 
 @pytest.mark.parametrize(
@@ -92,12 +109,12 @@ def test_the_same_trainings_differ_by_nothing():
 )
 def test_the_interval_tells_luck_from_skill(mean, meaning):
     folds = two_folds(3, mean)
-    told = result(folds, stitch(folds, draws=200), range(3))
-    sharpe = told["overall"][LAST]["intervals"]["sharpe"]
-    assert sharpe["low"] < sharpe["value"] < sharpe["high"]
-    assert (sharpe["low"] > 0.0, sharpe["high"] < 0.0) == (mean > 0.0, mean < 0.0)
-    assert told["verdict"].startswith("2 folds, out of sample 2022-01 to 2022-05, 3 seeds: Sharpe ")
-    assert f"; {meaning}; " in told["verdict"]
+    found = result(folds, stitch(folds, draws=200), range(3))
+    sharpe = found.overall[LAST].intervals.sharpe
+    assert sharpe.low < sharpe.value < sharpe.high
+    assert (sharpe.is_above_zero, sharpe.is_below_zero) == (mean > 0.0, mean < 0.0)
+    assert found.verdict.startswith("2 folds, out of sample 2022-01 to 2022-05, 3 seeds: Sharpe ")
+    assert f"; {meaning}; " in found.verdict
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -105,38 +122,38 @@ def test_seeds_that_disagree_widen_the_interval():
 
     def width(means: list[float]) -> float:
         folds = [a_fold(n, {LAST: days + np.asarray(means)}) for n in range(2)]
-        sharpe = result(folds, stitch(folds, draws=300), range(3))["overall"][LAST]["intervals"]["sharpe"]
-        return sharpe["high"] - sharpe["low"]
+        sharpe = result(folds, stitch(folds, draws=300), range(3)).overall[LAST].intervals.sharpe
+        return sharpe.high - sharpe.low
 
     assert width([-0.005, 0.0, 0.005]) > 1.2 * width([0.0, 0.0, 0.0])
 
 
 def test_portfolios_that_never_trade_are_flat():
     folds = [a_fold(n, {LAST: np.zeros((60, 2))}, others=0.01) for n in range(2)]
-    told = result(folds, stitch(folds, draws=50), range(2))
-    assert told["verdict"].endswith("no portfolio traded; they are flat.")
-    table = list(lines(told))
+    found = result(folds, stitch(folds, draws=50), range(2))
+    assert found.verdict.endswith("no portfolio traded; they are flat.")
+    table = list(lines(found))
     assert next(line for line in table if line.startswith(LAST)).endswith("none (flat)")
-    nothing = {"value": None, "low": None, "high": None}
-    assert told["overall"][LAST]["intervals"]["sharpe"] == nothing
-    assert told["overall"]["buy and hold"]["intervals"]["sharpe"] != nothing
-    assert told["ahead_of"]["flat"]["sharpe"]["value"] < 0.0  # which earns here; a flat record counts as 0
+    nothing = Interval(value=None, low=None, high=None)
+    assert found.overall[LAST].intervals.sharpe == nothing
+    assert found.overall["buy and hold"].intervals.sharpe != nothing
+    assert found.ahead_of["flat"].sharpe.value < 0.0  # which earns here; a flat record counts as 0
 
 
 def test_the_table_keeps_its_columns_apart():
     wild = np.asarray([[-0.03, -0.02, -0.01, -0.012]]) + noise(0, 4) * 0.5
     folds = [a_fold(n, {LAST: wild, META: wild[:, ::-1]}) for n in range(3)]
-    told = result(folds, stitch(folds, draws=50), range(4))
-    row = next(line for line in lines(told) if line.startswith(LAST))
-    assert min(cell["lowest"] for cell in (fold["portfolios"][LAST]["sharpe"] for fold in told["folds"])) < -10.0
+    found = result(folds, stitch(folds, draws=50), range(4))
+    row = next(line for line in lines(found) if line.startswith(LAST))
+    assert min(fold.portfolios[LAST].sharpe.lowest for fold in found.folds) < -10.0
     assert row.count(") ") == 3 and row.count("(") == 3
 
 
 def test_the_files_hold_the_stitched_record(tmp_path):
     folds = two_folds(2, mean=0.001)
     stitched = stitch(folds, draws=50)
-    told = result(folds, stitched, [5, 6])
-    write(folds, stitched, told, 1000.0, tmp_path)
+    found = result(folds, stitched, [5, 6])
+    write(folds, stitched, found, 1000.0, tmp_path)
     assert json.loads((tmp_path / "walk_forward.json").read_text())["seeds"] == [5, 6]
     assert (tmp_path / "walk_forward.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "equity.csv").read_text().startswith('"day","fold","equal allocation seed 5",')
@@ -150,10 +167,10 @@ def test_the_files_hold_the_stitched_record(tmp_path):
         np.testing.assert_allclose(found, [1000.0, *equity[:, seed - 5]], atol=0.006)
 
 
-def test_money_is_told_of_all_folds_together():
+def test_money_is_shown_of_all_folds_together():
     folds = two_folds(4)
-    told = result(folds, stitch(folds, draws=50), range(4))
-    overall = told["overall"][LAST]
+    metrics = result(folds, stitch(folds, draws=50), range(4))
+    overall = metrics.overall[LAST]
     growth = np.stack([np.prod(1.0 + fold.returns[LAST], axis=0) for fold in folds])
     closes = np.cumprod(np.concatenate([np.ones((1, 4)), *(1.0 + fold.returns[LAST] for fold in folds)]), axis=0)
     drawdowns = (1.0 - closes / np.maximum.accumulate(closes, axis=0)).max(axis=0)
@@ -163,11 +180,11 @@ def test_money_is_told_of_all_folds_together():
         "cost_share": COSTS + COSTS * growth[0],  # the second fold's are shares of what the first one left
     }
     for key, seeds in expected.items():
-        found = overall[f"{key}_over_seeds"]
-        np.testing.assert_allclose(found["seeds"], seeds, rtol=1e-9)
-        assert found["interquartile_mean"] == pytest.approx(np.sort(seeds)[1:3].mean())
-        assert (found["lowest"], found["highest"]) == (min(found["seeds"]), max(found["seeds"]))
-    row = [line for line in lines(told) if line.startswith(LAST)][1]
+        found = getattr(overall, f"{key}_over_seeds")
+        np.testing.assert_allclose(found.seeds, seeds, rtol=1e-9)
+        assert found.interquartile_mean == pytest.approx(np.sort(seeds)[1:3].mean())
+        assert (found.lowest, found.highest) == (min(found.seeds), max(found.seeds))
+    row = [line for line in lines(metrics) if line.startswith(LAST)][1]
     shown = [f"{100.0 * np.sort(seeds)[1:3].mean():.2f}" for seeds in expected.values()]
     assert row.removeprefix(LAST).replace("%", "").split() == shown
 
@@ -178,11 +195,11 @@ def test_money_is_told_of_all_folds_together():
 def test_the_figure_over_seeds_is_called_what_it_is(seeds, words):
     folds = two_folds(seeds)
     stitched = stitch(folds, draws=50)
-    told = result(folds, stitched, range(seeds))
-    assert told["over_seeds"] == words and told["bootstrap"]["draws"] == 50
-    values = told["overall"][LAST]["sharpe_over_seeds"]
-    assert (values["interquartile_mean"] == pytest.approx(np.mean(values["seeds"]))) == (seeds < 3)
-    note = next(line for line in lines(told) if line.startswith("Sharpe ratio, "))
+    found = result(folds, stitched, range(seeds))
+    assert found.over_seeds == words and found.bootstrap.draws == 50
+    values = found.overall[LAST].sharpe_over_seeds
+    assert (values.interquartile_mean == pytest.approx(np.mean(values.seeds))) == (seeds < 3)
+    note = next(line for line in lines(found) if line.startswith("Sharpe ratio, "))
     assert note.startswith(f"Sharpe ratio, {words}")
     assert [text in note for text in ("(range)", "seeds and days")] == [seeds > 1] * 2
     figure = draw(folds, stitched)
@@ -203,7 +220,7 @@ def test_the_figure_starts_from_nothing_and_names_what_it_leaves_out():
     assert [name in left_out for name in BASELINES] == [name not in drawn for name in BASELINES]
 
 
-def test_the_verdict_names_what_the_portfolio_is_told_apart_from():
+def test_the_verdict_names_what_the_portfolio_differs_from():
     good, bad = noise(0, 3, 0.01), noise(1, 3, -0.01)
     rules = {"buy and hold": noise(2, 1, 0.02), "equal weight": noise(3, 1, 0.02)}
     for mine, theirs, end in (
@@ -211,9 +228,9 @@ def test_the_verdict_names_what_the_portfolio_is_told_apart_from():
         (good, good, "; better than flat; ahead of equal allocation, behind buy and hold and equal weight"),
     ):
         folds = [a_fold(n, {LAST: mine, META: theirs, EQUAL: bad} | rules | others_like(mine)) for n in range(2)]
-        assert end in result(folds, stitch(folds, draws=200), range(3))["verdict"]
+        assert end in result(folds, stitch(folds, draws=200), range(3)).verdict
     folds = [a_fold(n, dict.fromkeys(PORTFOLIOS, noise(n, 3)) | others_like(noise(n, 3))) for n in range(2)]
-    verdict = result(folds, stitch(folds, draws=200), range(3))["verdict"]
+    verdict = result(folds, stitch(folds, draws=200), range(3)).verdict
     assert verdict.endswith("; not distinguishable from flat; not distinguishable from any baseline.")
 
 
@@ -225,7 +242,7 @@ def others_like(record: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_a_short_record_has_no_verdict():
     folds = [a_fold(n, {LAST: noise(n, 2, 0.02, days=9)}) for n in range(2)]
-    told = result(folds, stitch(folds, draws=50), range(2))
-    assert told["overall"][LAST]["intervals"]["sharpe"]["low"] > 0.0
-    assert told["verdict"].startswith("2 folds, out of sample 2022-01-08 to 2022-01-26, 2 seeds: Sharpe ")
-    assert told["verdict"].endswith("]; 18 trading days are too few to tell anything, 20 are needed.")
+    found = result(folds, stitch(folds, draws=50), range(2))
+    assert found.overall[LAST].intervals.sharpe.is_above_zero
+    assert found.verdict.startswith("2 folds, out of sample 2022-01-08 to 2022-01-26, 2 seeds: Sharpe ")
+    assert found.verdict.endswith("]; 18 trading days are too few to tell anything, 20 are needed.")

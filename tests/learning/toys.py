@@ -14,8 +14,10 @@ from gymnax.environments.environment import Environment
 from mtquant_jax.agents.contract import Group
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.learning.contract import Hyper, Objective, Program
-from mtquant_jax.learning.ppo.train import start_training
+from mtquant_jax.learning.contract import Objective, Program
+from mtquant_jax.learning.ppo.hyper import Hyper
+from mtquant_jax.learning.ppo.learner import PPO
+from mtquant_jax.learning.train import start_training
 from tests.conftest import f32
 
 
@@ -98,6 +100,9 @@ class ToyAgent:
     def control(self, info):
         return None
 
+    def metrics(self, info):
+        return {}
+
     def extend_normalizers(self, normalizers, inputs):
         return {"toy": normalizers["toy"].extend(inputs)}
 
@@ -107,9 +112,9 @@ ENV = ToyEnv()
 
 def program(padded: bool = False, num_envs: int = 16, num_steps: int = 16, **changes) -> Program:
     """A small program on the toy environment."""
-    settings = {"num_minibatches": 4, "num_epochs": 4, **changes}
+    learner = PPO(**{"num_minibatches": 4, "num_epochs": 4, **changes})
     objective = Objective(streams=(0,), policy=(1.0,), value=(1.0,))
-    return Program(ENV, ToyAgent(ToyNetwork(2), padded), (objective,), num_envs, num_steps, **settings)
+    return Program(ENV, ToyAgent(ToyNetwork(2), padded), (objective,), num_envs, num_steps, learner)
 
 
 def hyper(total_updates: int, **changes) -> Hyper:

@@ -73,6 +73,6 @@ def test_a_change_of_the_clock_neither_adds_nor_drops_a_night(zone, change):
 
 def test_an_unknown_time_zone_is_named():
     with pytest.raises(
-        UserError, match=r"--simulation.broker-clock Athens: no such zone; did you mean Europe/Athens\?"
+        UserError, match=r"`simulation.broker_clock` Athens: no such zone; did you mean Europe/Athens\?"
     ):
         broker_days(utc("2024-01-01"), "Athens")

@@ -43,9 +43,9 @@ def test_splits_are_ordered_with_gaps_or_refused(num_bars, train, validation, ga
         ),
         ((2000, 0.7, 0.15, 251, 300, 240), "Of 2000 bars 49 are left for the validation"),
         ((2000, 0.65, 0.20, 251, 300, 240), "Of 2000 bars 49 are left for the test"),
-        ((6000, 0.7, 0.15, 100, 500, 240), "--market.gap-bars 100: must be at least 240"),
+        ((6000, 0.7, 0.15, 100, 500, 240), "`market.gap_bars` 100: must be at least 240"),
         ((6000, 0.7, 0.30, 250, 500, 240), "leave a part of the bars for the test"),
-        ((6000, 0.0, 0.30, 250, 500, 240), "--market.train-fraction 0"),
+        ((6000, 0.0, 0.30, 250, 500, 240), "`market.train_fraction` 0"),
     ],
 )
 def test_ranges_that_are_too_short_are_refused_with_numbers(arguments, message):
@@ -89,9 +89,9 @@ def test_training_sees_nothing_of_the_test_range_or_the_fold_is_refused(num_bars
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_folds": 1}, "--folds 1: must be at least 2"),
-        ({"gap_bars": 240}, "--market.gap-bars 240: must be above 240"),
-        ({"first_train_fraction": 0.95}, "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
+        ({"num_folds": 1}, "`folds` 1: must be at least 2"),
+        ({"gap_bars": 240}, "`market.gap_bars` 240: must be above 240"),
+        ({"first_train_fraction": 0.95}, "`first_train_fraction` 0.95 must lie between 0.1 and 0.9"),
         ({"num_folds": 200}, "bars leave 27 for each validation and test of 200 folds, but 50"),
         ({"episode_length": 6000}, "an episode of 6000 bars needs 6002"),
     ],

@@ -10,8 +10,9 @@ from scipy import stats
 
 from mtquant_jax.agents.distributions import Categorical, DiagonalGaussian
 from mtquant_jax.learning.contract import Objective, Program
-from mtquant_jax.learning.ppo.train import start_training, train_chunk
+from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.learning.rollout import collect
+from mtquant_jax.learning.train import start_training, train_chunk
 from mtquant_jax.reference.episodes import episode_returns
 from mtquant_jax.reference.gymnax_agent import CONTROL, control_agent, start_control, traced_params
 from tests.learning import toys
@@ -22,10 +23,10 @@ rollout = jax.jit(collect, static_argnums=0)
 
 
 def program(env, num_envs=16, num_steps=64, reward_scale=1.0, **changes) -> Program:
-    settings = {"num_minibatches": 4, "num_epochs": 10, **changes}
+    learner = PPO(**{"num_minibatches": 4, "num_epochs": 10, **changes})
     agent = control_agent(env, traced_params(env), reward_scale=reward_scale)
     objective = Objective(streams=(0,), policy=(1.0,), value=(1.0,))
-    return Program(env, agent, (objective,), num_envs, num_steps, **settings)
+    return Program(env, agent, (objective,), num_envs, num_steps, learner)
 
 
 def hyper(total_updates, **changes):

@@ -1,4 +1,4 @@
-"""The report of made-up records: it stands alone, tells what it should, and survives what does not exist."""
+"""The report of made-up records: it stands alone, shows what it should, and survives what does not exist."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html import charts as report_charts
 from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import text as report_text
 from mtquant_jax.reports.html.page import require_plotly, write_report
+from mtquant_jax.statistics.intervals import Interval
 from tests.evaluation.made_up import made_up
 
 SECTIONS = (
@@ -51,6 +52,11 @@ def page(evaluation, tmp_path_factory) -> str:
 def written(evaluation: Evaluation, folder) -> str:
     write_report(evaluation, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def changed(evaluation: Evaluation, **changes: Any) -> Evaluation:
+    """The same with other metrics."""
+    return dataclasses.replace(evaluation, metrics=dataclasses.replace(evaluation.metrics, **changes))
 
 
 def own(page: str) -> str:
@@ -122,8 +128,7 @@ def test_colours_of_charts_are_in_both_themes(page):
 
 
 def test_names_and_warnings_are_text(evaluation, tmp_path):
-    metrics = {**evaluation.metrics, "verdict": "a & <b>verdict</b>", "warnings": ["<script>alert(1)</script>"]}
-    page = written(dataclasses.replace(evaluation, metrics=metrics), tmp_path)
+    page = written(changed(evaluation, verdict="a & <b>verdict</b>", warnings=("<script>alert(1)</script>",)), tmp_path)
     assert "a &amp; &lt;b&gt;verdict&lt;/b&gt;" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<title>Evaluation of run &amp; &lt;co&gt;</title>" in page
@@ -141,7 +146,7 @@ def test_charts_take_the_width_of_the_page(page):
     assert len(maps) >= 4 and all(chart["digits"] in (1, 2) for chart in maps)
 
 
-def test_trades_stand_in_the_order_that_is_told(page):
+def test_trades_stand_in_the_order_that_the_caption_says(page):
     found = re.search(r"<caption><span>(Trades of the last portfolio[^<]*)</span>.*?</table>", page, re.S)
     assert "best first, click a column&#x27;s name to sort by it" in found[1]
     assert re.search(r"aria-sort=descending>Profit</th></tr>", found[0])
@@ -150,32 +155,31 @@ def test_trades_stand_in_the_order_that_is_told(page):
 
 
 def test_its_own_words_are_a_trader_s(evaluation, page):
-    text = seen(page).replace(evaluation.metrics["verdict"], "")
+    text = seen(page).replace(evaluation.metrics.verdict, "")
     assert not re.search(r"holds 0|holds the starting|told apart|to a turn\b|(?<!standard )\bdeviation", text)
     assert "contains 0" in text and "not distinguishable" in text and "to a reversal" in text
 
 
 def test_what_was_never_held_says_so(evaluation, page, tmp_path):
     assert "never held" not in seen(page)
-    parts = {**evaluation.metrics["instruments"]}
-    parts["USDJPY"] = {**parts["USDJPY"], "mean_exposure": 0.0}
-    idle = dataclasses.replace(evaluation, metrics={**evaluation.metrics, "instruments": parts})
-    marked = written(idle, tmp_path)
+    parts = {**evaluation.metrics.instruments}
+    parts["USDJPY"] = dataclasses.replace(parts["USDJPY"], mean_exposure=0.0)
+    marked = written(changed(evaluation, instruments=parts), tmp_path)
     assert charts(marked)["positions"]["traces"][0]["y"] == ["EURUSD", "USDJPY<br>(never held)", "$SPX"]
     assert '<th scope="row">USDJPY (never held)</th>' in marked
 
 
-def test_verdict_tiles_and_tables_tell_the_metrics(evaluation, page):
+def test_verdict_tiles_and_tables_show_the_metrics(evaluation, page):
     metrics, text = evaluation.metrics, seen(page)
-    figures = metrics["phases"]["after phase 2"]
-    sharpe = figures["intervals"]["sharpe"]
-    assert metrics["verdict"] in text
-    assert f"95 % interval [{sharpe['low']:.2f}, {sharpe['high']:.2f}]" in text
-    costs, swap = 100_000.0 * figures["cost_share"], 100_000.0 * figures["swap_share"]
+    book = metrics.phases["after phase 2"]
+    sharpe = book.intervals.sharpe
+    assert metrics.verdict in text
+    assert f"95 % interval [{sharpe.low:.2f}, {sharpe.high:.2f}]" in text
+    costs, swap = 100_000.0 * book.performance.cost_share, 100_000.0 * book.performance.swap_share
     paid = f"paid {-swap:,.2f}" if swap < 0.0 else f"received {swap:,.2f}"
     assert f"{costs - swap:,.2f} USD costs {costs:,.2f}, swap {paid}" in " ".join(text.split())
-    assert f"{metrics['trades']['portfolio']['trades']:,}" in text
-    net = sum(part["profit_and_loss"]["net"] for part in metrics["instruments"].values())
+    assert f"{metrics.trades['portfolio'].trades:,}" in text
+    net = sum(part.profit_and_loss.net for part in metrics.instruments.values())
     total = re.search(r"<tr class=total>.*?</tr>", page, re.S)[0]
     assert f"{100_000.0 * net:+,.2f}</td></tr>" in total
     assert "No stress scenarios were traded." in text
@@ -202,11 +206,11 @@ def test_few_curves_are_drawn_before_a_click(evaluation, page):
 
 def test_months_lie_under_their_names(evaluation, page):
     trace = charts(page)["months"]["traces"][0]
-    first = evaluation.metrics["months"][0]
-    year, month = first["month"].split("-")
+    first = evaluation.metrics.months[0]
+    year, month = first.month.split("-")
     name = date(int(year), int(month), 1).strftime("%b")
     cell = trace["z"][trace["y"].index(year)][trace["x"].index(name)]
-    assert cell == pytest.approx(100.0 * first["total_return"], rel=1e-3)
+    assert cell == pytest.approx(100.0 * first.record.total_return, rel=1e-3)
     assert trace["x"][-1] == "Year"
 
 
@@ -270,7 +274,7 @@ def test_band_redraws_whole_blocks():
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("text", "expected"),
     [
         (report_text.number(None), "\u2013"),
         (report_text.number(float("nan")), "\u2013"),
@@ -279,22 +283,22 @@ def test_band_redraws_whole_blocks():
         (report_text.percent(0.01234), "1.23 %"),
         (report_text.percent(None), "\u2013"),
         (report_text.probability(1e-9), "< 0.001"),
-        (report_text.interval({"value": 0, "low": -1, "high": 3}, report_text.percent), "0.00 % [-100.00 %, 300.00 %]"),
-        (report_text.interval({"value": None, "low": None, "high": None}), "\u2013"),
+        (report_text.interval(Interval(0, -1, 3), report_text.percent), "0.00 % [-100.00 %, 300.00 %]"),
+        (report_text.interval(Interval(None, None, None)), "\u2013"),
         (report_text.with_error(1.0, None), "1.00"),
     ],
 )  # fmt: skip
-def test_figures_as_text(told, expected):
-    assert told == expected
+def test_numbers_as_text(text, expected):
+    assert text == expected
 
 
-def test_plotly_that_is_missing_is_told(monkeypatch):
+def test_plotly_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(UserError, match="pip install arch plotly"):
         require_plotly()
 
 
-def test_a_place_that_cannot_be_written_is_told(evaluation, tmp_path):
+def test_a_place_that_cannot_be_written_is_refused(evaluation, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(evaluation, tmp_path / "file" / "report.html")

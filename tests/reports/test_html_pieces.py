@@ -1,4 +1,4 @@
-"""Tables and charts of the report, one at a time, on figures by hand."""
+"""Tables and charts of the report, one at a time, on numbers by hand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.risk import forecasts
 from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import risk as report_risk
 from mtquant_jax.reports.html import tables as report_tables
 from mtquant_jax.reports.html import text as report_text
 from mtquant_jax.simulation.risk import RULES
+from mtquant_jax.statistics.value_at_risk import LikelihoodRatio
 from tests.evaluation.made_up import made_up
 
 RULE = list(RULES)[1]  # the one that cuts in made-up records
@@ -39,8 +40,11 @@ def with_cuts(evaluation: Evaluation, cuts: dict[str, np.ndarray]) -> Evaluation
 
 def months(**returns: float) -> SimpleNamespace:
     """What the map of months reads; ``m2025_03=0.01``."""
-    told = [{"month": key[1:].replace("_", "-"), "total_return": value} for key, value in returns.items()]
-    return SimpleNamespace(metrics={"months": told})
+    found = [
+        SimpleNamespace(month=key[1:].replace("_", "-"), record=SimpleNamespace(total_return=value))
+        for key, value in returns.items()
+    ]
+    return SimpleNamespace(metrics=SimpleNamespace(months=found))
 
 
 def test_months_that_no_year_has_are_left_out():
@@ -66,10 +70,17 @@ def test_a_cell_that_stands_out_is_still_text():
     assert "<b>&lt;i&gt;</b>" in html
 
 
-def test_a_small_p_value_is_marked_in_words():
-    found = {"kupiec": {"statistic": 5.0, "p_value": 0.049}, "independence": {"statistic": 1.0, "p_value": 0.05}}
-    found["conditional_coverage"] = {"statistic": None, "p_value": None}
-    html = report_tables.value_at_risk({"value_at_risk": {"confidence": 0.95, "bar": found, "day": {}}})
+def test_a_small_p_value_is_marked_in_words(evaluation):
+    found = evaluation.metrics.value_at_risk
+    backtest = dataclasses.replace(
+        found.bar.backtest,
+        kupiec=LikelihoodRatio(statistic=5.0, p_value=0.049),
+        independence=LikelihoodRatio(statistic=1.0, p_value=0.05),
+        conditional_coverage=LikelihoodRatio(statistic=float("nan"), p_value=float("nan")),
+    )
+    html = report_tables.value_at_risk(
+        dataclasses.replace(found, bar=dataclasses.replace(found.bar, backtest=backtest))
+    )
     rows = dict(re.findall(r'<tr><th scope="row">(\w[^<]*, one bar)</th>(.*?)</tr>', html))
     assert "<b>0.049</b>" in rows["Kupiec, one bar"] and "<b>rejected at 5 %</b>" in rows["Kupiec, one bar"]
     assert "<b>" not in rows["Independence, one bar"] and "not rejected" in rows["Independence, one bar"]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import train_main
-from mtquant_jax.learning.ppo import train as ppo_train
-from mtquant_jax.runs.train import Session
+from mtquant_jax.learning.ppo import learner as ppo
+from mtquant_jax.runs.run_observer import beaten_start
 from mtquant_jax.storage.bundles import read_manifest
 from tests.conftest import SHARED
 
@@ -136,16 +136,17 @@ def test_later_phases_continue_from_the_run_directory(train, synthetic_run, tmp_
     train("--phases", "3", "--num-envs", "5", run_dir=run_dir)
 
 
-def test_each_phase_program_is_traced_once(train, monkeypatch):
+def test_each_phase_program_is_traced_once(train, shared_programs, monkeypatch):
     traces = []
-    original = ppo_train._update
+    original = ppo._update
 
-    def counted(program, *rest):
+    def counted(learner, program, *rest):
         traces.append(type(program.env).__name__)
-        return original(program, *rest)
+        return original(learner, program, *rest)
 
-    monkeypatch.setattr(ppo_train, "_update", counted)
+    monkeypatch.setattr(ppo, "_update", counted)
     jax.clear_caches()
+    shared_programs.clear()
     train()
     # Once for the shapes of the metrics and once for the loop: of all three specialists together.
     assert {name: traces.count(name) for name in set(traces)} == {
@@ -250,13 +251,11 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
     ],
 )
 def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
-    told = []
-    session = SimpleNamespace(host=SimpleNamespace(recorder=SimpleNamespace(info=told.append)))
     outcome = SimpleNamespace(
         best_timesteps=best_timesteps,
-        history=[{"sharpe": start}],
-        validation={"sharpe": best[0], "sharpe_standard_error": best[1]},
+        history=[(0, SimpleNamespace(sharpe=start))],
+        validation=SimpleNamespace(sharpe=best[0], sharpe_standard_error=best[1]),
     )
-    Session._tell_whether_start_was_beaten(session, outcome)
-    assert len(told) == bool(expected)
-    assert expected in "".join(told)
+    lines = beaten_start(outcome)
+    assert len(lines) == bool(expected)
+    assert expected in "".join(lines)

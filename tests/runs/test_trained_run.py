@@ -137,7 +137,7 @@ def test_bars_that_cannot_be_judged_on_are_refused(market, tmp_path):
     market(stamps(last=1700))
     assert refused(run, "test") == (
         f"{SOURCE} has bars from 2020-01-01 to 2020-03-11, of which 0 belong to the test split of the "
-        "training (2020-03-13 to 2020-03-24); 50 are needed. --split chooses other bars"
+        "training (2020-03-13 to 2020-03-24); 50 are needed. `split` chooses other bars"
     )
     market(stamps(last=LOOK_BACK_BARS + 49))
     assert "of which 49 belong to all bars after the look-back; 50 are needed" in refused(run, "all")
@@ -151,13 +151,13 @@ def test_bars_of_two_days_are_too_few(market, tmp_path):
     told["market"]["interval_seconds"] = 300
     market(times)
     message = refused(dataclasses.replace(run_of(tmp_path), summary=told), "all")
-    assert message == (f"{SOURCE}: the 60 bars to judge on are of 2 days, but 3 are needed; --split chooses other bars")
+    assert message == (f"{SOURCE}: the 60 bars to judge on are of 2 days, but 3 are needed; `split` chooses other bars")
 
 
 @pytest.mark.parametrize("scales", [None, {"classes": [1.0]}, [1.0]])
 def test_a_training_without_scales_is_refused(market, tmp_path, scales):
     market(stamps())
-    assert "phase1_results.json does not tell the scales" in refused(run_of(tmp_path, scales=scales))
+    assert "phase1_results.json lacks the scales" in refused(run_of(tmp_path, scales=scales))
 
 
 def test_the_range_of_a_part():
@@ -215,14 +215,14 @@ def test_runs_that_are_none_or_not_finished_are_refused(finished, tmp_path):
         return str(error.value)
 
     run_dir = finished.run_dir
-    assert refusal(tmp_path / "absent") == f"--run-dir {tmp_path / 'absent'}: there is no such directory"
-    assert refusal(tmp_path).startswith(f"--run-dir {tmp_path} holds no training: there is no {tmp_path}/logs")
+    assert refusal(tmp_path / "absent") == f"`run_dir` {tmp_path / 'absent'}: there is no such directory"
+    assert refusal(tmp_path).startswith(f"`run_dir` {tmp_path} holds no training: there is no {tmp_path}/logs")
     finished.phase_results(3).unlink()
     assert refusal(run_dir) == (
-        f"--run-dir {run_dir}: the training was not finished, phase 3 left no results; train it with --phases 3"
+        f"`run_dir` {run_dir}: the training was not finished, phase 3 left no results; train it with `phases` 3"
     )
     finished.phase_results(2).unlink()
-    assert "phases 2 and 3 left no results; train them with --phases 2,3" in refusal(run_dir)
+    assert "phases 2 and 3 left no results; train them with `phases` 2,3" in refusal(run_dir)
     finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="1")))
     assert list(open_run(run_dir).results) == [1]  # no more was asked for
     finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="2")))
@@ -239,5 +239,5 @@ def test_a_summary_that_does_not_tell_the_market_is_refused(finished):
         told = summary()
         del told["market"][key]
         write_json(finished.training_summary, told)
-        with pytest.raises(UserError, match=f"does not tell {key} of its market; train again to evaluate"):
+        with pytest.raises(UserError, match=f"lacks {key} of its market; train again to evaluate"):
             open_run(finished.run_dir)

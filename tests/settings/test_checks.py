@@ -32,56 +32,56 @@ def test_the_shipped_configuration_is_valid() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"phase1_timesteps": -5}, "--phase1-timesteps -5: must be at least 1"),
-        ({"phase3_timesteps": 0}, "--phase3-timesteps 0: must be at least 1"),
-        ({"save_freq": 0}, "--save-freq 0: must be at least 1"),
-        ({"seed": -1}, "--seed -1: must be at least 0 and at most 4294967295"),
-        ({"num_envs": 0}, "--num-envs 0: must be at least 1"),
-        ({"phases": "4"}, '--phases 4: unknown phase "4"; choose from 1, 2, 3'),
-        ({"phases": "1,,2"}, '--phases 1,,2: unknown phase ""; choose from 1, 2, 3'),
-        ({"phases": " "}, "--phases is empty; choose from 1, 2, 3"),
-        ({"phases": "1,1"}, "--phases 1,1: phase 1 is given twice"),
-        ({"phases": "2,1"}, "--phases 2,1: phase 1 comes before phase 2; give them in order"),
-        ({"ppo": {"gamma": 1.5}}, "--ppo.gamma 1.5: must be above 0 and at most 1"),
-        ({"ppo": {"gamma": float("nan")}}, "--ppo.gamma nan: is not a number"),
-        ({"ppo": {"clip_range": 0.0}}, "--ppo.clip-range 0.0: must be above 0 and below 1"),
-        ({"ppo": {"max_grad_norm": float("inf")}}, "--ppo.max-grad-norm inf: must be above 0 and finite"),
-        ({"meta_controller": {"learning_rate": 0.0}}, "--meta-controller.learning-rate 0.0: must be above 0"),
-        ({"joint_training": {"learning_rate": -1.0}}, "--joint-training.learning-rate -1.0: must be above 0"),
-        ({"market": {"train_fraction": 1.0}}, "--market.train-fraction 1.0: must be above 0 and below 1"),
+        ({"phase1_timesteps": -5}, "`phase1_timesteps` -5: must be at least 1"),
+        ({"phase3_timesteps": 0}, "`phase3_timesteps` 0: must be at least 1"),
+        ({"save_freq": 0}, "`save_freq` 0: must be at least 1"),
+        ({"seed": -1}, "`seed` -1: must be at least 0 and at most 4294967295"),
+        ({"num_envs": 0}, "`num_envs` 0: must be at least 1"),
+        ({"phases": "4"}, '`phases` 4: unknown phase "4"; choose from 1, 2, 3'),
+        ({"phases": "1,,2"}, '`phases` 1,,2: unknown phase ""; choose from 1, 2, 3'),
+        ({"phases": " "}, "`phases` is empty; choose from 1, 2, 3"),
+        ({"phases": "1,1"}, "`phases` 1,1: phase 1 is given twice"),
+        ({"phases": "2,1"}, "`phases` 2,1: phase 1 comes before phase 2; give them in order"),
+        ({"ppo": {"gamma": 1.5}}, "`ppo.gamma` 1.5: must be above 0 and at most 1"),
+        ({"ppo": {"gamma": float("nan")}}, "`ppo.gamma` nan: is not a number"),
+        ({"ppo": {"clip_range": 0.0}}, "`ppo.clip_range` 0.0: must be above 0 and below 1"),
+        ({"ppo": {"max_grad_norm": float("inf")}}, "`ppo.max_grad_norm` inf: must be above 0 and finite"),
+        ({"meta_controller": {"learning_rate": 0.0}}, "`meta_controller.learning_rate` 0.0: must be above 0"),
+        ({"joint_training": {"learning_rate": -1.0}}, "`joint_training.learning_rate` -1.0: must be above 0"),
+        ({"market": {"train_fraction": 1.0}}, "`market.train_fraction` 1.0: must be above 0 and below 1"),
         (
             {"market": {"train_fraction": 0.8, "validation_fraction": 0.2}},
-            "--market.train-fraction 0.8 and --market.validation-fraction 0.2 leave nothing for the test split; "
+            "`market.train_fraction` 0.8 and `market.validation_fraction` 0.2 leave nothing for the test split; "
             "their sum must be below 1",
         ),
-        ({"market": {"start": "2024-13-01"}}, '--market.start "2024-13-01": must be a date as YYYY-MM-DD'),
-        ({"market": {"end": "yesterday"}}, '--market.end "yesterday": must be a date as YYYY-MM-DD'),
+        ({"market": {"start": "2024-13-01"}}, '`market.start` "2024-13-01": must be a date as YYYY-MM-DD'),
+        ({"market": {"end": "yesterday"}}, '`market.end` "yesterday": must be a date as YYYY-MM-DD'),
         (
             {"market": {"start": "2024-02-01", "end": "2024-01-01"}},
-            "--market.start 2024-02-01 must be before --market.end 2024-01-01",
+            "`market.start` 2024-02-01 must be before `market.end` 2024-01-01",
         ),
         (
             {"joint_training": {"individual_weight": 0.0, "coordination_weight": 0.0}},
-            "--joint-training.individual-weight and --joint-training.coordination-weight are both 0; "
+            "`joint_training.individual_weight` and `joint_training.coordination_weight` are both 0; "
             "with nothing to learn from, phase 3 needs at least one above 0",
         ),
         (
             {"simulation": {"account_currency": ""}},
-            "--simulation.account-currency is empty; give a currency such as USD",
+            "`simulation.account_currency` is empty; give a currency such as USD",
         ),
         (
             {"meta_controller": {"batch_size": 300}},
-            "--meta-controller.batch-size 300: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
+            "`meta_controller.batch_size` 300: must divide `num_envs` x `num_steps` = 125 x 16 = 2000; "
             "the nearest is 250 or 400",
         ),
         (
             {"joint_training": {"batch_size": 5000}},
-            "--joint-training.batch-size 5000: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
+            "`joint_training.batch_size` 5000: must divide `num_envs` x `num_steps` = 125 x 16 = 2000; "
             "the nearest is 2000",
         ),
         (
             {"joint_training": {"batch_size": 0}},
-            "--joint-training.batch-size 0: must divide --num-envs x --num-steps = 125 x 16 = 2000; the nearest is 1",
+            "`joint_training.batch_size` 0: must divide `num_envs` x `num_steps` = 125 x 16 = 2000; the nearest is 1",
         ),
     ],
 )
@@ -111,11 +111,11 @@ EUR = SpecialistConfig(symbols=("EURUSD",))
         ),
         (
             {"a": dataclasses.replace(EUR, learning_rate=0.0)},
-            "--specialists.a.learning-rate 0.0: must be above 0",
+            "`specialists.a.learning_rate` 0.0: must be above 0",
         ),
         (
             {"a": dataclasses.replace(EUR, batch_size=64)},
-            "--specialists.a.batch-size 64: must divide --num-envs x --num-steps = 125 x 16 = 2000; "
+            "`specialists.a.batch_size` 64: must divide `num_envs` x `num_steps` = 125 x 16 = 2000; "
             "the nearest is 50 or 80",
         ),
     ],
@@ -133,7 +133,7 @@ def test_parallel_training_needs_one_batch_size() -> None:
     with pytest.raises(UserError) as error:
         validate(configured(specialists=specialists, parallel=True))
     assert str(error.value) == (
-        "--parallel: one program trains all specialists and needs one batch size, not a 500, b 250"
+        "`parallel`: one program trains all specialists and needs one batch size, not a 500, b 250"
     )
 
 
@@ -144,7 +144,7 @@ def test_phases_are_read_in_order() -> None:
 
 def test_a_curriculum_draws_the_scenarios_of_the_synthetic_market_itself() -> None:
     validate(configured(curriculum=True))
-    with pytest.raises(UserError, match="--curriculum draws the scenarios of the synthetic market, and --data-dir"):
+    with pytest.raises(UserError, match="`curriculum` draws the scenarios of the synthetic market, and `data_dir`"):
         validate(configured(curriculum=True, data_dir="bars"))
-    with pytest.raises(UserError, match=r"--curriculum draws all scenarios, and --market.scenario crisis one; give"):
+    with pytest.raises(UserError, match=r"`curriculum` draws all scenarios, and `market.scenario` crisis one; give"):
         validate(configured(curriculum=True, market={"scenario": "crisis"}))

@@ -1,9 +1,8 @@
-"""Performance figures by hand."""
+"""Statistics of equity curves by hand."""
 
 import numpy as np
 import pytest
 
-from mtquant_jax.backtest.performance import performance
 from mtquant_jax.statistics.returns import (
     daily_returns,
     maximum_drawdown,
@@ -12,7 +11,6 @@ from mtquant_jax.statistics.returns import (
     sharpe_standard_error,
     trading_days_per_year,
 )
-from tests.statistics.records import record, tally
 
 # Three bars of day 0 (the first holds the start of the account), two of day 1, none of day 2, two of day 3.
 DAY = np.array([0, 0, 0, 1, 1, 3, 3])
@@ -95,68 +93,3 @@ def test_drawdown_is_the_largest_fall_from_a_peak():
     # 1.2 -> 0.9 is 25 % (1.5 -> 1.2 only 20 %); 1.0 -> 0.8 is 20 %.
     np.testing.assert_allclose(maximum_drawdown(equity), [0.25, 0.2], rtol=1e-9)
     np.testing.assert_array_equal(maximum_drawdown(np.linspace(1, 2, 5)[:, None]), [0.0])
-
-
-def test_performance_of_two_paths():
-    equity = np.concatenate([EQUITY, np.ones_like(EQUITY)], axis=1)
-    steps = np.ones((6, 2))
-    figures = performance(
-        record(
-            equity,
-            exposure=np.array([[1.0, 0.0]] * 3 + [[0.0, 0.0]] * 3),
-            turnover=0.5 * steps,
-            costs=np.array([[0.001, 0.003]] * 6),
-            swap=np.array([[0.0005, -0.0015]] * 6),
-            terminated=np.array([False, True]),
-        ),
-        DAY,
-    )
-    # Daily returns 0.1, -0.1, 0.2 and three zeros over 4 calendar days: 252 days a year.
-    pooled = np.array([0.1, -0.1, 0.2, 0.0, 0.0, 0.0])
-    assert figures["sharpe"] == pytest.approx(pooled.mean() / pooled.std(ddof=1) * np.sqrt(252), rel=1e-6)
-    assert figures["total_return"] == pytest.approx(0.188 / 2, rel=1e-6)
-    # Within bars: 1.5 -> 0.4, and nothing.
-    assert figures["worst_drawdown"] == pytest.approx(1 - 0.4 / 1.5, rel=1e-6)
-    assert figures["max_drawdown"] == pytest.approx((1 - 0.4 / 1.5) / 2, rel=1e-6)
-    assert figures["turnover_per_day"] == pytest.approx(6 * 0.5 / 3, rel=1e-6)
-    assert figures["mean_exposure"] == pytest.approx(0.25, rel=1e-6)
-    assert figures["time_in_market"] == pytest.approx(0.25, rel=1e-6)
-    assert figures["cost_share"] == pytest.approx(6 * 0.002, rel=1e-6)
-    assert figures["swap_share"] == pytest.approx(-6 * 0.0005, rel=1e-6)
-    assert figures["gross_return"] == pytest.approx(0.188 / 2 + 6 * 0.002 + 6 * 0.0005, rel=1e-6)
-    assert (figures["days"], figures["paths"], figures["terminated"]) == (3, 2, 1)
-
-
-def test_a_flat_curve_has_no_sharpe_and_zeros_elsewhere():
-    figures = performance(record(np.ones((7, 3))), DAY)
-    assert figures["sharpe"] is None
-    assert figures["sharpe_standard_error"] is None
-    for name in ("total_return", "max_drawdown", "worst_drawdown", "turnover_per_day", "mean_exposure", "cost_share"):
-        assert figures[name] == 0.0
-    assert figures["pinned"] is None  # there is no bar in the market to be pinned on
-    assert figures["action_standard_deviation"] == 0.0
-
-
-def test_weights_at_their_bounds_are_shares_of_the_bars_in_the_market():
-    # Two paths of four bars; the second instrument is padding and would look pinned.
-    wanted = np.array([[1.0, 0.995], [1.0, 0.4], [0.5, -1.0], [-0.995, 0.4]])
-    values = np.stack([wanted, np.ones_like(wanted)], axis=-1)
-    figures = performance(
-        record(np.ones((5, 2)), real=np.array([True, False]), wanted=tally(values), exposure=np.ones((4, 2))), DAY[:5]
-    )
-    assert figures["long_bound"] == [3 / 8]
-    assert figures["short_bound"] == [2 / 8]
-    assert figures["pinned"] == pytest.approx(5 / 8)
-    assert figures["action_standard_deviation"] == pytest.approx(np.std(wanted))
-    assert "allocation" not in figures
-
-
-def test_an_allocation_tells_where_the_capital_went():
-    # Two classes, cash and the risk appetite.
-    decided = np.array([[[0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 0.005]], [[1.0, 0.0, 0.0, 0.995]], [[0.5, 0.5, 0, 0]]])
-    figures = performance(record(np.ones((5, 1)), allocation=tally(decided, 0.01)), DAY[:5])["allocation"]
-    assert figures["capital"] == pytest.approx([0.375, 0.125, 0.5])
-    assert figures["risk_appetite"] == pytest.approx(0.375)
-    assert figures["capital_bound"] == [0.25, 0.0, 0.5]
-    assert figures["risk_appetite_bound"] == [0.5, 0.25]
-    assert figures["standard_deviation"] == pytest.approx(np.std(decided[:, 0], axis=0).mean())

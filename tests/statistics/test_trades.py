@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtquant_jax.statistics.trades import trade_figures, trades
+from mtquant_jax.statistics.trades import find_trades, trade_statistics
 
 KINDS = ("price_profit", "spread", "commission", "slippage", "impact", "swap")
 
@@ -13,7 +13,7 @@ def found(units, capital=1000.0, **flows):
     units = np.asarray(units, float)[:, None, None]
     zeros = np.zeros_like(units)
     every = {kind: np.asarray(flows.get(kind, zeros[:, 0, 0]), float)[:, None, None] for kind in KINDS}
-    return trades(units, every, ["EURUSD"], np.array([2.0]), capital)
+    return find_trades(units, every, ["EURUSD"], np.array([2.0]), capital)
 
 
 def test_a_trade_reaches_from_its_first_fill_to_its_last():
@@ -41,19 +41,19 @@ def test_what_is_held_at_the_end_is_open_and_counts_in_no_rate():
     closed, still = found([1, 0, -1, -1], price_profit=[0.01, 0.0, 0.0, -0.02])
     assert still.closed is None
     assert still.price_profit == pytest.approx(-20.0)
-    figures = trade_figures([closed, still])
-    assert (figures["trades"], figures["open"], figures["win_rate"]) == (1, 1, 1.0)
-    assert figures["profit_factor"] is None  # nothing was lost
-    assert figures["mean_bars"] == 1.0
+    statistics = trade_statistics([closed, still])
+    assert (statistics.trades, statistics.open, statistics.win_rate) == (1, 1, 1.0)
+    assert statistics.profit_factor is None  # nothing was lost
+    assert statistics.mean_bars == 1.0
 
 
-def test_figures_of_winners_and_losers():
+def test_statistics_of_winners_and_losers():
     won, lost, lost_again = found([1, 0, 1, 0, 1, 0], price_profit=[0.03, 0, -0.01, 0, -0.005, 0])
-    figures = trade_figures([won, lost, lost_again])
-    assert figures["win_rate"] == pytest.approx(1 / 3)
-    assert figures["profit_factor"] == pytest.approx(2.0)
-    assert (figures["best"], figures["worst"]) == (pytest.approx(30.0), pytest.approx(-10.0))
-    assert trade_figures([])["win_rate"] is None
+    statistics = trade_statistics([won, lost, lost_again])
+    assert statistics.win_rate == pytest.approx(1 / 3)
+    assert statistics.profit_factor == pytest.approx(2.0)
+    assert (statistics.best, statistics.worst) == (pytest.approx(30.0), pytest.approx(-10.0))
+    assert trade_statistics([]).win_rate is None
 
 
 def test_random_histories_lose_no_money_and_padding_is_left_out():
@@ -63,7 +63,7 @@ def test_random_histories_lose_no_money_and_padding_is_left_out():
     # A step without a position before or after it can bring nothing.
     before = np.concatenate([np.zeros((1, 2, 3)), units[:-1]])
     flows = {kind: np.where((units != 0) | (before != 0), values, 0.0) for kind, values in flows.items()}
-    every = trades(units, flows, ["A", "", "C"], np.ones(3), 1.0)
+    every = find_trades(units, flows, ["A", "", "C"], np.ones(3), 1.0)
     for kind in KINDS:
         total = flows[kind][:, :, [0, 2]].sum()
         assert sum(getattr(trade, kind) for trade in every) == pytest.approx(total, abs=1e-9)

@@ -76,7 +76,7 @@ def test_the_log_records_how_a_run_failed(
 
 def test_a_run_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"--run-dir .*/file cannot be written: Not a directory"):
+    with pytest.raises(UserError, match=r"`run_dir` .*/file cannot be written: Not a directory"):
         RunRecorder(RunPaths(tmp_path / "file"), START).__enter__()
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.backtest.scenarios import by_scenario
+from mtquant_jax.backtest.scenarios import ScenarioPerformance, by_scenario
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.market.synthetic.scenarios import SCENARIOS, STAGES
 from mtquant_jax.settings.config import ScenarioName
@@ -23,8 +23,10 @@ from tests.statistics.records import record
 SIX = ("a", "b", "c", "d", "e", "f")
 
 
-def scenarios(*sharpe: float | None) -> dict[str, dict[str, float | None]]:
-    return {stage: {"sharpe": value} for stage, value in zip(SIX, sharpe, strict=True)}
+def scenarios(*sharpe: float | None) -> dict[str, ScenarioPerformance]:
+    return {
+        stage: ScenarioPerformance(sharpe=value, total_return=0.0) for stage, value in zip(SIX, sharpe, strict=True)
+    }
 
 
 LOSING, WINNING = scenarios(*[-1.0] * 6), scenarios(*[1.0] * 6)
@@ -86,8 +88,8 @@ def test_performance_is_told_apart_by_scenario():
     equity = np.ones((6, 4))
     equity[:, 0] = [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
     found = by_scenario(record(equity), day, ("good", "flat"))
-    assert found["good"]["total_return"] == pytest.approx(0.15, rel=1e-5) and found["good"]["sharpe"] > 0.0
-    assert found["flat"] == {"sharpe": None, "total_return": 0.0}
+    assert found["good"].total_return == pytest.approx(0.15, rel=1e-5) and found["good"].sharpe > 0.0
+    assert found["flat"] == ScenarioPerformance(sharpe=None, total_return=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -141,18 +143,18 @@ def test_without_the_flag_there_is_none(synthetic_run):
 
 
 def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
-    from mtquant_jax.learning.ppo import train as ppo_train
+    from mtquant_jax.learning.train import start_training, train_chunk
 
     config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "2"])
     market = prepare_market(config)
     plan = phases.plan_specialist(config, market, 0)
-    state = ppo_train.start_training(plan.program, *plan.start_arguments)
-    before = ppo_train.train_chunk._cache_size()
+    state = start_training(plan.program, *plan.start_arguments)
+    before = train_chunk._cache_size()
     lesson = Curriculum.begin(STAGES)
     for fraction in (0.1, 0.4, 0.6):
         lesson = lesson.after(fraction)
         params = plan.env_params.replace(path_probability=jnp.asarray(lesson.path_probability(18)))
-        state, _ = ppo_train.train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
-    assert ppo_train.train_chunk._cache_size() == before + 1
+        state, _ = train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
+    assert train_chunk._cache_size() == before + 1
     starts = jax.vmap(lambda key: plan.program.env.reset(key, params)[1].path)(jax.random.split(jax.random.key(0), 400))
     assert set(np.asarray(starts).tolist()) == set(range(18))

@@ -1,5 +1,6 @@
 """Each sentence of the diagnosis from figures made for it, and whole runs whose policies are made to collapse."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,35 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.backtest.scenarios import ScenarioPerformance
 from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import ANCHORS, diagnose, diagnose_training
 from mtquant_jax.training.loop import closing_metrics
+from tests.backtest.performances import ALLOCATION, HEALTHY, a_performance
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
 SYMBOLS = {"forex": ("EURUSD", "GBPUSD", "USDJPY")}
-HEALTHY = {
-    "sharpe": 1.0,
-    "sharpe_standard_error": 0.8,
-    "total_return": 0.02,
-    "gross_return": 0.05,
-    "max_drawdown": 0.01,
-    "mean_exposure": 0.5,
-    "time_in_market": 0.9,
-    "cost_share": 0.02,
-    "swap_share": -0.01,
-    "terminated": 0,
-    "paths": 4,
-    "long_bound": [0.6, 0.1, 0.0],
-    "short_bound": [0.4, 0.1, 0.0],
-}
 FLAT = {"sharpe": None, "sharpe_standard_error": None, "total_return": 0.0, "mean_exposure": 0.0, "time_in_market": 0.0}
-ALLOCATION = {"capital_bound": [0.0, 0.3], "risk_appetite_bound": [0.1, 0.2]}
 TRAINING = {"action_std": 0.6, "action_std_at_start": 1.0, "explained_variance": 0.2, "entropy": 3.0}
 
 
 def told(changes, **others):
     """Kinds and sentences about forex with healthy figures but for ``changes``."""
-    found = diagnose("forex", HEALTHY | changes, SYMBOLS, **others)
+    found = diagnose("forex", a_performance(**changes), SYMBOLS, **others)
     return [(f.agent, f.kind) for f in found], " | ".join(f.sentence for f in found)
 
 
@@ -70,7 +57,7 @@ def test_orders_too_small_for_whole_lots_are_told_apart():
 
 
 def test_lot_rounding_that_hides_a_loss_does_not_ask_for_more_capital():
-    _, text = told(FLAT, continuous=HEALTHY | {"total_return": -0.05, "cost_share": 0.06})
+    _, text = told(FLAT, continuous=a_performance(total_return=-0.05, cost_share=0.06))
     assert "smaller than the smallest lot. A larger account would not help: it would end at -5.00 %" in text
     assert "of which costs are 6.00 %" in text
     assert "initial_capital" not in text
@@ -86,10 +73,10 @@ def test_swap_that_eats_a_gain_is_told_from_costs():
 
 def test_a_scenario_in_which_a_gaining_policy_loses_is_told():
     scenarios = {
-        "trending": {"sharpe": 9.0, "total_return": 0.2},
-        "ranging": {"sharpe": -3.4, "total_return": -0.021},
-        "crisis": {"sharpe": -0.4, "total_return": -0.001},
-        "neutral": {"sharpe": None, "total_return": 0.0},
+        "trending": ScenarioPerformance(sharpe=9.0, total_return=0.2),
+        "ranging": ScenarioPerformance(sharpe=-3.4, total_return=-0.021),
+        "crisis": ScenarioPerformance(sharpe=-0.4, total_return=-0.001),
+        "neutral": ScenarioPerformance(sharpe=None, total_return=0.0),
     }
     kinds, text = told({"scenarios": scenarios})
     assert kinds == [("forex", "scenario")]
@@ -110,7 +97,7 @@ def test_one_instrument_of_three_may_be_held_all_the_time():
 
 def test_in_a_portfolio_the_pinned_specialist_is_named():
     classes = SYMBOLS | {"metals": ("XAUUSD",)}
-    figures = HEALTHY | {"long_bound": [0.0, 0.0, 0.0, 0.99], "short_bound": [0.0, 0.0, 0.0, 0.0]}
+    figures = a_performance(long_bound=(0.0, 0.0, 0.0, 0.99), short_bound=(0.0, 0.0, 0.0, 0.0))
     (found,) = diagnose("portfolio", figures, classes, note="the starting point of phase 3, handed on")
     assert (found.agent, found.kind) == ("metals", "pinned")
     assert found.sentence.startswith("metals (the starting point of phase 3, handed on) is pinned to a bound: it wants")
@@ -127,14 +114,14 @@ def test_in_a_portfolio_the_pinned_specialist_is_named():
     ],
 )
 def test_a_pinned_allocation_is_told_by_place(changes, expected):
-    figures = HEALTHY | {"allocation": ALLOCATION | changes}
+    figures = a_performance(allocation=dataclasses.replace(ALLOCATION, **changes))
     found = diagnose("portfolio", figures, {}, allocator="meta_controller", places=("forex", "cash"))
     assert [(f.agent, f.kind) for f in found] == [("meta_controller", "pinned")] * bool(expected)
     assert expected in "".join(f.sentence for f in found)
 
 
 def test_all_in_cash_is_the_reason_of_a_flat_portfolio():
-    figures = HEALTHY | FLAT | {"allocation": ALLOCATION | {"capital_bound": [0.0, 1.0]}}
+    figures = a_performance(**FLAT, allocation=dataclasses.replace(ALLOCATION, capital_bound=(0.0, 1.0)))
     found = diagnose("portfolio", figures, SYMBOLS, allocator="meta_controller", places=("forex", "cash"))
     assert [(f.agent, f.kind) for f in found] == [("portfolio", "flat"), ("meta_controller", "pinned")]
 

@@ -28,12 +28,12 @@ import pytest
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.learning.contract import Program
-from mtquant_jax.learning.ppo.train import start_training, train_chunk
 from mtquant_jax.reference.ground_truths import BestTrading, GroundTruth, hidden_drift, quadratic_costs
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.trainer import train_phases
 
 NUM_BARS, TRAINING_SEED, JUDGING_SEED = 2000, 1, 2
 BASE = dataclasses.replace(
@@ -47,12 +47,11 @@ def problem(case: str, seed: int, num_paths: int) -> GroundTruth:
     return quadratic_costs(BASE, case, seed, num_paths, NUM_BARS)  # type: ignore[arg-type]
 
 
-def trained(truth: GroundTruth, seed: int) -> tuple[Program, Policy]:
-    """The program and its policy after the last update."""
-    plan = plan_specialist(dataclasses.replace(truth.config, seed=seed), truth.market, 0)
-    state = start_training(plan.program, *plan.start_arguments)
-    state, _ = train_chunk(plan.program, state, plan.env_params, plan.hyper, jnp.int32(plan.total_updates))
-    return plan.program, Policy(state.params, state.normalizers)
+def trained(truth: GroundTruth, seeds: range) -> tuple[Program, list[Policy]]:
+    """The program and its policies after the last update, seed by seed."""
+    hierarchies = train_phases(truth.config, truth.market, seeds=seeds, phases=(1,), validate=False)
+    program = plan_specialist(truth.config, truth.market, 0).program
+    return program, [hierarchy.policies.specialists[0] for hierarchy in hierarchies]
 
 
 def earned(truth: GroundTruth, env, agent, policy: Policy) -> float:
@@ -66,10 +65,8 @@ def earned(truth: GroundTruth, env, agent, policy: Policy) -> float:
 @pytest.mark.parametrize(("case", "mark"), [("C", 0.895), ("E", 0.09)])
 def test_what_is_learnt_in_40000_timesteps(case, mark):
     training, judging = problem(case, TRAINING_SEED, 16), problem(case, JUDGING_SEED, 32)
-    scores = []
-    for seed in range(3):
-        program, policy = trained(training, seed)
-        scores.append(earned(judging, program.env, program.agent, policy))
+    program, policies = trained(training, range(3))
+    scores = [earned(judging, program.env, program.agent, policy) for policy in policies]
     if judging.problem is not None:
         # What the best policy makes on the same bars, so that their luck is left out.
         best = earned(judging, program.env, BestTrading.of(judging.problem), Policy({}, {}))

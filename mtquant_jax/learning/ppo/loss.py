@@ -8,7 +8,21 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mtquant_jax.learning.contract import Hyper, Objective, Program
+from mtquant_jax.learning.contract import Objective, Program
+from mtquant_jax.learning.ppo.hyper import Hyper
+
+
+@struct.dataclass
+class Batch:
+    """Samples for the update."""
+
+    observation: Any  # [B]
+    action: jax.Array  # [B, A, K]
+    log_prob: jax.Array  # [B, A]
+    value: jax.Array  # [B, A]
+    advantage: jax.Array  # [B, A]
+    target: jax.Array  # [B, A] value target
+    decides: jax.Array  # [B, A]
 
 
 def losses(
@@ -84,16 +98,3 @@ def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
 
 def _weighted(weights: tuple[float, ...], values: jax.Array) -> jax.Array:
     return jnp.sum(jnp.asarray(weights) * values)
-
-
-@struct.dataclass
-class Batch:
-    """Samples for the update."""
-
-    observation: Any  # [B]
-    action: jax.Array  # [B, A, K]
-    log_prob: jax.Array  # [B, A]
-    value: jax.Array  # [B, A]
-    advantage: jax.Array  # [B, A]
-    target: jax.Array  # [B, A] value target
-    decides: jax.Array  # [B, A]

@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtquant_jax.learning.contract import Hyper, Program, TrainState, Trajectory
+from mtquant_jax.learning.contract import Metrics, Program, TrainState, Trajectory
 from mtquant_jax.learning.coordination import coordinate
 from mtquant_jax.learning.optimizer import apply_gradients, select
 from mtquant_jax.learning.ppo.gae import advantages, without_exogenous_noise
+from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.loss import Batch, losses
-
-Metrics = dict[str, jax.Array]
 
 
 def make_batch(
@@ -36,10 +35,10 @@ def make_batch(
         hyper.gae_lambda,
     )
     target = advantage + value
-    judged = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
+    quality = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
     if trajectory.control is not None:
         ended = trajectory.terminated | trajectory.truncated
-        advantage, judged["advantage_noise_left"] = without_exogenous_noise(
+        advantage, quality["advantage_noise_left"] = without_exogenous_noise(
             advantage, trajectory.control, ended, hyper.gamma, hyper.gae_lambda
         )
     batch = Batch(
@@ -52,7 +51,7 @@ def make_batch(
         decides=trajectory.decides,
     )
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
-    return batch, judged
+    return batch, quality
 
 
 def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
@@ -61,18 +60,19 @@ def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
 
 
 def learn(
-    program: Program, state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
+    program: Program, sizes: tuple[int, int], state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
 ) -> tuple[TrainState, Metrics]:
     """Epochs of minibatches over one batch, with the statistics and the reference held still.
 
     One permutation per epoch serves every leaf. When the approximate KL divergence of a minibatch passes
-    ``target_kl``, it and all that follow change nothing.
+    ``target_kl``, it and all that follow change nothing. ``sizes`` are the number of minibatches and of epochs.
     """
-    size = program.timesteps_per_update // program.num_minibatches
+    num_minibatches, num_epochs = sizes
+    size = program.timesteps_per_update // num_minibatches
     key, shuffle_key = jax.random.split(state.key)
     order = jax.vmap(lambda k: jax.random.permutation(k, program.timesteps_per_update))(
-        jax.random.split(shuffle_key, program.num_epochs)
-    ).reshape(program.num_epochs * program.num_minibatches, size)
+        jax.random.split(shuffle_key, num_epochs)
+    ).reshape(num_epochs * num_minibatches, size)
 
     def minibatch(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
         params, optimizer, stopped = carry

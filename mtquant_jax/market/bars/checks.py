@@ -190,7 +190,7 @@ def _in_order(
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
         if findings.missing or findings.ambiguous:
-            findings.problem += "; or these stamps are not in the zone given as --broker-timezone"
+            findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
         return times, columns
     if findings.unsorted:
         what = "newest first" if findings.unsorted > len(step) // 2 else f"{findings.unsorted} of them out of order"

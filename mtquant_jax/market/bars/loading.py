@@ -87,7 +87,7 @@ def misfits(files: Sequence[BarFile]) -> list[str]:
     longest = timeframe_name(max(file.interval for file in files))
     problems = [
         f"{file.name} has {timeframe_name(file.interval)} bars but {usual.name} {timeframe_name(interval)} bars; all "
-        f"files must share one bar interval; --timeframe {longest} resamples finer files to it"
+        f"files must share one bar interval; `timeframe` {longest} resamples finer files to it"
         for file in files
         if file.interval != interval
     ]
@@ -122,8 +122,8 @@ def _check_clock(files: Sequence[BarFile], clock: np.ndarray) -> None:
     name = timeframe_name(interval)
     raise UserError(
         f"The {name} bars of {files[other].name} open at {_clock_text(files[other])} UTC but those of {files[0].name} "
-        f"at {_clock_text(files[0])}; all files must share one clock: give --broker-timezone if it is a broker's, or "
-        f"use finer files with --timeframe {name}"
+        f"at {_clock_text(files[0])}; all files must share one clock: give `broker_timezone` if it is a broker's, or "
+        f"use finer files with `timeframe` {name}"
     )
 
 
@@ -171,17 +171,17 @@ def _clock_notices(member: Member) -> list[str]:
     if file.broker_time:
         return [
             f"{file.name} is a {file.format} file; its times are taken as UTC. They are usually on the broker's clock: "
-            "name its zone with --broker-timezone (often NewYork+7)."
+            "name its zone with `broker_timezone` (often NewYork+7)."
         ]
     if file.format.startswith("HistData"):
         return [
             f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all "
-            "year: use --broker-timezone Etc/GMT+5."
+            "year: use `broker_timezone` Etc/GMT+5."
         ]
     if looks_like_broker_time(file):
         return [
             f"{file.name}: its weeks begin at the same hour in summer and in winter, as on the clock of a broker and "
-            "not in UTC; name its zone with --broker-timezone (often NewYork+7)."
+            "not in UTC; name its zone with `broker_timezone` (often NewYork+7)."
         ]
     return []
 

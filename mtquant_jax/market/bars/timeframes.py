@@ -45,7 +45,7 @@ def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
         return file
     if interval > target:
         raise UserError(
-            f"--timeframe {timeframe}: {file.name} has {timeframe_name(interval)} bars, and finer ones cannot be made "
+            f"`timeframe` {timeframe}: {file.name} has {timeframe_name(interval)} bars, and finer ones cannot be made "
             f"from them; use {timeframe_name(interval)} or longer, or finer files"
         )
     label = _labels(file.timestamps, target, zone)
@@ -53,9 +53,9 @@ def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
     if len(crossing):
         first = file.timestamps[crossing[0]]
         raise UserError(
-            f"--timeframe {timeframe}: the {timeframe_name(interval)} bar of {file.name} at {format_time(first)} UTC "
+            f"`timeframe` {timeframe}: the {timeframe_name(interval)} bar of {file.name} at {format_time(first)} UTC "
             f"runs past the end of its {timeframe} bar ({len(crossing)} bars do); use finer files or another "
-            f"--timeframe" + (" or --broker-timezone" if timeframe == "D1" else "")
+            "`timeframe`" + (" or `broker_timezone`" if timeframe == "D1" else "")
         )
     return _aggregate(file, label)
 

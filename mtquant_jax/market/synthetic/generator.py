@@ -61,7 +61,7 @@ def generate(
     if unknown:
         raise UserError(
             f"The synthetic market has no {', '.join(unknown)}; it knows {', '.join(known)}. "
-            "For other instruments give bar files with --data-dir"
+            "For other instruments give bar files with `data_dir`"
         )
     timestamps = clock(num_bars)
     traced = parameters(calibration, select(symbols, instruments), class_numbers(symbols, classes), timestamps)

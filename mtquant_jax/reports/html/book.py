@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.evaluation.book import weights
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html.charts import COLOURS, DASHES, DIVERGING, PATTERNS, Chart, Trace, dates, rounded, thin
 from mtquant_jax.reports.html.text import label, or_never_held
 from mtquant_jax.statistics.trades import COSTS, Trade
@@ -38,16 +38,16 @@ def exposure(evaluation: Evaluation) -> Chart:
     """Gross exposure and the signed exposure of every class."""
     held = weights(evaluation.last, evaluation.judged)  # [L, P, n]
     curves = {"gross": np.abs(held).sum(axis=-1), "net": held.sum(axis=-1)}
-    symbols = list(evaluation.metrics["instruments"])
-    for name, told in evaluation.metrics["classes"].items():
-        curves[f"{name} net"] = held[:, :, [symbols.index(symbol) for symbol in told["symbols"]]].sum(axis=-1)
+    symbols = list(evaluation.metrics.instruments)
+    for name, part in evaluation.metrics.classes.items():
+        curves[f"{name} net"] = held[:, :, [symbols.index(symbol) for symbol in part.symbols]].sum(axis=-1)
     traces: list[Trace] = []
     for index, (name, values) in enumerate(curves.items()):
         line = {"color": COLOURS[(index - 2) % len(COLOURS)], "dash": DASHES[index % len(DASHES)], "width": 1.6}
         line = {"color": "@ink", "dash": "solid" if index == 0 else "dot", "width": 2.2} if index < 2 else line
-        told_by_day = rounded(100.0 * _over_time(evaluation, values), 4)
+        by_day = rounded(100.0 * _over_time(evaluation, values), 4)
         hover = f"{label(name)} {_PERCENT}"
-        traces.append({"x": "$active", "y": told_by_day, "name": label(name), "mode": "lines", "line": line})
+        traces.append({"x": "$active", "y": by_day, "name": label(name), "mode": "lines", "line": line})
         traces[-1] |= {"hovertemplate": hover}
     layout = {"xaxis": {"type": "date"}, "yaxis": {"ticksuffix": " %", "zeroline": True}, "hovermode": "x"}
     days = -(-len(evaluation.judged.day_starts) // _POINTS)
@@ -62,7 +62,7 @@ def exposure_map(evaluation: Evaluation) -> Chart:
     trace: Trace = {
         "type": "heatmap",
         "x": "$active",
-        "y": [or_never_held(label(symbol), part, "<br>") for symbol, part in evaluation.metrics["instruments"].items()],
+        "y": [or_never_held(label(symbol), part, "<br>") for symbol, part in evaluation.metrics.instruments.items()],
         "z": rounded(means.T, 3),
         "zmin": -most,
         "zmax": most,
@@ -87,7 +87,7 @@ def allocation(evaluation: Evaluation) -> Chart | None:
     if decided is None:
         return None
     shares = 100.0 * _over_time(evaluation, decided.capital)
-    names = [*evaluation.metrics["classes"], "cash"]
+    names = [*evaluation.metrics.classes, "cash"]
     traces: list[Trace] = [
         {
             "x": "$active",
@@ -119,16 +119,16 @@ def allocation(evaluation: Evaluation) -> Chart | None:
 def costs(evaluation: Evaluation) -> Chart:
     """Where each instrument's profit came from and what it paid."""
     simulation = evaluation.run.config.simulation
-    told = {key: part["profit_and_loss"] for key, part in evaluation.metrics["instruments"].items()}
+    money = {symbol: part.profit_and_loss for symbol, part in evaluation.metrics.instruments.items()}
     kinds = {"price_profit": 1.0, **dict.fromkeys(COSTS, -1.0), "swap": 1.0}
     names = {"price_profit": "gross profit"}
     hover = f"%{{x}} %{{fullData.name}}: %{{y:,.2f}} {label(simulation.account_currency)}<extra></extra>"
-    symbols = [label(symbol) for symbol in told]
+    symbols = [label(symbol) for symbol in money]
     traces: list[Trace] = [
         {
             "type": "bar",
             "x": symbols,
-            "y": rounded([sign * simulation.initial_capital * part[kind] + 0.0 for part in told.values()]),
+            "y": rounded([sign * simulation.initial_capital * getattr(part, kind) + 0.0 for part in money.values()]),
             "name": names.get(kind, kind),
             "marker": {
                 "color": COLOURS[index % len(COLOURS)],
@@ -138,7 +138,7 @@ def costs(evaluation: Evaluation) -> Chart:
         }
         for index, (kind, sign) in enumerate(kinds.items())
     ]
-    net = rounded([simulation.initial_capital * part["net"] for part in told.values()])
+    net = rounded([simulation.initial_capital * part.net for part in money.values()])
     marker = {"color": "@ink", "size": 10, "symbol": "diamond", "line": {"color": "@card", "width": 1.5}}
     traces.append({"x": symbols, "y": net, "name": "net", "mode": "markers", "marker": marker, "hovertemplate": hover})
     layout = {
@@ -188,8 +188,8 @@ def holding_times(evaluation: Evaluation) -> Chart | None:
     }
     traces = _bars(list(_HELD), counts, "%{x}, %{fullData.name}: %{y} trades", ("@c1", "@c2"))
     layout = {"barmode": "stack", "xaxis": {"type": "category"}, "yaxis": {"tickformat": ",d"}}
-    told = f"How long {len(found)} closed trades were held, by outcome"
-    return Chart("holding", "Trades by holding time, market hours", told, traces, layout)
+    text = f"How long {len(found)} closed trades were held, by outcome"
+    return Chart("holding", "Trades by holding time, market hours", text, traces, layout)
 
 
 def _bars(places: Sequence[object], counts: Mapping[str, list[int]], hover: str, colours: Sequence[str]) -> list[Trace]:

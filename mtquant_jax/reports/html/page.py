@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.warnings import IN_SAMPLE
 from mtquant_jax.reports.html import book as report_book
 from mtquant_jax.reports.html import returns as report_returns
@@ -56,17 +56,17 @@ def _page(evaluation: Evaluation, library: str) -> str:
     shared = report_returns.shared_days(evaluation) | report_book.activity_days(evaluation)
     data = {"shared": shared, "charts": [chart.data() for chart in charts]}
     names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', body)
-    bars = metrics["bars"]
+    bars = metrics.bars
     pieces = {
-        "title": escaped(f"{f'{IN_SAMPLE}: ' if bars['in_sample'] else ''}Evaluation of {metrics['run']['name']}"),
-        "name": escaped(metrics["run"]["name"]),
+        "title": escaped(f"{f'{IN_SAMPLE}: ' if bars.in_sample else ''}Evaluation of {metrics.run.name}"),
+        "name": escaped(metrics.run.name),
         "bars": escaped(
-            f"{bars['bars']:,} bars of the {bars['split']} split, {bars['first']} to {bars['last']} UTC, "
-            f"{bars['trading_days']:,} trading days, {bars['paths']} path(s); {bars['description']}"
+            f"{bars.bars:,} bars of the {bars.split} split, {bars.first} to {bars.last} UTC, "
+            f"{bars.trading_days:,} trading days, {bars.paths} path(s); {bars.description}"
         ),
-        "badge": f'<strong class="badge">{IN_SAMPLE}</strong>' if bars["in_sample"] else "",
-        "verdict": escaped(metrics["verdict"]),
-        "warnings": _warnings(metrics["warnings"]),
+        "badge": f'<strong class="badge">{IN_SAMPLE}</strong>' if bars.in_sample else "",
+        "verdict": escaped(metrics.verdict),
+        "warnings": _warnings(metrics.warnings),
         "tiles": tiles(_tiles(evaluation)),
         "contents": "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in names),
         "sections": body,
@@ -86,33 +86,40 @@ def _asset(name: str) -> str:
 def _warnings(found: Sequence[str]) -> str:
     items = "".join(
         f'<li class="{"danger" if text.startswith(IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
-        for text in found
+        for text in map(with_flags, found)
     )
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
 
 
 def _tiles(evaluation: Evaluation) -> list[Tile]:
     metrics, simulation = evaluation.metrics, evaluation.run.config.simulation
-    told, traded = metrics["phases"][metrics["portfolio"]], metrics["trades"]["portfolio"]
-    sharpe, annual, drawdown = (told["intervals"][name] for name in ("sharpe", "annual_return", "max_drawdown"))
-    trials = metrics.get("trials") or {}
-    needed, currency = told["minimum_track_record_days"], simulation.account_currency
-    costs, swap = (simulation.initial_capital * told[name] for name in ("cost_share", "swap_share"))
+    record, traded, trades = metrics.last.record, metrics.last.performance, metrics.trades["portfolio"]
+    sharpe, annual = metrics.last.intervals.sharpe, metrics.last.intervals.annual_return
+    drawdown, trials = metrics.last.intervals.max_drawdown, metrics.trials
+    needed, currency = record.minimum_track_record_days, simulation.account_currency
+    costs, swap = (simulation.initial_capital * share for share in (traded.cost_share, traded.swap_share))
     paid = f"paid {number(-swap)}" if swap < 0.0 else f"received {number(swap)}"
-    judged = f"{number(trials.get('trials'), 0)} training(s) judged on these bars"
+    deflated = Tile("Deflated Sharpe", DASH, DASH)
+    if trials is not None:
+        judged = f"after {number(trials.trials, 0)} training(s) judged on these bars"
+        deflated = Tile("Deflated Sharpe", percent(trials.deflated_sharpe, 1), judged)
     return [
-        Tile("Sharpe ratio", number(sharpe["value"]), f"95 % interval {ends(sharpe)}"),
-        Tile("Return a year", percent(annual["value"]), f"95 % interval {ends(annual, percent)}, not compounded"),
-        Tile("Total return", percent(told["total_return"]), f"on {number(simulation.initial_capital, 0)} {currency}"),
-        Tile("Maximum drawdown", percent(drawdown["value"]), f"95 % interval {ends(drawdown, percent)}"),
+        Tile("Sharpe ratio", number(sharpe.value), f"95 % interval {ends(sharpe)}"),
+        Tile("Return a year", percent(annual.value), f"95 % interval {ends(annual, percent)}, not compounded"),
+        Tile("Total return", percent(record.total_return), f"on {number(simulation.initial_capital, 0)} {currency}"),
+        Tile("Maximum drawdown", percent(drawdown.value), f"95 % interval {ends(drawdown, percent)}"),
         Tile("Costs and swap", f"{number(costs - swap)} {currency}", f"costs {number(costs)}, swap {paid}"),
-        Tile("Trades", number(traded["trades"], 0), f"{percent(traded['win_rate'], 1)} of them won"),
-        Tile("Probabilistic Sharpe", percent(told["probabilistic_sharpe"], 1), "probability of a true one above 0"),
-        Tile("Deflated Sharpe", percent(trials.get("deflated_sharpe"), 1), f"after {judged}" if trials else DASH),
+        Tile("Trades", number(trades.trades, 0), f"{percent(trades.win_rate, 1)} of them won"),
+        Tile("Probabilistic Sharpe", percent(record.probabilistic_sharpe, 1), "probability of a true one above 0"),
+        deflated,
         Tile(
             "Minimum track record",
             DASH if needed is None else f"{number(needed, 0)} days",
-            "none is long enough for a Sharpe ratio not above 0" if needed is None else f"here are {told['days']:,}",
+            "none is long enough for a Sharpe ratio not above 0" if needed is None else f"here are {record.days:,}",
         ),
-        Tile("Time in the market", percent(told["time_in_market"], 1), f"{percent(told['mean_exposure'], 1)} exposed"),
+        Tile(
+            "Time in the market",
+            percent(traded.time_in_market, 1),
+            f"{percent(traded.mean_exposure, 1)} exposed",
+        ),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.evaluation.book import flows_by_instrument
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html.charts import COLOURS, DASHES, Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.reports.html.text import label
 from mtquant_jax.statistics.returns import rolling_sharpe_ratio
@@ -114,7 +114,7 @@ def equity(evaluation: Evaluation) -> Chart:
 
 def month_map(evaluation: Evaluation) -> Chart:
     """Return of every month, year by year, and of the year; months that no year has are left out."""
-    months = {told["month"]: told["total_return"] for told in evaluation.metrics["months"]}
+    months = {month.month: month.record.total_return for month in evaluation.metrics.months}
     years = sorted({month[:4] for month in months})
     grid = np.full((len(years), 13), np.nan)
     for row, year in enumerate(years):
@@ -189,4 +189,4 @@ def contributions(evaluation: Evaluation) -> dict[str, np.ndarray]:
     net = flows["price_profit"] + flows["swap"] - sum(flows[cost] for cost in COSTS)  # [L, P, n]
     firsts = evaluation.judged.day_starts
     by_day = np.add.reduceat(net, firsts, axis=0)
-    return {symbol: by_day[:, :, column] for column, symbol in enumerate(evaluation.metrics["instruments"])}
+    return {symbol: by_day[:, :, column] for column, symbol in enumerate(evaluation.metrics.instruments)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.risk import binding, forecasts
 from mtquant_jax.reports.html.charts import Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.reports.html.text import percent, words

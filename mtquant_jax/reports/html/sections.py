@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.errors import with_flags
+from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.evaluation.metrics import EvaluationMetrics, ScenarioMetrics, VariantMetrics
 from mtquant_jax.reports.html import book as report_book
 from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import risk as report_risk
@@ -13,6 +14,7 @@ from mtquant_jax.reports.html import tables as report_tables
 from mtquant_jax.reports.html import training as report_training
 from mtquant_jax.reports.html.charts import Chart, forest
 from mtquant_jax.reports.html.text import escaped, paragraph, section, words
+from mtquant_jax.statistics.intervals import Interval
 
 Drawn = Callable[..., str]
 """Charts, or None where there is none -> their places in the page."""
@@ -47,16 +49,15 @@ def sections(evaluation: Evaluation, charts: list[Chart]) -> str:
 
 def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
     metrics = evaluation.metrics
-    bootstrap, last, window = metrics["bootstrap"], metrics["portfolio"], report_returns.rolling_window(evaluation)
-    alone = {f"{name} alone": told for name, told in metrics["specialists"].items()}
-    phases = {last: metrics["phases"][last], **metrics["phases"]}  # what would be traded first
-    everything = {**phases, **alone, **metrics["baselines"]}
-    intervals = {name: _ends(told["intervals"]["sharpe"]) for name, told in everything.items()}
-    statistics = report_tables.books("Phases of the training and specialists alone", {**phases, **alone})
+    bootstrap, last, window = metrics.bootstrap, metrics.portfolio, report_returns.rolling_window(evaluation)
+    books = {last: metrics.last, **metrics.books}  # what would be traded first
+    intervals = {name: _ends(book.intervals.sharpe) for name, book in books.items()}
+    trained = {name: book for name, book in books.items() if name not in metrics.baselines}
+    statistics = report_tables.books("Phases of the training and specialists alone", trained)
     equity = (
         f"The thick line is the portfolio {last}; the shaded band holds 95 % of {report_returns.BAND_DRAWS:,} equity "
         "curves made of its own days, redrawn by the stationary bootstrap in blocks of "
-        f"{bootstrap['mean_block_days']:.1f} days on average: while it contains the starting capital, the result may "
+        f"{bootstrap.mean_block_days:.1f} days on average: while it contains the starting capital, the result may "
         "be luck."
     )
     rolling = report_returns.rolling_sharpe(evaluation)
@@ -65,7 +66,7 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
         + section(
             "phases",
             "Phases and statistics",
-            f"Every bar is the 95 % interval of a Sharpe ratio ({bootstrap['draws']:,} draws of days); one that "
+            f"Every bar is the 95 % interval of a Sharpe ratio ({bootstrap.draws:,} draws of days); one that "
             "contains 0 is not distinguishable from doing nothing.",
             drawn(forest("sharpes", "Annual Sharpe ratio with its 95 % interval", intervals)),
             statistics,
@@ -76,7 +77,7 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
             "Where the interval of a difference contains 0, the portfolio is not distinguishable from that rule on the "
             "same days.",
             report_tables.differences(metrics),
-            report_tables.books("Baselines under the same costs and limits", metrics["baselines"]),
+            report_tables.books("Baselines under the same costs and limits", metrics.baselines),
         )
         + section(
             "monthly",
@@ -114,7 +115,6 @@ def _on_correlations(evaluation: Evaluation, drawn: Drawn) -> str:
 
 
 def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
-    metrics = evaluation.metrics
     allocation = report_book.allocation(evaluation)
     return (
         section(
@@ -129,8 +129,8 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
             "classes",
             "Classes and instruments",
             "What each part brought to the portfolio and how much of it was held.",
-            report_tables.parts("By class", "Class", metrics["classes"], evaluation),
-            report_tables.parts("By instrument", "Instrument", metrics["instruments"], evaluation),
+            report_tables.classes(evaluation),
+            report_tables.instruments(evaluation),
         )
         + section(
             "cost-breakdown",
@@ -155,15 +155,12 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
 
 def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
     metrics = evaluation.metrics
-    variants = {f"costs {name}": told for name, told in metrics["cost_stress"].items()}
-    variants |= {"one bar late": metrics["one_bar_late"], "no lot rounding": metrics["without_lot_rounding"]}
-    variants |= {f"stress: {words(name)}": told for name, told in metrics["scenarios"].items()}
-    chart = forest(
-        "stress-chart", "Sharpe ratio with ± 1.96 standard errors", {n: _lo(told) for n, told in variants.items()}
-    )
+    stressed = {name: _lo(variant) for name, variant in metrics.variants("costs", "one bar late", "no lot rounding")}
+    stressed |= {f"stress: {words(name)}": _lo(scenario) for name, scenario in metrics.scenarios.items()}
+    chart = forest("stress-chart", "Sharpe ratio with ± 1.96 standard errors", stressed)
     trained = report_training.training(evaluation.run)
     definitions = "".join(f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in _DEFINITIONS.items())
-    notices = "".join(f"<li>{escaped(text)}</li>" for text in metrics["bars"]["notices"])
+    notices = "".join(f"<li>{escaped(with_flags(text))}</li>" for text in metrics.bars.notices)
     return (
         section(
             "stress",
@@ -171,7 +168,7 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
             "A policy that lives only without costs, without delay or in one scenario should not be traded.",
             drawn(chart),
             report_tables.stress(metrics),
-            report_tables.scenarios(metrics) if metrics["scenarios"] else paragraph("No stress scenarios were traded."),
+            report_tables.scenarios(metrics) if metrics.scenarios else paragraph("No stress scenarios were traded."),
         )
         + section(
             "risk",
@@ -182,7 +179,7 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
             _idle_rules(metrics),
             report_tables.risk_rules(metrics),
             drawn(report_risk.value_at_risk(evaluation)),
-            report_tables.value_at_risk(metrics),
+            report_tables.value_at_risk(metrics.value_at_risk),
         )
         + section(
             "training",
@@ -195,7 +192,7 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
         + section(
             "about",
             "About these figures",
-            f"Run {metrics['run']['run_id']} with seed {metrics['run']['seed']} in {metrics['run']['directory']}; "
+            f"Run {metrics.run.run_id} with seed {metrics.run.seed} in {metrics.run.directory}; "
             "metrics.json beside this file holds every figure, and the CSV files hold equity, trades and positions.",
             f'<dl class="words">{definitions}</dl>',
             f"<h3>Notices about the bars</h3><ul>{notices}</ul>" if notices else "",
@@ -203,18 +200,18 @@ def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
     )
 
 
-def _idle_rules(metrics: Mapping[str, Any]) -> str:
+def _idle_rules(metrics: EvaluationMetrics) -> str:
     """The rules without a row in the chart."""
-    idle = [words(rule) for rule, told in metrics["risk_rules"].items() if not told["bars"]]
+    idle = [words(rule) for rule, found in metrics.risk_rules.items() if not found.bars]
     return paragraph(f"Never cut anything: {', '.join(idle)}.") if idle else ""
 
 
-def _ends(told: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    return told["value"], told["low"], told["high"]
+def _ends(found: Interval) -> tuple[float | None, float | None, float | None]:
+    return found.value, found.low, found.high
 
 
-def _lo(told: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    value, error = told["sharpe"], told["sharpe_standard_error"]
+def _lo(found: VariantMetrics | ScenarioMetrics) -> tuple[float | None, float | None, float | None]:
+    value, error = found.sharpe, found.sharpe_standard_error
     if value is None or error is None:
         return None, None, None
     return value, value - _NORMAL_95 * error, value + _NORMAL_95 * error

@@ -1,14 +1,15 @@
-"""The figures of `metrics.json` -> the tables of the report."""
+"""The metrics of an evaluation -> the tables of the report."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from mtquant_jax.evaluation.metrics import Evaluation
+from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.evaluation.metrics import BookMetrics, EvaluationMetrics, PartMetrics, ValueAtRiskMetrics
 from mtquant_jax.reports.html.text import (
     DASH,
     Strong,
@@ -21,7 +22,9 @@ from mtquant_jax.reports.html.text import (
     with_error,
     words,
 )
+from mtquant_jax.statistics.intervals import Interval
 from mtquant_jax.statistics.trades import COSTS
+from mtquant_jax.statistics.value_at_risk import LikelihoodRatio, VarBacktest
 
 LONGEST = 200
 """Trades listed; all of them are in trades.csv."""
@@ -29,89 +32,104 @@ LEVEL = 0.05
 """p value under which a test rejects the value at risk."""
 
 _KINDS = ("gross profit", *COSTS, "swap", "net")
-_FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "sortino": ("Sortino ratio", number),
-    "calmar": ("Calmar ratio", number),
-    "total_return": ("Total return", percent),
-    "gross_return": ("Return before costs and swap", percent),
-    "annual_return": ("Compound return a year", percent),
-    "volatility": ("Volatility a year", percent),
-    "drawdown_days": ("Longest time under water, days", lambda days: number(days, 0)),
-    "winning_days": ("Winning days", lambda share: percent(share, 1)),
-    "profit_factor": ("Profit factor of days", number),
-    "best_day": ("Best day", percent),
-    "worst_day": ("Worst day", percent),
-    "skewness": ("Skewness of days", number),
-    "kurtosis": ("Kurtosis of days (normal: 3)", number),
-    "probabilistic_sharpe": ("Probability of a Sharpe ratio above 0", lambda share: percent(share, 1)),
-    "minimum_track_record_days": ("Minimum track record, days", lambda days: number(days, 0)),
-    "cost_share": ("Costs, share of initial capital", percent),
-    "swap_share": ("Swap, share of initial capital", lambda share: percent(share, signed=True)),
-    "turnover_per_day": ("Turnover a day, times equity", number),
-    "mean_exposure": ("Mean gross exposure", lambda share: percent(share, 1)),
-    "time_in_market": ("Time in the market", lambda share: percent(share, 1)),
-}
 
 
-def books(caption: str, told: Mapping[str, Mapping[str, Any]]) -> str:
+def books(caption: str, found: Mapping[str, BookMetrics]) -> str:
     """Statistics of several books, a column each."""
-    rows = [
-        ["Sharpe ratio [95 %]", *(interval(book["intervals"]["sharpe"]) for book in told.values())],
-        ["Return a year [95 %]", *(interval(book["intervals"]["annual_return"], percent) for book in told.values())],
-        ["Maximum drawdown [95 %]", *(interval(book["intervals"]["max_drawdown"], percent) for book in told.values())],
-    ]
-    rows += [[name, *(form(book.get(key)) for book in told.values())] for key, (name, form) in _FORMS.items()]
-    return table(caption, ["Statistic", *told], rows)
+    columns = [_statistics(book) for book in found.values()]
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    return table(caption, ["Statistic", *found], rows)
 
 
-def differences(metrics: Mapping[str, Any]) -> str:
+def _statistics(book: BookMetrics) -> dict[str, str]:
+    """The column of one book."""
+    intervals, record, by_bar = book.intervals, book.record, book.performance
+    return {
+        "Sharpe ratio [95 %]": interval(intervals.sharpe),
+        "Return a year [95 %]": interval(intervals.annual_return, percent),
+        "Maximum drawdown [95 %]": interval(intervals.max_drawdown, percent),
+        "Sortino ratio": number(record.sortino),
+        "Calmar ratio": number(record.calmar),
+        "Total return": percent(record.total_return),
+        "Return before costs and swap": percent(by_bar.gross_return),
+        "Compound return a year": percent(record.annual_return),
+        "Volatility a year": percent(record.volatility),
+        "Longest time under water, days": number(record.drawdown_days, 0),
+        "Winning days": percent(record.winning_days, 1),
+        "Profit factor of days": number(record.profit_factor),
+        "Best day": percent(record.best_day),
+        "Worst day": percent(record.worst_day),
+        "Skewness of days": number(record.skewness),
+        "Kurtosis of days (normal: 3)": number(record.kurtosis),
+        "Probability of a Sharpe ratio above 0": percent(record.probabilistic_sharpe, 1),
+        "Minimum track record, days": number(record.minimum_track_record_days, 0),
+        "Costs, share of initial capital": percent(by_bar.cost_share),
+        "Swap, share of initial capital": percent(by_bar.swap_share, signed=True),
+        "Turnover a day, times equity": number(by_bar.turnover_per_day),
+        "Mean gross exposure": percent(by_bar.mean_exposure, 1),
+        "Time in the market": percent(by_bar.time_in_market, 1),
+    }
+
+
+def differences(metrics: EvaluationMetrics) -> str:
     """The last portfolio minus everything else, on the same days."""
 
-    def meaning(told: Mapping[str, Any]) -> str:
-        low, high = told["sharpe"]["low"], told["sharpe"]["high"]
-        if low is None or high is None:
+    def meaning(sharpe: Interval) -> str:
+        if sharpe.value is None:
             return DASH
-        return "ahead" if low > 0.0 else "behind" if high < 0.0 else "not distinguishable"
+        return "ahead" if sharpe.is_above_zero else "behind" if sharpe.is_below_zero else "not distinguishable"
 
     rows = [
         [
             name,
-            interval(told["sharpe"], lambda v: number(v, signed=True)),
-            interval(told["annual_return"], lambda v: percent(v, signed=True)),
-            meaning(told),
+            interval(difference.sharpe, lambda v: number(v, signed=True)),
+            interval(difference.annual_return, lambda v: percent(v, signed=True)),
+            meaning(difference.sharpe),
         ]
-        for name, told in metrics["ahead_of"].items()
+        for name, difference in metrics.ahead_of.items()
     ]
     head = ["Compared with", "Difference of Sharpe ratios [95 %]", "Difference of returns a year [95 %]", "Meaning"]
-    return table(f"{metrics['portfolio']} minus baselines and earlier phases, paired by day", head, rows, text=(3,))
+    return table(f"{metrics.portfolio} minus baselines and earlier phases, paired by day", head, rows, text=(3,))
 
 
-def parts(caption: str, first: str, told: Mapping[str, Mapping[str, Any]], evaluation: Evaluation) -> str:
-    """Classes or instruments of the last portfolio."""
+def classes(evaluation: Evaluation) -> str:
+    """Classes of the last portfolio."""
+    budgets = {name: part.mean_budget for name, part in evaluation.metrics.classes.items()}
+    parts = {name: part.part for name, part in evaluation.metrics.classes.items()}
+    return _parts("By class", "Class", parts, budgets, evaluation)
+
+
+def instruments(evaluation: Evaluation) -> str:
+    """Instruments of the last portfolio."""
+    return _parts("By instrument", "Instrument", evaluation.metrics.instruments, {}, evaluation)
+
+
+def _parts(
+    caption: str, first: str, parts: Mapping[str, PartMetrics], budgets: Mapping[str, float], evaluation: Evaluation
+) -> str:
+    """Parts of the last portfolio, with a column of mean budgets where there are any."""
     simulation = evaluation.run.config.simulation
-    with_budget = any("mean_budget" in part for part in told.values())
     rows = []
-    for name, part in told.items():
-        record, money, trades = part["track_record"], part["profit_and_loss"], part["trades"]
-        budget = [percent(part["mean_budget"], 1)] if with_budget else []
+    for name, part in parts.items():
+        record, trades = part.track_record, part.trades
         rows.append(
             [
                 or_never_held(name, part),
-                *budget,
-                percent(part["mean_exposure"]),
-                percent(part["mean_weight"], signed=True),
-                percent(part["time_in_market"], 1),
-                number(simulation.initial_capital * money["net"], signed=True),
-                with_error(record["sharpe"], record["sharpe_standard_error"]),
-                percent(record["max_drawdown"]),
-                number(trades["trades"], 0),
-                percent(trades["win_rate"], 1),
-                number(trades["profit_factor"]),
+                *([percent(budgets[name], 1)] if budgets else []),
+                percent(part.mean_exposure),
+                percent(part.mean_weight, signed=True),
+                percent(part.time_in_market, 1),
+                number(simulation.initial_capital * part.profit_and_loss.net, signed=True),
+                with_error(record.sharpe, record.sharpe_standard_error),
+                percent(record.max_drawdown),
+                number(trades.trades, 0),
+                percent(trades.win_rate, 1),
+                number(trades.profit_factor),
             ]
         )
     head = [
         first,
-        *(["Mean budget"] if with_budget else []),
+        *(["Mean budget"] if budgets else []),
         "Mean gross exposure",
         "Mean signed exposure",
         "Time in the market",
@@ -130,10 +148,8 @@ def costs(evaluation: Evaluation) -> str:
     simulation = evaluation.run.config.simulation
     signs = (1.0, *(-1.0 for _ in COSTS), 1.0, 1.0)
     money = {
-        symbol: simulation.initial_capital
-        * np.asarray(signs)
-        * np.asarray([part["profit_and_loss"][kind] for kind in ("price_profit", *COSTS, "swap", "net")])
-        for symbol, part in evaluation.metrics["instruments"].items()
+        symbol: simulation.initial_capital * np.asarray(signs) * np.asarray(dataclasses.astuple(part.profit_and_loss))
+        for symbol, part in evaluation.metrics.instruments.items()
     }
     money["All"] = np.sum(list(money.values()), axis=0)
     rows = [[symbol, *(number(value, signed=True) for value in values)] for symbol, values in money.items()]
@@ -145,118 +161,104 @@ def months(evaluation: Evaluation) -> str:
     """Month by month."""
     rows = [
         [
-            told["month"],
-            percent(told["total_return"], signed=True),
-            with_error(told["sharpe"], told["sharpe_standard_error"]),
-            percent(told["max_drawdown"]),
-            percent(told["best_day"], signed=True),
-            percent(told["worst_day"], signed=True),
-            percent(told["winning_days"], 1),
-            percent(told["costs"]),
-            percent(told["swap"], signed=True),
-            number(told["turnover"]),
+            month.month,
+            percent(month.record.total_return, signed=True),
+            with_error(month.record.sharpe, month.record.sharpe_standard_error),
+            percent(month.record.max_drawdown),
+            percent(month.record.best_day, signed=True),
+            percent(month.record.worst_day, signed=True),
+            percent(month.record.winning_days, 1),
+            percent(month.costs),
+            percent(month.swap, signed=True),
+            number(month.turnover),
         ]
-        for told in evaluation.metrics["months"]
+        for month in evaluation.metrics.months
     ]
     head = ["Month", "Return", "Sharpe ratio ± standard error", "Drawdown", "Best day", "Worst day", "Winning days"]
     return table("Months", [*head, "Costs", "Swap", "Turnover, times equity"], rows, sortable=True)
 
 
-def stress(metrics: Mapping[str, Any]) -> str:
+def stress(metrics: EvaluationMetrics) -> str:
     """Other costs and a bar of delay on the same bars."""
-    variants = {f"costs {name}": told for name, told in metrics["cost_stress"].items()}
-    variants |= {"one bar late": metrics["one_bar_late"], "no lot rounding": metrics["without_lot_rounding"]}
     rows = [
         [
             name,
-            with_error(told["sharpe"], told["sharpe_standard_error"]),
-            percent(told["total_return"], signed=True),
-            percent(told["max_drawdown"]),
-            percent(told["cost_share"]),
-            percent(told["swap_share"], signed=True),
-            number(told["terminated"], 0),
+            with_error(variant.sharpe, variant.sharpe_standard_error),
+            percent(variant.total_return, signed=True),
+            percent(variant.max_drawdown),
+            percent(variant.cost_share),
+            percent(variant.swap_share, signed=True),
+            number(variant.terminated, 0),
         ]
-        for name, told in variants.items()
+        for name, variant in metrics.variants("costs", "one bar late", "no lot rounding")
     ]
-    head = [
-        "Variant",
-        "Sharpe ratio ± standard error",
-        "Return",
-        "Maximum drawdown",
-        "Costs",
-        "Swap",
-        "Ruined paths",
-    ]
+    head = ["Variant", "Sharpe ratio ± standard error", "Return", "Maximum drawdown", "Costs", "Swap", "Ruined paths"]
     return table("Other costs, a bar of delay, and no lot rounding", head, rows)
 
 
-def scenarios(metrics: Mapping[str, Any]) -> str:
+def scenarios(metrics: EvaluationMetrics) -> str:
     """Synthetic markets under stress."""
     rows = [
         [
             words(name),
-            with_error(told["sharpe"], told["sharpe_standard_error"]),
-            percent(told["total_return"], signed=True),
-            percent(told["max_drawdown"]),
-            percent(told["worst_day"], signed=True),
-            percent(told["mean_exposure"], 1),
-            f"{told['terminated']} of {told['paths']}",
+            with_error(scenario.sharpe, scenario.sharpe_standard_error),
+            percent(scenario.total_return, signed=True),
+            percent(scenario.max_drawdown),
+            percent(scenario.worst_day, signed=True),
+            percent(scenario.mean_exposure, 1),
+            f"{scenario.terminated} of {scenario.paths}",
         ]
-        for name, told in metrics["scenarios"].items()
+        for name, scenario in metrics.scenarios.items()
     ]
     head = ["Scenario", "Sharpe ratio ± standard error", "Return", "Maximum drawdown", "Worst day", "Mean exposure"]
     return table("Stress scenarios on synthetic paths", [*head, "Ruined paths"], rows)
 
 
-def value_at_risk(metrics: Mapping[str, Any]) -> str:
+def value_at_risk(found: ValueAtRiskMetrics) -> str:
     """How often losses passed the forecast, and the tests of that."""
-    told = metrics["value_at_risk"]
-    rows = []
-    for horizon in ("bar", "day"):
-        found = told.get(horizon) or {}
-        rows.append(
-            [
-                f"one {horizon}",
-                percent(found.get("mean_forecast"), 3),
-                number(found.get("periods"), 0),
-                number(found.get("exceedances"), 0),
-                percent(found.get("share")),
-                percent(found.get("expected")),
-            ]
-        )
+    horizons = {"one bar": found.bar, "one day": found.day}
+    rows = [
+        [
+            name,
+            percent(horizon.mean_forecast, 3),
+            number(horizon.backtest.periods, 0),
+            number(horizon.backtest.exceedances, 0),
+            percent(horizon.backtest.share),
+            percent(horizon.backtest.expected),
+        ]
+        for name, horizon in horizons.items()
+    ]
     head = ["Horizon", "Mean forecast", "Periods held", "Exceedances", "Share", "Expected"]
     tests = [
-        [f"{words(name).capitalize()}, one {horizon}", *_tested(p_value), number(statistic)]
-        for horizon in ("bar", "day")
-        for name, statistic, p_value in _tests(told.get(horizon) or {})
+        [f"{test}, {name}", *_tested(ratio.p_value), number(ratio.statistic)]
+        for name, horizon in horizons.items()
+        for test, ratio in _tests(horizon.backtest).items()
     ]
-    caption = f"Value at risk at {percent(told.get('confidence'), 0)}"
+    caption = f"Value at risk at {percent(found.confidence, 0)}"
     names = ["Test", "p value", "The forecast is", "Statistic"]
-    second = table("Tests of the value at risk", names, tests, text=(2,))
-    return table(caption, head, rows) + (second if tests else "")
+    return table(caption, head, rows) + table("Tests of the value at risk", names, tests, text=(2,))
 
 
-def _tested(p_value: float | None) -> tuple[str, str]:
+def _tests(backtest: VarBacktest) -> dict[str, LikelihoodRatio]:
+    return {
+        "Kupiec": backtest.kupiec,
+        "Independence": backtest.independence,
+        "Conditional coverage": backtest.conditional_coverage,
+    }
+
+
+def _tested(p_value: float) -> tuple[str, str]:
     """A p value and what it says of the forecast; a rejection stands out."""
-    if p_value is None or not math.isfinite(p_value):
+    if not math.isfinite(p_value):
         return DASH, DASH
     if p_value >= LEVEL:
         return probability(p_value), "not rejected"
     return Strong(probability(p_value)), Strong(f"rejected at {percent(LEVEL, 0)}")
 
 
-def _tests(told: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float | None]]:
-    """Name, statistic and p value of every test."""
-    for name, value in told.items():
-        if isinstance(value, Mapping):
-            yield name, value.get("statistic"), value.get("p_value")
-
-
-def risk_rules(metrics: Mapping[str, Any]) -> str:
+def risk_rules(metrics: EvaluationMetrics) -> str:
     """How often each rule cut and how much."""
-    rows = [
-        [words(rule), percent(told["bars"]), percent(told["cut"], 3)] for rule, told in metrics["risk_rules"].items()
-    ]
+    rows = [[words(rule), percent(found.bars), percent(found.cut, 3)] for rule, found in metrics.risk_rules.items()]
     return table("Risk rules over all bars", ["Rule", "Bars on which it cut", "Mean share of exposure cut"], rows)
 
 
@@ -266,14 +268,14 @@ def trade_summary(evaluation: Evaluation) -> str:
     rows = [
         [
             book if book == "portfolio" else f"{book} alone",
-            number(told["trades"], 0),
-            number(told["open"], 0),
-            percent(told["win_rate"], 1),
-            number(told["profit_factor"]),
-            *(number(told[key], signed=True) for key in ("mean_profit", "best", "worst")),
-            DASH if told["mean_bars"] is None else number(hours * told["mean_bars"], 1),
+            number(trades.trades, 0),
+            number(trades.open, 0),
+            percent(trades.win_rate, 1),
+            number(trades.profit_factor),
+            *(number(money, signed=True) for money in (trades.mean_profit, trades.best, trades.worst)),
+            DASH if trades.mean_bars is None else number(hours * trades.mean_bars, 1),
         ]
-        for book, told in evaluation.metrics["trades"].items()
+        for book, trades in evaluation.metrics.trades.items()
     ]
     currency = evaluation.run.config.simulation.account_currency
     head = ["Book", "Closed", "Open at the end", "Winners", "Profit factor", f"Mean profit, {currency}"]
@@ -307,10 +309,7 @@ def trades(evaluation: Evaluation) -> str:
     return table(caption, head, rows, text=(1, 2, 3), sortable=True, descending=len(head) - 1)
 
 
-def splits(metrics: Mapping[str, Any]) -> str:
+def splits(metrics: EvaluationMetrics) -> str:
     """Which bars the training used for what."""
-    rows = [
-        [name, told["first"], told["last"], number(told.get("bars"), 0)]
-        for name, told in metrics["run"]["splits"].items()
-    ]
+    rows = [[name, split.first, split.last, number(split.bars, 0)] for name, split in metrics.run.splits.items()]
     return table("Splits of the training, UTC", ["Split", "First bar", "Last bar", "Bars"], rows, text=(1, 2))

@@ -1,4 +1,4 @@
-"""Figures, words and rows -> the escaped HTML pieces that a report is made of. What does not exist is a dash."""
+"""Numbers, words and rows -> the escaped HTML pieces that a report is made of. What does not exist is a dash."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import dataclasses
 import html
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from mtquant_jax.evaluation.metrics import PartMetrics
+from mtquant_jax.statistics.intervals import Interval
 
 DASH = "\u2013"
 _ENDS = re.compile(r" (\[[^\[\]]*\])$")  # of an interval
@@ -23,18 +26,18 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
 
 def percent(share: float | None, digits: int = 2, signed: bool = False) -> str:
     """A share of one."""
-    told = DASH if share is None else number(100.0 * share, digits, signed)
-    return told if told == DASH else f"{told} %"
+    text = DASH if share is None else number(100.0 * share, digits, signed)
+    return text if text == DASH else f"{text} %"
 
 
-def interval(told: Mapping[str, Any], form: Callable[[float | None], str] = number) -> str:
-    """``value [low, high]`` of an `Interval` as a mapping."""
-    return DASH if told["value"] is None else f"{form(told['value'])} {ends(told, form)}"
+def interval(found: Interval, form: Callable[[float | None], str] = number) -> str:
+    """``value [low, high]``."""
+    return DASH if found.value is None else f"{form(found.value)} {ends(found, form)}"
 
 
-def ends(told: Mapping[str, Any], form: Callable[[float | None], str] = number) -> str:
-    """``[low, high]`` of an `Interval` as a mapping."""
-    return DASH if told["low"] is None else f"[{form(told['low'])}, {form(told['high'])}]"
+def ends(found: Interval, form: Callable[[float | None], str] = number) -> str:
+    """``[low, high]``."""
+    return DASH if found.low is None else f"[{form(found.low)}, {form(found.high)}]"
 
 
 def with_error(value: float | None, error: float | None) -> str:
@@ -51,15 +54,15 @@ class Strong(str):
     """A cell of a table that stands out."""
 
 
-def or_never_held(name: str, part: Mapping[str, Any], gap: str = " ") -> str:
+def or_never_held(name: str, part: PartMetrics, gap: str = " ") -> str:
     """The name of an instrument or class, which says so where its row is empty because nothing of it was held.
 
     Args:
         name: of it.
-        part: its figures, as in `metrics.json`.
+        part: its metrics.
         gap: between the name and what is said.
     """
-    return name if part["mean_exposure"] else f"{name}{gap}(never held)"
+    return name if part.mean_exposure else f"{name}{gap}(never held)"
 
 
 def words(name: str) -> str:
@@ -143,9 +146,9 @@ def _cells(row: Sequence[str], text: Sequence[int]) -> str:
     return f'<th scope="row">{escaped(row[0])}</th>{cells}'
 
 
-def _cell(told: str) -> str:
-    text = _ENDS.sub(lambda ends: f' <span class="ends">{ends[1].replace(" %", "")}</span>', escaped(told))
-    return f"<b>{text}</b>" if isinstance(told, Strong) else text
+def _cell(cell: str) -> str:
+    text = _ENDS.sub(lambda ends: f' <span class="ends">{ends[1].replace(" %", "")}</span>', escaped(cell))
+    return f"<b>{text}</b>" if isinstance(cell, Strong) else text
 
 
 def section(name: str, title: str, how: str, *parts: str) -> str:

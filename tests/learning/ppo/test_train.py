@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtquant_jax.learning.ppo import train as training
-from mtquant_jax.learning.ppo.train import train_chunk
+from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.learning.rollout import collect
+from mtquant_jax.learning.train import train_chunk
 from tests.learning import toys
 
 
@@ -67,8 +67,8 @@ def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded
 
 def test_any_number_of_updates_is_one_trace(monkeypatch):
     traces = []
-    original = training._update
-    monkeypatch.setattr(training, "_update", lambda *a: (traces.append(1), original(*a))[1])
+    original = ppo._update
+    monkeypatch.setattr(ppo, "_update", lambda *a: (traces.append(1), original(*a))[1])
     prog, params = toys.program(num_envs=8, num_steps=4), toys.ToyParams()
     state, _ = train_chunk(prog, toys.start(prog, params), params, toys.hyper(5), jnp.int32(2))
     count = len(traces)  # shapes of the metrics, and the loop's body

@@ -213,7 +213,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no common period: EURUSD.csv 2024-01-02 00:00 to .*GBPUSD.csv 2025-01-02"):
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     write(tmp_path, "GBPUSD.csv", [row(t) for t in hours(0, 24)[::4]])
-    with pytest.raises(UserError, match=r"GBPUSD.csv has H4 bars but EURUSD.csv H1 bars; .*--timeframe H4 resamples"):
+    with pytest.raises(UserError, match=r"GBPUSD.csv has H4 bars but EURUSD.csv H1 bars; .*`timeframe` H4 resamples"):
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     write(tmp_path, "GBPUSD.csv", [row(t.replace(":00:00", ":30:00")) for t in hours(0, 6)])
     with pytest.raises(UserError, match=r"GBPUSD.csv open 30 minutes past but those of EURUSD.csv 0 minutes past"):
@@ -240,7 +240,7 @@ def test_a_metatrader_export_is_read_and_its_clock_is_reported(tmp_path, encodin
     np.testing.assert_allclose(bars.spread[0, :, 0], [0.00007, 0.00008])
     assert notices == [
         "EURUSD_H1.csv is a MetaTrader 5 file; its times are taken as UTC. They are usually on the broker's clock: "
-        "name its zone with --broker-timezone (often NewYork+7)."
+        "name its zone with `broker_timezone` (often NewYork+7)."
     ]
     bars, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, broker_timezone="NewYork+7")
     assert format_time(bars.timestamps[1]) == "2024-01-01 23:00"

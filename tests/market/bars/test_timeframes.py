@@ -97,7 +97,7 @@ def test_days_follow_the_clock_of_the_broker(tmp_path):
 
 def test_finer_bars_and_bars_across_borders_are_refused(tmp_path):
     hours = read_bar_file(write(tmp_path / "EURUSD.csv", times("2024-01-02T00:00", "2024-01-04T00:00", 3600)))
-    with pytest.raises(UserError, match=r"--timeframe M15: EURUSD.csv has H1 bars, and finer ones cannot be made"):
+    with pytest.raises(UserError, match=r"`timeframe` M15: EURUSD.csv has H1 bars, and finer ones cannot be made"):
         resample(hours, "M15", UTC)
     half = read_bar_file(write(tmp_path / "EURUSD.csv", times("2024-01-02T00:30", "2024-01-04T00:00", 3600)))
     with pytest.raises(
@@ -105,7 +105,7 @@ def test_finer_bars_and_bars_across_borders_are_refused(tmp_path):
     ):
         resample(half, "H4", UTC)
     four = read_bar_file(write(tmp_path / "EURUSD.csv", times("2024-01-02T00:00", "2024-01-04T00:00", 14_400)))
-    with pytest.raises(UserError, match=r"at 2024-01-02 20:00 UTC .* \(2 bars do\); .* or --broker-timezone"):
+    with pytest.raises(UserError, match=r"at 2024-01-02 20:00 UTC .* \(2 bars do\); .* or `broker_timezone`"):
         resample(four, "D1", BROKER)
     assert len(resample(four, "D1", UTC).close) == 2
 
@@ -128,7 +128,7 @@ def test_files_of_different_intervals_are_resampled_to_one_timeframe(tmp_path):
     write(tmp_path / "EURUSD_M15.csv", times("2024-01-02T00:00", "2024-01-05T00:00", 900))
     write(tmp_path / "XAUUSD_H1.csv", times("2024-01-02T00:00", "2024-01-05T00:00", 3600), 1, 2, 2000.0)
     symbols = ["EURUSD", "XAUUSD"]
-    with pytest.raises(UserError, match=r"XAUUSD_H1.csv has H1 bars but EURUSD_M15.csv M15 bars; .*--timeframe H1"):
+    with pytest.raises(UserError, match=r"XAUUSD_H1.csv has H1 bars but EURUSD_M15.csv M15 bars; .*`timeframe` H1"):
         load_bars(tmp_path, symbols, INSTRUMENTS)
     bars, _ = load_bars(tmp_path, symbols, INSTRUMENTS, timeframe="H4")
     assert bars.close.shape == (1, 18, 2) and bars.tradable.all()

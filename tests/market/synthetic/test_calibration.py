@@ -166,7 +166,7 @@ def test_the_command_reports_errors(tmp_path, capsys):
 
 def test_scenarios_and_calibrations_are_refused_with_real_bars(tmp_path):
     for flags in (["--market.scenario", "crisis"], ["--market.calibration", "x.yaml"]):
-        with pytest.raises(UserError, match="shapes the synthetic market, and --data-dir takes its place"):
+        with pytest.raises(UserError, match="shapes the synthetic market, and `data_dir` takes its place"):
             load_config([*flags, "--data-dir", str(tmp_path)])
 
 

@@ -199,7 +199,7 @@ def test_an_instrument_does_not_depend_on_which_others_are_drawn_for_its_statist
 
 
 def test_unknown_instruments_are_refused_with_a_remedy():
-    with pytest.raises(UserError, match=r"has no BTCUSD; it knows EURUSD, GBPUSD.*with --data-dir"):
+    with pytest.raises(UserError, match=r"has no BTCUSD; it knows EURUSD, GBPUSD.*with `data_dir`"):
         market(0, 0.0, 1, 100, ("EURUSD", "BTCUSD"))
 
 

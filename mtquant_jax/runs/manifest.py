@@ -1,0 +1,86 @@
+"""What a model file says of itself: what its policy was trained on, and the scales and settings it is used with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.market.universe import Universe
+from mtquant_jax.storage.records import JsonRecord
+from mtquant_jax.types import Contracts
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSize:
+    """Sizes that the networks are built with."""
+
+    hidden_size: int
+    width: int  # C, instruments of the widest class
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionSettings:
+    """How an action becomes a weight."""
+
+    leverage: float  # gross exposure of a fully used class budget, as a multiple of it
+    trade_decay: float  # share of the relative weight that is given up per bar before the action is added
+
+
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """Units of observations and rewards, measured on the training split."""
+
+    classes: tuple[float, ...]  # [S] 1 / typical per-bar return of a fully used class budget
+    portfolio: float  # 1 / typical per-bar return of the equally divided portfolio
+
+    @classmethod
+    def of(cls, market: Market) -> Scales:
+        """Those of the market that a policy is trained on."""
+        return cls(tuple(market.class_scale.tolist()), market.portfolio_scale)
+
+    def applied(self, market: Market) -> Market:
+        """The market in these units."""
+        return dataclasses.replace(market, class_scale=np.asarray(self.classes), portfolio_scale=self.portfolio)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelManifest(JsonRecord):
+    """The manifest of a model zip; a specialist has a name and a domain, a meta-controller classes and an interval."""
+
+    kind: str  # specialist or meta_controller
+    name: str | None = None  # of the asset class
+    symbols: tuple[str, ...]
+    domain: str | None = None  # whose domain features describe the class
+    classes: Mapping[str, tuple[str, ...]] | None = None  # name -> symbols, in order
+    interval: int | None = None  # bars between two decisions of the meta-controller
+    bar_seconds: int  # most frequent distance between two bars of the training
+    contracts: str  # `contract_hash` of the contract specifications that the training traded under
+    phase: int  # that trained it last
+    timesteps: int  # of that phase, after which it was saved
+    seed: int
+    features: tuple[str, ...]  # per instrument, in order
+    network: NetworkSize
+    action: ActionSettings
+    scales: Scales
+    validation: Any  # `Performance` of the portfolio, or of the specialist alone, and which of the two
+    versions: Mapping[str, str]
+
+
+def contract_hash(contracts: Contracts, universe: Universe, symbols: Sequence[str]) -> str:
+    """Sixteen hexadecimal digits that differ where any contract specification of the symbols does.
+
+    Args:
+        contracts: arranged, ``[N]``.
+        universe: where the symbols stand among the N.
+        symbols: those that count, in order.
+    """
+    slots = [universe.slots[universe.symbols.index(symbol)] for symbol in symbols]
+    digest = hashlib.sha256(" ".join(symbols).encode())
+    for field in dataclasses.fields(contracts):
+        digest.update(np.asarray(getattr(contracts, field.name), np.float32)[..., slots].tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""Turns the progress of a training into rows of metrics and lines of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mtquant_jax.backtest.performance import describe
+from mtquant_jax.storage.recorder import RunRecorder
+from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.loop import flat_metrics
+from mtquant_jax.training.observer import Progress
+
+_VALIDATION_COLUMNS = (
+    "sharpe",
+    "sharpe_standard_error",
+    "total_return",
+    "gross_return",
+    "max_drawdown",
+    "turnover_per_day",
+    "mean_exposure",
+    "time_in_market",
+    "action_standard_deviation",
+    "pinned",
+    "cost_share",
+)
+
+
+def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
+    """One row of metrics, and one line on the console.
+
+    Args:
+        recorder: of the run.
+        progress: of one member after a chunk.
+        label: what the member is called in both.
+    """
+    member, validation, curriculum = progress.member, progress.validation, progress.curriculum
+    row: dict[str, Any] = flat_metrics(progress.metrics, member.plan.agents)
+    row["timesteps_per_second"] = progress.timesteps_per_second
+    row |= {f"validation_{key}": getattr(validation, key, None) for key in _VALIDATION_COLUMNS}
+    if curriculum is not None:
+        row |= curriculum.columns(validation.scenarios if validation else None)
+    recorder.metrics(member.phase, label, progress.timesteps, row)
+    reward = float(np.ravel(progress.metrics["reward"])[-1])
+    done = f"{progress.timesteps:>11,}/{progress.total_timesteps:,}"
+    text = f"  {label:<16} {done}  {progress.timesteps_per_second:>9,.0f}/s  reward {reward:+.4f}"
+    if validation:
+        text += f"  validation {describe(validation)}"
+    recorder.info(text)
+
+
+def record_curriculum(recorder: RunRecorder, label: str, curriculum: Curriculum, opened: Sequence[str]) -> None:
+    """One line on the stages that a curriculum opens."""
+    reached = f"{curriculum.num_open} of {len(curriculum.stages)}"
+    recorder.info(f"  {label:<16} curriculum opens {', '.join(opened)} ({reached})")

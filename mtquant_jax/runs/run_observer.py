@@ -1,0 +1,160 @@
+"""Turns the events of a training into a run's log, metrics, checkpoints, models and phase results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mtquant_jax.backtest.performance import Performance, describe, score
+from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.runs.checkpoints import save_checkpoint
+from mtquant_jax.runs.progress import record_chunk, record_curriculum
+from mtquant_jax.runs.run_files import RunFiles, listed
+from mtquant_jax.storage.checkpoints import CheckpointWriter
+from mtquant_jax.storage.recorder import RunRecorder
+from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
+from mtquant_jax.training.loop import Outcome
+from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.trainer import META_CONTROLLER
+
+_TITLES = {
+    1: "specialists learn their asset classes",
+    2: "the meta-controller learns to give them capital",
+    3: "joint fine-tuning of all agents",
+}
+
+
+class RunObserver(TrainingObserver):
+    """Writes what a run leaves on disk while it is trained."""
+
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        writer: CheckpointWriter,
+        compiler: Compiler,
+        files: RunFiles,
+        results: dict[int, dict[str, Any]],
+    ) -> None:
+        """``results`` are those of earlier phases; those of this run are added to them phase by phase."""
+        self._recorder, self._writer, self._compiler, self._files = recorder, writer, compiler, files
+        self._results = results
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._findings: list[Finding] = []
+        self._equal_allocation: Performance | None = None
+        self._began = (0.0, 0.0)
+
+    def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
+        """Clear what an earlier run left of the phase; validate what phase 2 is compared with."""
+        self._began = time.perf_counter(), self._compiler.seconds
+        self._reports, self._findings = {}, []
+        self._recorder.info(f"phase {phase}: {_TITLES[phase]}")
+        self._files.clear(phase)
+        if phase == 2:
+            (member,) = members
+            self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
+            self._recorder.info(f"  equal allocation             validation {describe(self._equal_allocation)}")
+
+    def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
+        """Save it in the background."""
+        save_checkpoint(self._writer, self._checkpoint_path(member, timesteps), state)
+
+    def chunk(self, progress: Progress) -> None:
+        """Write a row of metrics and a line."""
+        record_chunk(self._recorder, progress, progress.member.name)
+
+    def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
+        """Write a line."""
+        record_curriculum(self._recorder, member.name, curriculum, opened)
+
+    def trained(self, member: Member, outcome: Outcome) -> None:
+        """Write the models that a member's training hands on, and keep its report."""
+        if member.phase > 1:
+            for line in beaten_start(outcome):
+                self._recorder.info(f"  {line}")
+        self._write_models(member, outcome)
+        continuous = member.validate(outcome.policy, whole_lots=False)
+        checkpoint = self._checkpoint_path(member, outcome.best_timesteps)
+        report = self._files.report(outcome, checkpoint, self._model_path(member), continuous)
+        self._reports[member.name] = {**self._symbols(member), **report}
+        self._findings += self._diagnose(member, outcome, continuous)
+
+    def phase_ends(self, phase: int) -> None:
+        """Write the results once every checkpoint that they name is on disk."""
+        self._writer.wait()
+        wall, compiling = (now - then for now, then in zip(self._now(), self._began, strict=True))
+        seconds = {"total": wall, "compile": compiling, "run": wall - compiling}
+        timesteps = self._files.config.timesteps(phase)
+        self._results[phase] = self._files.write_results(phase, timesteps, seconds, self._result(phase))
+        self._recorder.info(f"phase {phase} took {wall:.1f} s, of which {compiling:.1f} s compiling")
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), self._compiler.seconds
+
+    def _result(self, phase: int) -> dict[str, Any]:
+        """What the results of a phase hold of their own."""
+        diagnosis = {"diagnosis": listed(self._findings)}
+        if phase == 1:
+            return {"parallel": self._files.config.parallel, "specialists": self._reports, **diagnosis}
+        origin = {"specialists_from": self._results[1]["run_id"]}
+        if phase == 2 and (equal := self._equal_allocation) is not None:
+            return {**origin, "equal_allocation": equal.to_json(), **self._reports, **diagnosis}
+        return {**origin, "meta_controller_from": self._results[2]["run_id"], **self._reports, **diagnosis}
+
+    def _symbols(self, member: Member) -> dict[str, list[str]]:
+        """The instruments of a specialist."""
+        if member.phase > 1:
+            return {}
+        (asset_class,) = (c for c in self._files.market.universe.classes if c.name == member.name)
+        return {"symbols": list(asset_class.symbols)}
+
+    def _checkpoint_path(self, member: Member, timesteps: int) -> Path:
+        folder = self._files.paths.checkpoint(member.phase, timesteps)
+        return folder / member.name if member.phase == 1 else folder
+
+    def _model_path(self, member: Member) -> Path:
+        paths = self._files.paths
+        return paths.specialist_bundle(member.name) if member.phase == 1 else paths.meta_bundle
+
+    def _write_models(self, member: Member, outcome: Outcome) -> None:
+        names = [asset_class.name for asset_class in self._files.market.universe.classes]
+        if member.phase == 1:
+            self._files.write_specialist(names.index(member.name), outcome.policy, 1, outcome)
+        elif member.phase == 2:
+            self._files.write_meta(outcome.policy, 2, outcome)
+        else:
+            self._files.write_hierarchy(outcome)
+
+    def _diagnose(self, member: Member, outcome: Outcome, continuous: Performance) -> list[Finding]:
+        """What has collapsed in what a member hands on, be it its starting point."""
+        classes = {c.name: c.symbols for c in self._files.market.universe.classes}
+        if member.phase == 1:
+            found = diagnose(member.name, outcome.validation, {member.name: classes[member.name]}, continuous)
+        else:
+            # Phase 2 leaves the specialists as they are: the findings of phase 1 cover their positions.
+            trained = classes if member.phase == 3 else {}
+            handed_on = f"the starting point of phase {member.phase}, handed on"
+            note = handed_on if outcome.best_timesteps == 0 else ""
+            places = (*classes, "cash")
+            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note)
+        updates = outcome.timesteps // member.plan.program.timesteps_per_update
+        metrics = outcome.training_metrics
+        return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
+
+
+def beaten_start(outcome: Outcome) -> list[str]:
+    """A line on whether the best checkpoint of a training beats its starting point, where that is not plain."""
+    if outcome.best_timesteps == 0:
+        return ["no checkpoint beat the starting point on the validation split; it is handed on"]
+    # The first of the history is the start: as a candidate, it is validated before anything is learnt.
+    ahead = score(outcome.validation) - score(outcome.history[0][1])
+    error = outcome.validation.sharpe_standard_error
+    if error is None or ahead >= error:
+        return []
+    return [
+        f"the best checkpoint is ahead of the starting point by {ahead:.2f}, within one standard error ({error:.2f})"
+    ]

@@ -1,0 +1,81 @@
+"""What a training calls on the host between its compiled chunks: files, progress and tables hang on these hooks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.phases import Plan
+
+if TYPE_CHECKING:
+    from mtquant_jax.training.loop import Outcome
+
+
+class Validate(Protocol):
+    """Trades a policy on the validation split."""
+
+    def __call__(self, policy: Policy, whole_lots: bool = True) -> Performance:
+        """The performance, in whole lots or without lot rounding."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One training of a phase; those of one program run side by side."""
+
+    phase: int
+    seed: int
+    name: str  # of the asset class, meta_controller, or portfolio
+    plan: Plan
+    validate: Validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a member stands after a chunk."""
+
+    member: Member
+    timesteps: int  # done
+    total_timesteps: int
+    timesteps_per_second: float  # of the chunk, of all members side by side
+    metrics: dict[str, np.ndarray]  # means over the chunk: [A] per agent, [], or [S] for stacked groups
+    validation: Performance | None  # of the checkpoint after the chunk, if there is one
+    curriculum: Curriculum | None  # that the chunk drew its episodes from
+
+
+class TrainingObserver:
+    """Base class of what watches a training; every method of it does nothing."""
+
+    def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
+        """All members of a phase are planned and nothing is trained yet."""
+
+    def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
+        """A checkpoint is due; ``state`` is donated once the call returns."""
+
+    def chunk(self, progress: Progress) -> None:
+        """A chunk is done, and validated where a checkpoint was due."""
+
+    def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
+        """A member's curriculum moves on to stages that it has not drawn before."""
+
+    def trained(self, member: Member, outcome: Outcome) -> None:
+        """A member is trained."""
+
+    def phase_ends(self, phase: int) -> None:
+        """All members of a phase are trained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A policy that may be handed on."""
+
+    policy: Policy
+    timesteps: int  # after which it was saved; 0 for the starting point
+    score: float  # validation Sharpe ratio; 0 for a flat one
