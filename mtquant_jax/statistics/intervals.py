@@ -40,11 +40,6 @@ class Interval:
         """True if the whole interval is below zero."""
         return self.high is not None and self.high < 0.0
 
-    @property
-    def excludes_zero(self) -> bool:
-        """True if the estimate differs significantly from zero."""
-        return self.is_above_zero or self.is_below_zero
-
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:

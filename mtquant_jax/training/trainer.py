@@ -19,8 +19,9 @@ from mtquant_jax.simulation.market_params import class_params, portfolio_params
 from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.loop import Outcome, Schedule, train
+from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.validation import Validator
 
 META_CONTROLLER, PORTFOLIO = "meta_controller", "portfolio"

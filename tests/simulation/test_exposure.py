@@ -44,11 +44,11 @@ def test_the_driver_of_a_specialist_does_not_depend_on_the_action():
     params = class_market()
     state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.4, -0.7]), params)[1]
     one, other = (SPECIALIST_STEP(KEY, state, f32(action), params)[4] for action in ([0.5, 0.1], [-1.0, 0.9]))
-    np.testing.assert_array_equal(one["driver"], other["driver"])
-    np.testing.assert_array_equal(one["exposure"], other["exposure"])
-    np.testing.assert_array_equal(one["exposure"], state.relative_weights)
-    assert np.abs(one["weights"] - other["weights"]).min() > 0.1
-    assert np.abs(one["driver"]).min() > 1e-4
+    np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
+    np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
+    np.testing.assert_array_equal(one["step"].exposure, state.relative_weights)
+    assert np.abs(one["step"].weights - other["step"].weights).min() > 0.1
+    assert np.abs(one["step"].driver).min() > 1e-4
 
 
 def test_exposure_times_driver_is_what_a_held_class_earns():
@@ -77,11 +77,11 @@ def test_exposure_and_driver_of_a_portfolio_do_not_depend_on_the_action():
     universe, params, state = held_portfolio(meta_interval=1)
     actions = (join(universe, 0.0, np.zeros(5)), join(universe, -0.4, [2.0, 0.0, -1.0, 1.0, -2.0]))
     one, other = (PORTFOLIO_STEP(KEY, state, action, params)[4] for action in actions)
-    np.testing.assert_array_equal(one["driver"], other["driver"])
-    np.testing.assert_array_equal(one["exposure"], other["exposure"])
-    assert np.max(np.abs(one["weights"] - other["weights"])) > 0.05
-    assert one["driver"].shape == (1, 9)
-    assert one["exposure"].shape == (4, 9)
+    np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
+    np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
+    assert np.max(np.abs(one["step"].weights - other["step"].weights)) > 0.05
+    assert one["step"].driver.shape == (1, 9)
+    assert one["step"].exposure.shape == (4, 9)
 
 
 def test_exposure_of_a_portfolio_is_that_of_its_classes_times_their_budgets():
@@ -134,7 +134,7 @@ def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     total = np.zeros(3)
     for _ in range(bars):
         _, state, _, _, bar = PORTFOLIO_STEP(KEY, state, join(universe, FROZEN(state, params), meta), params)
-        total += np.sum(np.asarray(bar["exposure"] * bar["driver"]), axis=-1)[:3]
+        total += np.sum(np.asarray(bar["step"].exposure * bar["step"].driver), axis=-1)[:3]
     np.testing.assert_allclose(info["step"].driver, total, rtol=1e-4, atol=1e-7)
     assert np.abs(total).min() > 1e-4
 
@@ -145,8 +145,8 @@ def test_the_driver_of_an_allocation_hardly_depends_on_the_action():
     driver, budgets = [], []
     for _ in range(12):
         steps = [ALLOCATION_STEP(KEY, state, action, params) for action in actions]
-        driver.append([step[4]["driver"] for step in steps])
-        budgets.append([step[4]["budgets"] for step in steps])
+        driver.append([step[4]["step"].driver for step in steps])
+        budgets.append([step[4]["step"].budgets for step in steps])
         state = steps[0][1]
     first, *others = np.moveaxis(np.asarray(driver), 1, 0)
     assert np.max(np.abs(np.diff(np.asarray(budgets), axis=1))) > 0.2

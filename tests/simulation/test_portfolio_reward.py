@@ -97,9 +97,9 @@ def test_a_bar_of_the_environment_by_hand():
 
 def test_terms_apply_to_the_portfolio_only():
     without, with_terms = one_bar(weights())[4], one_bar(ALL)[4]
-    np.testing.assert_array_equal(without["rewards"][:-1], with_terms["rewards"][:-1])
-    assert float(without["rewards"][-1]) == float(without["metrics"]["reward/objective"])
-    assert float(with_terms["rewards"][-1]) < float(without["rewards"][-1])
+    np.testing.assert_array_equal(without["step"].rewards[:-1], with_terms["step"].rewards[:-1])
+    assert float(without["step"].rewards[-1]) == float(without["step"].metrics["reward/objective"])
+    assert float(with_terms["step"].rewards[-1]) < float(without["step"].rewards[-1])
 
 
 def play(env, universe, params, bars, seed=0):
@@ -172,7 +172,7 @@ def test_the_allocation_environment_rewards_the_discounted_terms_of_its_bars():
         for _ in range(4):
             action = join(universe, params.specialists * (1 + state.bar % 3), logits)
             _, state, paid, _, one = step(KEY, state, action, params)
-            bars.append((float(paid), one["metrics"]))
+            bars.append((float(paid), one["step"].metrics))
         assert float(reward) == pytest.approx(sum(0.9**i * paid for i, (paid, _) in enumerate(bars)), rel=1e-4)
         for name in ("objective", *TERMS):  # in the metrics per bar, like all other metrics
             mean = np.mean([float(metrics[f"reward/{name}"]) for _, metrics in bars])
