@@ -97,20 +97,20 @@ def main(arguments: Arguments) -> None:
 
 
 class _Stages(TrainingObserver):
-    """Remembers the stages open at each checkpoint: class -> seed -> numbers."""
+    """Records the open stages at each checkpoint: class -> seed -> numbers."""
 
     def __init__(self) -> None:
         self.open: dict[str, dict[int, list[int]]] = {}
 
     def chunk(self, progress: Progress) -> None:
-        """Keep the number of stages that a validated chunk drew from."""
+        """Record the number of open stages of a validated chunk."""
         if progress.curriculum is not None and progress.validation is not None:
             seeds = self.open.setdefault(progress.member.name, {})
             seeds.setdefault(progress.member.seed, []).append(progress.curriculum.num_open)
 
 
 def _judge(policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
-    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of paths it has not seen."""
+    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of unseen paths."""
     first, last = fresh.splits.train[0], fresh.splits.test[1]
     env_params = evaluation_params(class_params(config, fresh, index))
     record = _trade(policy, config, fresh, env_params, first, last)

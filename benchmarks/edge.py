@@ -124,14 +124,14 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
     market = prepare_market(config)
     judge = Judge(config, market, prepare_market(dataclasses.replace(config, seed=seed + FRESH)))
     (trained,) = train_phases(config, market, phases=wanted, compiler=compiler)
-    switching = config.market.scenario == "edge_regimes"  # there the meta-controller is judged, not the specialists
+    switching = config.market.scenario == "edge_regimes"  # which evaluates the meta-controller, not the specialists
     judged = () if switching else market.universe.classes
     classes = {c.name: judge.specialist(index, trained.policies.specialists[index]) for index, c in enumerate(judged)}
     portfolio, follows, conflicts = (
         _hierarchy(trained, market, judge, compiler, switching) if 2 in wanted else ({}, {}, {})
     )
     rows = portfolio or {name: found["specialist"] for name, found in classes.items()}
-    sharpe = ", ".join(f"{what} {figures['sharpe'] or 0.0:+.2f}" for what, figures in rows.items())
+    sharpe = ", ".join(f"{name} {figures['sharpe'] or 0.0:+.2f}" for name, figures in rows.items())
     seconds = time.perf_counter() - began
     print(f"  seed {seed}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
     return Trial(portfolio, classes, follows, conflicts)
@@ -140,7 +140,7 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
 def _hierarchy(
     trained: TrainedHierarchy, market: Market, judge: Judge, compiler: Compiler, switching: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float], dict[str, float]]:
-    """Performance of the portfolio phase by phase, how capital follows switching edges, and conflicts of gradients."""
+    """Performance of the portfolio by phase, correlation of capital with switching edges, and gradient conflicts."""
     config, before = trained.config, trained.policies
     assert before.meta is not None
     frozen = phases.stacked_specialists(before.specialists)
@@ -152,7 +152,7 @@ def _hierarchy(
     if before.portfolio is not None:
         policies["after phase 3"] = before.portfolio
         metrics = trained.outcomes[3][PORTFOLIO].training_metrics
-        conflicts = {who: row["gradient_conflict"] for who, row in metrics.items() if "gradient_conflict" in row}
+        conflicts = {agent: row["gradient_conflict"] for agent, row in metrics.items() if "gradient_conflict" in row}
     if config.market.edge > 0.0 and not switching:
         joint = dataclasses.replace(config.joint_training, project_conflicts=False)
         plain = dataclasses.replace(config, joint_training=joint)

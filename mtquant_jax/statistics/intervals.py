@@ -33,12 +33,12 @@ class Interval:
 
     @property
     def is_above_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """True if the whole interval is above zero."""
         return self.low is not None and self.low > 0.0
 
     @property
     def is_below_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """True if the whole interval is below zero."""
         return self.high is not None and self.high < 0.0
 
 

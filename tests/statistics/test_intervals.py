@@ -180,7 +180,7 @@ def test_at_least_one_draw():
         bootstrap({"a": np.zeros(5)}, 252.0, draws=0)
 
 
-def test_without_arch_the_user_is_told_what_to_install(monkeypatch):
+def test_without_arch_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "arch", None)
     with pytest.raises(UserError, match="pip install arch plotly"):
         bootstrap({"a": np.zeros(5)}, 252.0)
