@@ -21,6 +21,7 @@ from mtquant_jax.evaluation.trials import TRIALS, read_trials
 from mtquant_jax.market.synthetic.scenarios import STAGES
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.paths import RunPaths
+from tests.forms import check_form
 
 CAPITAL = 100_000.0
 CLASSES = {
@@ -116,6 +117,13 @@ def test_it_leaves_its_files_and_changes_no_other(evaluated):
     assert old == evaluated.before and old
     assert "report.html" in evaluated.out and evaluated.metrics["verdict"] in evaluated.out
     assert evaluated.err == "".join(f"warning: {text}\n" for text in evaluated.metrics["warnings"])
+
+
+def test_the_files_keep_their_form(evaluated):
+    check_form("metrics", evaluated.metrics)
+    check_form("trial", json.loads((evaluated.folder / TRIALS).read_text(encoding="utf-8").splitlines()[0]))
+    tables = ("equity", "trades", "positions")
+    check_form("evaluation_tables", {name: dict.fromkeys(rows(evaluated.folder / f"{name}.csv")[0]) for name in tables})
 
 
 def test_the_metrics_tell_of_everything_traded(evaluated, synthetic_run):

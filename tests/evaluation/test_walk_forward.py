@@ -19,6 +19,7 @@ from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.types import AssetClass, Splits
 from tests.conftest import make_contracts, make_table, random_prices, walk_forward
 from tests.evaluation.test_walk_forward_result import a_fold, noise
+from tests.forms import check_form
 
 EQUAL, META, LAST = PORTFOLIOS
 GAP = 250
@@ -42,6 +43,12 @@ def test_folds_follow_each_other_after_their_training(walked):
     between = moments(two, "test")[0] - moments(one, "test")[1]
     assert timedelta(0) < between <= timedelta(days=3)  # the next bar, perhaps after a weekend
     assert one["train"]["first"] == two["train"]["first"] and moments(one, "train")[1] < moments(two, "train")[1]
+
+
+@pytest.mark.slow
+def test_the_files_keep_their_form(walked):
+    check_form("walk_forward", {**walked.told, "configuration": None})
+    check_form("walk_forward_equity", dict.fromkeys(walked.equity[0]))
 
 
 @pytest.mark.slow
