@@ -193,7 +193,7 @@ class HierarchyAgent:
         return jnp.concatenate([own, portfolio[..., None]], axis=-1)
 
     def env_action(self, action: jax.Array) -> jax.Array:
-        """As it is."""
+        """The environment takes actions of all agents."""
         return action
 
     def decides(self, observation: PortfolioObservation) -> jax.Array:
@@ -249,7 +249,7 @@ def specialists_policy(
 
 
 def _normalise_portfolio(normalizers: Any, inputs: PortfolioInputs) -> PortfolioInputs:
-    """By the meta-controller's statistics, which are of the flat vector."""
+    """Inputs normalised by the meta-controller's statistics, which are of the flat vector."""
     return inputs.with_values(normalizers[META].normalise(inputs.flat()))
 
 

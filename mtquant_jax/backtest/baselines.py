@@ -27,7 +27,7 @@ Target = Callable[[SpecialistObservation, MarketTable], jax.Array]
 
 @struct.dataclass
 class Decision:
-    """A distribution that has made up its mind."""
+    """A distribution of one action."""
 
     action: jax.Array  # [..., A, K]
 
@@ -44,7 +44,7 @@ class Rule:
     target: Target
 
     def inputs(self, observation: SpecialistObservation, env_params: Any) -> SpecialistObservation:
-        """What the rule sees: everything known."""
+        """What the rule sees: the whole observation."""
         return observation
 
     def policy(self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: Any) -> Decision:
@@ -76,7 +76,7 @@ class InverseVolatilityAllocation:
     hierarchy: HierarchyAgent
 
     def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> _Seen:
-        """Everything known."""
+        """The whole observation, and what the specialists see."""
         return _Seen(observation, hierarchy_inputs(observation, env_params.table, self.hierarchy.slots))
 
     def policy(self, params: Any, normalizers: Any, inputs: _Seen, env_params: PortfolioParams) -> Decision:
@@ -90,7 +90,7 @@ class InverseVolatilityAllocation:
         return Decision(action.at[..., -1, :].set(row))
 
     def env_action(self, action: jax.Array) -> jax.Array:
-        """As it is."""
+        """The environment takes actions of this form."""
         return action
 
 
@@ -134,7 +134,7 @@ class RulePortfolio:
         return Decision(action.at[..., :num_classes, :width].set(change))
 
     def env_action(self, action: jax.Array) -> jax.Array:
-        """As it is."""
+        """The environment takes actions of this form."""
         return action
 
 
@@ -170,12 +170,12 @@ def _buy_and_hold(observation: SpecialistObservation, table: MarketTable) -> jax
 
 
 def _equal_weight(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
-    """Fully long, brought back to it at the beginning of every day."""
+    """Fully long, rebalanced at the beginning of every day."""
     return _daily(jnp.ones_like(observation.relative_weights), observation, table)
 
 
 def _inverse_volatility(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
-    """Long in proportion to 1 / volatility, the calmest instrument fully, once a day."""
+    """Long in proportion to 1 / volatility, the least volatile instrument fully, rebalanced once a day."""
     variance = jnp.diagonal(table.covariance[observation.path, observation.bar], axis1=-2, axis2=-1)
     real = variance > 0.0
     calm = jnp.where(real, 1.0 / jnp.sqrt(jnp.where(real, variance, 1.0)), 0.0)
@@ -215,7 +215,7 @@ class _Random:
 
 
 def _daily(wanted: jax.Array, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
-    """What is wanted on the first bar of a day and by an account that holds nothing; otherwise what is held."""
+    """The wanted weights on the first bar of a day and for an account that holds nothing; otherwise those held."""
     new_day = table.day[observation.bar] != table.day[jnp.maximum(observation.bar - 1, 0)]
     held = observation.relative_weights
     empty = jnp.all(held == 0.0, axis=-1)

@@ -73,7 +73,7 @@ class Performance(JsonRecord):
 
 
 def performance(record: BacktestRecord, day: np.ndarray, stages: Sequence[str] = ()) -> Performance:
-    """How a backtest went.
+    """The performance of a backtest.
 
     Args:
         record: of L steps over P paths.

@@ -70,14 +70,12 @@ class Conditions:
     """How trading departs from the market that it is given, policy by policy."""
 
     costs: np.ndarray | jax.Array  # [V] multiples of all costs and swaps
-    late: (
-        np.ndarray | jax.Array
-    )  # [V] bool, whether every decision comes into force one bar after the one it would have
+    late: np.ndarray | jax.Array  # [V] bool, whether every decision comes into force one bar late
     whole_lots: np.ndarray | jax.Array  # [V] bool, whether orders are rounded, where the market rounds them
 
     @staticmethod
     def usual(count: int) -> Conditions:
-        """Of so many policies that trade the market as it is."""
+        """Conditions of ``count`` policies that trade the market as it is."""
         on_time = np.zeros(count, bool)
         return Conditions(costs=np.ones(count, np.float32), late=on_time, whole_lots=~on_time)
 
@@ -112,7 +110,7 @@ def trade_through(
         normalizers: ``{group: Normalizer}``.
         env_params: the market; its span and episode length are not used.
         first: ``[]`` bar at whose close the first decision is taken.
-        late: ``[]`` bool, whether every decision comes into force one bar after the one it would have.
+        late: ``[]`` bool, whether every decision comes into force one bar late.
         detailed: whether to keep what happened to every instrument (static).
     """
     trading = _Trading(env, agent, detailed)
@@ -144,19 +142,19 @@ def trade_variants(
     """`trade_through` with several policies side by side, compiled; one scan, which is traced faster than one vmapped.
 
     Args:
-        env: as there.
-        agent: as there.
-        num_steps: as there.
+        env: as for `trade_through`.
+        agent: as for `trade_through`.
+        num_steps: as for `trade_through`.
         params: ``{group: parameters}``, leaves ``[V, ...]``.
         normalizers: ``{group: Normalizer}``, leaves ``[V, ...]``.
         env_params: the market of all; with ``own_markets`` one for each, leaves ``[V, ...]``.
-        first: as there.
+        first: as for `trade_through`.
         conditions: leaves ``[V]``, what each trades under.
-        detailed: as there.
+        detailed: as for `trade_through`.
         own_markets: whether every policy has a market of its own (static).
 
     Returns:
-        a record whose leaves have a leading axis V.
+        A record whose leaves have a leading axis V.
     """
     trading = _Trading(env, agent, detailed)
     market = 0 if own_markets else None

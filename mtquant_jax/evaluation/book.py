@@ -25,11 +25,11 @@ class Slots:
 
     columns: tuple[int, ...]
     symbols: tuple[str, ...]
-    positions: tuple[int, ...]  # of the same in the arranged market
+    positions: tuple[int, ...]  # of the same instruments in the market
 
 
 def slots_of(judged: EvaluationBars, index: int | None = None) -> Slots:
-    """Of the whole book, or of one class alone."""
+    """The slots of the whole book, or of one class alone."""
     universe = judged.market.universe
     places = [
         (c * universe.width + i, symbol, c)
@@ -46,7 +46,7 @@ def slots_of(judged: EvaluationBars, index: int | None = None) -> Slots:
 
 
 def detail_of(record: BacktestRecord) -> Detail:
-    """What a detailed record kept."""
+    """The detail of a record that has one."""
     assert record.detail is not None
     return record.detail
 
@@ -93,7 +93,7 @@ def daily_means(values: np.ndarray, judged: EvaluationBars) -> np.ndarray:
 
 
 def flows_by_instrument(record: BacktestRecord, judged: EvaluationBars) -> dict[str, np.ndarray]:
-    """Of every kind of profit and loss, ``[L, P, n]`` shares of initial capital."""
+    """Kind of profit and loss -> ``[L, P, n]`` shares of initial capital."""
     columns = list(slots_of(judged).columns)
     return {name: np.asarray(getattr(detail_of(record).flows, name), np.float64)[:, :, columns] for name in FLOWS}
 

@@ -51,7 +51,7 @@ class ComparedRun:
     """The last portfolio of one run, on the common days."""
 
     directory: str
-    portfolio: str  # name of it
+    portfolio: str  # its name
     in_sample: bool
     record: Merged[TrackRecord]
     intervals: Intervals
@@ -204,7 +204,7 @@ def _trials(runs: Sequence[Evaluated]) -> TrialSpread:
 
 
 def _deflated(returns: np.ndarray, trials: TrialSpread) -> float | None:
-    """Of pooled paths, with no more periods than days; None for a flat account."""
+    """The deflated Sharpe ratio of pooled paths, with no more periods than days; None for a flat account."""
     try:
         pooled = SharpeSample.of(returns.ravel())
     except ValueError:
@@ -214,7 +214,7 @@ def _deflated(returns: np.ndarray, trials: TrialSpread) -> float | None:
 
 
 def _overfitting(returns: Sequence[np.ndarray]) -> float | None:
-    """None of few runs or days."""
+    """The probability of backtest overfitting; None for few runs or days."""
     if len(returns) < _FEWEST_RUNS_TO_OVERFIT or len(returns[0]) < 2 * _BLOCKS:
         return None
     return probability_of_overfitting(np.stack([run.mean(axis=1) for run in returns], axis=1), _BLOCKS)

@@ -80,7 +80,7 @@ class RollingSharpe:
 
 
 def rolling_sharpe(evaluation: Evaluation, name: str) -> RollingSharpe:
-    """Of one book."""
+    """The rolling Sharpe ratio of one book."""
     window, per_year = rolling_window(evaluation), evaluation.days_per_year
     values = rolling_sharpe_ratio(evaluation.returns[name], window, per_year)
     return RollingSharpe(window, values, np.sqrt((1.0 + 0.5 * values**2 / per_year) / window * per_year))

@@ -205,7 +205,7 @@ def _by_month(record: BacktestRecord, judged: EvaluationBars, days_per_year: flo
 
 
 def _variant(record: BacktestRecord, day: np.ndarray, days_per_year: float) -> VariantMetrics:
-    """The same as of the phases."""
+    """Metrics of a record, computed as those of the phases."""
     of_days = track_record(daily_returns(np.asarray(record.equity, np.float64), day), days_per_year)
     of_bars = performance(record, day)
     return VariantMetrics(

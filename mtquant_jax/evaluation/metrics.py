@@ -85,7 +85,7 @@ class BookMetrics:
 
     @staticmethod
     def of(performance: Performance, record: TrackRecord, intervals: Intervals) -> BookMetrics:
-        """Of figures of the same book."""
+        """The metrics of one book from its parts."""
         shared = {f.name for f in dataclasses.fields(performance)} & {f.name for f in dataclasses.fields(record)}
         agreeing = dataclasses.replace(performance, **{name: getattr(record, name) for name in shared})
         return BookMetrics(performance=agreeing, record=record, intervals=intervals)
@@ -106,7 +106,7 @@ class VariantMetrics:
 
     @property
     def sharpe_interval(self) -> Interval:
-        """Of the Sharpe ratio, by its standard error."""
+        """The interval of the Sharpe ratio by its standard error."""
         return normal_interval(self.sharpe, self.sharpe_standard_error)
 
 
@@ -126,7 +126,7 @@ class ScenarioMetrics:
 
     @property
     def sharpe_interval(self) -> Interval:
-        """Of the Sharpe ratio, by its standard error."""
+        """The interval of the Sharpe ratio by its standard error."""
         return normal_interval(self.sharpe, self.sharpe_standard_error)
 
 

@@ -102,7 +102,7 @@ def latest_trials(folder: Path, bars: BarsDescription) -> list[Trial]:
 
 
 def _on_any_of(folder: Path, bars: BarsDescription) -> list[Trial]:
-    """Oldest first."""
+    """Trials on any of these bars, oldest first."""
     return [
         trial
         for trial in read_trials(folder)
@@ -126,7 +126,7 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def _deflated(record: TrackRecord, per_day: float | None, variance: float | None, trials: int) -> float | None:
-    """With one trial alone this is the probabilistic Sharpe ratio."""
+    """The deflated Sharpe ratio, which for one trial alone is the probabilistic one."""
     if per_day is None or record.skewness is None or record.kurtosis is None:
         return None
     sample = SharpeSample(per_day, record.days, record.skewness, record.kurtosis)

@@ -61,13 +61,13 @@ class Stitched:
 
     @property
     def over_seeds(self) -> str:
-        """What figures over seeds are. The interquartile mean of one or two values is their mean."""
+        """What a number over seeds is, in words. The interquartile mean of one or two values is their mean."""
         if self.seeds == 1:
             return "one seed"
         return f"{'mean' if self.seeds == 2 else 'interquartile mean'} of {self.seeds} seeds"
 
     def sharpe_interval(self, name: str) -> Interval:
-        """Of the figure over seeds; none where every seed is flat, though flat draws count as 0 in differences."""
+        """The interval over seeds and days; none where every seed is flat, though differences count flat draws as 0."""
         if all(sharpe_ratio(column, self.days_per_year) is None for column in self.returns[name].T):
             return Interval(None, None, None)
         return interval(self.sharpe[name])

@@ -1,4 +1,4 @@
-"""What a reader must know before believing any figure of an evaluation."""
+"""What a reader must know before believing any number of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mtquant_jax.market.prepare import EXAMPLE_CONTRACTS
 from mtquant_jax.runs.trained_run import TrainedRun
 
 IN_SAMPLE = "IN SAMPLE"
-"""How a warning begins that takes all meaning from the figures."""
+"""How a warning begins that takes all meaning from the numbers."""
 
 
 def warnings_of(run: TrainedRun, judged: EvaluationBars, traded: Traded, days: int) -> list[str]:
-    """In the order of their weight; ``days`` of returns."""
+    """Warnings in the order of their weight; ``days`` is the number of daily returns."""
     found = list(_in_sample(judged))
     if days < FEW_DAYS:
         found.append(
@@ -27,7 +27,7 @@ def warnings_of(run: TrainedRun, judged: EvaluationBars, traded: Traded, days: i
         )
     for phase, use in ((2, "the meta-controller"), (3, "joint fine-tuning")):
         if phase not in run.results:
-            found.append(f"phase {phase} has not been trained: there is nothing to tell of {use}")
+            found.append(f"phase {phase} has not been trained: nothing is known of {use}")
     found += _never_held(judged, traded, run.config.simulation.initial_capital)
     terminated = int(np.sum(traded.portfolios[traded.last].terminated))
     if terminated:

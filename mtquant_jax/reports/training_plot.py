@@ -34,7 +34,7 @@ _NOTE = "Filled marker: the checkpoint that is handed on, with one standard erro
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One agent of one phase, as its metrics file tells it; rows without a value are left out."""
+    """One agent of one phase, as its metrics file has it; rows without a value are left out."""
 
     agent: str
     reward: list[tuple[int, float]]  # (timesteps, mean per decision in training, in typical per-bar returns)

@@ -148,8 +148,8 @@ def bootstrap(returns: Mapping[str, np.ndarray], days_per_year: float, draws: in
         raise ValueError(f"returns are not finite in {', '.join(strange)}")
     length = _block_length(library, stacked)
     resampler = library.StationaryBootstrap(length, stacked, seed=seed)
-    rows = [_figures(stacked, days_per_year)]
-    rows += [_figures(positional[0], days_per_year) for positional, _ in resampler.bootstrap(draws)]
+    rows = [_statistics(stacked, days_per_year)]
+    rows += [_statistics(positional[0], days_per_year) for positional, _ in resampler.bootstrap(draws)]
     sharpe, annual, drawdown = (np.stack(values) for values in zip(*rows, strict=True))
     return Bootstrap(tuple(returns), length, sharpe, annual, drawdown)
 
@@ -165,7 +165,7 @@ def _block_length(library: Any, stacked: np.ndarray) -> float:
     return float(np.clip(np.nanmax(optimal), 1.0, max(1.0, len(means) / 4.0)))
 
 
-def _figures(returns: np.ndarray, days_per_year: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _statistics(returns: np.ndarray, days_per_year: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute annual Sharpe ratio, annual return and maximum drawdown ``[K]`` of ``[D, P, K]``, over days and paths."""
     count = returns.shape[0] * returns.shape[1]
     mean = returns.mean(axis=(0, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _DAYS_PER_YEAR = 365.25
-_NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot tell it from zero
+_NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot distinguish it from zero
 
 
 def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def rolling_sharpe_ratio(returns: np.ndarray, window: int, periods_per_year: flo
     Args:
         returns: ``[D, P]``, paths pooled.
         window: periods, at most D.
-        periods_per_year: as there.
+        periods_per_year: as for `sharpe_ratio`.
     """
     windows = np.lib.stride_tricks.sliding_window_view(returns, window, axis=0)  # [D - window + 1, P, window]
     mean, deviation = windows.mean(axis=(1, 2)), windows.std(axis=(1, 2), ddof=1)

@@ -1,7 +1,7 @@
 """Daily returns -> the track record that somebody who risks money looks at; on the host in float64.
 
-Rates of return are simple. A record of several paths has its days pooled, as in `statistics`; what belongs to one curve
-(drawdown, growth) is the mean over paths.
+Rates of return are simple. A record of several paths has its days pooled, as in `statistics.returns`; what belongs to
+one curve (drawdown, growth) is the mean over paths.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class TrackRecord:
-    """A record of daily returns; None where a figure does not exist, such as the Sharpe ratio of a flat account."""
+    """A record of daily returns; None where a statistic does not exist, such as the Sharpe ratio of a flat account."""
 
     sharpe: float | None  # annual
     sharpe_standard_error: float | None  # annual
@@ -87,7 +87,7 @@ def _sortino(returns: np.ndarray, days_per_year: float) -> float | None:
 
 
 def _compound(total: float, years: float) -> float | None:
-    """Growth a year; None for less than a month, which would be blown up, and for a debt."""
+    """Growth a year; None for less than a month, from which a year cannot be estimated, and for a debt."""
     if years < 1.0 / 12.0 or total <= -1.0:
         return None
     return float((1.0 + total) ** (1.0 / years) - 1.0)

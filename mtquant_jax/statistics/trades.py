@@ -31,7 +31,7 @@ class Trade:
 
     @property
     def profit(self) -> float:
-        """After costs and swap."""
+        """Profit after costs and swap."""
         return self.price_profit - self.spread - self.commission - self.slippage - self.impact + self.swap
 
 
@@ -45,7 +45,7 @@ def find_trades(
     """Cut the history of every instrument into trades.
 
     A bar in which a position is closed or turned belongs to the trade that ends, with all that was paid in it; the part
-    of a turn's price move after the fill counts there too, which a book of bars cannot tell apart.
+    of a turn's price move after the fill counts there too, which a record of whole bars cannot separate.
 
     Args:
         units: ``[L, P, N]`` held at the end of each step; flat before the first.
@@ -115,7 +115,7 @@ class TradeStatistics:
 
 
 def trade_statistics(found: Sequence[Trade]) -> TradeStatistics:
-    """Statistics of trades, open ones counted alone."""
+    """Statistics of the closed trades, and the number of open ones."""
     closed = closed_trades(found)
     profits = np.asarray([trade.profit for trade in closed], np.float64)
     losses = float(-profits[profits < 0.0].sum())
@@ -132,7 +132,7 @@ def trade_statistics(found: Sequence[Trade]) -> TradeStatistics:
 
 
 def closed_trades(found: Sequence[Trade]) -> list[Trade]:
-    """Without those that are open at the end."""
+    """The trades that are closed at the end."""
     return [trade for trade in found if trade.closed is not None]
 
 
@@ -140,7 +140,7 @@ def profit_histogram(closed: Sequence[Trade], bins: int) -> tuple[np.ndarray, di
     """How profits are spread; the rarest 1 % at either end are counted in the outermost bins.
 
     Returns:
-        edges ``[bins + 1]`` in account currency, and trades per bin by direction, ``long`` and ``short``.
+        Edges ``[bins + 1]`` in account currency, and trades per bin by direction, ``long`` and ``short``.
     """
     profits = np.asarray([trade.profit for trade in closed])
     low, high = np.quantile(profits, [0.01, 0.99])

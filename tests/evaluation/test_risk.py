@@ -84,7 +84,7 @@ def test_rules_are_shown_by_week_in_a_short_period(evaluation, tmp_path):
 
 
 def with_prices(evaluation: Evaluation) -> Evaluation:
-    """The same on bars whose bid tells path, bar and slot, with a spread of a quarter."""
+    """The same on bars whose bid encodes path, bar and slot, with a spread of a quarter."""
     market, bars = evaluation.judged.market, len(evaluation.judged.timestamps)
     path, bar, slot = np.meshgrid(
         np.arange(2), np.arange(bars), np.arange(len(market.contracts.contract_size)), indexing="ij"

@@ -1,4 +1,4 @@
-"""`mtquant-jax walk-forward`: what it leaves, what it tells before it trains, and what it refuses."""
+"""`mtquant-jax walk-forward`: what it leaves, what it says before it trains, and what it refuses."""
 
 from __future__ import annotations
 

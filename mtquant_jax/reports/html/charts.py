@@ -82,7 +82,7 @@ def thin(values: np.ndarray, how: Literal["last", "mean", "min"] = "last", point
 
 
 def dates(days: np.ndarray) -> list[str]:
-    """As plotly.js reads them."""
+    """Dates as plotly.js reads them."""
     return [str(date_of(day)) for day in days]
 
 
@@ -139,7 +139,7 @@ def heat_map(
 
 
 def forest(name: str, title: str, rows: Mapping[str, Interval]) -> Chart | None:
-    """Figures with their intervals, one below another; what has none is left out, and None where nothing has."""
+    """Values with their intervals, one below another; None where no value has an interval."""
     found = {key: interval for key, interval in rows.items() if interval.value is not None}
     if not found:
         return None

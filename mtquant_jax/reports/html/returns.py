@@ -139,7 +139,7 @@ def _error_band(evaluation: Evaluation, found: RollingSharpe) -> list[Trace]:
 
 
 def correlation(name: str, title: str, returns: Mapping[str, np.ndarray]) -> Chart | None:
-    """Of daily returns ``[D, P]``, mean over paths; what never moves is left out."""
+    """Correlations of daily returns ``[D, P]``, mean over paths; what never moves is left out."""
     moving, matrix = correlations(returns)
     if len(moving) < 2:
         return None

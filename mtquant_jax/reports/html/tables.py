@@ -263,7 +263,7 @@ def risk_rules(metrics: EvaluationMetrics) -> str:
 
 
 def trade_summary(evaluation: Evaluation) -> str:
-    """Of the portfolio and every specialist alone."""
+    """Statistics of the trades of the portfolio and of every specialist alone."""
     hours = evaluation.run.market["interval_seconds"] / 3600.0
     rows = [
         [

@@ -17,7 +17,7 @@ _ENDS = re.compile(r" (\[[^\[\]]*\])$")  # of an interval
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """With thousands separators."""
+    """A number with thousands separators."""
     if value is None or not math.isfinite(value):
         return DASH
     rounded = round(float(value), digits) + 0.0  # no -0.00
@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
 
 
 def percent(share: float | None, digits: int = 2, signed: bool = False) -> str:
-    """A share of one."""
+    """A share of one as percent."""
     text = DASH if share is None else number(100.0 * share, digits, signed)
     return text if text == DASH else f"{text} %"
 
@@ -41,7 +41,7 @@ def ends(found: Interval, form: Callable[[float | None], str] = number) -> str:
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A figure and its standard error."""
+    """A number and its standard error."""
     return number(value) if value is None or error is None else f"{number(value)} ± {number(error)}"
 
 
@@ -58,9 +58,9 @@ def or_never_held(name: str, part: PartMetrics, gap: str = " ") -> str:
     """The name of an instrument or class, which says so where its row is empty because nothing of it was held.
 
     Args:
-        name: of it.
+        name: of the instrument or class.
         part: its metrics.
-        gap: between the name and what is said.
+        gap: between the name and the words after it.
     """
     return name if part.mean_exposure else f"{name}{gap}(never held)"
 
@@ -82,7 +82,7 @@ def label(text: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A key figure."""
+    """A key number with a note."""
 
     title: str
     value: str
@@ -90,7 +90,7 @@ class Tile:
 
 
 def tiles(found: Sequence[Tile]) -> str:
-    """Key figures side by side."""
+    """Tiles side by side."""
     items = "".join(
         f'<div class="tile"><dt>{escaped(tile.title)}</dt><dd class="value">{escaped(tile.value)}</dd>'
         f'<dd class="note">{escaped(tile.note)}</dd></div>'

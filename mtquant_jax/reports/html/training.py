@@ -16,7 +16,7 @@ _AXES = {"xaxis": {"tickformat": "~s"}, "yaxis": {"zeroline": True}, "hovermode"
 
 
 def training(run: TrainedRun) -> list[Chart]:
-    """Of every phase its validation and, where the metrics file is there, its reward."""
+    """Every phase's validation and, where there is a metrics file, its reward."""
     charts = []
     for phase in sorted(run.results):
         validation = _validation(phase, _agents(run.results[phase]))
@@ -75,7 +75,7 @@ def _reward(run: TrainedRun, phase: int) -> Chart | None:
     try:
         curves = [curve for curve in read_curves(run.paths.metrics_csv(phase)) if curve.reward]
     except UserError:
-        return None  # the report is about the evaluation; plot-training tells what is wrong with the file
+        return None  # the report is about the evaluation; plot-training says what is wrong with the file
     traces: list[Trace] = [
         {
             "x": [timesteps for timesteps, _ in curve.reward],
