@@ -67,9 +67,15 @@ def _read(
             else f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
         )
         return Member(instrument, None, None, None, Findings(problem=problem))
-    source, findings = inspect_bar_file(matches[0], zone)
+    return as_member(instrument, matches[0], *inspect_bar_file(matches[0], zone), zone, timeframe)
+
+
+def as_member(
+    instrument: Instrument, path: Path | None, source: BarFile | None, findings: Findings, zone: Zone, timeframe: str
+) -> Member:
+    """Scale and resample the bars that were read for an instrument; problems are recorded and do not raise."""
     if source is None:
-        return Member(instrument, matches[0], None, None, findings)
+        return Member(instrument, path, None, None, findings)
     file = None
     try:
         source, notices = _scaled(instrument, source)
@@ -79,7 +85,7 @@ def _read(
         file = resample(source, timeframe, zone)
     except UserError as error:
         findings.problem = str(error)
-    return Member(instrument, matches[0], source, file, findings)
+    return Member(instrument, path, source, file, findings)
 
 
 def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:
