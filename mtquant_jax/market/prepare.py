@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from mtquant_jax.market.bars.loading import load_bars
+from mtquant_jax.market.bars.selection import choose
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
 from mtquant_jax.market.splits import split
@@ -48,6 +49,8 @@ class Market:
     description: str
     notices: tuple[str, ...]
     stages: tuple[str, ...] = ()  # of the curriculum; the paths are ordered by stage, equally many of each
+    settings: TrainConfig | None = None  # that it was prepared with; None for one that was made otherwise
+    given: Bars | None = None  # that it was made of, where they were neither read nor generated
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
@@ -60,37 +63,33 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
     return load_instruments(Path(config.instruments) if config.instruments else None)
 
 
-def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None) -> Market:
+def prepare_market(
+    config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None, bars: Bars | None = None
+) -> Market:
     """Read or generate bars, compute the table and split it.
 
     Args:
         config: the settings.
         cut: bar times ``[T]`` -> the splits; None splits by the settings.
+        bars: bars to use instead of those that the settings describe, of the specialists' symbols and perhaps others;
+            ``market.start`` and ``market.end`` cut them, too.
 
     Raises:
         UserError: a problem with the data directory, a file, a symbol or the number of bars.
     """
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
-    notices: list[str] = []
-    if config.data_dir:
-        bars, notices = load_bars(
-            Path(config.data_dir),
-            universe.symbols,
-            instruments,
-            config.market.start,
-            config.market.end,
-            config.broker_timezone,
-            config.timeframe,
-        )
-        source = f"bars of {config.data_dir}"
-        if not config.instruments:
-            notices.append(EXAMPLE_CONTRACTS)
+    given = None
+    if bars is not None:
+        bars = given = choose(bars, universe.symbols, config.market.start, config.market.end)
+        source = "bars given in Python"
+    elif config.data_dir:
+        bars, source = _read(config, universe, instruments), f"bars of {config.data_dir}"
     else:
-        bars = _generate(config, universe, instruments)
-        conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
-        conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
-        source = f"synthetic market (edge {config.market.edge:g}{conditions})"
+        bars, source = _generate(config, universe, instruments), _describe_synthetic(config)
+    notices = list(bars.notices)
+    if not config.instruments and (given is not None or config.data_dir):
+        notices.append(EXAMPLE_CONTRACTS)
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -110,6 +109,8 @@ def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | No
         description=_describe(source, bars, universe),
         notices=tuple(notices),
         stages=STAGES if config.curriculum else (),
+        settings=config,
+        given=given,
     )
 
 
@@ -135,6 +136,27 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
         config.simulation.episode_length,
         LOOK_BACK_BARS,
     )
+
+
+def _read(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
+    """Read the bars of the universe's instruments from the data directory."""
+    bars, notices = load_bars(
+        Path(config.data_dir),
+        universe.symbols,
+        instruments,
+        config.market.start,
+        config.market.end,
+        config.broker_timezone,
+        config.timeframe,
+    )
+    return dataclasses.replace(bars, notices=tuple(notices))
+
+
+def _describe_synthetic(config: TrainConfig) -> str:
+    """Describe the synthetic market of the settings in a few words."""
+    conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
+    conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
+    return f"synthetic market (edge {config.market.edge:g}{conditions})"
 
 
 def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:

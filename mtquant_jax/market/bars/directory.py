@@ -48,6 +48,21 @@ def read_members(
     return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, zone, timeframe) for one in chosen]
 
 
+def symbols_in(data_dir: Path, instruments: Mapping[str, Instrument]) -> list[str]:
+    """The symbols that a directory has files of, in the order of instruments.
+
+    Raises UserError for a missing directory and for one without such files.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"The data directory {data_dir} does not exist")
+    files = bar_files(data_dir)
+    found = {symbol_of_file(path.name, instruments) for path in files}
+    if not found - {None}:
+        names = ", ".join(path.name for path in files) or "none"
+        raise UserError(f"{data_dir} has no bar file of a known instrument (such as EURUSD.csv); files seen: {names}")
+    return [symbol for symbol in instruments if symbol in found]
+
+
 def bar_files(data_dir: Path) -> list[Path]:
     """Return the files of a directory whose extension is one of bar files, sorted by name."""
     found = (path for path in data_dir.iterdir() if path.is_file() and not path.name.startswith("."))
