@@ -104,6 +104,10 @@ class Agent(Protocol):
         """What the step would have earned whatever the action was; None where that is not known."""
         ...
 
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """What is measured of a step ``[...]``, by name; empty where the environment measures nothing."""
+        ...
+
     def extend_normalizers(self, normalizers: Any, inputs: Any) -> Any:
         """Statistics extended by a batch of inputs."""
         ...

@@ -17,7 +17,9 @@ from mtquant_jax.agents.contract import ControlVariate, Group
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import Normalizer
-from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
+from mtquant_jax.simulation.allocation_env import DecisionInfo
+from mtquant_jax.simulation.market_env import StepInfo
+from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams, PortfolioStepInfo
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, class_inputs, portfolio_inputs, portfolio_state
 from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistObservation, specialist_inputs
 from mtquant_jax.types import MarketTable
@@ -67,7 +69,12 @@ class SpecialistAgent:
 
     def control(self, info: dict[Any, Any]) -> ControlVariate:
         """The class's positions and their prices ``[..., 1, C]``."""
-        return ControlVariate(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
+        step: StepInfo = info["step"]
+        return ControlVariate(exposure=step.exposure[..., None, :], driver=step.driver[..., None, :])
+
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """What the environment measured ``[...]``."""
+        return info["step"].metrics
 
     def extend_normalizers(self, normalizers: Any, inputs: SpecialistInputs) -> Any:
         """Statistics of the class's inputs."""
@@ -113,7 +120,12 @@ class MetaAgent:
 
     def control(self, info: dict[Any, Any]) -> ControlVariate:
         """The classes' budgets and what they earn on them ``[..., 1, S]``."""
-        return ControlVariate(exposure=info["exposure"][..., None, :], driver=info["driver"][..., None, :])
+        step: DecisionInfo = info["step"]
+        return ControlVariate(exposure=step.exposure[..., None, :], driver=step.driver[..., None, :])
+
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """What the environment measured ``[...]``."""
+        return info["step"].metrics
 
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Statistics of the portfolio state."""
@@ -185,11 +197,17 @@ class HierarchyAgent:
 
     def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
         """``[..., S + 1]``: each class's own, then the portfolio's."""
-        return info["rewards"]
+        step: PortfolioStepInfo = info["step"]
+        return step.rewards
 
     def control(self, info: dict[Any, Any]) -> ControlVariate:
         """Positions by reward stream ``[..., S + 1, N]`` and their prices ``[..., 1, N]``."""
-        return ControlVariate(exposure=info["exposure"], driver=info["driver"])
+        step: PortfolioStepInfo = info["step"]
+        return ControlVariate(exposure=step.exposure, driver=step.driver)
+
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """What the environment measured ``[...]``."""
+        return info["step"].metrics
 
     def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
         """Statistics of both kinds of inputs."""

@@ -14,8 +14,8 @@ from flax import struct
 from mtquant_jax.agents.contract import Agent
 from mtquant_jax.simulation.account import Flows
 from mtquant_jax.simulation.execution import AccountRules, next_relative_weights
-from mtquant_jax.simulation.market_env import IN_MARKET, MarketEnvironment
-from mtquant_jax.simulation.portfolio_env import Allocation
+from mtquant_jax.simulation.market_env import IN_MARKET, MarketEnvironment, StepInfo
+from mtquant_jax.simulation.portfolio_env import Allocation, PortfolioStepInfo
 
 AT_BOUND = 0.99
 """Size of a relative weight, or capital share or risk appetite, from which it counts as sitting at its bound."""
@@ -215,31 +215,31 @@ class _Trading:
     def step(
         self, progress: _Progress, params: Any, normalizers: Any, env_params: Any, late: np.ndarray | jax.Array | bool
     ) -> tuple[_Progress, dict[str, Any]]:
-        """Decide, trade a bar, and tell what happened by the names of `BacktestRecord`."""
+        """Decide, trade a bar, and return what happened by the names of `BacktestRecord`."""
         state, agent = progress.state, self.agent
         observation = jax.vmap(lambda s: self.env.observe(None, s, None, env_params))(state)
         inputs = agent.inputs(observation, env_params)
         decided = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
         action, pending = _in_force(decided, progress.pending, state.relative_weights, env_params.rules, late)
         _, state, reward, ended, info = jax.vmap(lambda s, a: self.env.step_env(None, s, a, env_params))(state, action)
+        step: StepInfo = info["step"]
         running = ~progress.terminated
-        flows = info["flows"]
-        exposure = jnp.where(running, jnp.sum(jnp.abs(info["weights"]), -1), 0.0)
-        row = {
-            "equity": jnp.where(running, info["equity"], progress.equity),
+        exposure = jnp.where(running, jnp.sum(jnp.abs(step.weights), -1), 0.0)
+        row: dict[str, Any] = {
+            "equity": jnp.where(running, step.equity, progress.equity),
             "reward": jnp.where(running, reward, 0.0),
             "exposure": exposure,
-            "turnover": jnp.where(running, jnp.sum(info["traded"], -1), 0.0),
-            "costs": jnp.where(running, jnp.sum(flows.costs(), -1), 0.0),
-            "swap": jnp.where(running, jnp.sum(flows.swap, -1), 0.0),
-            "risk_cuts": {n: jnp.where(running, v, 0.0) for n, v in info["metrics"].items() if n.startswith("risk/")},
-            "budgets": info.get("budgets", jnp.ones((len(running), 1))),
-            "detail": _detail(state, info, running) if self.detailed else None,
+            "turnover": jnp.where(running, jnp.sum(step.traded, -1), 0.0),
+            "costs": jnp.where(running, jnp.sum(step.flows.costs(), -1), 0.0),
+            "swap": jnp.where(running, jnp.sum(step.flows.swap, -1), 0.0),
+            "risk_cuts": {n: jnp.where(running, v, 0.0) for n, v in step.metrics.items() if n.startswith("risk/")},
+            "budgets": step.budgets,
+            "detail": _detail(state, step, running) if self.detailed else None,
         }
-        relative = info["wanted"].reshape(len(running), -1)
+        relative = step.wanted.reshape(len(running), -1)
         allocation = progress.allocation
-        if allocation is not None:
-            shares = jnp.concatenate([info["allocation"].capital, info["allocation"].risk_appetite[:, None]], axis=-1)
+        if allocation is not None and isinstance(step, PortfolioStepInfo):
+            shares = jnp.concatenate([step.allocation.capital, step.allocation.risk_appetite[:, None]], axis=-1)
             allocation = _count(allocation, shares, running, running, lower=1.0 - AT_BOUND)
         progress = _Progress(
             state=state,
@@ -288,15 +288,15 @@ def _in_force(
     return jnp.where(late, change, decided), wanted
 
 
-def _detail(state: Any, info: dict[str, Any], running: jax.Array) -> Detail:
+def _detail(state: Any, step: StepInfo, running: jax.Array) -> Detail:
     """What happened in a step to accounts that run ``[P]``; the others hold and earn nothing."""
     happened = Detail(
         units=state.book.account.units,
-        weights=info["weights"],
-        wanted=info["wanted"].reshape(info["weights"].shape),
-        flows=info["flows"],
-        variance=info["variance"],
-        allocation=info.get("allocation"),
+        weights=step.weights,
+        wanted=step.wanted.reshape(step.weights.shape),
+        flows=step.flows,
+        variance=step.variance,
+        allocation=step.allocation if isinstance(step, PortfolioStepInfo) else None,
     )
     return jax.tree.map(
         lambda leaf: jnp.where(running.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf)), happened

@@ -35,8 +35,8 @@ def apply_gradients(
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """One step of every group whose turn it is.
 
-    Kernels decay besides, apart from Adam's moments (Loshchilov and Hutter 2019): where gradients are only noise, the
-    policy goes back to where it began instead of drifting. Biases, exploration and scales are left alone.
+    Kernels decay as well, decoupled from Adam's moments (Loshchilov and Hutter 2019): where gradients are only noise,
+    the policy returns to its starting point instead of drifting. Biases, exploration and scales do not decay.
 
     Args:
         params: ``{group: parameters}``.

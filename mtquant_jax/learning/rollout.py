@@ -56,7 +56,7 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
             truncated=truncated,
             decides=agent.decides(observation),
             control=agent.control(info),
-            metrics=info.get("metrics", {}),
+            metrics=agent.metrics(info),
         )
         return (env_state, following, key), record
 

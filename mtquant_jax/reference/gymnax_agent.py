@@ -106,6 +106,10 @@ class ControlAgent:
         """Nothing: whatever happens, the action has a part in it."""
         return None
 
+    def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
+        """Nothing."""
+        return {}
+
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
         """Statistics of the observations."""
         return {CONTROL: normalizers[CONTROL].extend(inputs)}

@@ -1,4 +1,4 @@
-"""Training states on disk: what acts, and what training needs besides, as two Orbax checkpoints side by side."""
+"""Training states on disk: the policy, and the rest that training needs, as two Orbax checkpoints side by side."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class RunFiles:
         }
 
     def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: Performance) -> dict[str, Any]:
-        """What the results tell of a training; ``continuous`` is the validation without lot rounding."""
+        """The report of a training in the results; ``continuous`` is the validation without lot rounding."""
         return {
             "timesteps": outcome.timesteps,
             "seconds": outcome.seconds,
@@ -201,12 +201,12 @@ def device() -> str:
 
 
 def new_run_id(start: datetime) -> str:
-    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that tell runs of one second apart."""
+    """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that distinguish runs of the same second."""
     return f"{start:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """Findings as the results tell them."""
+    """Findings as the results hold them."""
     return [dataclasses.asdict(finding) for finding in findings]
 
 

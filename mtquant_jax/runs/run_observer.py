@@ -136,11 +136,11 @@ class RunObserver(TrainingObserver):
             found = diagnose(member.name, outcome.validation, {member.name: classes[member.name]}, continuous)
         else:
             # Phase 2 leaves the specialists as they are: the findings of phase 1 cover their positions.
-            judged = classes if member.phase == 3 else {}
+            trained = classes if member.phase == 3 else {}
             handed_on = f"the starting point of phase {member.phase}, handed on"
             note = handed_on if outcome.best_timesteps == 0 else ""
             places = (*classes, "cash")
-            found = diagnose(member.name, outcome.validation, judged, continuous, META_CONTROLLER, places, note)
+            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note)
         updates = outcome.timesteps // member.plan.program.timesteps_per_update
         metrics = outcome.training_metrics
         return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]

@@ -1,4 +1,4 @@
-"""A finished training in its run directory -> its settings and policies, and the bars that it is judged on."""
+"""A finished training in its run directory -> its settings, results and policies."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class TrainedRun:
 
     @property
     def market(self) -> dict[str, Any]:
-        """What the summary tells of the market trained on."""
-        told: dict[str, Any] = self.summary["market"]
-        return told
+        """The summary's description of the market trained on."""
+        description: dict[str, Any] = self.summary["market"]
+        return description
 
     def split_times(self, name: str) -> tuple[int, int]:
         """First and last bar of a split, seconds since 1970 UTC."""
@@ -71,9 +71,9 @@ def open_run(run_dir: Path) -> TrainedRun:
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
     if missing:
-        told = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
+        phases = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
-            f"`run_dir` {run_dir}: the training was not finished, {told} left no results; train "
+            f"`run_dir` {run_dir}: the training was not finished, {phases} left no results; train "
             f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
     results = {
@@ -87,7 +87,7 @@ def open_run(run_dir: Path) -> TrainedRun:
     summary = read_json(paths.training_summary, _WHAT)
     for key in ("splits", "interval_seconds", "symbols"):
         if key not in summary.get("market", {}):
-            raise UserError(f"{paths.training_summary} does not tell {key} of its market; train again to evaluate")
+            raise UserError(f"{paths.training_summary} lacks {key} of its market; train again to evaluate")
     return TrainedRun(paths, config, results, summary)
 
 
@@ -126,7 +126,7 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
     scales = run.results[1].get("scales")
     if not isinstance(scales, dict) or not {"classes", "portfolio"} <= set(scales):
         raise UserError(
-            f"{run.paths.phase_results(1)} does not tell the scales that observations were divided by; without them "
+            f"{run.paths.phase_results(1)} lacks the scales that observations were divided by; without them "
             f"the policies would see another market than they learnt in. {_AGAIN}"
         )
     try:

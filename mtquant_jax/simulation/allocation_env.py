@@ -7,12 +7,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from gymnax.environments import spaces
 
 from mtquant_jax.simulation.market_env import MarketEnvironment
-from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioObservation, PortfolioParams, PortfolioState
+from mtquant_jax.simulation.portfolio_env import (
+    PortfolioEnv,
+    PortfolioObservation,
+    PortfolioParams,
+    PortfolioState,
+    PortfolioStepInfo,
+)
 from mtquant_jax.simulation.reward import RewardFunction
 from mtquant_jax.types import MarketTable
+
+
+@struct.dataclass
+class DecisionInfo:
+    """What one decision of the meta-controller brought; stands under ``step`` in gymnax's ``info``."""
+
+    equity: jax.Array  # [] share of initial capital, at the close of the last bar
+    budgets: jax.Array  # [S] share of equity that each class might use
+    metrics: dict[str, jax.Array]  # [] means over the bars, by name
+    exposure: jax.Array  # [S] budgets before the decision
+    driver: jax.Array  # [S] what a unit of budget earned over the bars, which hardly depends on the size of the budget
 
 
 class AllocationEnv(MarketEnvironment):
@@ -41,10 +59,11 @@ class AllocationEnv(MarketEnvironment):
 
     def step_env(
         self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
-    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
+    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[str, DecisionInfo]]:
         """Hold the allocation ``[S + 2]`` of one action until the next decision, or until the episode ends within.
 
-        The reward is discounted per bar within the step, so that values mean the same as bar by bar.
+        The reward is discounted per bar within the step, so that values mean the same as bar by bar. The ``step`` of
+        info is a `DecisionInfo`.
         """
         num_classes, width = params.mask.shape
         columns = max(width, num_classes + 2)
@@ -57,12 +76,13 @@ class AllocationEnv(MarketEnvironment):
             actions = jnp.concatenate([trades, meta_row])
             stepped = self.portfolio.step_env(key, state, actions, params)
             after, bar_reward, now_terminated, info = stepped[1:]
-            earned = jnp.sum(info["exposure"][:-1] * info["driver"], axis=-1)  # [S] per unit of budget
+            step: PortfolioStepInfo = info["step"]
+            earned = jnp.sum(step.exposure[:-1] * step.driver, axis=-1)  # [S] per unit of budget
             running = ~terminated & ~self.is_truncated(state, params)
             state = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, state)
             reward = reward + jnp.where(running, weight * bar_reward, 0.0)
             carry = (state, reward, weight * params.discount, terminated | (running & now_terminated))
-            return carry, (running.astype(reward.dtype), info["metrics"], earned)
+            return carry, (running.astype(reward.dtype), step.metrics, earned)
 
         start = (state, jnp.zeros(()), jnp.ones(()), jnp.zeros((), bool))
         budgets = state.allocation.budgets()
@@ -70,15 +90,14 @@ class AllocationEnv(MarketEnvironment):
         metrics = {name: jnp.sum(values * running) / jnp.sum(running) for name, values in measured.items()}
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
-        info = {
-            "equity": state.book.equity,
-            "budgets": state.allocation.budgets(),
-            "metrics": metrics,
-            # What the classes earn on their budgets hardly depends on how large these are.
-            "exposure": budgets,
-            "driver": jnp.sum(earned * running[:, None], axis=0),
-        }
-        return observation, state, reward, terminated, info
+        step = DecisionInfo(
+            equity=state.book.equity,
+            budgets=state.allocation.budgets(),
+            metrics=metrics,
+            exposure=budgets,
+            driver=jnp.sum(earned * running[:, None], axis=0),
+        )
+        return observation, state, reward, terminated, {"step": step}
 
     def decision_interval(self, params: PortfolioParams) -> jax.Array:
         """Bars ``[]`` between two decisions of the meta-controller."""

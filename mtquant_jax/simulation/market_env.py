@@ -10,7 +10,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 
 from mtquant_jax.simulation import account as accounts
-from mtquant_jax.simulation.account import Account
+from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
@@ -36,6 +36,22 @@ class MarketParams:
     span: Span  # bars an episode may use
     max_steps_in_episode: jax.Array  # [] bars
     path_probability: jax.Array  # [P] that an episode starts on a path, up to a common factor
+
+
+@struct.dataclass
+class StepInfo:
+    """What one bar of trading brought, and what no action of it changes; stands under ``step`` in gymnax's ``info``."""
+
+    equity: jax.Array  # [] share of initial capital, at the close of the bar
+    wanted: jax.Array  # relative weights before the risk layer: [C], or [S, C] of a portfolio
+    weights: jax.Array  # [N] signed exposure / equity at the close
+    traded: jax.Array  # [N] value traded / equity
+    flows: Flows  # [N] profit, costs and swap, shares of initial capital
+    variance: jax.Array  # [] of the bar's return, as known before it, of what is held after the fills
+    budgets: jax.Array  # [S] share of equity that each class may use; 1 for a specialist alone
+    metrics: dict[str, jax.Array]  # [] by name, as in the metrics of a training
+    exposure: jax.Array  # held before the action, relative weights by reward stream: [C], or [S + 1, N] of a portfolio
+    driver: jax.Array  # what a unit of it earns over the bar: [C], or [1, N]
 
 
 class MarketEnvironment(Environment):

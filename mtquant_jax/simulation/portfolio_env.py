@@ -14,6 +14,7 @@ from mtquant_jax.simulation.market_env import (
     Book,
     MarketEnvironment,
     MarketParams,
+    StepInfo,
     open_book,
     price_returns,
     quadratic_form,
@@ -41,7 +42,7 @@ _SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with les
 class PortfolioParams(MarketParams):
     """`MarketParams` of all classes together, and what the hierarchy adds; ``reward`` is the portfolio's."""
 
-    class_reward: RewardParams  # [S] what the classes' own rewards are reckoned with
+    class_reward: RewardParams  # [S] of the classes' own rewards
     reward_terms: TermWeights  # of the portfolio's reward
     meta_interval: jax.Array  # [] bars between decisions of the meta-controller
     discount: jax.Array  # [] per bar, inside one step of AllocationEnv
@@ -62,7 +63,7 @@ class Allocation:
 
 @struct.dataclass
 class TrackRecord:
-    """How each specialist did lately, per unit of its budget."""
+    """How each specialist did recently, per unit of its budget."""
 
     equity: jax.Array  # [S] compounded returns on budget, starts at 1
     peak: jax.Array  # [S]
@@ -111,6 +112,14 @@ class PortfolioObservation:
     drawdown: jax.Array  # []
 
 
+@struct.dataclass
+class PortfolioStepInfo(StepInfo):
+    """What one bar of the whole hierarchy brought."""
+
+    rewards: jax.Array  # [S + 1] each class's own, then the portfolio's
+    allocation: Allocation  # under which the bar was traded
+
+
 class PortfolioEnv(MarketEnvironment):
     """All specialists and the meta-controller on one account, bar by bar."""
 
@@ -139,7 +148,7 @@ class PortfolioEnv(MarketEnvironment):
 
     def step_env(
         self, key: jax.Array, state: PortfolioState, action: jax.Array, params: PortfolioParams
-    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[Any, Any]]:
+    ) -> tuple[PortfolioObservation, PortfolioState, jax.Array, jax.Array, dict[str, PortfolioStepInfo]]:
         """Trade one bar.
 
         Args:
@@ -151,13 +160,8 @@ class PortfolioEnv(MarketEnvironment):
             params: the market of all classes.
 
         Returns:
-            Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info with
-            ``rewards`` ``[S + 1]`` (each class's own, then the portfolio's), ``equity``, ``wanted`` ``[S, C]``
-            (relative weights before the risk layer), ``weights`` ``[N]``, ``traded`` ``[N]``, ``flows``,
-            ``variance`` ``[]`` (of the return, as known before it), ``metrics`` (with ``reward/TERM``, which sum to the
-            portfolio's reward), ``budgets`` ``[S]``, ``allocation``, and what no action changes: ``exposure``
-            ``[S + 1, N]`` held before it, of each class and of the portfolio, and ``driver`` ``[1, N]`` that a unit of
-            it earns over the bar.
+            Observation, state at the close of t + 1, reward of the portfolio ``[]``, terminated ``[]``, and info whose
+            ``step`` is a `PortfolioStepInfo`; its metrics ``reward/TERM`` sum to the portfolio's reward.
         """
         del key
         num_classes, width = params.mask.shape
@@ -189,21 +193,21 @@ class PortfolioEnv(MarketEnvironment):
         )
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
-        info = {
-            "rewards": jnp.append(class_rewards, reward),
-            "equity": result.equity,
-            "wanted": jnp.where(params.mask, relative, 0.0),
-            "weights": result.weights,
-            "traded": result.traded,
-            "flows": result.flows,
-            "variance": inputs.variance,
-            "metrics": metrics | {f"reward/{name}": term for name, term in terms.items()},
-            "budgets": budgets,
-            "allocation": allocation,
-            "exposure": exposure,
-            "driver": driver[None],
-        }
-        return observation, state, reward, result.stopped_out | result.ruined, info
+        step = PortfolioStepInfo(
+            equity=result.equity,
+            wanted=jnp.where(params.mask, relative, 0.0),
+            weights=result.weights,
+            traded=result.traded,
+            flows=result.flows,
+            variance=inputs.variance,
+            budgets=budgets,
+            metrics=metrics | {f"reward/{name}": term for name, term in terms.items()},
+            exposure=exposure,
+            driver=driver[None],
+            rewards=jnp.append(class_rewards, reward),
+            allocation=allocation,
+        )
+        return observation, state, reward, result.stopped_out | result.ruined, {"step": step}
 
     def observe(
         self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams

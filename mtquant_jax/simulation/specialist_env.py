@@ -6,8 +6,6 @@ rollout stores indices and not features.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -18,6 +16,7 @@ from mtquant_jax.simulation.market_env import (
     Book,
     MarketEnvironment,
     MarketParams,
+    StepInfo,
     open_book,
     price_returns,
     reward_inputs,
@@ -73,7 +72,7 @@ class SpecialistEnv(MarketEnvironment):
 
     def step_env(
         self, key: jax.Array, state: SpecialistState, action: jax.Array, params: MarketParams
-    ) -> tuple[SpecialistObservation, SpecialistState, jax.Array, jax.Array, dict[Any, Any]]:
+    ) -> tuple[SpecialistObservation, SpecialistState, jax.Array, jax.Array, dict[str, StepInfo]]:
         """Trade one bar.
 
         Args:
@@ -83,10 +82,8 @@ class SpecialistEnv(MarketEnvironment):
             params: the class's market.
 
         Returns:
-            Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info with ``equity``,
-            ``wanted`` ``[C]`` (relative weights before the risk layer), ``weights`` ``[C]``, ``traded`` ``[C]``,
-            ``flows``, ``variance`` ``[]`` (of the return, as known before it), ``metrics``, and what no action changes:
-            ``exposure`` ``[C]`` held before the action and ``driver`` ``[C]`` that one unit of it earns over the bar.
+            Observation, state at the close of t + 1, reward ``[]``, terminated ``[]``, and info whose ``step`` is a
+            `StepInfo`.
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
@@ -107,18 +104,19 @@ class SpecialistEnv(MarketEnvironment):
         )
         observation = self.observe(None, state, action, params)
         observation, state = self._apply_transition_gradient_policy(observation, state)
-        info = {
-            "equity": result.equity,
-            "wanted": jnp.where(params.mask[0], relative, 0.0),
-            "weights": result.weights,
-            "traded": result.traded,
-            "flows": result.flows,
-            "variance": inputs.variance,
-            "metrics": metrics,
-            "exposure": exposure,
-            "driver": driver,
-        }
-        return observation, state, reward, result.stopped_out | result.ruined, info
+        step = StepInfo(
+            equity=result.equity,
+            wanted=jnp.where(params.mask[0], relative, 0.0),
+            weights=result.weights,
+            traded=result.traded,
+            flows=result.flows,
+            variance=inputs.variance,
+            budgets=jnp.ones(1),
+            metrics=metrics,
+            exposure=exposure,
+            driver=driver,
+        )
+        return observation, state, reward, result.stopped_out | result.ruined, {"step": step}
 
     def observe(
         self, key: jax.Array | None, state: SpecialistState, action: jax.Array | None, params: MarketParams

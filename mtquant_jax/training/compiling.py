@@ -1,4 +1,4 @@
-"""Ahead-of-time compilation that is remembered and timed, so that a run can tell compile time from run time."""
+"""Ahead-of-time compilation that is remembered and timed, so that a run can report compile time apart from run time."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mtquant_jax.backtest.scenarios import ScenarioPerformance
 _FIRST_OPEN = 2  # stages that are open from the start
 _ALL_OPEN = 0.6  # share of the phase after which all are: episodes under way are finished, so that changes act late
 _FLOOR = 0.5  # of an equal share that every open stage has at least
-_SMALLEST_SPREAD = 0.5  # annual Sharpe ratio; lesser differences between stages are noise and not told apart in full
+_SMALLEST_SPREAD = 0.5  # annual Sharpe ratio; smaller differences between stages are mostly noise and count for less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Curriculum:
         return np.repeat(self.shares() / per_stage, per_stage).astype(np.float32)
 
     def columns(self, scenarios: Mapping[str, ScenarioPerformance] | None) -> dict[str, float | None]:
-        """What the metrics tell: stages open, the share of each, and its validation where there is one."""
+        """Columns of metrics: open stages, the share of each, and its validation where there is one."""
         shares = zip(self.stages, self.shares(), strict=True)
         row: dict[str, float | None] = {"curriculum/stage": float(self.num_open)}
         row |= {f"curriculum/share/{stage}": float(share) for stage, share in shares}

@@ -15,7 +15,7 @@ FLAT = 0.01
 """Share of bars in the market under which a policy counts as flat: what it earns on so few of them is chance."""
 
 PINNED = 0.95
-"""Share of bars at one bound from which a decision counts as pinned; the rest is the way there from the flat start."""
+"""Share of bars at one bound from which a decision counts as pinned; the rest is the transient from the flat start."""
 
 PINNED_INSTRUMENTS = 0.5
 """Share of an agent's instruments that are pinned from which it is: one index held all the time may be a decision."""
@@ -25,7 +25,7 @@ VANISHED, EXPLODED = 0.05, 3.0
 about a half; at a twentieth nothing new is tried, and at three times clipping decides and not the policy."""
 
 ENOUGH_UPDATES = 10
-"""Updates before which neither a critic nor the noise can be judged: after fewer, both are still as initialised."""
+"""Updates before which neither a critic nor the noise can be assessed: after fewer, both are still as initialised."""
 
 LOSING = -1.0
 """Annual Sharpe ratio in a scenario under which a policy counts as losing there."""
@@ -61,13 +61,13 @@ def diagnose(
     places: Sequence[str] = (),
     note: str = "",
 ) -> list[Finding]:
-    """What the validation of a policy tells of its collapse.
+    """Signs of collapse in the validation of a policy.
 
     Args:
         agent: whose figures these are.
         figures: of `performance`, in whole lots.
-        classes: specialist -> its symbols, those whose positions are to be judged; in the order of the figures.
-        continuous: the same figures without lot rounding, which tell orders that are too small.
+        classes: specialist -> its symbols, those whose positions are examined; in the order of the figures.
+        continuous: the same figures without lot rounding, which reveal orders that are too small.
         allocator: who decides on the allocation, if the figures have one.
         places: where it can put capital, in the order of the figures: the classes, and cash last.
         note: said of the agent in brackets, such as where the policy comes from.
@@ -95,7 +95,7 @@ def diagnose(
 
 
 def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) -> list[Finding]:
-    """What the last training metrics of an agent tell; ``metrics`` may lack those that it does not have."""
+    """Signs of collapse in the last training metrics of an agent; ``metrics`` may lack those that it does not have."""
     if not _all_finite(metrics.values()):
         names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value))
         return [_finding(agent, "not_a_number", f"{agent} ended its training with {names} not a number")]
@@ -104,12 +104,14 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
     found = []
     if "action_std" in metrics:
         now, start = metrics["action_std"], metrics["action_std_at_start"]
-        told = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
+        spread = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
         if now < VANISHED * start:
-            text = f"{agent} has stopped exploring: {told}, so it tries nothing new; raise ppo.entropy_weight"
+            text = f"{agent} has stopped exploring: {spread}, so it tries nothing new; raise ppo.entropy_weight"
             found.append(_finding(agent, "exploration", text))
         if now > EXPLODED * start:
-            text = f"{agent} explores ever more: {told}, so noise decides and not the policy; lower ppo.entropy_weight"
+            text = (
+                f"{agent} explores ever more: {spread}, so noise decides and not the policy; lower ppo.entropy_weight"
+            )
             found.append(_finding(agent, "exploration", text))
     explained = metrics.get("explained_variance", 1.0)
     if explained <= 0.0:

@@ -1,6 +1,7 @@
 """Specialists stacked into one hierarchy act as they do one by one; padding says and learns nothing."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -194,10 +195,10 @@ def test_features_of_padded_slots_are_zero_after_normalising():
 
 
 def test_what_no_action_changes_has_a_row_per_reward_stream():
-    info = {"exposure": jnp.ones((4, 5, 4, 9)), "driver": jnp.ones((4, 5, 1, 9))}
+    info = {"step": SimpleNamespace(exposure=jnp.ones((4, 5, 4, 9)), driver=jnp.ones((4, 5, 1, 9)))}
     control = AGENT.control(info)
     assert (control.exposure.shape, control.driver.shape) == ((4, 5, 4, 9), (4, 5, 1, 9))
-    alone = {"exposure": jnp.ones((4, 5, 3)), "driver": jnp.ones((4, 5, 3))}
+    alone = {"step": SimpleNamespace(exposure=jnp.ones((4, 5, 3)), driver=jnp.ones((4, 5, 3)))}
     for agent in (SpecialistAgent(NETWORK), MetaAgent(META_NETWORK, UNIVERSE.slots)):
         control = agent.control(alone)
         assert control.exposure.shape == control.driver.shape == (4, 5, 1, 3)

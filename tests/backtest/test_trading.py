@@ -72,9 +72,9 @@ def by_hand(env, agent, params, path, first, num_steps):
 
     for _ in range(num_steps):
         _, state, _, _, info = step(state)
-        costs = np.asarray(info["flows"].spread) + np.asarray(info["flows"].commission)
-        gross, traded = np.sum(np.abs(np.asarray(info["weights"]))), np.sum(np.asarray(info["traded"]))
-        rows.append((float(info["equity"]), gross, traded, np.sum(costs)))
+        costs = np.asarray(info["step"].flows.spread) + np.asarray(info["step"].flows.commission)
+        gross, traded = np.sum(np.abs(np.asarray(info["step"].weights))), np.sum(np.asarray(info["step"].traded))
+        rows.append((float(info["step"].equity), gross, traded, np.sum(costs)))
         infos.append(info)
     return np.array(rows), infos
 
@@ -97,7 +97,7 @@ def test_a_backtest_equals_stepping_by_hand(first):
     np.testing.assert_array_equal(record.equity[0], [1.0, 1.0])
     for path in range(2):
         rows, infos = by_hand(ENV, agent, params, path, first, 20)
-        check_tally(record.wanted, path, np.array([info["wanted"] for info in infos]), -0.99)
+        check_tally(record.wanted, path, np.array([info["step"].wanted for info in infos]), -0.99)
         np.testing.assert_allclose(record.equity[1:, path], rows[:, 0], rtol=1e-6)
         for column, name in enumerate(("exposure", "turnover", "costs"), start=1):
             np.testing.assert_allclose(getattr(record, name)[:, path], rows[:, column], rtol=1e-4, atol=1e-6)
@@ -113,8 +113,8 @@ def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
     assert action_columns(universe) == 4
     record = backtest(PORTFOLIO_ENV, agent, 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
     rows, infos = by_hand(PORTFOLIO_ENV, agent, params, 0, 0, 12)
-    check_tally(record.wanted, 0, np.array([info["wanted"].reshape(-1) for info in infos]), -0.99)
-    allocations = [info["allocation"] for info in infos]
+    check_tally(record.wanted, 0, np.array([info["step"].wanted.reshape(-1) for info in infos]), -0.99)
+    allocations = [info["step"].allocation for info in infos]
     check_tally(record.allocation, 0, np.array([[*a.capital, a.risk_appetite] for a in allocations]), 0.01)
     assert record.real.tolist() == params.mask.reshape(-1).tolist()
     np.testing.assert_allclose(record.equity[1:, 0], rows[:, 0], rtol=1e-6)

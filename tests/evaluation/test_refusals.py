@@ -51,7 +51,7 @@ def test_directories_that_hold_no_finished_training_are_refused(copy, tmp_path):
 
 def test_a_training_without_scales_is_refused(copy):
     changed(RunPaths(copy).phase_results(1), lambda content: content.pop("scales"))
-    assert "phase1_results.json does not tell the scales that observations were divided by" in refusal(copy)
+    assert "phase1_results.json lacks the scales that observations were divided by" in refusal(copy)
 
 
 @pytest.mark.parametrize("scales", [{"classes": "banana", "portfolio": 1.0}, {"classes": [1.0], "portfolio": None}])

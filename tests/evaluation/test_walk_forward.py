@@ -157,7 +157,7 @@ def bars(monkeypatch):
         ("--curriculum", "--curriculum: a walk-forward has no curriculum; its bars are a history"),
         ("--phases=1", "--phases 1: a walk-forward trains all of 1,2,3 in every fold"),
         ("--draws 10", "--draws 10: at least 100 are required for meaningful ends of an interval"),
-        ("--folds 1", "--folds 1: at least 2; for one use train and evaluate"),
+        ("--folds 1", "--folds 1: must be at least 2; for one fold use train and evaluate"),
         ("--first-train-fraction 0.95", "--first-train-fraction 0.95 must lie between 0.1 and 0.9"),
         ("--folds 40", "2400 bars leave 17 for each validation and test of 40 folds, but 50 are needed"),
         ("--market.gap-bars 10", "--market.gap-bars 10: must be above"),

@@ -100,6 +100,9 @@ class ToyAgent:
     def control(self, info):
         return None
 
+    def metrics(self, info):
+        return {}
+
     def extend_normalizers(self, normalizers, inputs):
         return {"toy": normalizers["toy"].extend(inputs)}
 

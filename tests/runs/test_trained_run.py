@@ -157,7 +157,7 @@ def test_bars_of_two_days_are_too_few(market, tmp_path):
 @pytest.mark.parametrize("scales", [None, {"classes": [1.0]}, [1.0]])
 def test_a_training_without_scales_is_refused(market, tmp_path, scales):
     market(stamps())
-    assert "phase1_results.json does not tell the scales" in refused(run_of(tmp_path, scales=scales))
+    assert "phase1_results.json lacks the scales" in refused(run_of(tmp_path, scales=scales))
 
 
 def test_the_range_of_a_part():
@@ -239,5 +239,5 @@ def test_a_summary_that_does_not_tell_the_market_is_refused(finished):
         told = summary()
         del told["market"][key]
         write_json(finished.training_summary, told)
-        with pytest.raises(UserError, match=f"does not tell {key} of its market; train again to evaluate"):
+        with pytest.raises(UserError, match=f"lacks {key} of its market; train again to evaluate"):
             open_run(finished.run_dir)

@@ -65,7 +65,7 @@ def test_allocation_steps_equal_portfolio_steps_with_the_same_actions():
         assert abs(total) > 1e-5
         assert not terminated
         assert_same_state(by_decision, by_bar)
-        np.testing.assert_allclose(info["budgets"], decode_allocation(f32(meta)).budgets(), rtol=1e-6)
+        np.testing.assert_allclose(info["step"].budgets, decode_allocation(f32(meta)).budgets(), rtol=1e-6)
         assert bool(observation.decides)
     assert int(by_decision.bar) == 14
 

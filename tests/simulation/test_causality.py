@@ -211,7 +211,9 @@ def test_a_wider_neighbour_changes_nothing_for_a_class():
         state, result = PORTFOLIO_ENV.initial_state(0, 0, params), []
         for row in action:
             observation, state, reward, _, info = step(None, state, f32(row), params)
-            result.append((float(reward), float(info["rewards"][0]), np.asarray(observation.relative_weights[0, :2])))
+            result.append(
+                (float(reward), float(info["step"].rewards[0]), np.asarray(observation.relative_weights[0, :2]))
+            )
         return [np.array([row[i] for row in result]) for i in range(3)]
 
     for left, right in zip(trade(2), trade(4), strict=True):

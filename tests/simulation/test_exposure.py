@@ -35,9 +35,9 @@ def test_exposure_and_driver_of_a_specialist_by_hand():
     params = make_params(table, leverage=3.0)
     state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.5, -0.25]), params)[1]
     _, _, _, _, info = SPECIALIST_STEP(KEY, state, f32([0.3, 0.3]), params)
-    np.testing.assert_allclose(info["exposure"], [0.5, -0.25], rtol=1e-6)
+    np.testing.assert_allclose(info["step"].exposure, [0.5, -0.25], rtol=1e-6)
     # A full position is leverage 3 over two instruments. 2 %; and 1 / 100 at a yen that costs 100 / 101 of before.
-    np.testing.assert_allclose(info["driver"], [1.5 * 0.02, 1.5 * 0.01 * 100 / 101], rtol=1e-4)
+    np.testing.assert_allclose(info["step"].driver, [1.5 * 0.02, 1.5 * 0.01 * 100 / 101], rtol=1e-4)
 
 
 def test_the_driver_of_a_specialist_does_not_depend_on_the_action():
@@ -56,9 +56,9 @@ def test_exposure_times_driver_is_what_a_held_class_earns():
     state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.4, -0.7]), params)[1]
     before = float(state.book.equity)
     _, _, _, _, info = SPECIALIST_STEP(KEY, state, jnp.zeros(2), params)
-    assert float(jnp.max(info["traded"])) < 1e-6
-    profit = np.asarray(info["flows"].price_profit) / before
-    np.testing.assert_allclose(info["exposure"] * info["driver"], profit, rtol=1e-3, atol=1e-7)
+    assert float(jnp.max(info["step"].traded)) < 1e-6
+    profit = np.asarray(info["step"].flows.price_profit) / before
+    np.testing.assert_allclose(info["step"].exposure * info["step"].driver, profit, rtol=1e-3, atol=1e-7)
     assert np.abs(profit).min() > 2e-4
 
 
@@ -87,7 +87,7 @@ def test_exposure_and_driver_of_a_portfolio_do_not_depend_on_the_action():
 def test_exposure_of_a_portfolio_is_each_class_by_itself_and_all_by_their_budgets():
     universe, params, state = held_portfolio(meta_interval=4)
     _, _, _, _, info = PORTFOLIO_STEP(KEY, state, join(universe, 0.2, np.zeros(5)), params)
-    relative, exposure = np.asarray(state.relative_weights), np.asarray(info["exposure"]).reshape(4, 3, 3)
+    relative, exposure = np.asarray(state.relative_weights), np.asarray(info["step"].exposure).reshape(4, 3, 3)
     for index in range(3):
         np.testing.assert_array_equal(exposure[index, index], relative[index])
         assert not np.any(np.delete(exposure[index], index, axis=0))
@@ -98,13 +98,13 @@ def test_exposure_times_driver_is_what_a_held_portfolio_earns():
     universe, params, state = held_portfolio(meta_interval=4)
     before, budgets = float(state.book.equity), np.asarray(state.allocation.budgets())
     _, _, _, _, info = PORTFOLIO_STEP(KEY, state, join(universe, 0.0, np.zeros(5)), params)
-    assert float(jnp.max(info["traded"])) < 1e-6
-    by_class = np.asarray(info["flows"].price_profit).reshape(3, 3).sum(-1) / before
-    earned = np.sum(np.asarray(info["exposure"] * info["driver"]), axis=-1)
+    assert float(jnp.max(info["step"].traded)) < 1e-6
+    by_class = np.asarray(info["step"].flows.price_profit).reshape(3, 3).sum(-1) / before
+    earned = np.sum(np.asarray(info["step"].exposure * info["step"].driver), axis=-1)
     np.testing.assert_allclose(earned, [*by_class / budgets, by_class.sum()], rtol=2e-4, atol=1e-7)
     assert np.abs(earned).min() > 1e-4
     # Without costs that is all there is: the classes' and the portfolio's rewards are the logarithms of it.
-    np.testing.assert_allclose(np.expm1(info["rewards"]), earned, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(np.expm1(info["step"].rewards), earned, rtol=2e-3, atol=1e-6)
 
 
 # From one decision of the meta-controller to the next.
@@ -130,12 +130,12 @@ def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     universe, params, state = held_portfolio(meta_interval=1, episode_length=1 + bars, specialists=f32(0.7))
     meta = f32([0.3, -0.2, 0.1, 0.0, 0.5])
     _, _, _, _, info = ALLOCATION_STEP(KEY, state, meta, params)
-    np.testing.assert_array_equal(info["exposure"], state.allocation.budgets())
+    np.testing.assert_array_equal(info["step"].exposure, state.allocation.budgets())
     total = np.zeros(3)
     for _ in range(bars):
         _, state, _, _, bar = PORTFOLIO_STEP(KEY, state, join(universe, FROZEN(state, params), meta), params)
         total += np.sum(np.asarray(bar["exposure"] * bar["driver"]), axis=-1)[:3]
-    np.testing.assert_allclose(info["driver"], total, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(info["step"].driver, total, rtol=1e-4, atol=1e-7)
     assert np.abs(total).min() > 1e-4
 
 

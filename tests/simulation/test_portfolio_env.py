@@ -48,7 +48,7 @@ def test_one_bar_of_the_portfolio_by_hand():
     _, _, state, reward, terminated, info = hand_worked()
     # Budgets 0.4 x 0.5 = 0.2 each. With leverage 2, class 0 gives each of its two instruments 0.2 x 2 / 2 = 0.2 of
     # equity, class 1 gives its one 0.4. Weights 1.0 x 0.2, -0.5 x 0.2, 0.375 x 0.4 = 0.2, -0.1, 0.15.
-    np.testing.assert_allclose(info["budgets"], [0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(info["step"].budgets, [0.2, 0.2], rtol=1e-6)
     # Units at the closes 1, 2, 4: 0.2, -0.05, 0.0375; the padded slot holds none whatever was asked of it.
     np.testing.assert_allclose(state.book.account.units, [0.2, -0.05, 0.0375, 0.0], rtol=1e-6)
     # Bought at the ask 1.011, sold at the bid 2, bought at 4.
@@ -57,19 +57,19 @@ def test_one_bar_of_the_portfolio_by_hand():
     # 0.2 x (1.02 - 1.011) - 0.01 = -0.0082
     # -0.05 x (1.982 - 2) - 0.0025 = -0.0016
     # 0.0375 x (4.2 - 4) - 0.001875 = 0.005625
-    np.testing.assert_allclose(info["flows"].net(), [-0.0082, -0.0016, 0.005625, 0.0], atol=2e-7)
-    assert float(info["equity"]) == pytest.approx(0.995825, rel=1e-6)
+    np.testing.assert_allclose(info["step"].flows.net(), [-0.0082, -0.0016, 0.005625, 0.0], atol=2e-7)
+    assert float(info["step"].equity) == pytest.approx(0.995825, rel=1e-6)
     assert float(reward) == pytest.approx(np.log(0.995825), rel=1e-4)
     assert not terminated
     # Traded at the opens 1.01, 2, 4: 0.202, 0.1, 0.15 of equity 1.
-    np.testing.assert_allclose(info["traded"], [0.202, 0.1, 0.15, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(info["step"].traded, [0.202, 0.1, 0.15, 0.0], rtol=1e-5)
 
 
 def test_class_returns_are_on_the_class_budget_and_enter_its_track_record():
     params, observation, state, _, _, info = hand_worked()
     # Class 0: (-0.0082 - 0.0016) / 0.2 = -0.049; class 1: 0.005625 / 0.2 = 0.028125.
     returns = np.array([-0.049, 0.028125])
-    np.testing.assert_allclose(info["rewards"], np.log([0.951, 1.028125, 0.995825]), rtol=2e-5)
+    np.testing.assert_allclose(info["step"].rewards, np.log([0.951, 1.028125, 0.995825]), rtol=2e-5)
     record = state.track_record
     np.testing.assert_allclose(record.equity, 1.0 + returns, rtol=1e-6)
     np.testing.assert_allclose(record.peak, [1.0, 1.028125], rtol=1e-6)
@@ -106,8 +106,8 @@ def test_a_class_that_gave_up_budget_is_judged_on_the_larger_one():
     # Long 0.8 units bought at 1.01: equity 1 - 0.008 = 0.992. The cut to 0.2 sells at the bid, which costs nothing
     # more; then hold. To show the base, the next cut is of a short: see the sum of flows over the larger budget.
     _, after, _, _, info = STEP(KEY, state, less, params)
-    net = float(info["flows"].net()[0])
-    assert float(info["rewards"][0]) == pytest.approx(np.log1p(net / 0.992 / 0.8), abs=1e-6)
+    net = float(info["step"].flows.net()[0])
+    assert float(info["step"].rewards[0]) == pytest.approx(np.log1p(net / 0.992 / 0.8), abs=1e-6)
     assert float(after.book.account.units[0]) == pytest.approx(0.2 * 0.992, rel=1e-3)
 
 
@@ -125,8 +125,8 @@ def test_the_meta_controller_acts_every_meta_interval_bars_only():
         logits = generator.normal(size=4)
         _, state, _, _, info = STEP(KEY, state, join(universe, 0.1, logits), params)
         expected = decode_allocation(f32(logits)).budgets() if decided[-1] else budgets[-1]
-        np.testing.assert_allclose(info["budgets"], expected, rtol=1e-6)
-        budgets.append(info["budgets"])
+        np.testing.assert_allclose(info["step"].budgets, expected, rtol=1e-6)
+        budgets.append(info["step"].budgets)
     assert decided == [True, False, False, True, False, False, True]
 
 
@@ -141,7 +141,7 @@ def test_a_class_without_any_budget_leaves_finite_numbers(logits):
         observation, state, reward, _, info = STEP(KEY, state, join(universe, 0.5, logits), params)
         assert np.all(np.isfinite(observation.relative_weights))
         assert np.isfinite(float(reward))
-        assert np.all(np.isfinite(info["rewards"]))
+        assert np.all(np.isfinite(info["step"].rewards))
         assert np.isfinite(float(state.book.equity))
 
 

@@ -41,7 +41,7 @@ def test_the_portfolio_state_has_one_number_for_each_thing_it_says(sizes, number
     action = join(universe, 0.5, np.zeros(len(sizes) + 2))
     observation, _, _, _, info = STEP(KEY, START(0, 0, params), action, params)
     assert np.all(np.isfinite(SHOWN(observation, params.table, universe.slots)))
-    assert info["rewards"].shape == (len(sizes) + 1,)
+    assert info["step"].rewards.shape == (len(sizes) + 1,)
 
 
 def test_the_default_classes_give_seventy_four_numbers():
@@ -87,8 +87,8 @@ def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
         outside = specialist_inputs(own_observation, alone.table)
         np.testing.assert_allclose(inside.specialists.instruments, outside.instruments, atol=2e-6)
         np.testing.assert_allclose(inside.specialists.market, outside.market, atol=5e-6)
-        assert float(info["rewards"][0]) == pytest.approx(float(reward), abs=2e-6)
-        assert float(info["equity"]) == pytest.approx(float(own.book.equity), rel=2e-6)
+        assert float(info["step"].rewards[0]) == pytest.approx(float(reward), abs=2e-6)
+        assert float(info["step"].equity) == pytest.approx(float(own.book.equity), rel=2e-6)
     assert abs(float(own.book.equity) - 1.0) > 1e-3
 
 

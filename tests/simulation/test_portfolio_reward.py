@@ -88,10 +88,10 @@ def test_a_bar_of_the_environment_by_hand():
         "turnover": -0.2 * 100 * 0.6,
         "diversification": 2.0 * (1 - deviation / undiversified),
     }
-    measured = {name: float(info["metrics"][f"reward/{name}"]) for name in expected}
+    measured = {name: float(info["step"].metrics[f"reward/{name}"]) for name in expected}
     assert measured == pytest.approx(expected, rel=1e-3)
     assert float(reward) == pytest.approx(sum(expected.values()), rel=1e-4)
-    assert float(info["rewards"][-1]) == float(reward)
+    assert float(info["step"].rewards[-1]) == float(reward)
     assert float(state.reward_memory.worst_drawdown) == pytest.approx(0.014, rel=1e-3)
 
 
@@ -110,11 +110,11 @@ def play(env, universe, params, bars, seed=0):
         action = join(universe, generator.normal(size=params.mask.shape), generator.normal(size=len(params.mask) + 2))
         _, state, reward, _, info = step(KEY, state, action, params)
         assert float(reward) == pytest.approx(
-            sum(float(v) for k, v in info["metrics"].items() if k.startswith("reward/")), abs=1e-5, rel=1e-5
+            sum(float(v) for k, v in info["step"].metrics.items() if k.startswith("reward/")), abs=1e-5, rel=1e-5
         )
-        rewards.append(info["rewards"])
-        equity.append(float(info["equity"]))
-        measured.append({k: float(v) for k, v in info["metrics"].items()})
+        rewards.append(info["step"].rewards)
+        equity.append(float(info["step"].equity))
+        measured.append({k: float(v) for k, v in info["step"].metrics.items()})
     return np.array(rewards), np.array(equity), measured
 
 
@@ -176,7 +176,7 @@ def test_the_allocation_environment_pays_the_discounted_terms_of_its_bars():
         assert float(reward) == pytest.approx(sum(0.9**i * paid for i, (paid, _) in enumerate(bars)), rel=1e-4)
         for name in ("objective", *TERMS):  # in the metrics per bar, as all the others
             mean = np.mean([float(metrics[f"reward/{name}"]) for _, metrics in bars])
-            assert float(info["metrics"][f"reward/{name}"]) == pytest.approx(mean, rel=1e-3, abs=1e-5)
+            assert float(info["step"].metrics[f"reward/{name}"]) == pytest.approx(mean, rel=1e-3, abs=1e-5)
         for left, right in zip(jax.tree.leaves(held), jax.tree.leaves(state), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
 

@@ -28,7 +28,7 @@ def test_orders_fill_at_the_next_open_and_are_marked_at_its_close():
     commission = units / 100_000 * 5.5
     equity = 1.0 + units * (1.12 - 1.1101) - commission
     assert float(state.book.account.units[0]) == pytest.approx(units, rel=1e-6)
-    assert float(info["equity"]) == pytest.approx(equity, rel=1e-6)
+    assert float(info["step"].equity) == pytest.approx(equity, rel=1e-6)
     assert float(reward) == pytest.approx(np.log(equity), rel=1e-4)
     assert float(state.relative_weights[0]) == pytest.approx(units * 1.12 / equity, rel=1e-5)
     assert not terminated
@@ -40,7 +40,7 @@ def test_the_gap_hits_the_old_position_before_the_new_order_fills():
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
     # Long 1.0, then asked to go flat; the market opens 10 % lower first.
     _, state, _, _, info = step(state, [-1.0], params)
-    assert float(info["equity"]) == pytest.approx(0.9, rel=1e-6)
+    assert float(info["step"].equity) == pytest.approx(0.9, rel=1e-6)
     assert float(state.book.account.units[0]) == pytest.approx(0.0, abs=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_a_flat_policy_keeps_equity_exactly():
     state = ENV.initial_state(0, 0, params)
     for _ in range(50):
         _, state, reward, _, info = step(state, [0.0] * 3, params)
-        assert float(info["equity"]) == 1.0
+        assert float(info["step"].equity) == 1.0
         assert float(reward) == 0.0
 
 
@@ -150,7 +150,7 @@ def test_a_gap_through_the_stop_out_level_closes_at_the_gap_price_and_terminates
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
     assert float(state.book.account.units[0]) == 0.0
-    assert float(info["equity"]) == pytest.approx(0.25, rel=1e-4)  # not the ruinous close
+    assert float(info["step"].equity) == pytest.approx(0.25, rel=1e-4)  # not the ruinous close
 
 
 def test_a_breach_at_the_close_is_settled_at_the_next_open():
@@ -159,13 +159,13 @@ def test_a_breach_at_the_close_is_settled_at_the_next_open():
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
-    assert float(info["equity"]) == pytest.approx(1.0 - 30 * 0.02, rel=1e-4)  # the open after, 0.98
+    assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.02, rel=1e-4)  # the open after, 0.98
     # Where the data end there is no next open, and the last close must do.
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
     short = jax.tree.map(lambda leaf: leaf[:, :3] if leaf.ndim > 1 else leaf[:3], table)
     _, _, _, terminated, info = step(state, [0.0], params.replace(table=short))
     assert terminated
-    assert float(info["equity"]) == pytest.approx(1.0 - 30 * 0.025, rel=1e-4)
+    assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.025, rel=1e-4)
 
 
 def test_reward_gradient_agrees_with_finite_differences():

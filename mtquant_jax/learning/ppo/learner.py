@@ -59,9 +59,9 @@ class PPO:
 def _update(
     learner: PPO, program: Program, env_params: Any, hyper: Hyper, state: TrainState
 ) -> tuple[TrainState, Metrics]:
-    """One update: act, judge, learn, and only then move the observation statistics."""
+    """One update: collect a rollout, compute advantages, learn, and only then update the observation statistics."""
     state, trajectory = collect(program, state, env_params)
-    batch, judged = make_batch(program, state, trajectory, env_params, hyper)
+    batch, quality = make_batch(program, state, trajectory, env_params, hyper)
     sizes = learner.num_minibatches, learner.num_epochs
     state, learned = learn(program, sizes, state, batch, env_params, hyper)
     normalizers = state.normalizers
@@ -69,4 +69,4 @@ def _update(
         inputs = program.agent.inputs(trajectory.observation, env_params)
         normalizers = program.agent.extend_normalizers(normalizers, inputs)
     state = dataclasses.replace(state, normalizers=normalizers, update=state.update + 1)
-    return state, rollout_metrics(trajectory) | judged | learned
+    return state, rollout_metrics(trajectory) | quality | learned

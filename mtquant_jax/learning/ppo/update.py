@@ -35,10 +35,10 @@ def make_batch(
         hyper.gae_lambda,
     )
     target = advantage + value
-    judged = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
+    quality = {"value": jnp.mean(value, axis=(0, 1)), "explained_variance": _explained(target, advantage)}
     if trajectory.control is not None:
         ended = trajectory.terminated | trajectory.truncated
-        advantage, judged["advantage_noise_left"] = without_exogenous_noise(
+        advantage, quality["advantage_noise_left"] = without_exogenous_noise(
             advantage, trajectory.control, ended, hyper.gamma, hyper.gae_lambda
         )
     batch = Batch(
@@ -51,7 +51,7 @@ def make_batch(
         decides=trajectory.decides,
     )
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
-    return batch, judged
+    return batch, quality
 
 
 def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
