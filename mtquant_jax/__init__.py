@@ -10,16 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtquant_jax.api import UserError, bars_frame, load_bars, load_config, prepare
+    from mtquant_jax.api import (
+        Run,
+        UserError,
+        bars_frame,
+        load_bars,
+        load_config,
+        load_policy,
+        load_run,
+        prepare,
+        train,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Run",
     "UserError",
     "bars_frame",
     "load_bars",
     "load_config",
+    "load_policy",
+    "load_run",
     "prepare",
+    "train",
 ]
 
 

@@ -162,9 +162,8 @@ def convert(config: TrainConfig, output: Path) -> int:
     """
     from mtquant_jax.market.bars.bar_file import format_time
     from mtquant_jax.market.bars.loading import load_bars
-    from mtquant_jax.market.bars.parquet import write_parquet
+    from mtquant_jax.market.bars.parquet import write_bars
     from mtquant_jax.market.prepare import instruments_of
-    from mtquant_jax.storage.files import replacing
 
     instruments = instruments_of(config)
     bars, notices = load_bars(
@@ -179,15 +178,13 @@ def convert(config: TrainConfig, output: Path) -> int:
     _check_output(config, output, bars.symbols)
     _print_list("Notices", notices)
     try:
-        for index, symbol in enumerate(bars.symbols):
-            with replacing(output / f"{symbol}.parquet") as temporary:
-                write_parquet(bars, index, temporary)
+        files = write_bars(bars, output)
     except OSError as error:
         raise UserError(f"--output {output} cannot be written: {error.strerror}") from error
     first, last = (format_time(bars.timestamps[i]) for i in (0, -1))
     print(
-        f"Wrote {len(bars.symbols)} files of {len(bars.timestamps):,} bars, {first} to {last} UTC, to {output}: "
-        f"{', '.join(f'{symbol}.parquet' for symbol in bars.symbols)}"
+        f"Wrote {len(files)} files of {len(bars.timestamps):,} bars, {first} to {last} UTC, to {output}: "
+        f"{', '.join(path.name for path in files)}"
     )
     return 0
 

@@ -31,6 +31,10 @@ EXAMPLE_CONTRACTS = (
 """Notice about bars that are traded with the example contracts and not with those of a broker."""
 
 
+GIVEN = "data given in Python"
+"""How the description of a market of such bars begins."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Market:
     """The market of a run, arranged by class."""
@@ -63,6 +67,14 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
     return load_instruments(Path(config.instruments) if config.instruments else None)
 
 
+def market_settings(config: TrainConfig, given: bool = False) -> dict[str, Any]:
+    """The settings besides its classes that a market depends on, by key; ``given``: one of bars given in Python."""
+    of_source = ("curriculum", "data_dir", "broker_timezone", "timeframe")
+    keys: tuple[str, ...] = ("instruments", "market", "simulation", *(() if given else of_source))
+    keys += () if given or config.data_dir else ("seed",)
+    return {key: getattr(config, key) for key in keys}
+
+
 def prepare_market(
     config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None, bars: Bars | None = None
 ) -> Market:
@@ -82,7 +94,7 @@ def prepare_market(
     given = None
     if bars is not None:
         bars = given = choose(bars, universe.symbols, config.market.start, config.market.end)
-        source = "bars given in Python"
+        source = GIVEN
     elif config.data_dir:
         bars, source = _read(config, universe, instruments), f"bars of {config.data_dir}"
     else:

@@ -72,7 +72,7 @@ def test_a_market_of_given_bars_has_those_of_the_classes_alone():
     assert market.universe.symbols == ("XAUUSD",)
     assert len(market.timestamps) == 2970  # EURUSD alone trades in the other 30 hours
     np.testing.assert_allclose(market.table.close[0, :, 0], bars.close[0, bars.tradable[0, :, 1], 1], rtol=1e-6)
-    assert market.description.startswith("bars given in Python: 1 instruments, 2,970 bars from 2024-01-01")
+    assert market.description.startswith("data given in Python: 1 instruments, 2,970 bars from 2024-01-01")
     assert market.settings == config
     assert market.notices == (
         "contract sizes, commissions and swaps are the examples of configs/instruments.yaml; "
