@@ -1,9 +1,9 @@
-"""Seconds and memory to load ten years of minute bars from one CSV file, each run in a process of its own.
+"""Time and memory to load ten years of minute bars from one CSV file, each run in its own process.
 
     python benchmarks/bar_files.py [--rows 5000000] [--runs 3]
 
-A run is what a training does first: `load_bars`, from the file on disk to validated, aligned Bars. Its memory is the
-process's highest resident set, interpreter and imports included; its seconds begin when they are done. Linux only.
+A run is the first step of a training: `load_bars`, from the file on disk to validated, aligned Bars. Its memory is the
+highest resident set of the process, with interpreter and imports; its time excludes both. Linux only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Arguments:
     name: str = "bar_files"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
     directory: Path | None = None
     """Load the files of this directory, print seconds and memory, and do nothing else."""
     zone: str = "UTC"
@@ -86,20 +86,20 @@ def _load(directory: Path, zone: str) -> dict[str, Any]:
     start = time.perf_counter()
     bars, _ = load_bars(directory, ["EURUSD"], instruments, broker_timezone=zone)
     seconds = time.perf_counter() - start
-    # Not ru_maxrss: a child begins with its parent's, which holds the generated bars.
+    # Not ru_maxrss: a child starts with that of its parent, which holds the generated bars.
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kilobytes = int(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
     return {"bars": len(bars.timestamps), "seconds": round(seconds, 2), "peak_megabytes": round(kilobytes * 1024 / 1e6)}
 
 
 def _generate(path: Path, rows: int, name: str) -> None:
-    """A random walk in points around 1.1, minute by minute without weekends."""
+    """Write a random walk in points around 1.1, minute by minute without weekends."""
     rng = np.random.default_rng(0)
     minutes = np.arange(rows, dtype=np.int64)
     times = _FIRST + 60 * (minutes + minutes // 7200 * 2880)  # five days, then two without bars
     steps = rng.integers(-3, 4, rows)
     close = 110_000 + np.cumsum(steps)
-    close = 60_000 + np.abs(close - 60_000)  # reflected, so that it stays a price
+    close = 60_000 + np.abs(close - 60_000)  # reflected, so that prices are positive
     open_ = np.concatenate([close[:1], close[:-1]])
     text = np.datetime_as_string(times.astype("datetime64[s]"))
     columns: dict[str, Any] = {"time": np.char.replace(text, "T", " ")}

@@ -1,12 +1,12 @@
-"""What the curriculum is worth: specialists trained on neutral, on all scenarios alike, or under it, on fresh paths.
+"""Benefit of the curriculum: specialists trained on the neutral scenario, on all scenarios equally, or in stages.
 
     python benchmarks/curriculum.py [--seeds 5]
 
-All three have the default budget of phase 1, the same market of all stages (neutral alone draws from more neutral paths
-instead) and the checkpoint that phase 1 would hand on, chosen on the validation split of what they trained on. They are
-judged on paths of another market seed, scenario by scenario: net log growth per bar in typical returns of the class
-under that scenario, and the annualised Sharpe ratio, costs included. Seeds differ in networks and exploration.
-`rule` is what a plain trend rule earns in each scenario, from which the order of the stages comes.
+All three have the default budget of phase 1, the same market of all stages (`neutral` draws from more neutral paths
+instead) and the checkpoint that phase 1 selects on the validation split of their own market. They are evaluated on
+paths of another market seed, scenario by scenario: net log growth per bar in typical returns of the class under that
+scenario, and the annualised Sharpe ratio, costs included. Seeds differ in networks and exploration. `rule` is the
+profit of a simple trend rule in each scenario, which determines the order of the stages.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ WAYS = ("neutral", "uniform", "curriculum")
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare three ways to draw scenarios."""
+    """Compare three ways of drawing scenarios."""
 
     seeds: int = 5
-    """Trainings of each kind and class, vmapped."""
+    """Vmapped trainings of each kind and class."""
     timesteps: int = 100_000
-    """Of each training."""
+    """Timesteps of each training."""
     num_paths: int = 16
     """Paths of the neutral market; half as many per scenario under a curriculum."""
     num_bars: int = 6000
     """Bars per path."""
     fresh_seed: int = 1_000_003
-    """Seed of the market on which all are judged."""
+    """Seed of the market for evaluation."""
     name: str = "curriculum"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Train, judge on fresh paths, print a table and store the figures."""
+    """Train, evaluate on fresh paths, print a table and store the figures."""
     prepare_jax()
     default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     sizes = dataclasses.replace(default.market, num_paths=arguments.num_paths, num_bars=arguments.num_bars)
@@ -97,20 +97,20 @@ def main(arguments: Arguments) -> None:
 
 
 class _Stages(TrainingObserver):
-    """Remembers the stages open at each checkpoint: class -> seed -> numbers."""
+    """Records the open stages at each checkpoint: class -> seed -> numbers."""
 
     def __init__(self) -> None:
         self.open: dict[str, dict[int, list[int]]] = {}
 
     def chunk(self, progress: Progress) -> None:
-        """Keep the number of stages that a validated chunk drew from."""
+        """Record the number of open stages of a validated chunk."""
         if progress.curriculum is not None and progress.validation is not None:
             seeds = self.open.setdefault(progress.member.name, {})
             seeds.setdefault(progress.member.seed, []).append(progress.curriculum.num_open)
 
 
 def _judge(policy: Policy, config: TrainConfig, fresh: Market, index: int) -> dict[str, dict[str, float]]:
-    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of paths it has not seen."""
+    """Net growth per bar and Sharpe ratio of a policy in each scenario, over all bars of unseen paths."""
     first, last = fresh.splits.train[0], fresh.splits.test[1]
     env_params = evaluation_params(class_params(config, fresh, index))
     record = _trade(policy, config, fresh, env_params, first, last)
@@ -140,7 +140,7 @@ def _trade(
 
 
 def _scales(market: Market, config: TrainConfig, index: int) -> list[float]:
-    """1 / typical per-bar return of the class's fully used budget, by scenario."""
+    """1 / typical per-bar return of a fully used class budget, by scenario."""
     share = market.universe.share[index] * config.simulation.leverage
     width = market.universe.width
     close = np.asarray(market.table.close[:, :, index * width : (index + 1) * width], np.float64)
@@ -149,9 +149,10 @@ def _scales(market: Market, config: TrainConfig, index: int) -> list[float]:
 
 
 def _rule(market: Market) -> dict[str, float]:
-    """Net profit per bar, in volatilities, of holding the sign of the EWMA of span 50, turned beyond half a deviation.
+    """Net profit per bar of a trend rule, in volatilities, mean over instruments.
 
-    Per instrument, half the spread for each unit traded.
+    The rule holds the sign of the EWMA of span 50, updated beyond half a standard deviation; each unit traded costs
+    half the spread.
     """
     slots = list(market.universe.slots)
     close, spreads = (np.asarray(x[:, :, slots], np.float64) for x in (market.table.close, market.table.spread))
@@ -161,7 +162,7 @@ def _rule(market: Market) -> dict[str, float]:
         deviation = np.sqrt(np.mean(returns**2, axis=(0, 1)))
         returns, cost = returns / deviation, (0.5 * spread_ / prices)[:, 1:] / deviation
         trend, held, profit = np.zeros_like(returns[:, 0]), np.zeros_like(returns[:, 0]), 0.0
-        typical = np.sqrt((2.0 / 51.0) / (2.0 - 2.0 / 51.0))  # deviation of the EWMA of independent returns
+        typical = np.sqrt((2.0 / 51.0) / (2.0 - 2.0 / 51.0))  # standard deviation of the EWMA of independent returns
         for t in range(returns.shape[1] - 1):
             trend += (2.0 / 51.0) * (np.clip(returns[:, t], -4.0, 4.0) - trend)
             wanted = np.where(np.abs(trend) > 0.5 * typical, np.sign(trend), held)
@@ -172,7 +173,7 @@ def _rule(market: Market) -> dict[str, float]:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    """Medians over seeds, mean over classes."""
+    """Print medians over seeds, mean over classes."""
     ways = figures["ways"]
     print(f"{'':<22} {'net growth per bar':^38} {'Sharpe':^32}  rule", file=sys.stderr)
     print(f"{'':<22} " + "".join(f"{way:>12}" for way in (*ways, *ways)), file=sys.stderr)

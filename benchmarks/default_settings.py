@@ -1,10 +1,10 @@
-"""Why phase 1's defaults are what they are: variants on the synthetic market, judged on a fresh one of another seed.
+"""Evidence for the defaults of phase 1: variants on the synthetic market, evaluated on a fresh one of another seed.
 
     python benchmarks/default_settings.py [--seeds 3]
 
 The score is the net growth per bar in typical per-bar returns of the class (the unit of the reward), of the policy
-after the last update, costs included. Seeds are vmapped; every variant has the same ones and is judged on the same
-bars. Only synthetic markets are used, never real bars.
+after the last update, costs included. Seeds are vmapped; all variants have the same seeds and evaluation bars. Only
+synthetic markets are used, never real bars.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mean-variance, risk aversion 0.05": {"reward": {"objective": "mean_variance", "risk_aversion": 0.05}},
     "mtquant's learning rate and batch (3e-4, 64)": {"learning_rate": 3e-4, "batch_size": 80},
 }
-_FRESH = 100_000  # added to the seed of the market that trains for the one that judges
+_FRESH = 100_000  # added to the seed of the training market for the evaluation market
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Arguments:
     """Compare settings of phase 1."""
 
     seeds: int = 3
-    """Trainings per variant, vmapped."""
+    """Vmapped trainings per variant."""
     timesteps: int = 100_000
-    """Of each training."""
+    """Timesteps of each training."""
     only: tuple[str, ...] = ()
-    """Names of variants; empty: all."""
+    """Names of variants; empty selects all."""
     name: str = "default_settings"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:

@@ -1,15 +1,15 @@
-"""Does training find an edge where there is one, and none where there is none? All three phases, default settings.
+"""Does training find an edge in markets that have one, and none in markets without? All phases, default settings.
 
     python benchmarks/edge.py [--seeds 10] [--markets planted driftless regimes]
     python benchmarks/edge.py --markets driftless --specialists-only --settings benchmarks/long_specialists.yaml
 
-Ten seeds of one market take about ten minutes on 2 cores; on `regimes` only phases 1 and 2 are trained and judged. The
-second command trains specialists ten times longer than the defaults do.
+Ten seeds of one market take about ten minutes on 2 cores; on `regimes` only phases 1 and 2 are trained and evaluated.
+The second command trains specialists ten times longer than the defaults do.
 
-Every seed has a market, initial networks and noise of its own; the product's own pipeline trains the three phases and
-chooses checkpoints on the validation split. What it hands on is then traded, in whole lots, on a fresh market of
-another seed (16 paths x 5,759 bars) and compared, seed by seed, with rules and between phases. Sharpe ratios are
-annual, of daily returns. Intervals are 95 % of the mean over seeds, Student's t.
+Every seed has its own market, initial networks and noise; the package's own pipeline trains the three phases and
+selects checkpoints on the validation split. The selected policies then trade, in whole lots, on a fresh market of
+another seed (16 paths x 5,759 bars) and are compared, seed by seed, with rules and between phases. Sharpe ratios are
+annual, of daily returns. Intervals are 95 % confidence intervals of the mean over seeds (Student's t).
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ MARKETS: dict[str, dict[str, Any]] = {
     "driftless": {"edge": 0.0},
     "regimes": {"edge": 0.2, "scenario": "edge_regimes"},
 }
-FRESH = 100_000  # added to the seed of a training for the market that judges it
+FRESH = 100_000  # added to the seed of a training for its evaluation market
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262, 12: 2.201, 16: 2.131, 20: 2.093}
-# Pairs that are compared seed by seed: the first should beat the second.
+# Pairs that are compared seed by seed; the first is expected to be ahead of the second.
 _PAIRS = (
     ("after phase 2", "equal allocation"),
     ("after phase 2", "inverse-volatility allocation"),
@@ -69,21 +69,21 @@ class Arguments:
     seeds: int = 10
     """Trainings per market; 2 to 6, 8, 10, 12, 16 or 20."""
     first_seed: int = 10
-    """Of those many; the defaults were chosen on smaller ones."""
+    """First seed; the defaults were chosen on smaller ones."""
     markets: tuple[str, ...] = tuple(MARKETS)
-    """Which of planted, driftless and regimes."""
+    """Any of planted, driftless and regimes."""
     specialists_only: bool = False
-    """Train and judge phase 1 alone."""
+    """Train and evaluate only phase 1."""
     settings: Path | None = None
-    """YAML laid over the defaults, to try other settings."""
+    """YAML file that overrides defaults, to try other settings."""
     name: str = "edge"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Train, judge, print and store."""
+    """Train, evaluate, print and store."""
     check_seeds(arguments.seeds)
     prepare_jax()
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
@@ -93,7 +93,7 @@ def main(arguments: Arguments) -> None:
     for name in arguments.markets:
         began = time.perf_counter()
         setting = dataclasses.replace(config, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
-        # Where edges switch, phase 2 is judged, and nothing after it.
+        # With switching edges, phase 2 is evaluated and phase 3 is left out.
         wanted = (1,) if arguments.specialists_only else (1, 2) if name == "regimes" else (1, 2, 3)
         trials = [_trial(setting, seed, compiler, wanted) for seed in range(first, first + arguments.seeds)]
         figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
@@ -102,36 +102,36 @@ def main(arguments: Arguments) -> None:
 
 
 def check_seeds(seeds: int) -> None:
-    """Refuse, before anything is trained, a number of seeds that no interval can be told for."""
+    """Refuse a number of seeds without a known quantile, before any training."""
     if seeds not in _STUDENT:
         raise SystemExit(f"error: --seeds {seeds}: choose from {', '.join(map(str, _STUDENT))}")
 
 
 @dataclasses.dataclass
 class Trial:
-    """One training, judged."""
+    """Evaluation of one training."""
 
-    portfolio: dict[str, dict[str, Any]]  # what -> performance
-    classes: dict[str, dict[str, dict[str, Any]]]  # class -> what -> performance
-    follows: dict[str, float]  # correlation of capital with the true edge, where it switches
-    conflicts: dict[str, float]  # of phase 3, by specialist
+    portfolio: dict[str, dict[str, Any]]  # policy -> performance
+    classes: dict[str, dict[str, dict[str, Any]]]  # class -> policy or rule -> performance
+    follows: dict[str, float]  # correlation of capital with the true edge, if it switches
+    conflicts: dict[str, float]  # gradient conflicts of phase 3, by specialist
 
 
 def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[int, ...]) -> Trial:
-    """Train the wanted phases with a seed and judge on a market of another."""
+    """Train the wanted phases with one seed and evaluate on a market of another."""
     began = time.perf_counter()
     config = dataclasses.replace(setting, seed=seed)
     market = prepare_market(config)
     judge = Judge(config, market, prepare_market(dataclasses.replace(config, seed=seed + FRESH)))
     (trained,) = train_phases(config, market, phases=wanted, compiler=compiler)
-    switching = config.market.scenario == "edge_regimes"  # there the meta-controller is judged, not the specialists
+    switching = config.market.scenario == "edge_regimes"  # which evaluates the meta-controller, not the specialists
     judged = () if switching else market.universe.classes
     classes = {c.name: judge.specialist(index, trained.policies.specialists[index]) for index, c in enumerate(judged)}
     portfolio, follows, conflicts = (
         _hierarchy(trained, market, judge, compiler, switching) if 2 in wanted else ({}, {}, {})
     )
-    told = portfolio or {name: found["specialist"] for name, found in classes.items()}
-    sharpe = ", ".join(f"{what} {figures['sharpe'] or 0.0:+.2f}" for what, figures in told.items())
+    rows = portfolio or {name: found["specialist"] for name, found in classes.items()}
+    sharpe = ", ".join(f"{name} {figures['sharpe'] or 0.0:+.2f}" for name, figures in rows.items())
     seconds = time.perf_counter() - began
     print(f"  seed {seed}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
     return Trial(portfolio, classes, follows, conflicts)
@@ -140,7 +140,7 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
 def _hierarchy(
     trained: TrainedHierarchy, market: Market, judge: Judge, compiler: Compiler, switching: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float], dict[str, float]]:
-    """Performance of the portfolio phase by phase, how capital follows switching edges, and conflicts of gradients."""
+    """Performance of the portfolio by phase, correlation of capital with switching edges, and gradient conflicts."""
     config, before = trained.config, trained.policies
     assert before.meta is not None
     frozen = phases.stacked_specialists(before.specialists)
@@ -152,7 +152,7 @@ def _hierarchy(
     if before.portfolio is not None:
         policies["after phase 3"] = before.portfolio
         metrics = trained.outcomes[3][PORTFOLIO].training_metrics
-        conflicts = {who: row["gradient_conflict"] for who, row in metrics.items() if "gradient_conflict" in row}
+        conflicts = {agent: row["gradient_conflict"] for agent, row in metrics.items() if "gradient_conflict" in row}
     if config.market.edge > 0.0 and not switching:
         joint = dataclasses.replace(config.joint_training, project_conflicts=False)
         plain = dataclasses.replace(config, joint_training=joint)
@@ -167,7 +167,7 @@ def _hierarchy(
 
 
 class Judge:
-    """Trades policies on a fresh market, in the units of the market they were trained in."""
+    """Trades policies on a fresh market; figures are in the units of the training market."""
 
     def __init__(self, config: TrainConfig, trained: Market, fresh: Market) -> None:
         self._config, self._trained, self._fresh = config, trained, fresh
@@ -176,14 +176,14 @@ class Judge:
         self._days = fresh.day[self._first :]
 
     def portfolio(self, policy: Policy, inverse_volatility: bool = False) -> BacktestRecord:
-        """A whole hierarchy, or its specialists under inverse-volatility allocation."""
+        """Trade a whole hierarchy, or its specialists under inverse-volatility allocation."""
         agent: Any = phases.hierarchy_agent(self._config, self._fresh)
         agent = InverseVolatilityAllocation(agent) if inverse_volatility else agent
         env_params = evaluation_params(portfolio_params(self._config, self._fresh))
         return self._trade(phases.hierarchy_env(self._config), agent, policy, env_params)
 
     def specialist(self, index: int, policy: Policy) -> dict[str, dict[str, Any]]:
-        """A specialist alone, and the rules that it has to beat."""
+        """Figures of a specialist alone, and of the rules for comparison."""
         plan = phases.plan_specialist(self._config, self._fresh, index)
         env_params = evaluation_params(class_params(self._config, self._fresh, index))
         scale = float(self._trained.class_scale[index])
@@ -197,7 +197,7 @@ class Judge:
         return found
 
     def figures(self, record: BacktestRecord, scale: float | None = None) -> dict[str, Any]:
-        """Annual Sharpe ratio, net growth per bar in typical per-bar returns, and how much was traded."""
+        """Annual Sharpe ratio, net growth per bar in typical returns, total return, drawdown, exposure and turnover."""
         scale = self._trained.portfolio_scale if scale is None else scale
         equity = np.asarray(record.equity, np.float64)
         found = performance(record, self._days)
@@ -211,7 +211,7 @@ class Judge:
         }
 
     def follows(self, record: BacktestRecord) -> float:
-        """Correlation over bars, paths and classes of a class's part of the capital with its true edge."""
+        """Correlation over bars, paths and classes between a class's share of the capital and its true edge."""
         market = self._config.market
         states = edge_states(
             jax.random.key(self._config.seed + FRESH),
@@ -221,7 +221,7 @@ class Judge:
             find_scenario(market.scenario),
             self._fresh.universe.classes,
         )
-        # Budgets of step l are decided at the close of bar first + l and trade in the next, when the edge counts.
+        # Budgets of step l are decided at the close of bar first + l and earn the edge of the next bar.
         held = np.swapaxes(np.asarray(record.budgets, np.float64), 0, 1)  # [P, L, S]
         share = held / held.sum(axis=-1, keepdims=True)
         true = np.asarray(states)[:, self._first + 1 :][:, : share.shape[1]].astype(np.float64)
@@ -233,11 +233,11 @@ class Judge:
         return backtest(env, agent, self._num_steps, policy.params, policy.normalizers, env_params, first)
 
 
-_RANDOM_TURNOVER = 0.1  # relative weight per bar and instrument, about what specialists trade
+_RANDOM_TURNOVER = 0.1  # relative weight per bar and instrument, about the turnover of specialists
 
 
 def _summary(setting: TrainConfig, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Figures over seeds, and paired differences."""
+    """Aggregate figures over seeds, and paired differences."""
     names = list(trials[0].portfolio)
     portfolio = {name: _over_seeds([t.portfolio[name] for t in trials]) for name in names}
     classes: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def _over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def paired(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Differences seed by seed; a flat account has a Sharpe ratio of 0."""
+    """Intervals of differences seed by seed; the Sharpe ratio of a flat account counts as 0."""
     return {
         key: interval_of([(one[key] or 0.0) - (other[key] or 0.0) for one, other in zip(ones, others, strict=True)])
         for key in ("sharpe", "growth")
@@ -292,22 +292,22 @@ def interval_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def _print(name: str, figures: dict[str, Any]) -> None:
-    def told(interval: dict[str, float]) -> str:
+    def text(interval: dict[str, float]) -> str:
         return f"{interval['mean']:+.3f} ± {interval['half_width']:.3f}"
 
     lines = [f"{name}: Sharpe ratio, net growth per bar (typical returns), turnover"]
     for what, row in figures["portfolio"].items():
-        lines.append(f"  {what:<32} {told(row['sharpe'])}  {told(row['growth'])}  {row['turnover']:.4f}")
+        lines.append(f"  {what:<32} {text(row['sharpe'])}  {text(row['growth'])}  {row['turnover']:.4f}")
     for what, pair in figures["paired"].items():
-        lines.append(f"  {what:<60} {told(pair['sharpe'])}  {told(pair['growth'])}")
+        lines.append(f"  {what:<60} {text(pair['sharpe'])}  {text(pair['growth'])}")
     for asset_class, found in figures["classes"].items():
         for what, row in found["rows"].items():
             against = found["specialist_against"].get(what)
-            paired = f"  specialist ahead by {told(against['growth'])}" if against else ""
-            sharpe, growth = told(row["sharpe"]), told(row["growth"])
+            paired = f"  specialist ahead by {text(against['growth'])}" if against else ""
+            sharpe, growth = text(row["sharpe"]), text(row["growth"])
             lines.append(f"  {asset_class:<12} {what:<24} {sharpe}  {growth}  {row['turnover']:.4f}{paired}")
     for what, interval in figures["capital_follows_edge"].items():
-        lines.append(f"  {what}: correlation of capital with the true edge {told(interval)}")
+        lines.append(f"  {what}: correlation of capital with the true edge {text(interval)}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

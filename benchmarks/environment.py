@@ -1,8 +1,8 @@
-"""Bars a second of the environments alone, stepped with random actions and automatic resets, without any learning.
+"""Bars per second of the environments alone, with random actions and automatic resets, without learning.
 
     python benchmarks/environment.py [--runs 5] [--num-envs 100 1000]
 
-One bar is one step of one episode: risk layer, fills, costs, marks, observation, and the reset if it ended.
+One bar is one step of one episode: risk layer, fills, costs, mark-to-market, observation, and a reset at its end.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Arguments:
     runs: int = 5
     """Timed runs per setting."""
     num_envs: tuple[int, ...] = (100, 1000)
-    """Parallel episodes."""
+    """Parallel environments."""
     num_bars: int = 200_000
-    """Bars per timed run, at least."""
+    """Minimum of bars per timed run."""
     name: str = "environment"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))

@@ -1,9 +1,9 @@
-"""How long evaluating ten years of hourly bars and a walk-forward take, from process start to end.
+"""Duration of an evaluation of ten years of hourly bars, and of a walk-forward, from process start to end.
 
     python benchmarks/evaluation.py [--runs 3] [--walk-forward-data-dir DIR]
 
 Ten years are 62,000 hours of trading in eight instruments, drawn from the synthetic market and written as Parquet.
-The first evaluation compiles everything; those after it find the programs compiled.
+The first evaluation compiles all programs; the later ones load them from the cache.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Arguments:
     runs: int = 3
     """Evaluations with compiled programs."""
     num_bars: int = 62_000
-    """Of the history: ten years of hourly bars."""
+    """Bars of the history: ten years of hourly bars."""
     walk_forward_data_dir: str = ""
     """Also time four folds x three seeds at the default budget on these bars."""
     name: str = "evaluation"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
@@ -55,10 +55,10 @@ def main(arguments: Arguments) -> None:
         command = ["evaluate", "--run-dir", "run", "--split", "all"]
         cold = _run(command, scratch)
         warm = [_run(command, scratch) for _ in range(arguments.runs)]
-        told = json.loads((scratch / "run/evaluation/metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((scratch / "run/evaluation/metrics.json").read_text(encoding="utf-8"))
         report = (scratch / "run/evaluation/report.html").stat().st_size
         figures["evaluate"] = {
-            "bars": told["bars"]["bars"],
+            "bars": metrics["bars"]["bars"],
             "cold_seconds": cold,
             "warm_seconds": spread(warm),
             "report_bytes": report,
@@ -67,14 +67,14 @@ def main(arguments: Arguments) -> None:
             data_dir = str(Path(arguments.walk_forward_data_dir).absolute())
             flags = ["--folds", "4", "--num-seeds", "3", "--run-dir", "walk"]
             seconds = _run(["walk-forward", "--data-dir", data_dir, *flags], scratch)
-            told = json.loads((scratch / "walk/walk_forward.json").read_text(encoding="utf-8"))
+            result = json.loads((scratch / "walk/walk_forward.json").read_text(encoding="utf-8"))
             kept = ("verdict", "seconds", "market", "scheme", "overall", "ahead_of")
-            figures["walk_forward"] = {"cold_seconds": seconds} | {key: told[key] for key in kept}
+            figures["walk_forward"] = {"cold_seconds": seconds} | {key: result[key] for key in kept}
     store(arguments.name, {"figures": figures}, arguments.results)
 
 
 def write_history(folder: Path, num_bars: int) -> None:
-    """One synthetic path as Parquet files of the default instruments."""
+    """Write one synthetic path as Parquet files of the default instruments."""
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     symbols = [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
     bars = generate(jax.random.key(0), 1, num_bars, 0.05, None, symbols, load_instruments())
@@ -84,7 +84,7 @@ def write_history(folder: Path, num_bars: int) -> None:
 
 
 def _run(arguments: list[str], scratch: Path) -> float:
-    """Seconds of one process with a compilation cache of this benchmark's own."""
+    """Run one process with a compilation cache of its own, and return its seconds."""
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
     start = time.perf_counter()
     command = [sys.executable, "-m", "mtquant_jax", *arguments]

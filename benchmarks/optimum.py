@@ -1,13 +1,13 @@
-"""How much of the best possible profit PPO reaches where the best is known, at the default settings.
+"""Share of the known optimum that PPO reaches at the default settings.
 
     python benchmarks/optimum.py [--seeds 10] [--first-seed 0] [--cases A B C D E] [--short]
 
 A to D: quadratic costs, where the optimum is a formula (Garleanu and Pedersen 2013). The score is the deterministic
-policy's share of the optimum on bars it has never seen, 1 + (U - U*) / u*, with U* what the best policy earns on the
-same bars and u* what it earns on average, exactly. E: a hidden drift and proportional costs; the score is net profit
-per bar in volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml. Those of a million
-timesteps and more have larger batches and smaller steps, as long trainings should: 128 steps per rollout, minibatches
-of 2000 and half the learning rate.
+policy's share of the optimum on unseen bars, 1 + (U - U*) / u*, where U* is the utility of the optimal policy on the
+same bars and u* its exact expectation. E: a hidden drift and proportional costs; the score is net profit per bar in
+volatilities. Seeds are vmapped; all trainings use the defaults of configs/agents.yaml. Trainings of a million timesteps
+and more have larger batches and smaller steps, as is suitable for long trainings: 128 steps per rollout, minibatches of
+2000 and half the learning rate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import plan_specialist
 from mtquant_jax.training.trainer import train_phases
 
-# Case, timesteps, and the mark: share of the optimum, for E net profit per bar.
+# Case, timesteps, and target score: share of the optimum, for E net profit per bar.
 TRAININGS = (
     ("C", 100_000, 0.96),
     ("E", 100_000, 0.115),
@@ -51,23 +51,23 @@ TRAININGS = (
     ("E", 1_000_000, 0.14),
     ("D", 2_000_000, 0.95),
 )
-# From a million timesteps on.
+# Settings from a million timesteps on.
 _LONG_STEPS, _LONG_SETTINGS = 128, {"batch_size": 2000, "learning_rate": 5e-4}
 _TRAINING_SEED, _JUDGING_SEED = 1, 2  # of the markets
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare PPO with the best possible."""
+    """Compare PPO with the known optimum."""
 
     seeds: int = 10
-    """Trainings per case, vmapped."""
+    """Vmapped trainings per case."""
     first_seed: int = 0
-    """Of those many: long cases can be divided between processes."""
+    """First seed, so that long cases can be divided between processes."""
     cases: tuple[str, ...] = ("A", "B", "C", "D", "E")
-    """Which markets."""
+    """Markets to train on."""
     short: bool = False
-    """Only the trainings of 100,000 timesteps, which is what the default budget buys."""
+    """Run only the trainings of 100,000 timesteps, the default budget."""
     num_paths: int = 64
     """Paths of each market."""
     num_bars: int = 8000
@@ -75,11 +75,11 @@ class Arguments:
     name: str = "optimum"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Train, judge, print and store."""
+    """Train, evaluate, print and store."""
     prepare_jax()
     defaults = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     rows = []
@@ -129,7 +129,7 @@ def _market(base: TrainConfig, case: str, seed: int, num_paths: int, num_bars: i
 
 
 def trained(truth: GroundTruth, seeds: int, first_seed: int = 0) -> tuple[list[Policy], float]:
-    """Policies after the last update, seed by seed, and the seconds of training them, compilation left out."""
+    """Train policies; returns them after the last update, by seed, and the seconds of training without compilation."""
     numbers = range(first_seed, first_seed + seeds)
     hierarchies = train_phases(truth.config, truth.market, seeds=numbers, phases=(1,), validate=False)
     seconds = hierarchies[0].outcomes[1][CLASS].seconds["run"]
@@ -137,7 +137,7 @@ def trained(truth: GroundTruth, seeds: int, first_seed: int = 0) -> tuple[list[P
 
 
 def _scores(truth: GroundTruth, policies: list[Policy]) -> tuple[list[float], dict[str, float]]:
-    """Scores by seed, and what the best policy or the tuned rule earns on the same bars."""
+    """Scores by seed, and the profit of the optimal policy or the tuned rule on the same bars."""
     plan = plan_specialist(truth.config, truth.market, 0)
     env, agent, env_params = plan.program.env, plan.program.agent, class_params(truth.config, truth.market, 0)
     num_steps = truth.market.table.open.shape[1] - 2

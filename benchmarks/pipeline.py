@@ -1,8 +1,8 @@
-"""How long the default training and the quick test take, from process start to end, with a cold compilation cache.
+"""Duration of the default training and of the quick test, from process start to end, with a cold compilation cache.
 
     python benchmarks/pipeline.py [--runs 3] [--data-dir DIR]
 
-Each run is a process of its own with an empty cache directory; a warm run follows that finds the programs compiled.
+Each run is a separate process with an empty cache directory; a warm run follows, which loads the compiled programs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recording import RESULTS, spread, store
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Time whole trainings."""
+    """Measure the duration of whole trainings."""
 
     runs: int = 3
     """Cold runs of each kind."""
@@ -32,7 +32,7 @@ class Arguments:
     name: str = "pipeline"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
@@ -53,7 +53,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _train(flags: list[str], scratch: Path, label: str) -> tuple[float, dict[str, Any]]:
-    """Seconds of one training process, and its summary."""
+    """Run one training process, and return its seconds and summary."""
     run_dir = scratch / label
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
     command = [sys.executable, "-m", "mtquant_jax", "train", "--run-dir", str(run_dir), *flags]
@@ -65,7 +65,7 @@ def _train(flags: list[str], scratch: Path, label: str) -> tuple[float, dict[str
 
 
 def _extract(summary: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a run that belong beside its time."""
+    """Figures of a run that are stored with its duration."""
     phases = {}
     for name, result in summary["results"].items():
         agents = result.get("specialists") or {k: v for k, v in result.items() if isinstance(v, dict) and "model" in v}

@@ -1,8 +1,8 @@
-"""The figure of `edge.py`: Sharpe ratios on fresh markets, seed by seed, from what to what.
+"""Figure of the results of `edge.py`: Sharpe ratios on fresh markets, seed by seed, from allocation to allocation.
 
     python benchmarks/plot_edge.py [--output docs/images/edge.png]
 
-It draws those of edge_planted.json, edge_driftless.json and edge_regimes.json that there are.
+It draws the existing files among edge_planted.json, edge_driftless.json and edge_regimes.json.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ matplotlib.use("agg")
 _TITLES = {"planted": "planted edge", "driftless": "no edge", "regimes": "edges that switch on and off"}
 _ORDER = ("equal allocation", "inverse-volatility allocation", "after phase 2", "after phase 3")
 _LABELS = ("equal\nallocation", "inverse\nvolatility", "after\nphase 2", "after\nphase 3")
-_GREY, _BLUE = "0.75", "#0072B2"  # Okabe and Ito's blue: told apart by colour-blind people too
+_GREY, _BLUE = "0.75", "#0072B2"  # Okabe and Ito's blue, which colour-blind readers can distinguish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Arguments:
     results: Path = RESULTS
     """Folder of edge_planted.json, edge_driftless.json and edge_regimes.json."""
     output: Path = RESULTS.parents[1] / "docs" / "images" / "edge.png"
-    """Where the figure goes."""
+    """Path of the figure."""
 
 
 def main(arguments: Arguments) -> None:

@@ -1,9 +1,9 @@
-"""What the meta-controller should be paid: phase 2 under several portfolio rewards, judged on fresh markets.
+"""Comparison of rewards of the meta-controller: phase 2 under several portfolio rewards, on fresh markets.
 
     python benchmarks/portfolio_rewards.py [--seeds 3]
 
-Phase 1 is trained once per seed; every reward then trains phase 2 on the same specialists. The table shows how far the
-result is ahead of equal allocation of the same specialists, seed by seed: annual Sharpe ratio and net growth per bar.
+Phase 1 is trained once per seed; every reward then trains phase 2 on the same specialists. The table shows the lead
+over equal allocation of the same specialists, seed by seed: annual Sharpe ratio and net growth per bar.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Arguments:
     seeds: int = 3
     """Trainings per market: 2 to 6, 8 or 10."""
     markets: tuple[str, ...] = ("planted", "regimes")
-    """Which of the markets of edge.py."""
+    """Markets of edge.py to use."""
     name: str = "portfolio_rewards"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Train, judge, print and store."""
+    """Train, evaluate, print and store."""
     check_seeds(arguments.seeds)
     prepare_jax()
     default = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
@@ -71,13 +71,13 @@ def main(arguments: Arguments) -> None:
             reward: {key: interval_of([row[key] for row in rows]) for key in rows[0]} for reward, rows in ahead.items()
         }
         for reward, row in figures[name].items():
-            told = "  ".join(f"{key} {value['mean']:+.4f} ± {value['half_width']:.4f}" for key, value in row.items())
-            print(f"  {reward:<34} {told}", file=sys.stderr, flush=True)
+            cells = "  ".join(f"{key} {value['mean']:+.4f} ± {value['half_width']:.4f}" for key, value in row.items())
+            print(f"  {reward:<34} {cells}", file=sys.stderr, flush=True)
     store(arguments.name, {"seeds": arguments.seeds, "ahead_of_equal_allocation": figures}, arguments.results)
 
 
 def _one_seed(config: TrainConfig, compiler: Compiler) -> dict[str, dict[str, float]]:
-    """By reward, how far phase 2 is ahead of equal allocation."""
+    """Lead of phase 2 over equal allocation, by reward."""
     market = prepare_market(config)
     fresh = prepare_market(dataclasses.replace(config, seed=config.seed + FRESH))
     (first,) = train_phases(config, market, phases=(1,), compiler=compiler)
@@ -85,11 +85,11 @@ def _one_seed(config: TrainConfig, compiler: Compiler) -> dict[str, dict[str, fl
     frozen = phases.stacked_specialists(before.specialists)
     found = {}
     for name, settings in REWARDS.items():
-        paid = dataclasses.replace(config, portfolio_reward=PortfolioRewardConfig(**settings))
-        (second,) = train_phases(paid, market, phases=(2,), start=before, compiler=compiler)
+        changed = dataclasses.replace(config, portfolio_reward=PortfolioRewardConfig(**settings))
+        (second,) = train_phases(changed, market, phases=(2,), start=before, compiler=compiler)
         meta = second.policies.meta
         assert meta is not None
-        judge = Judge(paid, market, fresh)
+        judge = Judge(changed, market, fresh)
         policies = (meta, phases.equal_allocation(meta))
         ours, equal = (judge.figures(judge.portfolio(phases.hierarchy(frozen, policy))) for policy in policies)
         found[name] = {key: (ours[key] or 0.0) - (equal[key] or 0.0) for key in ("sharpe", "growth")}

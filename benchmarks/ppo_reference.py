@@ -1,10 +1,11 @@
-"""PPO against the field: ours beside rejax's and stable-baselines3's on CartPole-v1 and Pendulum-v1.
+"""Comparison of PPO implementations: this package, rejax and stable-baselines3 on CartPole-v1 and Pendulum-v1.
 
     python benchmarks/ppo_reference.py [--rejax-python PATH] [--sb3-python PATH] [--seeds 10]
 
-All get the same networks and hyper-parameters, and are judged alike: the mean return of the policy's mode over fresh
-episodes, at the same timesteps. The two others run in environments of their own, since neither installs beside this
-package; docs/learning.md says how to make these. One that is not named is left out, and the result says so.
+All use the same networks and hyper-parameters, and the same evaluation: the mean return of the policy's mode over new
+episodes, at the same timesteps. The other two run in their own environments, because they cannot be installed together
+with this package; docs/learning.md describes how to create them. An implementation without an interpreter is left out,
+and the result says so.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ from mtquant_jax.reference.gymnax_agent import CONTROL, control_agent, start_con
 from mtquant_jax.statistics.significance import interquartile_mean
 
 RUNNERS = Path(__file__).resolve().parent / "reference_runners"
-_SEED_OF_EPISODES = 1_000  # evaluations start from other episodes than trainings, the same at every evaluation
+_SEED_OF_EPISODES = 1_000  # evaluations use other episodes than trainings, and the same ones every time
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One environment and the hyper-parameters of every learner on it."""
+    """An environment and the hyper-parameters of every learner on it."""
 
     env: str
-    solved_at: float  # mean return from which it counts as solved
+    solved_at: float  # mean return from which the environment counts as solved
     timesteps: int
     evaluation_interval: int  # timesteps
     num_steps: int
     num_minibatches: int
     gamma: float
-    reward_scale: float  # factor on what the learners see; returns are reported without it
+    reward_scale: float  # factor of the rewards in training; returns are reported without it
     num_envs: int = 16
     num_epochs: int = 10
     learning_rate: float = 1e-3  # constant: rejax cannot anneal it
@@ -65,8 +66,8 @@ class Setting:
     hidden_size: int = 64  # two tanh layers each for policy and critic
 
 
-# Gymnasium registers 475 for CartPole-v1 and nothing for Pendulum-v1. There -250 is a policy that swings up and holds
-# in nearly every episode; the best possible mean is about -145, an untrained policy makes about -1200.
+# Gymnasium registers 475 for CartPole-v1 and nothing for Pendulum-v1. On Pendulum-v1, a policy at -250 swings up and
+# balances in nearly every episode; the best possible mean is about -145, that of an untrained policy about -1200.
 SETTINGS = (
     Setting("CartPole-v1", 475.0, 102_400, 4_096, num_steps=64, num_minibatches=4, gamma=0.99, reward_scale=1.0),
     Setting("Pendulum-v1", -250.0, 204_800, 8_192, num_steps=128, num_minibatches=8, gamma=0.9, reward_scale=0.1),
@@ -83,26 +84,26 @@ _INK, _QUIET, _GRID = "#222222", "#5a5a5a", "#e4e4e4"
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compare PPO with the field's."""
+    """Compare PPO with other implementations."""
 
     rejax_python: Path | None = None
-    """Interpreter of an environment with rejax and gymnax below 1; left out without it."""
+    """Interpreter of an environment with rejax and gymnax below 1; None leaves rejax out."""
     sb3_python: Path | None = None
-    """Interpreter of an environment with stable-baselines3; left out without it."""
+    """Interpreter of an environment with stable-baselines3; None leaves it out."""
     seeds: int = 10
     """Trainings per learner and environment."""
     sb3_seeds: int = 3
-    """The same for stable-baselines3, which trains one after another, each in a minute or two."""
+    """Trainings of stable-baselines3, which run one after another, each in a minute or two."""
     episodes: int = 64
-    """Fresh episodes per evaluation."""
+    """New episodes per evaluation."""
     name: str = "ppo_reference"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
     keep: Path | None = None
-    """Folder of every learner's raw result: what is there already, from equal settings, is not run again."""
+    """Folder of the learners' raw results; a result from equal settings is used again."""
     image: Path = RESULTS.parents[1] / "docs" / "images" / "ppo_reference.png"
-    """Where the learning curves go."""
+    """Path of the figure with the learning curves."""
 
 
 def main(arguments: Arguments) -> None:
@@ -118,7 +119,7 @@ def main(arguments: Arguments) -> None:
         learners = {}
         for name, run in runs.items():
             learners[name] = _summary(_kept(name, setting, arguments, run), setting)
-            _tell(setting, name, learners[name])
+            _print(setting, name, learners[name])
         outcomes.append({"setting": dataclasses.asdict(setting), "learners": learners})
     _draw(outcomes).savefig(arguments.image, dpi=100, facecolor="white")
     figures = {
@@ -132,14 +133,14 @@ def main(arguments: Arguments) -> None:
 
 
 def _task(name: str, setting: Setting, arguments: Arguments) -> dict[str, Any]:
-    """All that a learner is told."""
+    """Settings that are passed to a learner."""
     seeds = arguments.sb3_seeds if name == "stable-baselines3" else arguments.seeds
-    told = {key: value for key, value in dataclasses.asdict(setting).items() if key != "solved_at"}
-    return told | {"seeds": seeds, "episodes": arguments.episodes}
+    settings = {key: value for key, value in dataclasses.asdict(setting).items() if key != "solved_at"}
+    return settings | {"seeds": seeds, "episodes": arguments.episodes}
 
 
 def _kept(name: str, setting: Setting, arguments: Arguments, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an earlier run with equal settings has left, or else what this one gives."""
+    """Result of an earlier run with equal settings, or of a new run."""
     if arguments.keep is None:
         return run()
     path, task = arguments.keep / f"{name}_{setting.env}.json", _task(name, setting, arguments)
@@ -195,7 +196,7 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
 
 
 def _hyper(setting: Setting) -> Hyper:
-    """A setting as PPO takes it; the weights that only coordinated training uses are one."""
+    """Hyper-parameters of PPO; the weights that only coordinated training uses are one."""
     same = ("gamma", "gae_lambda", "clip_range", "value_weight", "entropy_weight", "max_grad_norm")
     off = ("anneal_learning_rate", "value_clip_range", "weight_decay", "target_kl", "leash", "project_conflicts")
     values: dict[str, Any] = {name: getattr(setting, name) for name in same} | dict.fromkeys(off, 0.0)
@@ -205,12 +206,12 @@ def _hyper(setting: Setting) -> Hyper:
 
 
 def _repeat(tree: Any, times: int) -> Any:
-    """Every leaf with a leading axis of equal entries."""
+    """Add a leading axis of equal entries to every leaf."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *leaf.shape)), tree)
 
 
 def _theirs(name: str, python: Path, setting: Setting, arguments: Arguments) -> dict[str, Any]:
-    """Run another package's PPO in its own environment; the same result as `_ours`, and its versions."""
+    """Run another package's PPO in its own environment; returns the same as `_ours`, with its versions."""
     script = {"rejax": "rejax_ppo.py", "stable-baselines3": "sb3_ppo.py"}[name]
     command = [str(python), str(RUNNERS / script), json.dumps(_task(name, setting, arguments))]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -218,12 +219,12 @@ def _theirs(name: str, python: Path, setting: Setting, arguments: Arguments) -> 
 
 
 def _summary(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    """Figures over seeds beside the curves themselves."""
+    """Aggregate over seeds, together with the curves."""
     returns = np.asarray(result["returns"])  # [seeds, evaluations]
     timesteps = setting.evaluation_interval * np.arange(returns.shape[1])
     solved = returns >= setting.solved_at
     first = [int(timesteps[row.argmax()]) if row.any() else None for row in solved]
-    # A seed that never solves it takes longer than any that does: the median stands while fewer than half do so.
+    # A seed that never solves it counts as infinitely long: the median is finite while fewer than half do so.
     waits = sorted(float("inf") if wait is None else wait for wait in first)
     median = (waits[(len(waits) - 1) // 2] + waits[len(waits) // 2]) / 2
     final = returns[:, -1]
@@ -243,8 +244,8 @@ def _summary(result: dict[str, Any], setting: Setting) -> dict[str, Any]:
     }
 
 
-def _tell(setting: Setting, name: str, summary: dict[str, Any]) -> None:
-    """One line as soon as a learner is done."""
+def _print(setting: Setting, name: str, summary: dict[str, Any]) -> None:
+    """Print one line when a learner is done."""
     final, wait = summary["final_return"], summary["timesteps_to_solve"]["median"]
     print(
         f"{setting.env}, {name}: final {final['interquartile_mean']:.1f} ({final['lowest']:.1f} to "
@@ -255,7 +256,7 @@ def _tell(setting: Setting, name: str, summary: dict[str, Any]) -> None:
 
 
 def _draw(outcomes: list[dict[str, Any]]) -> Figure:
-    """Learning curves, one panel per environment: interquartile mean over seeds, and their middle half as a band."""
+    """Draw one panel per environment: interquartile mean over seeds, and the middle half of the seeds as a band."""
     layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.08, wspace=0.04)
     figure = Figure(figsize=(11.0, 4.6), layout=layout)
     for axes, outcome in zip(figure.subplots(1, len(outcomes), squeeze=False)[0], outcomes, strict=True):
@@ -269,7 +270,7 @@ def _draw(outcomes: list[dict[str, Any]]) -> Figure:
 
 
 def _panel(axes: Axes, outcome: dict[str, Any]) -> None:
-    """The curves of one environment."""
+    """Draw the learning curves of one environment."""
     setting = outcome["setting"]
     axes.axhline(setting["solved_at"], color=_QUIET, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
     for number, (name, summary) in enumerate(outcome["learners"].items()):

@@ -1,4 +1,4 @@
-"""Timesteps a second of PPO on the forex specialist after compilation, for several numbers of environments.
+"""Timesteps per second of PPO on the forex specialist after compilation, for several numbers of environments.
 
     python benchmarks/ppo_throughput.py [--runs 5] [--num-envs 100 1000]
 
@@ -33,13 +33,13 @@ class Arguments:
     runs: int = 5
     """Timed chunks per setting."""
     num_envs: tuple[int, ...] = (100, 1000)
-    """Parallel episodes; the minibatch grows with them."""
+    """Parallel environments; the minibatch grows with them."""
     timesteps: int = 200_000
-    """Timesteps per timed chunk, at least."""
+    """Minimum of timesteps per timed chunk."""
     name: str = "ppo_throughput"
     """Name of the result file."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 def main(arguments: Arguments) -> None:

@@ -1,4 +1,4 @@
-"""What every benchmark tells besides its figures: the machine, the versions, and the spread over runs."""
+"""Context that every benchmark records with its figures: the machine, the versions, and the spread over runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "orbax-checkpo
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, system, and the accelerator if JAX sees one."""
+    """Processor, cores, system, load, and the device of JAX."""
     import jax
 
     device = jax.devices()[0]
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide speed."""
+    """Versions of Python and of the packages that determine speed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -84,7 +84,7 @@ def store(name: str, figures: dict[str, Any], directory: Path = RESULTS) -> Path
 
 
 def _processor() -> str:
-    """The processor's name; the architecture where the system does not tell."""
+    """Name of the processor, or the architecture if the system does not report one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -94,7 +94,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The checkout's commit, marked where files differ from it."""
+    """Commit of the checkout, marked as dirty if files differ from it."""
     command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,9 +1,9 @@
-"""How like real hourly bars the synthetic market is: the facts of both as JSON, a table, and one figure.
+"""Similarity of the synthetic market to real hourly bars: stylised facts of both as JSON, a table, and one figure.
 
     python benchmarks/stylised_facts.py [--data-dir ../shared/data/market/h1] [--num-paths 32]
 
-The synthetic market is drawn without an edge, in paths as long as the history; a path is compared as a whole, so the
-range over paths is what chance does to a history of this length.
+The synthetic market is drawn without an edge, in paths as long as the history. Facts are computed per path, so the
+range over paths is the random variation of a history of this length.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Arguments:
     seed: int = 0
     """Seed of the synthetic market."""
     figure: Path = _ROOT / "docs" / "images" / "stylised_facts.png"
-    """Figure to write."""
+    """Path of the figure."""
     results: Path = RESULTS
-    """Where the result file goes."""
+    """Folder of the result file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Facts of the history, of its part before a crisis, and the median and the range over synthetic histories."""
+    """Facts of the history and of its part before a crisis; median and range over synthetic histories."""
 
     real: StylisedFacts
     before: StylisedFacts  # of the history up to _BEFORE
@@ -100,7 +100,7 @@ def main(arguments: Arguments) -> None:
 
 
 def _plain(facts: StylisedFacts) -> dict[str, Any]:
-    """Facts as JSON, rounded; what does not exist (a break of a currency pair) is null."""
+    """Facts as rounded JSON; undefined ones (a break of a currency pair) are null."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, list):
@@ -112,7 +112,7 @@ def _plain(facts: StylisedFacts) -> dict[str, Any]:
 
 
 def _rows(found: Comparison) -> list[dict[str, Any]]:
-    """The table: per fact and instrument the real value, and the median and the range of the synthetic ones."""
+    """Rows of the table: per fact and instrument the real value, and the median and the range of synthetic ones."""
 
     def row(fact: str, name: str, index: Any) -> dict[str, Any]:
         values = [getattr(facts, name)[index] for facts in (found.real, found.mid, found.low, found.high)]
@@ -140,7 +140,7 @@ def _short(value: float) -> float | None:
 
 
 def _markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table with a column per instrument: real / synthetic median."""
+    """Format the table with a column per instrument: real / synthetic median."""
     symbols = list(dict.fromkeys(row["symbol"] for row in rows))
     lines = ["| fact | " + " | ".join(symbols) + " |", "|---" * (len(symbols) + 1) + "|"]
     for fact in dict.fromkeys(row["fact"] for row in rows):
@@ -151,7 +151,7 @@ def _markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _draw(found: Comparison) -> Figure:
-    """Six panels; blue circles are real, orange diamonds and bars the median and range of synthetic histories."""
+    """Draw six panels: blue circles are real, orange diamonds and bars the median and range of synthetic histories."""
     figure = Figure(figsize=(13.0, 8.2), layout="constrained")
     grid = figure.subplots(2, 3)
     _by_instrument(grid[0, 0], found, "kurtosis", None, "Kurtosis of hourly returns", 3.0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mtquant_jax.version import __version__
+
 if TYPE_CHECKING:
     from mtquant_jax.api import (
         Run,
@@ -22,11 +24,10 @@ if TYPE_CHECKING:
         train,
     )
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Run",
     "UserError",
+    "__version__",
     "bars_frame",
     "load_bars",
     "load_config",

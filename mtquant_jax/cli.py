@@ -1,24 +1,56 @@
-"""Turns a command line into settings and a training: flags over YAML over the shipped configuration.
+"""Turns a command line into a command: which ones there are, how they are called, and what is left when they end.
 
 Nothing here imports JAX before a command runs, so that help and errors come at once.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Union
 
-from mtquant_jax import __version__
-from mtquant_jax.commands import calibrate, compare, evaluate, walk_forward
-from mtquant_jax.commands.walk_forward import WalkForwardCommand
+import tyro
+
+from mtquant_jax.commands import calibrate, check, compare, convert, evaluate, train, walk_forward
 from mtquant_jax.errors import UserError, with_flags
-from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.settings.layers import load_command, load_config
+from mtquant_jax.version import __version__
 
-_Commands = dict[str, tuple[Callable[[Sequence[str]], int], str]]
+Run = Callable[[Sequence[str], str], int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    """A command, or a group of them, by what it does and how it is run."""
+
+    summary: str
+    run: Run | None = None  # with the arguments after its name, and the program's name; an exit code, or None for 0
+    commands: Mapping[str, _Command] = dataclasses.field(default_factory=dict)
+
+
+_PROGRAM = _Command(
+    "train and test trading agents",
+    commands={
+        "train": _Command("three-phase training of specialists and meta-controller", train.run),
+        "evaluate": _Command("trade a finished training on held-out bars: metrics, tables, report", evaluate.run),
+        "walk-forward": _Command("train and judge fold by fold, over several seeds", walk_forward.run),
+        "compare": _Command("put evaluated runs side by side", compare.run),
+        "data": _Command(
+            "check, convert and measure bar files",
+            commands={
+                "check": _Command("print what is in bar files, and whether training would take them", check.run),
+                "convert": _Command("write the aligned bars as Parquet", convert.run),
+                "calibrate": _Command(
+                    "measure bar files and write what the synthetic market is drawn from", calibrate.run
+                ),
+            },
+        ),
+    },
+)
+"""Every command there is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,28 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; None takes those of the process.
 
     Returns:
-        exit code: 0, 2 for an input that the user can mend, 130 when interrupted.
+        exit code: 0, what the command returns (1 where training would refuse the data that it checked), 2 for an input
+        that the user can mend, 130 when interrupted, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _dispatch("mtquant-jax", "Train and test trading agents.", _COMMANDS, arguments)
-
-
-def _dispatch(prog: str, description: str, table: _Commands, arguments: Sequence[str]) -> int:
-    """Run the command of the table that the first argument names, with the other arguments."""
-    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"mtquant-jax {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (_, summary) in table.items():
-        commands.add_parser(name, help=summary, add_help=False)
-    try:
-        command = parser.parse_args(arguments[:1]).command
-    except SystemExit as stop:
-        return _exit_code(stop)
-    return table[command][0](arguments[1:])
+    return guarded(lambda: _dispatch(_PROGRAM, arguments, "mtquant-jax"))
 
 
 def train_main(argv: Sequence[str] | None = None, phases: str | None = None, prog: str | None = None) -> int:
-    """Run a training; what ``mtquant-jax train`` and the scripts call.
+    """Run a training; what the scripts call.
 
     Args:
         argv: arguments after the program's name; None takes those of the process.
@@ -57,46 +76,46 @@ def train_main(argv: Sequence[str] | None = None, phases: str | None = None, pro
         prog: name of the program in help and messages; None takes that of the process.
 
     Returns:
-        exit code: 0, 2 for an input that the user can mend, 130 when interrupted.
+        exit code, as that of `main`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(lambda: _train(arguments, phases, prog or Path(sys.argv[0]).name))
+    return guarded(lambda: train.run(arguments, prog or Path(sys.argv[0]).name, phases))
 
 
-def data_main(argv: Sequence[str]) -> int:
-    """Run ``mtquant-jax data COMMAND ...``.
-
-    Returns:
-        exit code: 0, 1 where training would refuse the data, 2 for an input that the user can mend, 130 when
-        interrupted.
-    """
-    from mtquant_jax.commands import data
-
-    return _guarded(lambda: data.run(list(argv)))
-
-
-def _train(arguments: Sequence[str], phases: str | None, prog: str) -> None:
-    config, source = load_config(arguments, phases, prog)
-    prepare_jax()
-    from mtquant_jax.runs import train as pipeline
-
-    pipeline.run(config, config_source=source)
+def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | None:
+    """Run the command that the arguments name, or the one given where it is no group."""
+    if command.run is not None:
+        return command.run(arguments, prog)
+    name = arguments[0] if arguments else ""
+    if name in command.commands:
+        return _dispatch(command.commands[name], arguments[1:], f"{prog} {name}")
+    if name == "--version":
+        print(f"mtquant-jax {__version__}")
+        return 0
+    if name and not name.startswith("-"):
+        close = difflib.get_close_matches(name, command.commands, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(command.commands)}"
+        raise UserError(f"{prog} {name}: unknown command; {advice}")
+    tyro.cli(_listed(command), args=list(arguments[:1]), prog=prog)  # prints its help, or that a command is missing
+    raise AssertionError("a group of commands needs one of them")
 
 
-def _with_jax(command: Callable[[Sequence[str], str], None], arguments: Sequence[str], prog: str) -> None:
-    """Run a command that compiles; setting JAX up takes a second, so help does without."""
-    if not {"-h", "--help"} & set(arguments):
-        prepare_jax()
-    command(arguments, prog)
+def _listed(command: _Command) -> Any:
+    """A group of commands as tyro shows it."""
+    listed = tuple(
+        Annotated[dataclasses.make_dataclass("Listed", []), tyro.conf.subcommand(name, description=inner.summary)]
+        for name, inner in command.commands.items()
+    )
+    hint = tyro.conf.arg(help="print the version and exit", help_behavior_hint="")
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("command", Annotated[Union[listed], tyro.conf.arg(name="")]),  # noqa: UP007
+        ("version", Annotated[bool, tyro.conf.FlagCreatePairsOff, hint], False),
+    ]
+    sentence = f"{command.summary[0].upper()}{command.summary[1:]}."
+    return dataclasses.make_dataclass("Group", fields, namespace={"__doc__": sentence})
 
 
-def _walk_forward(arguments: Sequence[str]) -> None:
-    command, source = load_command(WalkForwardCommand, arguments, None, "mtquant-jax walk-forward")
-    prepare_jax()
-    walk_forward.run(command, source)
-
-
-def _guarded(command: Callable[[], int | None]) -> int:
+def guarded(command: Callable[[], int | None]) -> int:
     """Run a command, which may return an exit code; an error of the user's becomes one line and exit code 2."""
     try:
         return command() or 0
@@ -110,44 +129,4 @@ def _guarded(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush in peace
         return 141
     except SystemExit as stop:
-        return _exit_code(stop)
-
-
-def _exit_code(stop: SystemExit) -> int:
-    return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-
-
-_DATA_COMMANDS: _Commands = {
-    "check": (
-        lambda arguments: data_main(["check", *arguments]),
-        "tell what is in bar files, and whether training would take them",
-    ),
-    "convert": (lambda arguments: data_main(["convert", *arguments]), "write the aligned bars as Parquet"),
-    "calibrate": (
-        lambda arguments: _guarded(lambda: calibrate.run(arguments, "mtquant-jax data calibrate")),
-        "measure bar files and write what the synthetic market is drawn from",
-    ),
-}
-
-_COMMANDS: _Commands = {
-    "train": (
-        lambda arguments: train_main(arguments, prog="mtquant-jax train"),
-        "three-phase training of specialists and meta-controller",
-    ),
-    "evaluate": (
-        lambda arguments: _guarded(lambda: _with_jax(evaluate.run, arguments, "mtquant-jax evaluate")),
-        "trade a finished training on held-out bars: metrics, tables, report",
-    ),
-    "walk-forward": (
-        lambda arguments: _guarded(lambda: _walk_forward(arguments)),
-        "train and judge fold by fold, over several seeds",
-    ),
-    "compare": (
-        lambda arguments: _guarded(lambda: compare.run(arguments, "mtquant-jax compare")),
-        "put evaluated runs side by side",
-    ),
-    "data": (
-        lambda arguments: _dispatch("mtquant-jax data", "Work on bar files.", _DATA_COMMANDS, arguments),
-        "check, convert and measure bar files",
-    ),
-}
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

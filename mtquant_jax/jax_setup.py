@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from pathlib import Path
 
 
@@ -31,3 +32,11 @@ def prepare_jax() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def device() -> str:
+    """What this process computes on, as in ``cpu (cpu) x 1, x86_64``."""
+    import jax
+
+    first = jax.devices()[0]
+    return f"{first.platform} ({first.device_kind}) x {jax.device_count()}, {platform.machine()}"

@@ -9,8 +9,11 @@ import io
 import json
 import os
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
@@ -25,6 +28,7 @@ from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.types import Contracts, MarketTable, Span
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
@@ -159,6 +163,41 @@ def real_data() -> Path:
     return SHARED / "h1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs() -> Iterator[dict[Any, Any]]:
+    """Compiled programs of the whole session: trainings of equal shapes are traced and compiled once.
+
+    Whoever counts traces or compile seconds clears them first.
+    """
+    programs: dict[Any, Any] = {}
+
+    def start(compiler: Compiler) -> None:
+        compiler._compiled, compiler.seconds = programs, 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Compiler, "__init__", start)
+        yield programs
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that one worker of a test run builds for all of them; whoever changes it works on a copy."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    claimed, done = folder.with_name(f"{name}.claimed"), folder.with_name(f"{name}.done")
+    folder.parent.mkdir(exist_ok=True)
+    try:
+        claimed.mkdir()
+    except FileExistsError:
+        for _ in range(2400):
+            if done.exists():
+                return folder
+            time.sleep(0.1)
+        raise TimeoutError(f"another worker has not built {name} in four minutes") from None
+    build(folder)
+    done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def train(tmp_path_factory):
     """``train(*flags) -> run directory`` of a quick run that must succeed."""
@@ -172,9 +211,14 @@ def train(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def synthetic_run(train) -> Path:
+def synthetic_run(train, shared_programs, tmp_path_factory) -> Path:
     """A quick run of all phases on the synthetic market, shared: whoever changes it works on a copy."""
-    return train()
+
+    def build(folder: Path) -> None:
+        shared_programs.clear()  # its compile seconds are looked at
+        train(run_dir=folder)
+
+    return once(tmp_path_factory, "synthetic_run", build)
 
 
 SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mtquant_jax"
 
-GROUND = ("errors", "types", "time_zones", "jax_setup")
+GROUND = ("errors", "types", "time_zones", "jax_setup", "version")
 ROOMS = (
     "ground",
     "statistics",
@@ -42,17 +42,8 @@ FORBIDDEN = {
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Modules of the package that a file imports, also inside functions; not those for type checkers alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    """Modules of the package that a file imports, also inside functions and for type checkers alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "mtquant_jax")
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mtquant_jax":

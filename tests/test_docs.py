@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import typing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,54 +13,50 @@ from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.market.features import FEATURE_NAMES
-from mtquant_jax.settings.checks import _RANGES
-from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.fields import fields_of
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from scripts import document_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TYPES = {int: "whole number", float: "number", bool: "true/false", str: "text"}
+SETTINGS_PAGE = document_settings.PAGE.read_text(encoding="utf-8")
 
 
-def settings(group: Any, values: Any, prefix: str) -> dict[str, tuple[str, str]]:
-    """Dotted key -> type with range, and default, as the page writes them."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, hint in typing.get_type_hints(group).items():
-        if dataclasses.is_dataclass(hint):
-            found |= settings(hint, getattr(values, name), f"{prefix}{name}.")
-        elif typing.get_origin(hint) is dict:
-            found |= settings(SpecialistConfig, SpecialistConfig(), f"{prefix}{name}.NAME.")
-        else:
-            choices = "list" if typing.get_origin(hint) is tuple else " / ".join(map(str, typing.get_args(hint)))
-            kind = TYPES.get(hint, choices)
-            limits = _RANGES.get(prefix + name, "(0, inf)" if (prefix, hint) == ("specialists.NAME.", float) else "")
-            found[prefix + name] = (f"{kind} {limits}".strip(), shown(getattr(values, name)))
-    return found
-
-
-def shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.10g}" if isinstance(value, float) else "" if value in ("", ()) else str(value)
-
-
-def documented() -> dict[str, tuple[str, str]]:
-    """The tables of configuration.md."""
-    found: dict[str, tuple[str, str]] = {}
+def documented() -> dict[str, list[str]]:
+    """Dotted key -> cells of its row in the tables of configuration.md."""
+    found: dict[str, list[str]] = {}
     prefix = ""
-    for line in (ROOT / "docs" / "configuration.md").read_text().splitlines():
+    for line in SETTINGS_PAGE.splitlines():
         if line.startswith("### "):
             prefix = "" if line == "### Top level" else line.removeprefix("### ") + "."
         elif line.startswith("| `"):
-            key, kind, default, _, meaning, compiles = (cell.strip() for cell in line.strip("|").split("|"))
-            assert meaning and re.fullmatch(r"-|[123m]( [123m])*", compiles), line
-            found[prefix + key.strip("`")] = (kind, default)
+            key, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            found[prefix + key.strip("`")] = cells
     return found
 
 
-def test_the_page_has_every_setting_with_its_type_range_and_default():
-    origin = shipped("agents.yaml")
-    assert documented() == settings(TrainConfig, apply(TrainConfig(), read_yaml(origin), str(origin)), "")
+def test_the_tables_of_settings_are_fresh():
+    fresh = document_settings.documented(SETTINGS_PAGE)
+    assert fresh == SETTINGS_PAGE, "python scripts/document_settings.py writes them"
+
+
+def test_the_page_has_every_setting_with_all_that_its_field_says():
+    rows = documented()
+    assert sorted(rows) == sorted(setting.key for setting in fields_of(TrainConfig))
+    assert rows["ppo.gamma"] == ["number (0, 1]", "0.98", "per bar", "Discount per bar.", "traced", "-"]
+    assert rows["specialists.NAME.symbols"][:2] == ["list", ""]
+    assert rows["parallel"][:2] == ["true/false", "false"]
+    assert rows["num_envs"] == ["whole number [1, inf)", "125", "episodes", "Parallel episodes.", "static", "1 2 3"]
+    assert rows["joint_training.learning_rate"][1] == "0.0005"
+    assert rows["simulation.margin_leverage.forex"][4:] == ["data", "-"]
+    for key, (*_, meaning, _, compiles) in rows.items():
+        assert meaning and re.fullmatch(r"-|[123m]( [123m])*", compiles), key
+
+
+def test_a_page_without_a_table_for_a_group_is_refused():
+    with pytest.raises(ValueError, match="### ppo with a table"):
+        document_settings.documented(SETTINGS_PAGE.replace("### ppo\n", "### PPO\n"))
 
 
 def test_the_shipped_file_and_the_code_have_the_same_defaults():
@@ -72,8 +66,7 @@ def test_the_shipped_file_and_the_code_have_the_same_defaults():
 
 
 def test_examples_in_yaml_are_valid():
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    examples = re.findall(r"```yaml\n(.*?)```", SETTINGS_PAGE, re.DOTALL)
     assert len(examples) == 3
     for example in examples:
         assert apply(TrainConfig(), yaml.safe_load(example), "example").specialists

@@ -1,8 +1,8 @@
-"""rejax's PPO on one environment, all seeds at once, in an environment of its own: rejax needs gymnax below 1.
+"""PPO of rejax on one environment, all seeds at once; it needs its own Python environment with gymnax below 1.
 
     python rejax_ppo.py SETTINGS
 
-SETTINGS is the JSON that `benchmarks/ppo_reference.py` makes; the last line printed is the result, JSON too.
+SETTINGS is JSON from `benchmarks/ppo_reference.py`; the last line printed is the result, as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rejax.evaluate import evaluate
 
 
 class ScaledReward:
-    """A gymnax environment whose rewards are multiplied by a factor; all else is its own."""
+    """A gymnax environment whose rewards are multiplied by a factor; everything else is unchanged."""
 
     def __init__(self, env: Any, factor: float) -> None:
         self.env, self.factor = env, factor
@@ -34,7 +34,7 @@ class ScaledReward:
 
     @functools.partial(jax.jit, static_argnums=0)
     def step(self, key: Any, state: Any, action: Any, params: Any) -> Any:
-        """The environment's step, its reward scaled."""
+        """Step the environment and scale the reward."""
         observation, state, reward, done, info = self.env.step(key, state, action, params)
         return observation, state, self.factor * reward, done, info
 

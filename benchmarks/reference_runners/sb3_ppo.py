@@ -1,8 +1,8 @@
-"""stable-baselines3's PPO on one environment, one seed after another, in an environment of its own: it needs torch.
+"""PPO of stable-baselines3 on one environment, one seed after another; it needs its own Python environment with torch.
 
     python sb3_ppo.py SETTINGS
 
-SETTINGS is the JSON that `benchmarks/ppo_reference.py` makes; the last line printed is the result, JSON too.
+SETTINGS is JSON from `benchmarks/ppo_reference.py`; the last line printed is the result, as JSON.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _curve(settings: dict[str, Any], seed: int) -> list[float]:
         gae_lambda=settings["gae_lambda"],
         clip_range=settings["clip_range"],
         ent_coef=settings["entropy_weight"],
-        vf_coef=0.5 * settings["value_weight"],  # the others weigh half the squared error
+        vf_coef=0.5 * settings["value_weight"],  # the other learners weight half the squared error
         max_grad_norm=settings["max_grad_norm"],
         policy_kwargs={"net_arch": {"pi": [size, size], "vf": [size, size]}, "activation_fn": torch.nn.Tanh},
         seed=seed,
@@ -67,7 +67,7 @@ def _curve(settings: dict[str, Any], seed: int) -> list[float]:
 
 
 def _mean_return(model: PPO, envs: VecNormalize, settings: dict[str, Any], seed: int) -> float:
-    """Mean return of the policy's mode over fresh episodes, in the environment's own units of reward."""
+    """Mean return of the policy's mode over new episodes, in the environment's own units of reward."""
     episodes = [gymnasium.make(settings["env"], disable_env_checker=True) for _ in range(settings["episodes"])]
     observation = np.stack([env.reset(seed=10_000 * (seed + 1) + i)[0] for i, env in enumerate(episodes)])
     running, total = np.ones(len(episodes), bool), np.zeros(len(episodes))

@@ -20,7 +20,13 @@ from mtquant_jax.agents.normalizer import Normalizer
 from mtquant_jax.simulation.allocation_env import DecisionInfo
 from mtquant_jax.simulation.market_env import StepInfo
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams, PortfolioStepInfo
-from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, class_inputs, portfolio_inputs, portfolio_state
+from mtquant_jax.simulation.portfolio_inputs import (
+    HierarchyInputs,
+    PortfolioInputs,
+    class_inputs,
+    hierarchy_inputs,
+    portfolio_inputs,
+)
 from mtquant_jax.simulation.specialist_env import SpecialistInputs, SpecialistObservation, specialist_inputs
 from mtquant_jax.types import MarketTable
 
@@ -91,19 +97,19 @@ class MetaAgent:
     num_agents = 1
     groups = (Group(META),)
 
-    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> jax.Array:
-        """The portfolio state ``[..., 74]``."""
-        return portfolio_state(observation, env_params.table, self.slots)
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> PortfolioInputs:
+        """The portfolio, its classes and the market as a whole."""
+        return portfolio_inputs(observation, env_params.table, self.slots)
 
-    def policy(self, params: Any, normalizers: Any, inputs: jax.Array, env_params: Any) -> DiagonalGaussian:
+    def policy(self, params: Any, normalizers: Any, inputs: PortfolioInputs, env_params: Any) -> DiagonalGaussian:
         """Logits of capital shares and risk appetite ``[..., 1, S + 2]``."""
-        normalised = normalizers[META].normalise(inputs)
+        normalised = _normalise_portfolio(normalizers, inputs)
         mean, log_std = self.network.apply({"params": params[META]}, normalised, method="policy")
         return DiagonalGaussian(mean=mean[..., None, :], log_std=log_std, mask=jnp.ones((1, 1), bool))
 
-    def value(self, params: Any, normalizers: Any, inputs: jax.Array) -> jax.Array:
+    def value(self, params: Any, normalizers: Any, inputs: PortfolioInputs) -> jax.Array:
         """Value ``[..., 1]`` of the portfolio's reward."""
-        normalised = normalizers[META].normalise(inputs)
+        normalised = _normalise_portfolio(normalizers, inputs)
         return self.network.apply({"params": params[META]}, normalised, method="value")[..., None]
 
     def env_action(self, action: jax.Array) -> jax.Array:
@@ -127,9 +133,9 @@ class MetaAgent:
         """What the environment measured ``[...]``."""
         return info["step"].metrics
 
-    def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
-        """Statistics of the portfolio state."""
-        return {META: normalizers[META].extend(inputs)}
+    def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
+        """Statistics of the portfolio's inputs."""
+        return {META: normalizers[META].extend(inputs.flat())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,12 +154,12 @@ class HierarchyAgent:
         """S + 1."""
         return self.num_classes + 1
 
-    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> PortfolioInputs:
+    def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> HierarchyInputs:
         """What every network sees."""
-        return portfolio_inputs(observation, env_params.table, self.slots)
+        return hierarchy_inputs(observation, env_params.table, self.slots)
 
     def policy(
-        self, params: Any, normalizers: Any, inputs: PortfolioInputs, env_params: PortfolioParams
+        self, params: Any, normalizers: Any, inputs: HierarchyInputs, env_params: PortfolioParams
     ) -> DiagonalGaussian:
         """Actions of all agents ``[..., S + 1, K]``; the meta-controller's in the last row."""
         num_classes, width = env_params.mask.shape
@@ -162,7 +168,7 @@ class HierarchyAgent:
         normalised = normalizers[SPECIALISTS].normalise(inputs.specialists)
         mean, log_std = specialists_policy(self.specialist, params[SPECIALISTS], normalised)
         meta_mean, meta_log_std = self.meta.apply(
-            {"params": params[META]}, normalizers[META].normalise(inputs.portfolio), method="policy"
+            {"params": params[META]}, _normalise_portfolio(normalizers, inputs.portfolio), method="policy"
         )
         mask = jnp.concatenate(
             [_pad(env_params.mask, columns, False), _pad(jnp.ones((1, num_meta), bool), columns, False)]
@@ -173,7 +179,7 @@ class HierarchyAgent:
             mask=mask,
         )
 
-    def value(self, params: Any, normalizers: Any, inputs: PortfolioInputs) -> jax.Array:
+    def value(self, params: Any, normalizers: Any, inputs: HierarchyInputs) -> jax.Array:
         """Values ``[..., S + 1]`` of the classes' own rewards and of the portfolio's."""
         normalised = normalizers[SPECIALISTS].normalise(inputs.specialists)
 
@@ -182,7 +188,7 @@ class HierarchyAgent:
 
         own = jax.vmap(class_value, in_axes=(0, _CLASS_AXES), out_axes=-1)(params[SPECIALISTS], normalised)
         portfolio = self.meta.apply(
-            {"params": params[META]}, normalizers[META].normalise(inputs.portfolio), method="value"
+            {"params": params[META]}, _normalise_portfolio(normalizers, inputs.portfolio), method="value"
         )
         return jnp.concatenate([own, portfolio[..., None]], axis=-1)
 
@@ -209,13 +215,13 @@ class HierarchyAgent:
         """What the environment measured ``[...]``."""
         return info["step"].metrics
 
-    def extend_normalizers(self, normalizers: Any, inputs: PortfolioInputs) -> Any:
+    def extend_normalizers(self, normalizers: Any, inputs: HierarchyInputs) -> Any:
         """Statistics of both kinds of inputs."""
         return {
             SPECIALISTS: jax.vmap(Normalizer.extend, in_axes=(0, _CLASS_AXES))(
                 normalizers[SPECIALISTS], inputs.specialists
             ),
-            META: normalizers[META].extend(inputs.portfolio),
+            META: normalizers[META].extend(inputs.portfolio.flat()),
         }
 
 
@@ -240,6 +246,11 @@ def specialists_policy(
         return network.apply({"params": params}, inputs, method="policy")
 
     return jax.vmap(policy, in_axes=(0, _CLASS_AXES), out_axes=(-2, 0))(params, inputs)
+
+
+def _normalise_portfolio(normalizers: Any, inputs: PortfolioInputs) -> PortfolioInputs:
+    """By the meta-controller's statistics, which are of the flat vector."""
+    return inputs.with_values(normalizers[META].normalise(inputs.flat()))
 
 
 def stack(trees: Sequence[Any]) -> Any:

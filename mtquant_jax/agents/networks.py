@@ -5,6 +5,7 @@ Initialisation runs on the host, outside any compiled program (batched LAPACK in
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtquant_jax.market.domain import MACRO_NAMES
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 
 # Gains of the output layers; hidden ones use sqrt 2.
@@ -24,7 +25,7 @@ class SpecialistNetwork(nn.Module):
 
     num_instruments: int  # C
     hidden_size: int
-    initial_log_std: float
+    initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
 
     def setup(self) -> None:
         """The layers."""
@@ -66,7 +67,7 @@ class MetaNetwork(nn.Module):
 
     num_classes: int  # S
     hidden_size: int
-    initial_log_std: float
+    initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
 
     def setup(self) -> None:
         """The layers."""
@@ -81,27 +82,25 @@ class MetaNetwork(nn.Module):
         self.critic_trunk = nn.Dense(self.hidden_size)
         self.value_head = nn.Dense(1)
 
-    def __call__(self, portfolio: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, portfolio: PortfolioInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean ``[..., S + 2]``, log standard deviation ``[S + 2]`` and value ``[...]``."""
         return *self.policy(portfolio), self.value(portfolio)
 
-    def policy(self, portfolio: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def policy(self, portfolio: PortfolioInputs) -> tuple[jax.Array, jax.Array]:
         """Mean ``[..., S + 2]`` and log standard deviation ``[S + 2]`` of the allocation logits.
 
         What a good track record is worth is the same for all classes: they share encoder, trunk and head, and differ by
         their own record and a bias. Cash and risk appetite see the mean of what is made of them.
         """
-        first = portfolio.shape[-1] - len(MACRO_NAMES) - 3 * self.num_classes
-        record = portfolio[..., first : first + 3 * self.num_classes]  # Sharpe ratios, win rates, drawdowns
-        record = jnp.swapaxes(record.reshape(*record.shape[:-1], 3, self.num_classes), -1, -2)
-        hidden = nn.tanh(self.class_encoder(record) + self.encoder(portfolio)[..., None, :])
+        context = self.encoder(portfolio.flat())[..., None, :]
+        hidden = nn.tanh(self.class_encoder(portfolio.class_records()) + context)
         hidden = nn.tanh(self.trunk(hidden))  # [..., S, H]
         capital = self.class_head(hidden)[..., 0] + self.class_bias
         return jnp.concatenate([capital, self.policy_head(jnp.mean(hidden, axis=-2))], axis=-1), self.log_std
 
-    def value(self, portfolio: jax.Array) -> jax.Array:
+    def value(self, portfolio: PortfolioInputs) -> jax.Array:
         """Value ``[...]`` of the portfolio's state."""
-        hidden = nn.tanh(self.critic_trunk(nn.tanh(self.critic_encoder(portfolio))))
+        hidden = nn.tanh(self.critic_trunk(nn.tanh(self.critic_encoder(portfolio.flat()))))
         return self.value_head(hidden)[..., 0]
 
 

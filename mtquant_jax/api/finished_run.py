@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,7 @@ from mtquant_jax.api.session import keep_compiled_programs, log
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
-from mtquant_jax.evaluation.tables import equity_columns, position_columns, trade_columns
+from mtquant_jax.evaluation.tables import equity_table, positions_table, to_frame, trades_table
 from mtquant_jax.evaluation.trials import evaluate_as_trial
 from mtquant_jax.reports.csv_files import write_files
 from mtquant_jax.reports.html.page import require_plotly, write_report
@@ -108,15 +107,15 @@ class Run:
 
     def equity(self) -> pd.DataFrame:
         """Equity of every book in account currency at each bar's close, by the bar's open time (UTC)."""
-        return _frame(equity_columns(self._evaluated())).set_index("time")
+        return to_frame(equity_table(self._evaluated())).set_index("time")
 
     def trades(self) -> pd.DataFrame:
         """Trades of the last portfolio and of every specialist alone; money in account currency."""
-        return _frame(trade_columns(self._evaluated()))
+        return to_frame(trades_table(self._evaluated()))
 
     def positions(self) -> pd.DataFrame:
         """Lots and signed exposure / equity of the last portfolio at each bar's close, path by path."""
-        return _frame(position_columns(self._evaluated())).set_index(["path", "time"])
+        return to_frame(positions_table(self._evaluated())).set_index(["path", "time"])
 
     def write_report(self, folder: str | Path | None = None) -> Path:
         """Write report, metrics and tables as ``mtquant-jax evaluate`` does, and return the path of ``report.html``.
@@ -136,13 +135,3 @@ class Run:
 
     def _evaluated(self) -> Evaluation:
         return self._evaluation or self.evaluate()
-
-
-def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Columns as a DataFrame; times are UTC."""
-    import pandas as pd
-
-    frame = pd.DataFrame(columns)
-    for name in frame.select_dtypes("datetime").columns:
-        frame[name] = frame[name].dt.tz_localize("UTC")
-    return frame

@@ -17,7 +17,7 @@ from flax import struct
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
-from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs, portfolio_inputs
+from mtquant_jax.simulation.portfolio_inputs import HierarchyInputs, hierarchy_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
 from mtquant_jax.types import MarketTable
 
@@ -63,7 +63,7 @@ class _Seen:
     """What an allocation rule sees: the observation, and what the specialists under it see."""
 
     observation: PortfolioObservation
-    inputs: PortfolioInputs
+    inputs: HierarchyInputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class InverseVolatilityAllocation:
 
     def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> _Seen:
         """Everything known."""
-        return _Seen(observation, portfolio_inputs(observation, env_params.table, self.hierarchy.slots))
+        return _Seen(observation, hierarchy_inputs(observation, env_params.table, self.hierarchy.slots))
 
     def policy(self, params: Any, normalizers: Any, inputs: _Seen, env_params: PortfolioParams) -> Decision:
         """The specialists' own actions, and logits of the rule in the last row ``[..., S + 1, K]``."""

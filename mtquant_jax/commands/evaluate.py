@@ -12,6 +12,7 @@ from typing import Literal
 import tyro
 
 from mtquant_jax.errors import with_flags
+from mtquant_jax.jax_setup import prepare_jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
+    prepare_jax()
     began = time.perf_counter()
     from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
     from mtquant_jax.evaluation.trials import evaluate_as_trial

@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
+from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG
+from mtquant_jax.settings.layers import WithSettings, load_command
 
 if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
     import numpy as np
@@ -26,15 +25,12 @@ _FEWEST_TEST_DAYS = 5  # of a fold: under a week there is nothing to judge
 
 
 @dataclasses.dataclass(frozen=True)
-class WalkForwardCommand:
+class WalkForwardCommand(WithSettings):
     """Train all phases on several folds and seeds and trade the bars after each fold.
 
     All settings of `mtquant-jax train` apply to every fold. Models go to RUN_DIR/fold_N/seed_N, results to RUN_DIR.
     """
 
-    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    config: str = DEFAULT_CONFIG
-    """YAML file with settings; it need only hold what differs from the shipped one."""
     folds: int = 4
     """Test ranges, one after the other up to the last bar."""
     num_seeds: int = 3
@@ -47,12 +43,15 @@ class WalkForwardCommand:
     """Draws of the bootstrap behind every interval."""
 
 
-def run(command: WalkForwardCommand, source: str) -> None:
+def run(arguments: Sequence[str], prog: str) -> None:
     """Train, judge, print and write.
 
     Raises:
         UserError: bad settings or data, before anything is written, or the extra eval is missing.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
     """
+    command, source = load_command(WalkForwardCommand, arguments, prog)
+    prepare_jax()
     from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.reports import walk_forward as report
     from mtquant_jax.training.compiling import Compiler
@@ -173,7 +172,6 @@ def _trained(
 ) -> list[Fold]:
     """Every fold trained and judged, with a line of progress after each phase."""
     from mtquant_jax.evaluation.walk_forward import run_fold
-    from mtquant_jax.runs.run_files import device
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
 

@@ -74,6 +74,24 @@ def weights(record: BacktestRecord, judged: EvaluationBars) -> np.ndarray:
     return np.asarray(detail_of(record).weights)[:, :, list(slots_of(judged).columns)]
 
 
+def exposures(record: BacktestRecord, judged: EvaluationBars) -> dict[str, np.ndarray]:
+    """Exposure / equity ``[L, P]``: ``gross``, ``net``, and ``NAME net`` of every class."""
+    held, symbols = weights(record, judged), slots_of(judged).symbols
+    found = {"gross": np.abs(held).sum(axis=-1), "net": held.sum(axis=-1)}
+    for asset_class in judged.market.universe.classes:
+        columns = [symbols.index(symbol) for symbol in asset_class.symbols]
+        found[f"{asset_class.name} net"] = held[:, :, columns].sum(axis=-1)
+    return found
+
+
+def daily_means(values: np.ndarray, judged: EvaluationBars) -> np.ndarray:
+    """``[L, P, ...]`` -> ``[D, ...]``: means over paths and over the bars of each day."""
+    means = np.asarray(values, np.float64).mean(axis=1)
+    counts = np.diff(np.append(judged.day_starts, len(means)))
+    sums = np.add.reduceat(means, judged.day_starts, axis=0)
+    return np.asarray(sums / counts.reshape(-1, *(1,) * (means.ndim - 1)))
+
+
 def flows_by_instrument(record: BacktestRecord, judged: EvaluationBars) -> dict[str, np.ndarray]:
     """Of every kind of profit and loss, ``[L, P, n]`` shares of initial capital."""
     columns = list(slots_of(judged).columns)

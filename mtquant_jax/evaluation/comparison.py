@@ -103,6 +103,10 @@ class Comparison:
     returns: dict[str, np.ndarray]  # run -> [D, P]
     metrics: ComparisonMetrics
 
+    def earned(self, name: str) -> np.ndarray:
+        """Return ``[D]`` of one run from the first common day to each, mean over paths."""
+        return np.asarray(np.cumprod(1.0 + self.returns[name], axis=0).mean(axis=1) - 1.0)
+
 
 def open_evaluated(directories: Sequence[Path]) -> list[Evaluated]:
     """Read the evaluations of runs.

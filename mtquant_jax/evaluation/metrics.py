@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mtquant_jax.backtest.performance import Performance
-from mtquant_jax.statistics.intervals import Difference, Intervals
+from mtquant_jax.statistics.intervals import Difference, Interval, Intervals, normal_interval
 from mtquant_jax.statistics.track_record import TrackRecord
 from mtquant_jax.statistics.trades import TradeStatistics
 from mtquant_jax.statistics.value_at_risk import VarBacktest
@@ -104,6 +104,11 @@ class VariantMetrics:
     mean_exposure: float  # gross exposure / equity
     terminated: int  # paths ruined or stopped out
 
+    @property
+    def sharpe_interval(self) -> Interval:
+        """Of the Sharpe ratio, by its standard error."""
+        return normal_interval(self.sharpe, self.sharpe_standard_error)
+
 
 @dataclasses.dataclass(frozen=True)
 class ScenarioMetrics:
@@ -118,6 +123,11 @@ class ScenarioMetrics:
     mean_exposure: float  # gross exposure / equity
     terminated: int  # paths ruined or stopped out
     paths: int
+
+    @property
+    def sharpe_interval(self) -> Interval:
+        """Of the Sharpe ratio, by its standard error."""
+        return normal_interval(self.sharpe, self.sharpe_standard_error)
 
 
 @dataclasses.dataclass(frozen=True)

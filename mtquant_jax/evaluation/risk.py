@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
@@ -87,3 +88,22 @@ def risk_rules(record: BacktestRecord, judged: EvaluationBars) -> dict[str, Rule
         )
         for rule, binds in binding(record).items()
     }
+
+
+def cuts_by_period(
+    record: BacktestRecord, judged: EvaluationBars, unit: Literal["week", "month"]
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Periods, ``YYYY-MM-DD`` of a Monday or ``YYYY-MM``, and rule -> share of each one's bars on which it cut.
+
+    Rules that never cut are left out.
+    """
+    days = judged.day[1:].astype("datetime64[D]")
+    # Weeks begin on Mondays; 1970-01-01 was a Thursday.
+    periods = days - (days.astype(np.int64) + 3) % 7 if unit == "week" else days.astype("datetime64[M]")
+    names = np.unique(periods)
+    shares = {
+        rule: np.array([bars[periods == period].mean() for period in names])
+        for rule, bars in binding(record).items()
+        if bars.any()
+    }
+    return [str(name) for name in names], shares

@@ -1,12 +1,9 @@
-"""An evaluation -> its tables as columns of equal length by name: equity, trades and positions.
-
-Times are datetime64 in UTC, and NaT where there is none.
-"""
+"""An evaluation -> its tables by column: equity, trades and positions, as its CSV files and frames hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +11,14 @@ from mtquant_jax.evaluation.book import lots, slots_of, weights
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.statistics.trades import Trade
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def equity_columns(evaluation: Evaluation) -> dict[str, Any]:
+Columns = dict[str, Any]
+"""Columns of equal length by name: lists or arrays ``[rows]``."""
+
+
+def equity_table(evaluation: Evaluation) -> Columns:
     """Equity at each bar's close, account currency, mean over paths: portfolios, specialists alone and baselines."""
     traded, capital = evaluation.traded, evaluation.run.config.simulation.initial_capital
     curves = {**traded.portfolios, **{f"{n} alone": r for n, r in traded.specialists.items()}, **traded.baselines}
@@ -23,7 +26,7 @@ def equity_columns(evaluation: Evaluation) -> dict[str, Any]:
     return {"time": _times(evaluation), **{name: np.round(values, 2) for name, values in columns.items()}}
 
 
-def trade_columns(evaluation: Evaluation) -> dict[str, Any]:
+def trades_table(evaluation: Evaluation) -> Columns:
     """Trades of the last portfolio and of every specialist alone; money in account currency."""
     times = _times(evaluation)
     found = [(book, trade) for book, trades in evaluation.trades.items() for trade in trades]
@@ -33,10 +36,8 @@ def trade_columns(evaluation: Evaluation) -> dict[str, Any]:
         "book": [book if book == "portfolio" else f"{book} alone" for book, _ in found],
         **{name: [getattr(trade, name) for _, trade in found] for name in ("path", "symbol", "direction")},
         # Step l fills at the open of the bar after the l-th decision.
-        "opened": times[[trade.opened + 1 for _, trade in found]],
-        "closed": np.array(
-            [np.datetime64("NaT") if t.closed is None else times[t.closed + 1] for _, t in found], times.dtype
-        ),
+        "opened": [times[trade.opened + 1] for _, trade in found],
+        "closed": [None if trade.closed is None else times[trade.closed + 1] for _, trade in found],
         "bars": [None if trade.closed is None else trade.closed - trade.opened for _, trade in found],
         "open_price": [first for first, _ in prices],
         "close_price": [last for _, last in prices],
@@ -44,6 +45,29 @@ def trade_columns(evaluation: Evaluation) -> dict[str, Any]:
         "fills": [trade.fills for _, trade in found],
         **{name: [round(getattr(trade, name), 2) + 0.0 for _, trade in found] for name in money},
     }
+
+
+def positions_table(evaluation: Evaluation) -> Columns:
+    """Lots and signed exposure / equity of the last portfolio at each bar's close, path by path."""
+    symbols, held = lots(evaluation.last, evaluation.run, evaluation.judged)
+    exposed = weights(evaluation.last, evaluation.judged)
+    steps, paths, _ = held.shape
+    return {
+        "time": _times(evaluation)[1:] * paths,
+        "path": np.repeat(np.arange(paths), steps),
+        **{f"{symbol}_lots": np.round(held[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
+        **{f"{symbol}_weight": np.round(exposed[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
+    }
+
+
+def to_frame(columns: Columns) -> pd.DataFrame:
+    """A table with its times as UTC timestamps."""
+    import pandas as pd
+
+    table = pd.DataFrame(columns)
+    for name in {"time", "opened", "closed"} & set(columns):
+        table[name] = pd.to_datetime(table[name], utc=True)
+    return table
 
 
 def _prices(evaluation: Evaluation) -> Iterator[tuple[float, float | None]]:
@@ -61,34 +85,17 @@ def _prices(evaluation: Evaluation) -> Iterator[tuple[float, float | None]]:
         place = trade.path, judged.first + step + 1, slots.positions[slots.symbols.index(trade.symbol)]
         return float(f"{bid[place] + bought * spread[place]:.7g}")  # float32
 
-    for book, found in evaluation.trades.items():
-        terminated = np.asarray(records[book].terminated)
-        for trade in found:
-            long = trade.direction == "long"
-            last = None
-            with_account = terminated[trade.path] and trade.closed == _last_close(found, trade.path)
-            if trade.closed is not None and not with_account:
+    for book, trades in evaluation.trades.items():
+        ended = np.flatnonzero(np.asarray(records[book].terminated)).tolist()
+        last_step = {path: max((t.closed or 0 for t in trades if t.path == path), default=0) for path in ended}
+        for trade in trades:
+            long, last = trade.direction == "long", None
+            if trade.closed is not None and trade.closed != last_step.get(trade.path):
                 last = quote(trade, trade.closed, not long)
             yield quote(trade, trade.opened, long), last
 
 
-def _last_close(found: Sequence[Trade], path: int) -> int:
-    return max(trade.closed or 0 for trade in found if trade.path == path)
-
-
-def position_columns(evaluation: Evaluation) -> dict[str, Any]:
-    """Lots and signed exposure / equity of the last portfolio at each bar's close, path by path."""
-    symbols, held = lots(evaluation.last, evaluation.run, evaluation.judged)
-    exposed = weights(evaluation.last, evaluation.judged)
-    steps, paths, _ = held.shape
-    return {
-        "time": np.tile(_times(evaluation)[1:], paths),
-        "path": np.repeat(np.arange(paths), steps),
-        **{f"{symbol}_lots": np.round(held[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
-        **{f"{symbol}_weight": np.round(exposed[:, :, i].T.ravel(), 6) for i, symbol in enumerate(symbols)},
-    }
-
-
-def _times(evaluation: Evaluation) -> np.ndarray:
-    """Open times of the bars ``[L + 1]``, UTC, datetime64."""
-    return evaluation.judged.timestamps.astype("datetime64[s]")
+def _times(evaluation: Evaluation) -> list[str]:
+    """Open times of the bars, UTC."""
+    stamps = evaluation.judged.timestamps.astype("datetime64[s]")
+    return [text.replace("T", " ") for text in np.datetime_as_string(stamps, unit="m").tolist()]

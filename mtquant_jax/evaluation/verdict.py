@@ -33,7 +33,7 @@ def judgement(sharpe: Interval, days: int, ahead_of: Mapping[str, Interval]) -> 
     if days < FEWEST_DAYS_TO_JUDGE:
         return f"{text}; {days} trading days are too few to tell anything, {FEWEST_DAYS_TO_JUDGE} are needed"
     meaning = "not distinguishable from flat"
-    if sharpe.excludes_zero:
+    if sharpe.is_above_zero or sharpe.is_below_zero:
         meaning = f"{'better' if sharpe.is_above_zero else 'worse'} than flat"
     others = {name: difference for name, difference in ahead_of.items() if name != "flat"}
     better = [name for name, difference in others.items() if difference.is_above_zero]

@@ -55,6 +55,10 @@ class Stitched:
         returns = self.returns[name]
         return np.cumprod(np.concatenate([np.ones((1, returns.shape[1])), 1.0 + returns]), axis=0)
 
+    def equity_over_seeds(self, name: str) -> np.ndarray:
+        """``[1 + D]`` the interquartile mean over seeds of `equity`."""
+        return np.array([interquartile_mean(row) for row in self.equity(name)])
+
     @property
     def over_seeds(self) -> str:
         """What figures over seeds are. The interquartile mean of one or two values is their mean."""

@@ -7,13 +7,15 @@ agent.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 from flax import struct
-from gymnax.environments.environment import Environment
 
 from mtquant_jax.agents.contract import Agent, ControlVariate
+
+if TYPE_CHECKING:  # any environment with this interface will do
+    from gymnax.environments.environment import Environment
 
 Metrics = dict[str, jax.Array]
 """Numbers of an update by name: ``[A]`` per agent, ``[]``, or ``[S]`` for stacked groups."""

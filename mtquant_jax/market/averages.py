@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,123 +23,200 @@ _MIN_VARIANCE = 1e-10  # (1e-5 per bar)^2: below any quoted market; keeps flat p
 _MAX_SCORE = 6.0  # standardised returns are cut here before they enter a trend
 
 
-@struct.dataclass
-class Averages:
-    """What the bars up to and including one bar amount to."""
+@dataclasses.dataclass(frozen=True)
+class BarMoves:
+    """What the averages take from one bar."""
 
-    volatility: jax.Array  # [P, N, 3] deviation of log returns per bar, for VOLATILITY_SPANS
-    trend: jax.Array  # [P, N, 5] average standardised return in units of its own deviation, for TREND_SPANS
-    macd_histogram: jax.Array  # [P, N] MACD(12, 26) less its signal(9), in volatilities
-    rsi: jax.Array  # [P, N] relative strength index(14), -1 to 1
-    atr: jax.Array  # [P, N, 2] average true range as a log ratio, period 14 and long-run
-    level: jax.Array  # [P, N] log price less its average of LEVEL_SPAN
-    volume_score: jax.Array  # [P, N] log volume less its average, in deviations
-    covariance: jax.Array  # [P, N, N] of log returns per bar
+    log_return: jax.Array  # [P, N] of the close
+    score: jax.Array  # [P, N] log_return in volatilities of span 60 up to the bar before, within +-6
+    true_range: jax.Array  # [P, N] log ratio of the extremes, the previous close included
+    log_volume: jax.Array  # [P, N] log(1 + ticks)
+    surprise: jax.Array  # [P, N] log_volume less its average up to the bar before
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstBar:
+    """What the first bar says about the initial averages."""
+
+    variance: jax.Array  # [P, N] of log returns per bar
+    log_volume: jax.Array  # [P, N] log(1 + ticks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel:
+    """An average that moves by rate x (input - average) with every tradable bar."""
+
+    rate: float
+    """Weight of the newest input, (0, 1]."""
+    prior: float
+    """Bars that the initial value is worth: with a finite number the average is an ordinary mean at first."""
+    initial: Callable[[FirstBar], jax.Array]
+    """The value [P, N] before the first bar."""
+    input: Callable[[BarMoves], jax.Array]
+    """What is averaged [P, N]."""
 
 
 def _rate(span: float) -> float:
     return 2.0 / (span + 1.0)
 
 
+def _zero(first: FirstBar) -> jax.Array:
+    return jnp.zeros_like(first.variance)
+
+
+def _variance(first: FirstBar) -> jax.Array:
+    return first.variance
+
+
+def _normal_range(first: FirstBar) -> jax.Array:
+    """The mean range of a Brownian motion is 1.6 of its deviations."""
+    return 1.6 * jnp.sqrt(first.variance)
+
+
+def _deviation(span: int, of: Callable[[BarMoves], jax.Array]) -> Channel:
+    """The cumulated input less its average.
+
+    log p - EMA(log p) obeys d' = (1 - a)(d + r), which is a channel with the input r (1 - a) / a.
+    """
+    gain = (1.0 - _rate(span)) / _rate(span)
+    return Channel(_rate(span), math.inf, _zero, lambda bar: of(bar) * gain)
+
+
+_WILDER = 1.0 / WILDER_PERIOD
+_LONG = _rate(VOLATILITY_SPANS[-1])
+
+CHANNELS: dict[str, Channel] = {
+    **{
+        f"variance_{span}": Channel(_rate(span), _PRIOR_BARS, _variance, lambda bar: jnp.square(bar.log_return))
+        for span in VOLATILITY_SPANS
+    },
+    **{f"trend_{span}": Channel(_rate(span), 0.0, _zero, lambda bar: bar.score) for span in TREND_SPANS},
+    "macd_fast": _deviation(MACD_SPANS[0], lambda bar: bar.score),
+    "macd_slow": _deviation(MACD_SPANS[1], lambda bar: bar.score),
+    "level": _deviation(LEVEL_SPAN, lambda bar: bar.log_return),
+    "gain": Channel(_WILDER, math.inf, _zero, lambda bar: jnp.maximum(bar.log_return, 0.0)),
+    "loss": Channel(_WILDER, math.inf, _zero, lambda bar: jnp.maximum(-bar.log_return, 0.0)),
+    "range": Channel(_WILDER, _PRIOR_BARS, _normal_range, lambda bar: bar.true_range),
+    "long_range": Channel(_LONG, _PRIOR_BARS, _normal_range, lambda bar: bar.true_range),
+    "volume": Channel(_rate(VOLUME_SPAN), 1.0, lambda first: first.log_volume, lambda bar: bar.log_volume),
+    "volume_variance": Channel(
+        _rate(VOLUME_SPAN),
+        _PRIOR_BARS,
+        lambda first: jnp.full_like(first.variance, 0.25),
+        lambda bar: jnp.square(bar.surprise),
+    ),
+}
+"""The averages of each instrument; their order is that of the state's last axis."""
+
+
+def _channel(channels: jax.Array, name: str) -> jax.Array:
+    """One of the channels [..., K] -> [...]."""
+    return channels[..., list(CHANNELS).index(name)]
+
+
+def _several(channels: jax.Array, kind: str, spans: Sequence[int]) -> jax.Array:
+    """The channels of one kind for several spans: [..., K] -> [..., len(spans)]."""
+    return jnp.stack([_channel(channels, f"{kind}_{span}") for span in spans], axis=-1)
+
+
 def level_deviation() -> float:
-    """Stationary deviation of `Averages.level` for a random walk of unit volatility."""
+    """Stationary deviation of the channel ``level`` for a random walk of unit volatility."""
     keep = 1.0 - _rate(LEVEL_SPAN)
     return math.sqrt(keep**2 / (1.0 - keep**2))
 
 
-# Channels that move by state += rate * (input - state): the rate, and the number of bars that the initial state is
-# worth. An infinite number is a plain filter; with a finite one the channel is an ordinary mean at first.
-_CHANNELS: tuple[tuple[float, float], ...] = (
-    *((_rate(span), _PRIOR_BARS) for span in VOLATILITY_SPANS),
-    *((_rate(span), 0.0) for span in TREND_SPANS),
-    *((_rate(span), math.inf) for span in (*MACD_SPANS[:2], LEVEL_SPAN)),
-    *((1.0 / WILDER_PERIOD, math.inf) for _ in ("up", "down")),
-    *((rate, _PRIOR_BARS) for rate in (1.0 / WILDER_PERIOD, _rate(VOLATILITY_SPANS[-1]))),
-    *((_rate(VOLUME_SPAN), count) for count in (1.0, _PRIOR_BARS)),
-)
-_VOLATILITY, _TREND = slice(0, 3), slice(3, 8)
-_MACD_FAST, _MACD_SLOW, _LEVEL, _UP, _DOWN = 8, 9, 10, 11, 12
-_RANGE, _VOLUME_MEAN, _VOLUME_VARIANCE = slice(13, 15), 15, 16
-
-
 @struct.dataclass
-class State:
+class AveragesState:
     """What is carried from bar to bar."""
 
-    channels: jax.Array  # [P, N, K]
+    channels: jax.Array  # [P, N, K] in the order of CHANNELS
     trend_variance: jax.Array  # [P, N, 5] of the trend channels for independent unit returns
     signal: jax.Array  # [P, N] average MACD
     count: jax.Array  # [P, N] tradable bars so far
-    covariance: jax.Array  # [P, N, N]
+    covariance: jax.Array  # [P, N, N] of log returns per bar
     bars: jax.Array  # [] bars so far
 
 
-def initial_state(true_range: jax.Array, log_volume: jax.Array) -> State:
+@dataclasses.dataclass(frozen=True)
+class Averages:
+    """The averages up to and including one bar."""
+
+    channels: jax.Array  # [P, N, K] in the order of CHANNELS
+    volatilities: jax.Array  # [P, N, 3] deviation of log returns per bar, for VOLATILITY_SPANS
+    trends: jax.Array  # [P, N, 5] average standardised return in its own deviation, for TREND_SPANS
+    macd_histogram: jax.Array  # [P, N] MACD(12, 26) less its signal(9), in volatilities
+    volume_score: jax.Array  # [P, N] log volume less its average, in deviations
+    covariance: jax.Array  # [P, N, N] of log returns per bar
+
+    def channel(self, name: str) -> jax.Array:
+        """The average [P, N] of one of CHANNELS."""
+        return _channel(self.channels, name)
+
+    def volatility(self, span: int) -> jax.Array:
+        """Deviation [P, N] of log returns per bar, for one of VOLATILITY_SPANS."""
+        return self.volatilities[..., VOLATILITY_SPANS.index(span)]
+
+    def trend(self, span: int) -> jax.Array:
+        """Average standardised return [P, N] in its own deviation, for one of TREND_SPANS."""
+        return self.trends[..., TREND_SPANS.index(span)]
+
+
+def initial_state(true_range: jax.Array, log_volume: jax.Array) -> AveragesState:
     """The state before any return, from the first bar's range (log high / low) and log volume, both [P, N]."""
     variance = jnp.maximum(jnp.square(true_range) / (4.0 * math.log(2.0)), 1e-7)  # Parkinson 1980, from one bar
-    zero = jnp.zeros_like(variance)
-    normal_range = 1.6 * jnp.sqrt(variance)  # mean range of a Brownian motion in units of its deviation
-    channels = [variance] * 3 + [zero] * 10 + [normal_range] * 2 + [log_volume, jnp.full_like(zero, 0.25)]
-    return State(
-        channels=jnp.stack(channels, axis=-1),
+    first = FirstBar(variance, log_volume)
+    return AveragesState(
+        channels=jnp.stack([channel.initial(first) for channel in CHANNELS.values()], axis=-1),
         trend_variance=jnp.zeros((*variance.shape, len(TREND_SPANS)), variance.dtype),
-        signal=zero,
-        count=zero,
+        signal=jnp.zeros_like(variance),
+        count=jnp.zeros_like(variance),
         covariance=variance[..., None] * jnp.eye(variance.shape[-1], dtype=variance.dtype)[None],
         bars=jnp.zeros((), variance.dtype),
     )
 
 
 def update(
-    state: State, log_return: jax.Array, true_range: jax.Array, log_volume: jax.Array, moves: jax.Array
-) -> tuple[State, Averages]:
+    state: AveragesState, log_return: jax.Array, true_range: jax.Array, log_volume: jax.Array, moves: jax.Array
+) -> tuple[AveragesState, Averages]:
     """The state and the averages after one more bar.
 
     Takes log_return of the close, true_range as a log ratio, log_volume and moves (bool), all [P, N]. Instruments that
     do not move (no bar) keep all their averages.
     """
     old = state.channels
-    score = log_return / jnp.sqrt(jnp.maximum(old[..., 1], _MIN_VARIANCE))
+    score = log_return / jnp.sqrt(jnp.maximum(_channel(old, "variance_60"), _MIN_VARIANCE))
     score = jnp.clip(score, -_MAX_SCORE, _MAX_SCORE)
-    surprise = log_volume - old[..., _VOLUME_MEAN]
-    inputs = _inputs(log_return, score, true_range, log_volume, surprise)
-    rates = jnp.asarray([rate for rate, _ in _CHANNELS], old.dtype)[None, None]
-    priors = jnp.asarray([prior for _, prior in _CHANNELS], old.dtype)[None, None]
+    surprise = log_volume - _channel(old, "volume")
+    bar = BarMoves(log_return, score, true_range, log_volume, surprise)
     count = state.count + moves.astype(old.dtype)
-    move = moves[..., None]
-    rate = jnp.maximum(rates, 1.0 / (jnp.maximum(count, 1.0)[..., None] + priors))
-    channels = jnp.where(move, old + rate * (inputs - old), old)
-    trend_rate = rate[..., _TREND]
+    rate = _rates(count)
+    inputs = jnp.stack([channel.input(bar) for channel in CHANNELS.values()], axis=-1)
+    channels = jnp.where(moves[..., None], old + rate * (inputs - old), old)
+
+    trend_rate = _several(rate, "trend", TREND_SPANS)
     trend_variance = jnp.square(1.0 - trend_rate) * state.trend_variance + jnp.square(trend_rate)
-    trend_variance = jnp.where(move, trend_variance, state.trend_variance)
-    macd = channels[..., _MACD_SLOW] - channels[..., _MACD_FAST]
+    trend_variance = jnp.where(moves[..., None], trend_variance, state.trend_variance)
+    macd = _channel(channels, "macd_slow") - _channel(channels, "macd_fast")
     signal = jnp.where(moves, state.signal + _rate(MACD_SPANS[2]) * (macd - state.signal), state.signal)
     bars = state.bars + 1.0
     covariance = _update_covariance(state.covariance, log_return, moves, bars)
 
-    up, down = channels[..., _UP], channels[..., _DOWN]
-    result = Averages(
-        volatility=jnp.sqrt(jnp.maximum(channels[..., _VOLATILITY], _MIN_VARIANCE)),
-        trend=channels[..., _TREND] / jnp.sqrt(jnp.maximum(trend_variance, 1e-6)),
+    averages = Averages(
+        channels=channels,
+        volatilities=jnp.sqrt(jnp.maximum(_several(channels, "variance", VOLATILITY_SPANS), _MIN_VARIANCE)),
+        trends=_several(channels, "trend", TREND_SPANS) / jnp.sqrt(jnp.maximum(trend_variance, 1e-6)),
         macd_histogram=macd - signal,
-        rsi=(up - down) / (up + down + 1e-9),
-        atr=jnp.maximum(channels[..., _RANGE], 1e-6),
-        level=channels[..., _LEVEL],
-        volume_score=jnp.where(moves, surprise / jnp.sqrt(old[..., _VOLUME_VARIANCE] + 0.01), 0.0),
+        volume_score=jnp.where(moves, surprise / jnp.sqrt(_channel(old, "volume_variance") + 0.01), 0.0),
         covariance=_regular(covariance),
     )
-    return State(channels, trend_variance, signal, count, covariance, bars), result
+    return AveragesState(channels, trend_variance, signal, count, covariance, bars), averages
 
 
-def _inputs(
-    log_return: jax.Array, score: jax.Array, true_range: jax.Array, log_volume: jax.Array, surprise: jax.Array
-) -> jax.Array:
-    """What each channel averages [P, N, K]."""
-    # log p - EMA(log p) obeys d' = (1 - a)(d + r), which is a channel fed with r (1 - a) / a.
-    fast, slow, level = ((1.0 - _rate(span)) / _rate(span) for span in (*MACD_SPANS[:2], LEVEL_SPAN))
-    inputs = [jnp.square(log_return)] * 3 + [score] * 5 + [score * fast, score * slow, log_return * level]
-    inputs += [jnp.maximum(log_return, 0.0), jnp.maximum(-log_return, 0.0), true_range, true_range]
-    return jnp.stack([*inputs, log_volume, jnp.square(surprise)], axis=-1)
+def _rates(count: jax.Array) -> jax.Array:
+    """How far each channel moves [P, N, K], after so many tradable bars [P, N]."""
+    rates = jnp.asarray([channel.rate for channel in CHANNELS.values()], count.dtype)[None, None]
+    priors = jnp.asarray([channel.prior for channel in CHANNELS.values()], count.dtype)[None, None]
+    return jnp.maximum(rates, 1.0 / (jnp.maximum(count, 1.0)[..., None] + priors))
 
 
 def _update_covariance(covariance: jax.Array, log_return: jax.Array, moves: jax.Array, bars: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Turns per-instrument trends and volatilities into what describes an asset class and the whole market, causally.
+"""Turns features of instruments into what describes an asset class and the whole market: the tables of them.
 
 Whatever the instruments do not provide (no gold, no dollar pair, no equity class) is zero.
 """
@@ -6,37 +6,24 @@ Whatever the instruments do not provide (no gold, no dollar pair, no equity clas
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.averages import TREND_SPANS, Averages, level_deviation
+from mtquant_jax.market.averages import COVARIANCE_SPAN, LEVEL_SPAN, VOLATILITY_SPANS, level_deviation
+from mtquant_jax.market.bar_view import BarView, Feature
+from mtquant_jax.market.indicators import trend, volatility_ratio
 from mtquant_jax.market.instruments import Instrument, nearest
 from mtquant_jax.types import AssetClass
 
-CLASS_NAMES = (
-    "trend_8",
-    "trend_20",
-    "trend_50",
-    "dispersion",
-    "average_correlation",
-    "volatility_ratio",
-    "breadth",
-    "relative_strength",
-)
-SPECIFIC_NAMES: dict[str, tuple[str, ...]] = {
-    "generic": (),
-    "forex": ("tokyo", "london", "new_york", "dollar_trend_8", "dollar_trend_50"),
-    "commodities": ("gold_oil", "gold_trend", "oil_trend", "gold_oil_trend", "dollar_trend_50"),
-    "equity": ("volatility_index", "volatility_change", "breadth_8", "breadth_120", "dollar_trend_50"),
-}
-DOMAIN_SIZE = len(CLASS_NAMES) + max(len(names) for names in SPECIFIC_NAMES.values())
-MACRO_NAMES = ("equity_volatility", "dollar_index", "gold_oil", "breadth", "dispersion")
+_SHORT, _SCALE, _LONG = VOLATILITY_SPANS
 
+_SMALLEST_COVARIANCE = 1e-20  # of log returns; an instrument that never moves has correlations of 0
 _OIL = ("WTI", "BRENT", "BRN", "XTI", "XBR")
 
 
@@ -52,20 +39,54 @@ class InstrumentRoles:
     oil: int | None
     equity: tuple[int, ...]
 
+    @property
+    def member(self) -> np.ndarray:
+        """``[C, N]`` float32, 1 where an instrument belongs to a class."""
+        member = np.zeros((len(self.members), self.num_instruments), np.float32)
+        for row, members in zip(member, self.members, strict=True):
+            row[list(members)] = 1.0
+        return member
+
+    @property
+    def inside(self) -> np.ndarray:
+        """``[C, N]`` weights of a mean over the members of each class."""
+        return _normalised(self.member, axis=-1)
+
+    @property
+    def outside(self) -> np.ndarray:
+        """``[C, N]`` weights of a mean over all others."""
+        return _normalised(1.0 - self.member, axis=-1)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """``[C, N, N]`` weights of a mean over the pairs of members of each class."""
+        pairs = self.member[:, :, None] * self.member[:, None, :]
+        return _normalised(pairs * (1.0 - np.eye(self.num_instruments, dtype=np.float32)), axis=(-2, -1))
+
+
+def _normalised(weights: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """Weights that sum to one along the axes; zeros stay."""
+    return weights / np.maximum(weights.sum(axis, keepdims=True), 1.0)
+
 
 def instrument_roles(
-    symbols: Sequence[str], classes: Sequence[AssetClass], instruments: Mapping[str, Instrument]
+    symbols: Sequence[str],
+    classes: Sequence[AssetClass],
+    instruments: Mapping[str, Instrument],
+    domains: Collection[str] | None = None,
 ) -> InstrumentRoles:
     """Positions of the classes' members, the dollar pairs, gold and oil among symbols.
 
-    Raises UserError for a class with an unknown domain or with a symbol that has no bars.
+    A class may have one of the domains; None stands for those of DOMAIN_FEATURES. Raises UserError for a class with
+    another domain or with a symbol that has no bars.
     """
     position = {symbol: index for index, symbol in enumerate(symbols)}
+    known = tuple(DOMAIN_FEATURES if domains is None else domains)
     for asset_class in classes:
-        if asset_class.domain not in SPECIFIC_NAMES:
+        if asset_class.domain not in known:
             raise UserError(
                 f"The class {asset_class.name} has the unknown domain '{asset_class.domain}'; did you mean "
-                f"'{nearest(asset_class.domain, list(SPECIFIC_NAMES))}'?"
+                f"'{nearest(asset_class.domain, known)}'?"
             )
         for symbol in asset_class.symbols:
             if symbol not in position:
@@ -87,118 +108,172 @@ def instrument_roles(
     )
 
 
-def domain_and_macro(
-    averages: Averages, day_return: jax.Array, sessions: jax.Array, static: InstrumentRoles
-) -> tuple[jax.Array, jax.Array]:
-    """Domain features [P, C, D] and macro indicators [P, M] at one bar, dimensionless, within +-5.
+@dataclasses.dataclass(frozen=True)
+class MarketView(BarView):
+    """What is known of all instruments together at the end of a bar."""
 
-    Takes the averages, day_return [P, N] (24-bar log return in its own deviation) and sessions [3] (Tokyo, London,
-    New York).
-    """
-    trend = {span: averages.trend[..., i] for i, span in enumerate(TREND_SPANS)}
-    short, _, long = (averages.volatility[..., i] for i in range(3))
-    volatility_change = jnp.log(short / averages.volatility[..., 1])
-    volatility_index = jnp.log(short / long)
-    gold_oil = _gold_oil(averages, static)
-    zero = jnp.zeros_like(gold_oil)
+    roles: InstrumentRoles
+    features: Mapping[str, jax.Array]  # [P, N] of each instrument, by name, within +-5
 
-    def mean(values: jax.Array, members: Sequence[int]) -> jax.Array:
-        """Mean [P] over instruments."""
-        return sum((values[..., i] for i in members), zero) / max(len(members), 1)
+    @property
+    def zero(self) -> jax.Array:
+        """Zero on every path [P], for what the instruments do not provide."""
+        return jnp.zeros_like(self.bar.close[..., 0])
 
-    def dollar(span: int) -> jax.Array:
-        return sum((sign * trend[span][..., i] for i, sign in static.dollar), zero) / max(len(static.dollar), 1)
+    def mean(self, values: jax.Array, members: Sequence[int]) -> jax.Array:
+        """Mean over some instruments: [P, N] -> [P]."""
+        return sum((values[..., i] for i in members), self.zero) / max(len(members), 1)
 
-    def single(values: jax.Array, index: int | None) -> jax.Array:
-        return zero if index is None else values[..., index]
+    def class_means(self, values: jax.Array) -> jax.Array:
+        """Mean over the members of each class: [P, N] -> [P, C]."""
+        return _weighted(values, self.roles.inside)
 
-    gold_trend, oil_trend = single(trend[50], static.gold), single(trend[50], static.oil)
-    both = static.gold is not None and static.oil is not None
-    session = [jnp.broadcast_to(sessions[i], zero.shape) for i in range(3)]
-
-    def specific(domain: str, members: Sequence[int]) -> list[jax.Array]:
-        if domain == "forex":
-            return [*session, dollar(8), dollar(50)]
-        if domain == "commodities":
-            return [
-                gold_oil,
-                gold_trend,
-                oil_trend,
-                (gold_trend - oil_trend) / math.sqrt(2.0) if both else zero,
-                dollar(50),
-            ]
-        if domain == "equity":
-            up_8, up_120 = (mean(jnp.sign(trend[span]), members) for span in (8, 120))
-            return [mean(volatility_index, members), mean(volatility_change, members), up_8, up_120, dollar(50)]
-        return []
-
-    common = _class_features(averages, day_return, volatility_change, static)
-    rows = []
-    for index, (name, members) in enumerate(zip(static.domains, static.members, strict=True)):
-        columns = [common[..., index, i] for i in range(len(CLASS_NAMES))] + specific(name, members)
-        columns += [zero] * (DOMAIN_SIZE - len(columns))
-        rows.append(jnp.stack(columns, axis=-1))
-    everyone = tuple(range(static.num_instruments))
-    macro = jnp.stack(
-        [
-            mean(volatility_index, static.equity),
-            dollar(50),
-            gold_oil,
-            mean(jnp.sign(trend[50]), everyone),
-            jnp.sqrt(_variance(mean(day_return, everyone), mean(jnp.square(day_return), everyone))),
-        ],
-        axis=-1,
-    )
-    return jnp.clip(jnp.stack(rows, axis=-2), -5.0, 5.0), jnp.clip(macro, -5.0, 5.0)
+    def single(self, values: jax.Array, index: int | None) -> jax.Array:
+        """The value of one instrument, or zero: [P, N] -> [P]."""
+        return self.zero if index is None else values[..., index]
 
 
-def _variance(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
-    return jnp.maximum(mean_square - jnp.square(mean), 0.0)
+def _weighted(values: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Values [P, N] and weights [C, N] -> sums [P, C]."""
+    return jnp.sum(values[:, None] * jnp.asarray(weights)[None], axis=-1)
 
 
-def _class_features(
-    averages: Averages, day_return: jax.Array, volatility_change: jax.Array, static: InstrumentRoles
-) -> jax.Array:
-    """The features that every class has [P, C, 8], in the order of CLASS_NAMES."""
-    size, num_classes = static.num_instruments, len(static.members)
-    member = np.zeros((num_classes, size), np.float32)
-    for row, members in zip(member, static.members, strict=True):
-        row[list(members)] = 1.0
-    inside = member / np.maximum(member.sum(-1, keepdims=True), 1.0)
-    outside = (1.0 - member) / np.maximum((1.0 - member).sum(-1, keepdims=True), 1.0)
-    pairs = member[:, :, None] * member[:, None, :] * (1.0 - np.eye(size, dtype=np.float32))
-    pairs /= np.maximum(pairs.sum((-2, -1), keepdims=True), 1.0)
-
-    trend_50 = averages.trend[..., 3]
-    columns = [averages.trend[..., 1], averages.trend[..., 2], trend_50, day_return, jnp.square(day_return)]
-    statistics = jnp.stack([*columns, volatility_change, jnp.sign(trend_50)], axis=-1)
-
-    def weighted(values: jax.Array, weights: np.ndarray) -> jax.Array:
-        """[P, N, V] and [C, N] -> [P, C, V]."""
-        return jnp.sum(values[:, None] * jnp.asarray(weights)[None, :, :, None], axis=2)
-
-    means = weighted(statistics, inside)
-    trends, (returns, squares, change, breadth) = means[..., :3], (means[..., i] for i in range(3, 7))
-    correlation = _correlation(averages.covariance)
-    average_correlation = jnp.sum(correlation[:, None] * jnp.asarray(pairs)[None], axis=(2, 3))
-    strength = trends[..., 2] - weighted(trend_50[..., None], outside)[..., 0]
-    rest = [jnp.sqrt(_variance(returns, squares)), average_correlation, change, breadth, strength]
-    return jnp.concatenate([trends, jnp.stack(rest, axis=-1)], axis=-1)
+def _deviation(mean: jax.Array, mean_square: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0))
 
 
-def _gold_oil(averages: Averages, static: InstrumentRoles) -> jax.Array:
-    """Log ratio of gold to oil less its average, in deviations that a random walk would have [P]."""
-    if static.gold is None or static.oil is None:
-        return jnp.zeros_like(averages.level[..., 0])
-    gold, oil, covariance = static.gold, static.oil, averages.covariance
+def _class_trend(view: MarketView, span: int) -> jax.Array:
+    return view.class_means(trend(view, span))
+
+
+def _class_dispersion(view: MarketView) -> jax.Array:
+    """Deviation of the daily returns across the members."""
+    returns = view.features["return_24"]
+    return _deviation(view.class_means(returns), view.class_means(jnp.square(returns)))
+
+
+def _average_correlation(view: MarketView) -> jax.Array:
+    """Mean correlation of the pairs inside each class."""
+    pairs = jnp.asarray(view.roles.pairs)[None]
+    return jnp.sum(_correlation(view.averages.covariance)[:, None] * pairs, axis=(2, 3))
+
+
+def _relative_strength(view: MarketView) -> jax.Array:
+    """Trend of the class less that of all other instruments."""
+    return view.class_means(trend(view, 50)) - _weighted(trend(view, 50), view.roles.outside)
+
+
+CLASS_FEATURES: tuple[Feature, ...] = (
+    *(Feature(f"trend_{span}", span, functools.partial(_class_trend, span=span)) for span in (8, 20, 50)),
+    Feature("dispersion", _SCALE, _class_dispersion),
+    Feature("average_correlation", COVARIANCE_SPAN, _average_correlation),
+    Feature("volatility_ratio", _SCALE, lambda view: view.class_means(volatility_ratio(view))),
+    Feature("breadth", 50, lambda view: view.class_means(jnp.sign(trend(view, 50)))),
+    Feature("relative_strength", 50, _relative_strength),
+)
+"""What every class has, cut at +-5: formulas MarketView -> [P, C]."""
+
+
+def _session(view: MarketView, members: Sequence[int], name: str) -> jax.Array:
+    """1 while the session is open."""
+    return jnp.broadcast_to(view.clock(name), view.zero.shape)
+
+
+def _dollar_trend(view: MarketView, members: Sequence[int], span: int) -> jax.Array:
+    """Mean trend of the dollar in its currency pairs."""
+    trends, dollar = trend(view, span), view.roles.dollar
+    return sum((sign * trends[..., i] for i, sign in dollar), view.zero) / max(len(dollar), 1)
+
+
+def _gold_oil(view: MarketView, members: Sequence[int]) -> jax.Array:
+    """Log ratio of gold to oil less its average, in deviations that a random walk would have."""
+    gold, oil, covariance = view.roles.gold, view.roles.oil, view.averages.covariance
+    if gold is None or oil is None:
+        return view.zero
+    level = view.averages.channel("level")
     variance = covariance[..., gold, gold] + covariance[..., oil, oil] - 2.0 * covariance[..., gold, oil]
-    distance = averages.level[..., gold] - averages.level[..., oil]
+    distance = level[..., gold] - level[..., oil]
     return distance / (level_deviation() * jnp.sqrt(jnp.maximum(variance, 1e-12)))
+
+
+def _gold_trend(view: MarketView, members: Sequence[int]) -> jax.Array:
+    return view.single(trend(view, 50), view.roles.gold)
+
+
+def _oil_trend(view: MarketView, members: Sequence[int]) -> jax.Array:
+    return view.single(trend(view, 50), view.roles.oil)
+
+
+def _gold_oil_trend(view: MarketView, members: Sequence[int]) -> jax.Array:
+    """Trend of gold less that of oil, in the deviation that two independent trends would have."""
+    if view.roles.gold is None or view.roles.oil is None:
+        return view.zero
+    return (_gold_trend(view, members) - _oil_trend(view, members)) / math.sqrt(2.0)
+
+
+def _volatility_index(view: MarketView, members: Sequence[int]) -> jax.Array:
+    """Mean log ratio of the volatilities of spans 20 and 240."""
+    ratio = jnp.log(view.averages.volatility(_SHORT) / view.averages.volatility(_LONG))
+    return view.mean(ratio, members)
+
+
+def _volatility_change(view: MarketView, members: Sequence[int]) -> jax.Array:
+    return view.mean(volatility_ratio(view), members)
+
+
+def _breadth(view: MarketView, members: Sequence[int], span: int) -> jax.Array:
+    """Share of rising less share of falling trends."""
+    return view.mean(jnp.sign(trend(view, span)), members)
+
+
+def _dispersion(view: MarketView, members: Sequence[int]) -> jax.Array:
+    """Deviation of the daily returns across instruments."""
+    returns = view.features["return_24"]
+    return _deviation(view.mean(returns, members), view.mean(jnp.square(returns), members))
+
+
+_DOLLAR_TREND_50 = Feature("dollar_trend_50", 50, functools.partial(_dollar_trend, span=50))
+
+DOMAIN_FEATURES: dict[str, tuple[Feature, ...]] = {
+    "generic": (),
+    "forex": (
+        *(Feature(name, 0, functools.partial(_session, name=name)) for name in ("tokyo", "london", "new_york")),
+        Feature("dollar_trend_8", 8, functools.partial(_dollar_trend, span=8)),
+        _DOLLAR_TREND_50,
+    ),
+    "commodities": (
+        Feature("gold_oil", LEVEL_SPAN, _gold_oil),
+        Feature("gold_trend", 50, _gold_trend),
+        Feature("oil_trend", 50, _oil_trend),
+        Feature("gold_oil_trend", 50, _gold_oil_trend),
+        _DOLLAR_TREND_50,
+    ),
+    "equity": (
+        Feature("volatility_index", _LONG, _volatility_index),
+        Feature("volatility_change", _SCALE, _volatility_change),
+        *(Feature(f"breadth_{span}", span, functools.partial(_breadth, span=span)) for span in (8, 120)),
+        _DOLLAR_TREND_50,
+    ),
+}
+"""What the classes of a domain have besides, cut at +-5: formulas MarketView, positions of the members -> [P]."""
+
+MACRO_FEATURES: tuple[Feature, ...] = (
+    Feature("equity_volatility", _LONG, lambda view, everyone: _volatility_index(view, view.roles.equity)),
+    Feature("dollar_index", 50, functools.partial(_dollar_trend, span=50)),
+    Feature("gold_oil", LEVEL_SPAN, _gold_oil),
+    Feature("breadth", 50, functools.partial(_breadth, span=50)),
+    Feature("dispersion", _SCALE, _dispersion),
+)
+"""The macro indicators, cut at +-5: formulas MarketView, positions of all instruments -> [P]."""
+
+CLASS_NAMES = tuple(feature.name for feature in CLASS_FEATURES)
+SPECIFIC_NAMES = {domain: tuple(feature.name for feature in features) for domain, features in DOMAIN_FEATURES.items()}
+MACRO_NAMES = tuple(feature.name for feature in MACRO_FEATURES)
 
 
 def _correlation(covariance: jax.Array) -> jax.Array:
     deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-    return covariance / (deviation[..., :, None] * deviation[..., None, :])
+    return covariance / jnp.maximum(deviation[..., :, None] * deviation[..., None, :], _SMALLEST_COVARIANCE)
 
 
 def correlations(covariance: jax.Array) -> jax.Array:

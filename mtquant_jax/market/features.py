@@ -1,53 +1,177 @@
-"""Turns Bars into the MarketTable: causal features, covariance, conversion factors and calendar, computed once.
+"""Turns bars into rows of the MarketTable, one at a time: causal features, covariance, conversion factors, calendar.
 
-One scan over the bars makes row t out of the state after bar t - 1 and of bar t, so nothing can look ahead. Outside the
-scan only exact operations are done (lags, running maxima); each step has the same shape however long the market is: the
-table of a prefix of the bars is the prefix of the table, byte for byte.
+`step` makes row t from the state after bar t - 1 and from bar t, so nothing can look ahead; the state holds averages
+and a ring buffer of recent bars. The table of a history is the scan of `step`. Each step has the same shape however
+long the market is: the table of a prefix of the bars is the prefix of the table, byte for byte.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mtquant_jax.market.averages import TREND_SPANS, VOLATILITY_SPANS, Averages, State, initial_state, update
-from mtquant_jax.market.calendar import NEW_YORK_CLOSE, broker_days, charged_nights
-from mtquant_jax.market.domain import MACRO_NAMES, InstrumentRoles, correlations, domain_and_macro, instrument_roles
+from mtquant_jax.market.averages import AveragesState, initial_state, update
+from mtquant_jax.market.bar_view import Bar, BarView, Feature, RecentBars, repeat_bar
+from mtquant_jax.market.calendar import NEW_YORK_CLOSE, bar_times
+from mtquant_jax.market.domain import MACRO_NAMES, InstrumentRoles, correlations, instrument_roles
+from mtquant_jax.market.feature_set import FEATURE_NAMES, FEATURES, LOOK_BACK_BARS, FeatureSet
 from mtquant_jax.market.instruments import ConversionPlan, Instrument, conversion, conversion_plan
 from mtquant_jax.types import AssetClass, Bars, MarketTable
 
-__all__ = ["FEATURE_NAMES", "LOOK_BACK_BARS", "MACRO_NAMES", "build_table", "correlations"]
+__all__ = [
+    "FEATURES",
+    "FEATURE_NAMES",
+    "LOOK_BACK_BARS",
+    "MACRO_NAMES",
+    "Bar",
+    "Feature",
+    "FeatureSet",
+    "FeatureState",
+    "TablePlan",
+    "build_table",
+    "correlations",
+    "feature_bars",
+    "join_rows",
+    "replay",
+    "start",
+    "step",
+    "table_plan",
+]
 
-RETURN_HORIZONS = (1, 3, 8, 24, 120)
-_BOLLINGER_BARS = 20
-_RANGE_BARS = 24
 
-FEATURE_NAMES: tuple[str, ...] = (
-    *(f"return_{horizon}" for horizon in RETURN_HORIZONS),
-    *(f"trend_{span}" for span in TREND_SPANS),
-    "volatility_ratio",
-    "volatility_level",
-    "rsi",
-    "macd_histogram",
-    "bollinger",
-    "atr_level",
-    "range_position",
-    "volume_score",
-    "gap",
-    "hour_sin",
-    "hour_cos",
-    "weekday_sin",
-    "weekday_cos",
-    "tradable",
-)
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """What is the same for all bars of a market; hashable, so that it can be a static argument."""
 
-LOOK_BACK_BARS = max(*RETURN_HORIZONS, *TREND_SPANS, *VOLATILITY_SPANS, _BOLLINGER_BARS, _RANGE_BARS)
-"""The longest window or span of any feature, in bars."""
+    roles: InstrumentRoles
+    profit: ConversionPlan
+    fees: ConversionPlan
+    triple_days: tuple[str, ...]  # N weekdays whose night counts three times
+    broker_timezone: str
+    features: FeatureSet
+
+
+@struct.dataclass
+class FeatureState:
+    """All that the rows of later bars need of the bars so far."""
+
+    averages: AveragesState
+    recent: RecentBars
+
+
+def table_plan(
+    symbols: Sequence[str],
+    classes: Sequence[AssetClass],
+    instruments: Mapping[str, Instrument],
+    account_currency: str,
+    broker_timezone: str = NEW_YORK_CLOSE,
+    features: FeatureSet = FEATURES,
+) -> TablePlan:
+    """The plan for bars of N symbols, in their order.
+
+    Raises UserError where a class has a symbol without bars or an unknown domain, or where no instrument converts a
+    profit currency into the account currency.
+    """
+    return TablePlan(
+        profit=conversion_plan(symbols, instruments, account_currency),
+        fees=conversion_plan(symbols, instruments, account_currency, "fee_currency"),
+        roles=instrument_roles(symbols, classes, instruments, features.domains),
+        triple_days=tuple(instruments[symbol].triple_swap_day for symbol in symbols),
+        broker_timezone=broker_timezone,
+        features=features,
+    )
+
+
+def feature_bars(bars: Bars, plan: TablePlan, before: int | None = None) -> Bar:
+    """Bars as `step` takes them, with a leading axis T on every leaf and with the calendar; NumPy arrays stay such.
+
+    Args:
+        bars: one or more bars of the plan's symbols.
+        plan: from `table_plan`.
+        before: the open of the bar before the first, seconds since 1970 UTC; None where there is none.
+    """
+    names = ("open", "high", "low", "close", "spread", "volume")
+    columns: dict[str, Any] = {name: getattr(bars, name).astype(np.float32).swapaxes(0, 1) for name in names}
+    columns["tradable"] = bars.tradable.astype(bool).swapaxes(0, 1)
+    return Bar(**columns, times=bar_times(bars.timestamps, plan.triple_days, plan.broker_timezone, before))
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def start(first: Bar, plan: TablePlan) -> FeatureState:
+    """The state before the first bar, which older bars are taken to equal; `step` takes that bar next."""
+    return FeatureState(
+        averages=initial_state(jnp.log(first.high / first.low), jnp.log1p(first.volume)),
+        recent=repeat_bar(first, plan.features.look_back + 1),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def step(state: FeatureState, bar: Bar, plan: TablePlan) -> tuple[FeatureState, MarketTable]:
+    """The state and the table's row after one more bar.
+
+    Args:
+        state: from `start` or from the step before.
+        bar: the next bar [P, N].
+        plan: from `table_plan`, static.
+
+    Returns:
+        The new state, and the row: a `MarketTable` whose leaves have no axis T.
+    """
+    return _advance(state, bar, plan)
+
+
+def _advance(state: FeatureState, bar: Bar, plan: TablePlan) -> tuple[FeatureState, MarketTable]:
+    """`step` without its jit, through which a scan would not forward the columns that a row only passes on."""
+    recent = state.recent.push(bar)
+    moves = jnp.logical_and(bar.tradable, state.averages.bars > 0.0)  # the first bar has no return
+    previous = recent.ago("close", 1)
+    true_range = jnp.log(jnp.maximum(bar.high, previous) / jnp.minimum(bar.low, previous))
+    log_return = jnp.log(bar.close / previous)
+    state_of_averages, averages = update(state.averages, log_return, true_range, jnp.log1p(bar.volume), moves)
+    features, domain, macro = plan.features.row(BarView(bar, moves, recent, averages), plan.roles)
+    row = MarketTable(
+        open=bar.open,
+        close=bar.close,
+        spread=bar.spread,
+        tradable=bar.tradable,
+        conversion_open=conversion(bar.open, plan.profit),
+        conversion_close=conversion(bar.close, plan.profit),
+        fee_conversion=conversion(bar.open, plan.fees),
+        swap_nights=bar.times.swap_nights,
+        features=features,
+        domain=domain,
+        macro=macro,
+        covariance=averages.covariance,
+        day=bar.times.day,
+    )
+    return FeatureState(state_of_averages, recent), row
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def replay(state: FeatureState, bars: Bar, plan: TablePlan) -> tuple[FeatureState, MarketTable]:
+    """The state after several bars with a leading axis T, and the table of them: the scan of `step`."""
+    state, rows = jax.lax.scan(functools.partial(_advance, plan=plan), state, bars)
+    return state, join_rows(rows)
+
+
+def join_rows(rows: MarketTable) -> MarketTable:
+    """Rows stacked on a leading axis T -> their table."""
+    without_path = ("swap_nights", "day")
+    names = [field.name for field in dataclasses.fields(MarketTable) if field.name not in without_path]
+    return dataclasses.replace(rows, **{name: getattr(rows, name).swapaxes(0, 1) for name in names})
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _table(bars: Bar, plan: TablePlan) -> MarketTable:
+    first = jax.tree.map(lambda leaf: leaf[0], bars)
+    return replay(start(first, plan), bars, plan)[1]
 
 
 def build_table(
@@ -56,162 +180,12 @@ def build_table(
     instruments: Mapping[str, Instrument],
     account_currency: str,
     broker_timezone: str = NEW_YORK_CLOSE,
+    features: FeatureSet = FEATURES,
 ) -> MarketTable:
     """All that a simulation looks up, for instruments in the order of bars.symbols, as float32 arrays on the device.
 
-    Raises UserError where a class has a symbol without bars or an unknown domain, or where no instrument converts a
-    profit currency into the account currency.
+    Raises UserError as `table_plan`.
     """
-    plan = conversion_plan(bars.symbols, instruments, account_currency)
-    fees = conversion_plan(bars.symbols, instruments, account_currency, "fee_currency")
-    static = instrument_roles(bars.symbols, classes, instruments)
-    prices = [x.astype(np.float32) for x in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
-    spread, tradable = bars.spread.astype(np.float32), bars.tradable.astype(bool)
-    timestamps = np.asarray(bars.timestamps)
-    triple_days = tuple(instruments[symbol].triple_swap_day for symbol in bars.symbols)
-    table: MarketTable = _table(
-        prices,
-        spread,
-        tradable,
-        _calendar(timestamps),
-        broker_days(timestamps, broker_timezone),
-        charged_nights(timestamps, triple_days, broker_timezone),
-        static,
-        (plan, fees),
-    )
+    plan = table_plan(bars.symbols, classes, instruments, account_currency, broker_timezone, features)
+    table: MarketTable = _table(feature_bars(bars, plan), plan)
     return table
-
-
-def _calendar(timestamps: np.ndarray) -> np.ndarray:
-    """[T, 7] float32: hour and weekday as sine and cosine, Tokyo, London, New York.
-
-    Sessions by UTC hour of the bar's open, without daylight saving: 0-9, 7-16 and 12-21.
-    """
-    day, second = np.divmod(timestamps, 86_400)
-    minute, hour = second // 60, second // 3600
-    weekday = (day + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
-    clock = np.exp(2j * np.pi * np.arange(1440) / 1440)[minute]
-    week = np.exp(2j * np.pi * np.arange(7) / 7)[weekday]
-    sessions = [(hour >= first) & (hour < last) for first, last in ((0, 9), (7, 16), (12, 21))]
-    columns = np.stack([clock.imag, clock.real, week.imag, week.real, *sessions], axis=-1)
-    return columns.astype(np.float32)
-
-
-@struct.dataclass
-class _Row:
-    """What the scan takes in per bar; [T, ...] outside of it."""
-
-    open: jax.Array  # [P, N]
-    high: jax.Array  # [P, N]
-    low: jax.Array  # [P, N]
-    close: jax.Array  # [P, N]
-    volume: jax.Array  # [P, N]
-    tradable: jax.Array  # [P, N] bool
-    moves: jax.Array  # [P, N] bool, tradable and not the first bar
-    past: jax.Array  # [P, N, H] close of RETURN_HORIZONS bars ago
-    top: jax.Array  # [P, N] highest high of 24 bars
-    bottom: jax.Array  # [P, N] lowest low of 24 bars
-    calendar: jax.Array  # [7] see _calendar
-
-
-@functools.partial(jax.jit, static_argnames=("static", "plans"))
-def _table(
-    prices: list[jax.Array],
-    spread: jax.Array,
-    tradable: jax.Array,
-    calendar: jax.Array,
-    day: jax.Array,
-    swap_nights: jax.Array,
-    static: InstrumentRoles,
-    plans: tuple[ConversionPlan, ConversionPlan],
-) -> MarketTable:
-    open_, high, low, close, volume, moves = (jnp.swapaxes(x, 0, 1) for x in (*prices, tradable))
-    window, padding = (_RANGE_BARS, 1, 1), ((_RANGE_BARS - 1, 0), (0, 0), (0, 0))
-    rows = _Row(
-        open=open_,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        tradable=moves,
-        moves=moves.at[0].set(False),  # the first bar has no return
-        past=jnp.stack([_lag(close, horizon) for horizon in RETURN_HORIZONS], axis=-1),
-        top=jax.lax.reduce_window(high, -jnp.inf, jax.lax.max, window, (1, 1, 1), padding),
-        bottom=jax.lax.reduce_window(low, jnp.inf, jax.lax.min, window, (1, 1, 1), padding),
-        calendar=calendar,
-    )
-    recent = jnp.broadcast_to(close[0, :, :, None], (*close.shape[1:], _BOLLINGER_BARS))
-    carry = (initial_state(jnp.log(high[0] / low[0]), jnp.log1p(volume[0])), recent)
-    _, columns = jax.lax.scan(functools.partial(_bar, static=static), carry, rows)
-    features, domain, macro, covariance = (jnp.swapaxes(x, 0, 1) for x in columns)
-    return MarketTable(
-        open=prices[0],
-        close=prices[3],
-        spread=spread,
-        tradable=tradable,
-        conversion_open=conversion(prices[0], plans[0]),
-        conversion_close=conversion(prices[3], plans[0]),
-        fee_conversion=conversion(prices[0], plans[1]),
-        swap_nights=swap_nights,
-        features=features,
-        domain=domain,
-        macro=macro,
-        covariance=covariance,
-        day=day,
-    )
-
-
-def _lag(values: jax.Array, bars: int) -> jax.Array:
-    """The values [T, P, N] of some bars ago; the first bar where there is none so old."""
-    padded = jnp.pad(values, ((bars, 0), (0, 0), (0, 0)), mode="edge")
-    return padded[: values.shape[0]]
-
-
-def _bar(
-    carry: tuple[State, jax.Array], row: _Row, static: InstrumentRoles
-) -> tuple[tuple[State, jax.Array], tuple[jax.Array, ...]]:
-    """One bar: features [P, N, F], domain [P, C, D], macro [P, M] and covariance [P, N, N]; carries the averages' state
-    and the last 20 closes [P, N, 20].
-    """
-    state, recent = carry
-    previous = row.past[..., 0]
-    true_range = jnp.log(jnp.maximum(row.high, previous) / jnp.minimum(row.low, previous))
-    state, smooth = update(state, jnp.log(row.close / previous), true_range, jnp.log1p(row.volume), row.moves)
-    recent = jnp.concatenate([recent[..., 1:], row.close[..., None]], axis=-1)
-    features = _features(row, smooth, recent)
-    day_return = features[..., RETURN_HORIZONS.index(24)]
-    domain, macro = domain_and_macro(smooth, day_return, row.calendar[4:], static)
-    return (state, recent), (features, domain, macro, smooth.covariance)
-
-
-def _features(row: _Row, smooth: Averages, recent: jax.Array) -> jax.Array:
-    """Features [P, N, F] in the order of FEATURE_NAMES, within +-5."""
-    short, scale, long = (smooth.volatility[..., i] for i in range(3))
-    deviation = jnp.sqrt(jnp.asarray(RETURN_HORIZONS, scale.dtype))[None, None] * scale[..., None]
-    returns = jnp.log(row.close[..., None] / row.past) / deviation
-    span = jnp.maximum(row.top - row.bottom, 1e-6 * row.close)
-    columns = [
-        jnp.log(short / scale),
-        jnp.log(scale / long),
-        2.0 * smooth.rsi,
-        smooth.macd_histogram,
-        _bollinger(row.close, recent, scale),
-        jnp.log(smooth.atr[..., 0] / smooth.atr[..., 1]),
-        (2.0 * row.close - row.top - row.bottom) / span,
-        smooth.volume_score,
-        jnp.where(row.moves, jnp.log(row.open / row.past[..., 0]) / scale, 0.0),
-        *(jnp.broadcast_to(row.calendar[i], row.close.shape) for i in range(4)),
-        row.tradable.astype(row.close.dtype),
-    ]
-    return jnp.clip(jnp.concatenate([returns, smooth.trend, jnp.stack(columns, axis=-1)], axis=-1), -5.0, 5.0)
-
-
-def _bollinger(close: jax.Array, recent: jax.Array, volatility: jax.Array) -> jax.Array:
-    """Log close less its mean over recent [P, N, 20], in units of two deviations of the window.
-
-    Moments are taken about the current close, so that float32 loses nothing to the level of the price.
-    """
-    above = jnp.log(close[..., None] / recent)
-    mean = jnp.mean(above, axis=-1)
-    deviation = jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(above), axis=-1) - jnp.square(mean), 0.0))
-    return mean / (2.0 * deviation + 0.1 * volatility)

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.bars.selection import choose
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
@@ -91,17 +90,9 @@ def prepare_market(
     """
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
-    given = None
-    if bars is not None:
-        bars = given = choose(bars, universe.symbols, config.market.start, config.market.end)
-        source = GIVEN
-    elif config.data_dir:
-        bars, source = _read(config, universe, instruments), f"bars of {config.data_dir}"
-    else:
-        bars, source = _generate(config, universe, instruments), _describe_synthetic(config)
-    notices = list(bars.notices)
-    if not config.instruments and (given is not None or config.data_dir):
-        notices.append(EXAMPLE_CONTRACTS)
+    given = bars is not None
+    bars, source = _bars(config, universe, instruments, bars)
+    example = not config.instruments and bool(given or config.data_dir)
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -119,10 +110,10 @@ def prepare_market(
         bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
         timestamps=np.asarray(bars.timestamps),
         description=_describe(source, bars, universe),
-        notices=tuple(notices),
+        notices=(*bars.notices, EXAMPLE_CONTRACTS) if example else bars.notices,
         stages=STAGES if config.curriculum else (),
         settings=config,
-        given=given,
+        given=bars if given else None,
     )
 
 
@@ -150,8 +141,21 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
     )
 
 
+def _bars(
+    config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument], given: Bars | None
+) -> tuple[Bars, str]:
+    """The bars of the universe's instruments, and where they come from."""
+    if given is not None:
+        return choose(given, universe.symbols, config.market.start, config.market.end), GIVEN
+    if config.data_dir:
+        return _read(config, universe, instruments), f"bars of {config.data_dir}"
+    return _generate(config, universe, instruments), _describe_synthetic(config)
+
+
 def _read(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
     """Read the bars of the universe's instruments from the data directory."""
+    from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
+
     bars, notices = load_bars(
         Path(config.data_dir),
         universe.symbols,

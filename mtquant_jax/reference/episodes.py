@@ -1,4 +1,4 @@
-"""What a policy earns in whole episodes: its most likely action from reset to end, in fresh environments."""
+"""Returns of a policy in whole episodes: its most likely action from reset to end, in new environments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def episode_returns(
     """Undiscounted return ``[num_episodes]`` of the policy's mode, in the environment's own units of reward.
 
     Args:
-        program: names the environment and the agent.
+        program: holds the environment and the agent.
         params: ``{group: parameters}``.
-        normalizers: ``{group: Normalizer}``, held still.
-        env_params: the environment's parameters.
+        normalizers: ``{group: Normalizer}``, not updated.
+        env_params: parameters of the environment.
         key: typed PRNG key.
-        num_episodes: one environment each, from its reset.
-        num_steps: longest episode; later rewards are not counted.
+        num_episodes: number of episodes, one environment each, from its reset.
+        num_steps: length of the longest episode; later rewards are not counted.
     """
     env, agent = program.env, program.agent
     reset_key, key = jax.random.split(key)

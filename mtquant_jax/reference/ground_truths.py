@@ -1,7 +1,7 @@
-"""Markets whose best policy is known, as trainings of one specialist in the product's own simulation.
+"""Markets with a known best result, as trainings of one specialist in the package's own simulation.
 
-Benchmarks A to D are those of Garleanu and Pedersen (Journal of Finance 2013) in `market.planted`: quadratic costs and
-the mean-variance reward. Market E has a hidden drift and proportional costs. None has a risk layer or margin.
+Benchmarks A to D are those of Garleanu and Pedersen (Journal of Finance 2013) in `reference.planted`: quadratic costs
+and the mean-variance reward. Market E has a hidden drift and proportional costs. None has a risk layer or margin.
 """
 
 from __future__ import annotations
@@ -33,32 +33,34 @@ from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 CLASS = "planted"
 """Name of the only asset class."""
 
-_ROOM = 4.5  # standard deviations of the best holdings that a full position allows
+_ROOM = 4.5  # size of a full position, in standard deviations of the optimal holdings
 _BARS_PER_DAY = 24
 
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-    """A training whose best result is known."""
+    """A training with a known best result."""
 
     config: TrainConfig
     market: Market
-    problem: PlantedProblem | None  # of A to D
+    problem: PlantedProblem | None  # of A to D; None for E
 
     @property
     def utility_scale(self) -> float:
-        """Rewards of a bar over this are in the units of learning.md's table."""
+        """Divisor that converts rewards of a bar into the units of the table in docs/learning.md."""
         if self.problem is not None:
             return float(self.market.class_scale[0] * self.problem.scale)
         return float(self.market.class_scale[0] * DRIFT_VOLATILITY)
 
 
 def quadratic_costs(base: TrainConfig, case: Case, seed: int, num_paths: int, num_bars: int) -> GroundTruth:
-    """Benchmark A, B, C or D: features are the factors themselves."""
+    """Build benchmark A, B, C or D, whose features are the factors themselves."""
     bars, factors, problem = planted_market(jax.random.key(seed), num_paths, num_bars, case)
     holdings = problem.best_holdings_covariance
     size = len(problem.loadings)
-    scale = float(1.0 / np.sqrt(np.trace(problem.covariance @ holdings)))  # the best holdings return about 1 a bar
+    scale = float(
+        1.0 / np.sqrt(np.trace(problem.covariance @ holdings))
+    )  # scaled returns of the optimal holdings are about 1 per bar
     features = jnp.broadcast_to(factors[:, :, None, :], (num_paths, num_bars, size, factors.shape[-1]))
     config = _config(
         base,
@@ -71,7 +73,7 @@ def quadratic_costs(base: TrainConfig, case: Case, seed: int, num_paths: int, nu
 
 
 def hidden_drift(base: TrainConfig, seed: int, num_paths: int, num_bars: int) -> GroundTruth:
-    """Market E: three instruments, five trend features each, weights within one, proportional costs."""
+    """Build market E: three instruments, five trend features each, weights in [-1, 1], proportional costs."""
     bars, features = drift_market(jax.random.key(seed), num_paths, num_bars)
     size = len(bars.symbols)
     config = _config(base, bars.symbols, leverage=float(size), impact=0.0, reward=RewardConfig())
@@ -82,25 +84,25 @@ def hidden_drift(base: TrainConfig, seed: int, num_paths: int, num_bars: int) ->
 
 @dataclasses.dataclass(frozen=True)
 class BestTrading:
-    """The best policy of a planted problem, as an agent of `backtest`: part of the way to the aim portfolio."""
+    """The optimal policy of a planted problem as an agent: a partial step towards the aim portfolio per bar."""
 
     trade_rate: float
-    aim: tuple[tuple[float, ...], ...]  # [N, K] best holdings per unit of factor
+    aim: tuple[tuple[float, ...], ...]  # [N, K] aim portfolio per unit of factor
 
     @classmethod
     def of(cls, problem: PlantedProblem) -> BestTrading:
-        """The optimum of the problem."""
+        """Build the optimal policy of a problem."""
         return cls(problem.trade_rate, tuple(tuple(row) for row in problem.aim_loadings.tolist()))
 
     def inputs(self, observation: SpecialistObservation, env_params: Any) -> SpecialistObservation:
-        """What is held; the factors are looked up."""
+        """The observation; `policy` looks up the factors in the table."""
         return observation
 
     def policy(self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: Any) -> Decision:
         """Changes of relative weight ``[..., 1, N]``."""
         factors = env_params.table.features[inputs.path, inputs.bar, 0]
         full = env_params.rules.leverage * env_params.share[0]
-        # A product of float32 numbers in full, also on GPUs.
+        # A sum of products keeps full float32 precision, also on GPUs.
         aim = jnp.sum(factors[..., None, :] * jnp.asarray(self.aim, jnp.float32), axis=-1) / full
         wanted = inputs.relative_weights + self.trade_rate * (aim - inputs.relative_weights)
         return Decision((wanted - (1.0 - env_params.rules.trade_decay) * inputs.relative_weights)[..., None, :])
@@ -112,13 +114,13 @@ class BestTrading:
 
 @dataclasses.dataclass(frozen=True)
 class TunedRule:
-    """The best of a tuned family of rules on market E: the sign of one trend, changed only beyond a threshold."""
+    """The best of a tuned family of rules on market E: the sign of one trend, updated only beyond a threshold."""
 
     span: int = 20
     threshold: float = 0.5
 
     def __call__(self, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
-        """Relative weights wanted ``[..., C]``."""
+        """Wanted relative weights ``[..., C]``."""
         trend = table.features[observation.path, observation.bar][..., DRIFT_FEATURES.index(self.span)]
         return jnp.where(jnp.abs(trend) > self.threshold, jnp.sign(trend), observation.relative_weights)
 
@@ -126,7 +128,7 @@ class TunedRule:
 def _config(
     base: TrainConfig, symbols: tuple[str, ...], leverage: float, impact: float, reward: RewardConfig
 ) -> TrainConfig:
-    """The settings at hand with the problem's account; nothing of how PPO learns is changed."""
+    """Replace symbols, account, reward and risk of the settings by those of the problem; PPO is unchanged."""
     settings = dataclasses.replace(next(iter(base.specialists.values())), symbols=symbols, domain="generic")
     limits = {field.name: 0.0 for field in dataclasses.fields(RiskConfig)}
     limits |= {"correlation_threshold": 0.7, "var_confidence": 0.95}
@@ -140,7 +142,7 @@ def _config(
 
 
 def _market(bars: Bars, features: jax.Array, covariance: np.ndarray, scale: float, slippage: float = 0.0) -> Market:
-    """The market of one class in which nothing costs but impact and slippage (share of the per-bar volatility)."""
+    """Build the market of one class whose only costs are impact and slippage (share of the per-bar volatility)."""
     num_paths, num_bars, size = bars.close.shape
     ones, zeros, sides = jnp.ones(size), jnp.zeros(size), jnp.zeros((2, size))
     one = jnp.ones((num_paths, num_bars, size))

@@ -1,6 +1,6 @@
-"""One agent for any gymnax environment with a flat observation: a discrete or continuous policy and its critic.
+"""An agent for any gymnax environment with a flat observation: a discrete or continuous policy and its critic.
 
-It trains the field's own environments with the same PPO as the trading agents: the proof that PPO is right.
+It trains standard environments with the same PPO as the trading agents, which verifies the PPO implementation.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ CONTROL = "control"
 
 
 class ControlNetwork(nn.Module):
-    """Policy and critic apart from each other, two hidden tanh layers each."""
+    """Separate policy and critic, with two hidden tanh layers each."""
 
-    num_outputs: int  # choices of a discrete action space N, dimensions of a continuous one K
+    num_outputs: int  # number of choices N of a discrete action space, number of dimensions K of a continuous one
     hidden_size: int
     continuous: bool
-    initial_log_std: float = 0.0  # of a continuous policy, in units of the action
+    initial_log_std: float = 0.0  # of a continuous policy, log of units of the action
 
     def setup(self) -> None:
-        """The layers."""
+        """Create the layers."""
         self.encoder = nn.Dense(self.hidden_size)
         self.trunk = nn.Dense(self.hidden_size)
         self.policy_head = nn.Dense(self.num_outputs)
@@ -61,22 +61,22 @@ class ControlNetwork(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ControlAgent:
-    """One agent, A = 1: a choice out of N (K = 1), or K numbers that the environment sees clipped to its bounds."""
+    """One agent, A = 1: a choice out of N (K = 1), or K numbers that are clipped to the environment's bounds."""
 
     network: ControlNetwork
-    low: tuple[float, ...] = ()  # [K] bounds of a continuous action, none for a discrete one
-    high: tuple[float, ...] = ()
-    reward_scale: float = 1.0  # what the learner sees of one unit of the environment's reward
+    low: tuple[float, ...] = ()  # [K] lower bounds of a continuous action; empty for a discrete one
+    high: tuple[float, ...] = ()  # [K] upper bounds of a continuous action; empty for a discrete one
+    reward_scale: float = 1.0  # factor of the environment's reward in the reward of the learner
 
     num_agents = 1
     groups = (Group(CONTROL),)
 
     def inputs(self, observation: jax.Array, env_params: Any) -> jax.Array:
-        """The observation ``[..., D]`` as it is."""
+        """The observation ``[..., D]``, unchanged."""
         return observation
 
     def policy(self, params: Any, normalizers: Any, inputs: jax.Array, env_params: Any) -> Distribution:
-        """Action ``[..., 1, K]``."""
+        """Distribution of the action ``[..., 1, K]``."""
         normalised = normalizers[CONTROL].normalise(inputs)
         return self.network.apply({"params": params[CONTROL]}, normalised, method="policy")
 
@@ -86,24 +86,24 @@ class ControlAgent:
         return self.network.apply({"params": params[CONTROL]}, normalised, method="value")[..., None]
 
     def env_action(self, action: jax.Array) -> jax.Array:
-        """``[..., 1, 1] -> [...]`` for a choice; ``[..., 1, K] -> [..., K]`` within the bounds otherwise.
+        """``[..., 1, 1] -> [...]`` for a choice, else ``[..., 1, K] -> [..., K]`` clipped to the bounds.
 
-        Only the environment sees the clipped action; log-probabilities are of the unclipped one.
+        Only the environment receives the clipped action; log-probabilities are those of the unclipped one.
         """
         if not self.network.continuous:
             return action[..., 0, 0]
         return jnp.clip(action[..., 0, :], jnp.asarray(self.low), jnp.asarray(self.high))
 
     def decides(self, observation: jax.Array) -> jax.Array:
-        """Always ``[..., 1]``."""
+        """Ones ``[..., 1]``: the agent decides at every step."""
         return jnp.ones((*observation.shape[:-1], 1))
 
     def rewards(self, reward: jax.Array, info: dict[Any, Any]) -> jax.Array:
-        """``[..., 1]``, scaled."""
+        """Scaled rewards ``[..., 1]``."""
         return self.reward_scale * reward[..., None]
 
     def control(self, info: dict[Any, Any]) -> None:
-        """Nothing: whatever happens, the action has a part in it."""
+        """None: every outcome depends on the action."""
         return None
 
     def metrics(self, info: dict[Any, Any]) -> dict[str, jax.Array]:
@@ -111,45 +111,45 @@ class ControlAgent:
         return {}
 
     def extend_normalizers(self, normalizers: Any, inputs: jax.Array) -> Any:
-        """Statistics of the observations."""
+        """Add observations to the statistics."""
         return {CONTROL: normalizers[CONTROL].extend(inputs)}
 
 
 def control_agent(
     env: Environment, env_params: Any, hidden_size: int = 64, initial_log_std: float = 0.0, reward_scale: float = 1.0
 ) -> ControlAgent:
-    """The agent whose policy fits an environment's action space.
+    """Build the agent for the action space of an environment.
 
     Args:
         env: a gymnax environment with observations ``[D]`` and a `Discrete` action space or a `Box` ``[K]``.
-        env_params: its parameters.
-        hidden_size: of both hidden layers of policy and critic.
+        env_params: parameters of the environment.
+        hidden_size: width of both hidden layers of policy and critic.
         initial_log_std: of a continuous policy, log of units of the action.
-        reward_scale: factor on the environment's reward before PPO sees it.
+        reward_scale: factor of the environment's reward in the reward of the learner.
 
     Raises:
         ValueError: the observation or the action space is of another kind.
     """
     seen = env.observation_space(env_params)
     if not isinstance(seen, spaces.Box) or len(seen.shape) != 1:
-        raise ValueError(f"{env.name} observes {seen}; a Box of one axis is needed")
+        raise ValueError(f"{env.name} observes {seen}; it must be a Box with one axis")
     space = env.action_space(env_params)
     if isinstance(space, spaces.Discrete):
         return ControlAgent(ControlNetwork(space.n, hidden_size, continuous=False), reward_scale=reward_scale)
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise ValueError(f"{env.name} acts in {space}; a Discrete space or a Box of one axis is needed")
+        raise ValueError(f"{env.name} acts in {space}; it must be a Discrete space or a Box with one axis")
     network = ControlNetwork(space.shape[0], hidden_size, continuous=True, initial_log_std=initial_log_std)
     low, high = (tuple(np.broadcast_to(bound, space.shape).tolist()) for bound in (space.low, space.high))
     return ControlAgent(network, low, high, reward_scale)
 
 
 def start_control(agent: ControlAgent, env: Environment, env_params: Any, seed: int) -> tuple[Any, Any]:
-    """Untrained parameters and empty observation statistics, each ``{CONTROL: ...}``, made on the host.
+    """Create untrained parameters and empty observation statistics on the host, each ``{CONTROL: ...}``.
 
     Args:
-        agent: whose network is initialised.
-        env: the environment it acts in.
-        env_params: its parameters.
+        agent: the agent whose network is initialised.
+        env: its environment.
+        env_params: parameters of the environment.
         seed: any non-negative integer.
     """
     example = jax.ShapeDtypeStruct(env.observation_space(env_params).shape, jnp.float32)
@@ -157,7 +157,7 @@ def start_control(agent: ControlAgent, env: Environment, env_params: Any, seed: 
 
 
 def traced_params(env: Environment) -> Any:
-    """An environment's default parameters as arrays, float32 or int32: changing one compiles nothing anew."""
+    """Default parameters of an environment as float32 or int32 arrays, so that a change compiles nothing."""
 
     def leaf(value: Any) -> jax.Array:
         return jnp.asarray(value, jnp.int32 if isinstance(value, int) else jnp.float32)

@@ -1,7 +1,8 @@
-"""Turns a seed into a market whose predictability is known exactly, with the best policy where a formula gives it.
+"""Turns a seed into a market whose predictability is known exactly, with the optimal policy if a formula gives it.
 
-Garleanu and Pedersen (Journal of Finance 2013): r[t+1] = B f[t] + u, factors f[t+1] = (I - Phi) f[t] + e, and
-quadratic costs Lambda = lambda Sigma. The limit of no discounting is taken, where utility is counted per step.
+The model is that of Garleanu and Pedersen (Journal of Finance 2013): r[t+1] = B f[t] + u, factors
+f[t+1] = (I - Phi) f[t] + e, and quadratic costs Lambda = lambda Sigma, in the limit of no discounting, where utility is
+a mean per step.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ Case = Literal["A", "B", "C", "D"]
 _START_PRICE = 100.0
 
 DRIFT_VOLATILITY = 0.001
-"""Volatility of market E's noise per bar; small, so that weights hardly drift and profits hardly compound."""
+"""Market E: volatility of the noise per bar; small, so that weights hardly drift and profits hardly compound."""
 DRIFT_COST = 0.065
 """Market E: cost per unit traded, in volatilities of a bar."""
 DRIFT_FEATURES = (3, 8, 20, 50, 120)
-"""Market E: spans of the exponentially weighted mean returns that can be seen (weight 1 / span), each in its own
-deviation."""
+"""Market E: spans of the exponentially weighted mean returns that are its features (weight 1 / span), each in units of
+its own standard deviation."""
 _DRIFT_PERSISTENCE, _DRIFT_DEVIATION, _DRIFT_INSTRUMENTS = 0.97, 0.15, 3
 
 
@@ -34,31 +35,31 @@ _DRIFT_PERSISTENCE, _DRIFT_DEVIATION, _DRIFT_INSTRUMENTS = 0.97, 0.15, 3
 class PlantedProblem:
     """Predictable returns with quadratic costs; holdings x [N] are shares of equity, float64.
 
-    Per step E[x[t]' r[t+1] - risk_aversion / 2 x[t]' Sigma x[t] - cost / 2 dx[t]' Sigma dx[t]] is to be made large.
+    The utility per step is E[x[t]' r[t+1] - risk_aversion / 2 x[t]' Sigma x[t] - cost / 2 dx[t]' Sigma dx[t]].
     """
 
     loadings: np.ndarray  # [N, K] B, return of the next bar per unit of factor
-    reversion: np.ndarray  # [K] diagonal of Phi: share of a factor that is gone after a bar
-    covariance: np.ndarray  # [N, N] Sigma, of the noise u per bar
-    factor_covariance: np.ndarray  # [K, K] Omega, of the shocks e per bar; factors have unit stationary variance
+    reversion: np.ndarray  # [K] diagonal of Phi: share by which a factor decays per bar
+    covariance: np.ndarray  # [N, N] Sigma, covariance of the noise u per bar
+    factor_covariance: np.ndarray  # [K, K] Omega, covariance of the shocks e per bar; factors have unit variance
     risk_aversion: float  # gamma, per unit of return
     cost: float  # lambda, per unit of return
-    scale: float  # what returns were scaled with; utility of the problem over this is that of learning.md's table
+    scale: float  # factor of the returns; utility / scale is in the units of the table in docs/learning.md
 
     @property
     def urgency(self) -> float:
-        """The a of the paper; a / cost is the share of the way to the aim that is traded per bar."""
+        """The coefficient a of the paper; a / cost is the trade rate."""
         gamma = self.risk_aversion
         return float(0.5 * (np.sqrt(gamma**2 + 4.0 * gamma * self.cost) - gamma))
 
     @property
     def trade_rate(self) -> float:
-        """Share of the distance to the aim that the best policy trades per bar."""
+        """Share of the distance to the aim portfolio that the optimal policy trades per bar."""
         return self.urgency / self.cost
 
     @property
     def markowitz_loadings(self) -> np.ndarray:
-        """Best holdings without costs per unit of factor [N, K]: (gamma Sigma)^-1 B."""
+        """Optimal holdings without costs per unit of factor [N, K]: (gamma Sigma)^-1 B."""
         solved: np.ndarray = np.linalg.solve(self.risk_aversion * self.covariance, self.loadings)
         return solved
 
@@ -69,19 +70,19 @@ class PlantedProblem:
 
     @property
     def optimum(self) -> float:
-        """Utility per step of the best policy: x[t] = (1 - a / lambda) x[t-1] + (a / lambda) aim[t]."""
+        """Utility per step of the optimal policy: x[t] = (1 - a / lambda) x[t-1] + (a / lambda) aim[t]."""
         return self.utility(1.0 - self.trade_rate, self.trade_rate * self.aim_loadings)
 
     @property
     def best_holdings_covariance(self) -> np.ndarray:
-        """Stationary covariance [N, N] of the holdings of the best policy."""
+        """Stationary covariance [N, N] of the holdings of the optimal policy."""
         size = len(self.loadings)
         return self._stationary(1.0 - self.trade_rate, self.trade_rate * self.aim_loadings)[:size, :size]
 
     def _stationary(self, keep: float, react: np.ndarray) -> np.ndarray:
         """Covariance [N + K, N + K] of the state (x[t], f[t]) = M (x[t-1], f[t-1]) + G e[t] of a linear policy.
 
-        S = M S M' + G Omega G', a discrete Lyapunov equation, solved as a linear one.
+        S = M S M' + G Omega G' is a discrete Lyapunov equation, solved as a linear system.
         """
         size, factors = self.loadings.shape
         decay = np.diag(1.0 - self.reversion)
@@ -103,7 +104,7 @@ class PlantedProblem:
 
 
 def solve_lyapunov(transition: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """S [n, n] with S = M S M' + Q, for a transition M [n, n] with all eigenvalues inside the unit circle."""
+    """Solve S = M S M' + Q for S [n, n]; all eigenvalues of the transition M [n, n] are inside the unit circle."""
     size = len(transition)
     system = np.eye(size * size) - np.kron(transition, transition)
     solution: np.ndarray = np.linalg.solve(system, noise.ravel()).reshape(size, size)
@@ -111,9 +112,10 @@ def solve_lyapunov(transition: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def planted_problem(case: Case) -> PlantedProblem:
-    """Benchmark A, B, C or D of learning.md, scaled to volatilities of about 0.001 per bar.
+    """Benchmark A, B, C or D of docs/learning.md, scaled to volatilities of about 0.001 per bar.
 
-    Returns x s, gamma / s and lambda / s leave the best holdings as they are and multiply utility by s.
+    Scaling by s (returns x s, gamma / s and lambda / s) leaves the optimal holdings unchanged and multiplies utility
+    by s.
     """
     if case == "D":
         volatility = np.array([0.005, 0.0055, 0.006, 0.01, 0.022, 0.011, 0.014, 0.0105])
@@ -142,11 +144,11 @@ def planted_problem(case: Case) -> PlantedProblem:
 
 
 def planted_market(key: jax.Array, num_paths: int, num_bars: int, case: Case) -> tuple[Bars, jax.Array, PlantedProblem]:
-    """Bars of a planted market, its factors [P, T, K], and the problem they come from.
+    """Draw the bars of a planted market and its factors [P, T, K]; also returns the problem.
 
-    factors[:, t] are known at the close of bar t and drive the return from there to the close of t + 1, which is the
-    whole of bar t + 1: it opens at the close of t. Spreads are zero, all bars tradable, symbols PLANTED1, PLANTED2, ...
-    The first bar does not move.
+    factors[:, t] are known at the close of bar t and drive the return until the close of t + 1, which is all of bar
+    t + 1, because it opens at the close of t. Spreads are zero, all bars are tradable, and the symbols are PLANTED1,
+    PLANTED2, ... The first bar does not move.
     """
     problem = planted_problem(case)
     close, factors = _draw_planted(
@@ -161,18 +163,18 @@ def planted_market(key: jax.Array, num_paths: int, num_bars: int, case: Case) ->
 
 
 def drift_market(key: jax.Array, num_paths: int, num_bars: int) -> tuple[Bars, jax.Array]:
-    """Bars of market E and its features [P, T, N, 5]; the best policy is not known, a tuned rule earns about 0.15.
+    """Draw the bars of market E and its features [P, T, N, 5].
 
-    Per bar a return is m + u, in units of DRIFT_VOLATILITY, u standard normal and m a hidden AR(1) with coefficient
-    0.97 and stationary deviation 0.15. features[:, t] are made of returns up to bar t. Spreads are zero: the cost of
-    DRIFT_COST belongs to the account.
+    The optimal policy is not known; a tuned rule earns about 0.15. The return of a bar is m + u, in units of
+    DRIFT_VOLATILITY, where u is standard normal and m is a hidden AR(1) with coefficient 0.97 and stationary standard
+    deviation 0.15. features[:, t] depend on returns up to bar t. Spreads are zero: the account charges DRIFT_COST.
     """
     close, features = _draw_drift(key, num_paths, num_bars)
     return _bars("DRIFT", close), features
 
 
 def _bars(name: str, close: jax.Array) -> Bars:
-    """Bars of instruments NAME1, NAME2, ... that open where they closed [P, T, N], without spread."""
+    """Bars of instruments NAME1, NAME2, ... from closes [P, T, N]; they open at the previous close, without spread."""
     open_ = jnp.concatenate([close[:, :1], close[:, :-1]], axis=1)
     return Bars(
         symbols=tuple(f"{name}{number + 1}" for number in range(close.shape[-1])),
@@ -189,7 +191,7 @@ def _bars(name: str, close: jax.Array) -> Bars:
 
 @functools.partial(jax.jit, static_argnames=("num_paths", "num_bars"))
 def _draw_drift(key: jax.Array, num_paths: int, num_bars: int) -> tuple[jax.Array, jax.Array]:
-    """Closes [P, T, N] and standardised trends [P, T, N, 5] of market E, its drift stationary from the first bar on."""
+    """Draw closes [P, T, N] and standardised trends [P, T, N, 5] of market E, its drift stationary from the start."""
     shape = (num_bars, num_paths, _DRIFT_INSTRUMENTS)
     shocks, noise = jax.random.normal(key, (2, *shape), jnp.float32)
     weight = jnp.asarray([1.0 / span for span in DRIFT_FEATURES], jnp.float32)
@@ -206,7 +208,7 @@ def _draw_drift(key: jax.Array, num_paths: int, num_bars: int) -> tuple[jax.Arra
 
     start = (_DRIFT_DEVIATION * shocks[0], jnp.zeros((*shape[1:], len(DRIFT_FEATURES)), jnp.float32))
     _, (change, trend) = jax.lax.scan(step, start, (jnp.roll(shocks, -1, axis=0), noise))
-    # Of the noise, and of the drift, whose autocorrelation adds (1 + q) / (1 - q) with q = (1 - weight) x persistence.
+    # The noise adds 1; the drift adds its variance times (1 + q) / (1 - q), with q = (1 - weight) x persistence.
     fade = (1.0 - weight) * _DRIFT_PERSISTENCE
     variance = 1.0 + _DRIFT_DEVIATION**2 * (1.0 + fade) / (1.0 - fade)
     deviation = jnp.sqrt(variance * weight / (2.0 - weight))
@@ -218,7 +220,7 @@ def _draw_drift(key: jax.Array, num_paths: int, num_bars: int) -> tuple[jax.Arra
 def _draw_planted(
     key: jax.Array, loadings: jax.Array, decay: jax.Array, mixing: jax.Array, num_paths: int, num_bars: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Closes [P, T, N] and factors [P, T, K], stationary from the first bar on."""
+    """Draw closes [P, T, N] and factors [P, T, K], stationary from the first bar on."""
     size, count = loadings.shape
     normals = jax.random.normal(key, (num_bars, num_paths, size + count), jnp.float32)
     shocks, noise = normals[..., :count], normals[..., count:] @ mixing.T

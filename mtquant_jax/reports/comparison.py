@@ -72,9 +72,9 @@ def draw(comparison: Comparison) -> Figure:
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         days = comparison.days.astype("datetime64[D]")
         days = np.concatenate([days[:1] - 1, days])  # the curves start from nothing earned
-        for index, (name, returns) in enumerate(comparison.returns.items()):
+        for index, name in enumerate(comparison.returns):
             colour = _COLOURS[index % len(_COLOURS)]
-            earned = 100.0 * (np.cumprod(1.0 + returns, axis=0).mean(axis=1) - 1.0)
+            earned = 100.0 * comparison.earned(name)
             left.plot(days, [0.0, *earned], _DASHES[index % len(_DASHES)], color=colour, label=name)
             sharpe = comparison.metrics.runs[name].intervals.sharpe
             if sharpe.value is not None and sharpe.low is not None and sharpe.high is not None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow
 import pyarrow.csv
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.metrics import BarsDescription
-from mtquant_jax.evaluation.tables import equity_columns, position_columns, trade_columns
+from mtquant_jax.evaluation.tables import equity_table, positions_table, trades_table
 from mtquant_jax.storage.files import read_json, replacing, write_json
 from mtquant_jax.storage.records import from_json
 
@@ -45,7 +43,7 @@ def other_period(folder: Path, bars: BarsDescription) -> str:
     return f"{found.source}, {found.split} split, {found.first} to {found.last},"
 
 
-def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
+def write_files(evaluation: Evaluation, folder: Path) -> None:
     """Write ``metrics.json``, ``equity.csv``, ``trades.csv`` and ``positions.csv``; each appears when it is whole.
 
     Raises:
@@ -54,24 +52,15 @@ def write_files(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "metrics.json", evaluation.metrics.to_json())
-        write_csv(folder / "equity.csv", equity_columns(evaluation))
-        write_csv(folder / "trades.csv", trade_columns(evaluation))
-        write_csv(folder / "positions.csv", position_columns(evaluation))
+        write_csv(folder / "equity.csv", equity_table(evaluation))
+        write_csv(folder / "trades.csv", trades_table(evaluation))
+        write_csv(folder / "positions.csv", positions_table(evaluation))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
-    return {name: folder / name for name in ("metrics.json", "equity.csv", "trades.csv", "positions.csv")}
 
 
-def write_csv(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length by name; times become text, "YYYY-MM-DD HH:MM" UTC."""
+def write_csv(path: Path, columns: dict[str, Any]) -> None:
+    """Columns of equal length by name."""
     options = pyarrow.csv.WriteOptions(quoting_style="needed")
-    table = pyarrow.table({name: _written(values) for name, values in columns.items()})
     with replacing(path) as temporary:
-        pyarrow.csv.write_csv(table, temporary, options)
-
-
-def _written(values: Any) -> Any:
-    if not np.issubdtype(getattr(values, "dtype", float), np.datetime64):
-        return values
-    texts = np.datetime_as_string(values, unit="m").tolist()
-    return [None if text == "NaT" else text.replace("T", " ") for text in texts]
+        pyarrow.csv.write_csv(pyarrow.table(columns), temporary, options)

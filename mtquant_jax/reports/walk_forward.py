@@ -17,7 +17,6 @@ from mtquant_jax.evaluation.walk_forward_result import LAST, Stitched
 from mtquant_jax.market.periods import moment
 from mtquant_jax.reports.csv_files import write_csv
 from mtquant_jax.reports.wording import interval_text, percent_text
-from mtquant_jax.statistics.significance import interquartile_mean
 from mtquant_jax.storage.files import replacing, write_json
 
 _SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
@@ -31,7 +30,7 @@ def write(folds: Sequence[Fold], stitched: Stitched, metrics: WalkForwardMetrics
     """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
     write_json(folder / "walk_forward.json", metrics.to_json())
     write_csv(folder / "equity.csv", _equity(folds, stitched, metrics.seeds, capital))
-    figure = draw(folds, stitched)
+    figure = draw(folds, stitched, metrics)
     with replacing(folder / "walk_forward.png") as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
@@ -48,13 +47,13 @@ def _equity(folds: Sequence[Fold], stitched: Stitched, seeds: Sequence[int], cap
     return columns
 
 
-def draw(folds: Sequence[Fold], stitched: Stitched) -> Figure:
+def draw(folds: Sequence[Fold], stitched: Stitched, metrics: WalkForwardMetrics) -> Figure:
     """Stitched equity with the range over seeds, and the Sharpe ratio fold by fold."""
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         above, below = figure.subplots(2, 1, height_ratios=(2, 1))
         _draw_equity(above, folds, stitched)
-        _draw_sharpes(below, folds, stitched)
+        _draw_sharpes(below, folds, metrics)
         absent = "; ".join(name for name in stitched.names if name not in _SHOWN)
         figure.legend(
             *above.get_legend_handles_labels(),
@@ -71,8 +70,8 @@ def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
     days = stitched.timeline
     for name, colour, dash in zip(_SHOWN, _COLOURS, _DASHES, strict=True):
         equity = 100.0 * (stitched.equity(name) - 1.0)
-        middle = [interquartile_mean(row) for row in equity]
-        axes.plot(days, middle, dash, color=colour, label=name, linewidth=2 if name == LAST else 1.3)
+        middle, width = 100.0 * (stitched.equity_over_seeds(name) - 1.0), 2 if name == LAST else 1.3
+        axes.plot(days, middle, dash, color=colour, label=name, linewidth=width)
         if name == LAST and stitched.seeds > 1:
             axes.fill_between(days, equity.min(axis=1), equity.max(axis=1), color=colour, alpha=0.2)
     ends = np.cumsum([len(fold.returns[LAST]) for fold in folds])
@@ -86,22 +85,23 @@ def _draw_equity(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
     axes.set_title(f"Out of sample, one fold after the other ({stitched.over_seeds}{band})", loc="left")
 
 
-def _draw_sharpes(axes: Axes, folds: Sequence[Fold], stitched: Stitched) -> None:
-    places = np.arange(len(folds))
+def _draw_sharpes(axes: Axes, folds: Sequence[Fold], metrics: WalkForwardMetrics) -> None:
+    places, several = np.arange(len(folds)), len(metrics.seeds) > 1
     for index, (name, colour) in enumerate(zip(_SHOWN, _COLOURS, strict=True)):
-        sharpes = np.array([[p.sharpe or 0.0 for p in fold.performance[name]] for fold in folds])
-        middle = np.array([interquartile_mean(row) for row in sharpes])
+        sharpes = [fold.portfolios[name].sharpe for fold in metrics.folds]
+        middle = np.array([sharpe.interquartile_mean for sharpe in sharpes])
         place = places + (index - (len(_SHOWN) - 1) / 2.0) * 0.13
         axes.bar(place, middle, 0.12, color=colour)
-        if sharpes.shape[1] > 1:
-            spread = np.maximum([middle - sharpes.min(axis=1), sharpes.max(axis=1) - middle], 0.0)
+        if name in PORTFOLIOS and several:
+            low, high = np.array([(sharpe.lowest, sharpe.highest) for sharpe in sharpes]).T
+            spread = np.maximum([middle - low, high - middle], 0.0)
             axes.errorbar(place, middle, yerr=spread, fmt="none", ecolor="#444444", capsize=2)
     axes.axhline(0.0, color="#444444", linewidth=0.8)
     ends = [[moment(fold.timestamps[index])[:7] for index in (0, -1)] for fold in folds]
     axes.set_xticks(places, [f"fold {number}\n{' to '.join(months)}" for number, months in enumerate(ends, start=1)])
     axes.set_ylabel("Sharpe ratio")
-    whiskers = "; whiskers: range" * (stitched.seeds > 1)
-    axes.set_title(f"Sharpe ratio of each fold ({stitched.over_seeds}{whiskers})", loc="left")
+    whiskers = "; whiskers: range" * several
+    axes.set_title(f"Sharpe ratio of each fold ({metrics.over_seeds}{whiskers})", loc="left")
 
 
 def lines(metrics: WalkForwardMetrics) -> Iterator[str]:

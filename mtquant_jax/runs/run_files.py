@@ -12,12 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
-import mtquant_jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.jax_setup import device
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
@@ -29,8 +27,9 @@ from mtquant_jax.storage.files import write_json
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
-from mtquant_jax.training.loop import Outcome
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
+from mtquant_jax.version import __version__
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 
@@ -194,12 +193,6 @@ class RunFiles:
         return path.relative_to(self.paths.run_dir).as_posix()
 
 
-def device() -> str:
-    """What the run computes on."""
-    first = jax.devices()[0]
-    return f"{first.platform} ({first.device_kind}) x {jax.device_count()}, {platform.machine()}"
-
-
 def new_run_id(start: datetime) -> str:
     """YYYYMMDDTHHMMSS of the start, and four hexadecimal digits that distinguish runs of the same second."""
     return f"{start:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
@@ -215,5 +208,5 @@ def _tree(policy: Policy) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"mtquant-jax": mtquant_jax.__version__, "python": platform.python_version()}
+    versions = {"mtquant-jax": __version__, "python": platform.python_version()}
     return versions | {name: metadata.version(name) for name in _PACKAGES}

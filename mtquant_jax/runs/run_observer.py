@@ -18,8 +18,8 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
-from mtquant_jax.training.loop import Outcome
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
 
 _TITLES = {

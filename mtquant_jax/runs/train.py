@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import mtquant_jax
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.bars.parquet import write_bars
+from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.handover import earlier_results, restore_policies
-from mtquant_jax.runs.run_files import RunFiles, device, new_run_id
+from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
@@ -28,6 +27,7 @@ from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import Progress
 from mtquant_jax.training.trainer import train_phases
 from mtquant_jax.types import Bars
+from mtquant_jax.version import __version__
 
 
 def run(
@@ -77,6 +77,8 @@ def run(
 
 def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths) -> tuple[TrainConfig, Market]:
     """Write bars given in Python into the run directory, and name them in the settings: a run can be repeated."""
+    from mtquant_jax.market.bars.parquet import write_bars  # brings pyarrow
+
     if np.shape(bars.close)[0] != 1:
         raise UserError(
             f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {np.shape(bars.close)[0]}"
@@ -96,7 +98,7 @@ def _introduce(
     """Write the resolved settings, and lines on what is about to happen."""
     config, market = files.config, files.market
     files.write_settings()
-    record.info(f"mtquant-jax {mtquant_jax.__version__} on {device()}, settings from {config_source}")
+    record.note(f"mtquant-jax {__version__} on {device()}, settings from {config_source}")
     record.info(f"{market.description}; ready in {setup:.1f} s")
     for notice in _notices(market, earlier):
         record.warning(notice)

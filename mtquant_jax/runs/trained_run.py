@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.prepare import Market
+from mtquant_jax.runs.checkpoints import restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.training import phases
+from mtquant_jax.training.phases import Plan
 from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
 
 _AGAIN = "Train all phases again"
@@ -56,6 +63,14 @@ class TrainedRun:
         return _seconds(split["first"]), _seconds(split["last"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A training as it was at a checkpoint: ``train_chunk(plan.program, state, plan.env_params, plan.hyper, n)``."""
+
+    plan: Plan
+    state: TrainState
+
+
 def open_run(run_dir: Path) -> TrainedRun:
     """Read what a training left.
 
@@ -71,9 +86,9 @@ def open_run(run_dir: Path) -> TrainedRun:
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
     if missing:
-        phases = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
+        untrained = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
-            f"`run_dir` {run_dir}: the training was not finished, {phases} left no results; train "
+            f"`run_dir` {run_dir}: the training was not finished, {untrained} left no results; train "
             f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
     results = {
@@ -140,3 +155,33 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
 
 def _seconds(text: str) -> int:
     return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp())
+
+
+def open_checkpoint(run: TrainedRun, market: Market, phase: int, timesteps: int, name: str = "") -> Checkpoint:
+    """A checkpoint of a finished run, from which its training goes on bit for bit.
+
+    Args:
+        run: of `open_run`.
+        market: that the run was trained on, as `prepare_market` makes it of the run's settings.
+        phase: 1, 2 or 3.
+        timesteps: after which it was saved.
+        name: of the asset class, in phase 1.
+
+    Raises:
+        UserError: there is no such class or checkpoint, or its arrays are of other settings.
+    """
+    names = [asset_class.name for asset_class in market.universe.classes]
+    folder = run.paths.checkpoint(phase, timesteps)
+    if phase == 1:
+        if name not in names:
+            raise UserError(f"`run_dir` {run.paths.run_dir} has no specialist {name!r}; it has {', '.join(names)}")
+        plan, folder = phases.plan_specialist(run.config, market, names.index(name)), folder / name
+    elif phase == 2:
+        plan = phases.plan_meta(run.config, market, restore_all(run, market).specialists)
+    else:
+        policies = restore_all(run, market)
+        if policies.meta is None:
+            raise UserError(f"`run_dir` {run.paths.run_dir} has no meta-controller; phase 3 was not trained")
+        plan = phases.plan_joint(run.config, market, policies.specialists, policies.meta)
+    like = jax.eval_shape(functools.partial(start_training, plan.program), *plan.start_arguments)
+    return Checkpoint(plan, restore_checkpoint(folder, like))

@@ -1,7 +1,4 @@
-"""Turns settings into a `UserError` where they contradict each other or the arithmetic, before anything is written.
-
-Ranges are written as in mathematics: ``(0, 1]`` excludes 0 and includes 1.
-"""
+"""Turns settings into a `UserError` where they contradict each other or the arithmetic, before anything is written."""
 
 from __future__ import annotations
 
@@ -13,74 +10,9 @@ from typing import Any
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.fields import fields_of
 
 PHASES = ("1", "2", "3")
-
-_RANGES = {
-    "phase1_timesteps": "[1, inf)",
-    "phase2_timesteps": "[1, inf)",
-    "phase3_timesteps": "[1, inf)",
-    "save_freq": "[1, inf)",
-    "seed": "[0, 4294967295]",
-    "num_envs": "[1, inf)",
-    "num_steps": "[1, inf)",
-    "meta_controller.learning_rate": "(0, inf)",
-    "meta_controller.interval": "[1, inf)",
-    "joint_training.learning_rate": "(0, inf)",
-    "joint_training.individual_weight": "[0, inf)",
-    "joint_training.coordination_weight": "[0, inf)",
-    "joint_training.specialist_update_interval": "[1, inf)",
-    "joint_training.leash": "[0, inf)",
-    "ppo.num_epochs": "[1, inf)",
-    "ppo.gamma": "(0, 1]",
-    "ppo.gae_lambda": "[0, 1]",
-    "ppo.clip_range": "(0, 1)",
-    "ppo.value_clip_range": "[0, inf)",
-    "ppo.value_weight": "[0, inf)",
-    "ppo.entropy_weight": "[0, inf)",
-    "ppo.max_grad_norm": "(0, inf)",
-    "ppo.weight_decay": "[0, inf)",
-    "ppo.target_kl": "[0, inf)",
-    "ppo.initial_log_std": "(-20, 3)",
-    "ppo.hidden_size": "[1, inf)",
-    "simulation.initial_capital": "(0, inf)",
-    "simulation.episode_length": "[1, inf)",
-    "simulation.leverage": "(0, inf)",
-    "simulation.trade_decay": "[0, 1]",
-    "simulation.stop_out_level": "[0, inf)",
-    "simulation.ruin_level": "[0, 1)",
-    "simulation.cost_multiplier": "[0, inf)",
-    "simulation.impact": "[0, inf)",
-    "simulation.margin_leverage.forex": "[0, inf)",
-    "simulation.margin_leverage.metals": "[0, inf)",
-    "simulation.margin_leverage.energy": "[0, inf)",
-    "simulation.margin_leverage.indices": "[0, inf)",
-    "reward.risk_aversion": "[0, inf)",
-    "reward.sharpe_memory": "[1, inf)",
-    "portfolio_reward.risk_aversion": "[0, inf)",
-    "portfolio_reward.sharpe_memory": "[1, inf)",
-    "portfolio_reward.var_weight": "[0, inf)",
-    "portfolio_reward.drawdown_weight": "[0, inf)",
-    "portfolio_reward.turnover_weight": "[0, inf)",
-    "portfolio_reward.diversification_weight": "[0, inf)",
-    "risk.instrument_limit": "[0, inf)",
-    "risk.class_limit": "[0, inf)",
-    "risk.correlation_threshold": "[0, 1]",
-    "risk.correlation_limit": "[0, inf)",
-    "risk.gross_limit": "[0, inf)",
-    "risk.margin_limit": "[0, inf)",
-    "risk.var_limit": "[0, inf)",
-    "risk.var_confidence": "(0.5, 1)",
-    "risk.halving_loss": "[0, 1)",
-    "risk.reduction_loss": "[0, 1)",
-    "risk.flattening_loss": "[0, 1)",
-    "market.num_paths": "[1, inf)",
-    "market.num_bars": "[1, inf)",
-    "market.edge": "[0, inf)",
-    "market.train_fraction": "(0, 1)",
-    "market.validation_fraction": "(0, 1)",
-    "market.gap_bars": "[0, inf)",
-}
 
 
 def validate(config: TrainConfig) -> None:
@@ -89,8 +21,7 @@ def validate(config: TrainConfig) -> None:
     Raises:
         UserError: the first setting found wrong; one sentence with its name, its value and what would be right.
     """
-    for key, interval in _RANGES.items():
-        _check_range(key, _setting(config, key), interval)
+    _check_ranges(config)
     parse_phases(config.phases)
     _check_specialists(config)
     _check_batch_sizes(config)
@@ -113,10 +44,6 @@ def _check_zone(broker_timezone: str) -> None:
     from mtquant_jax.time_zones import read_zone  # brings NumPy, which the help must not wait for
 
     read_zone(broker_timezone)
-
-
-def _setting(config: Any, key: str) -> Any:
-    return functools.reduce(getattr, key.split("."), config)
 
 
 def parse_phases(phases: str) -> tuple[int, ...]:
@@ -142,18 +69,18 @@ def parse_phases(phases: str) -> tuple[int, ...]:
     return tuple(int(name) for name in names)
 
 
-def _check_range(key: str, value: float, interval: str) -> None:
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
-    above = value > low or (interval[0] == "[" and value == low)
-    below = value < high or (interval[-1] == "]" and value == high)
-    if above and below:
-        return
-    if value != value:
-        raise UserError(f"`{key}` {value}: is not a number")
-    lower = f"at least {low:.10g}" if interval[0] == "[" else f"above {low:.10g}"
-    upper = f"at most {high:.10g}" if interval[-1] == "]" else f"below {high:.10g}"
-    wanted = f"{lower} and {upper}" if high != float("inf") else lower + " and finite" * (value == high)
-    raise UserError(f"`{key}` {value}: must be {wanted}")
+def _check_ranges(group: Any, prefix: str = "") -> None:
+    """Whether all numbers of a group are in their ranges, apart from those of single specialists."""
+    for setting in fields_of(type(group)):
+        if setting.range is None or ".NAME." in setting.key:
+            continue
+        key, value = prefix + setting.key, functools.reduce(getattr, setting.key.split("."), group)
+        if value in setting.range:
+            continue
+        if value != value:
+            raise UserError(f"`{key}` {value}: is not a number")
+        finite = " and finite" if value == setting.range.bounds[1] == float("inf") else ""
+        raise UserError(f"`{key}` {value}: must be {setting.range.in_words()}{finite}")
 
 
 def _check_specialists(config: TrainConfig) -> None:
@@ -175,8 +102,7 @@ def _check_specialists(config: TrainConfig) -> None:
             if symbol in owner:
                 raise UserError(f"{symbol} is in two classes, {owner[symbol]} and {name}; each symbol belongs to one")
             owner[symbol] = name
-        _check_range(f"specialists.{name}.learning_rate", specialist.learning_rate, "(0, inf)")
-        _check_range(f"specialists.{name}.exploration_cost", specialist.exploration_cost, "(0, inf)")
+        _check_ranges(specialist, f"specialists.{name}.")
 
 
 def _check_batch_sizes(config: TrainConfig) -> None:
@@ -231,5 +157,5 @@ def _parse_date(key: str, text: str) -> date | None:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             return date.fromisoformat(text)
     except ValueError:
-        pass  # a month 13 is told below like any other text that is no date
+        pass  # a month 13 is refused below like any other text that is no date
     raise UserError(f'`market.{key}` "{text}": must be a date as YYYY-MM-DD')

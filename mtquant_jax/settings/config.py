@@ -1,12 +1,14 @@
-"""Every setting of a training: frozen dataclasses with units, from which the command line and the YAML are checked.
+"""Every setting of a training: frozen dataclasses whose fields say their range, unit, and what a change compiles.
 
-Static sizes (environments, steps, layers) decide what compiles; every other number is traced.
+The text below a field is its help. `mtquant_jax.settings.fields` reads all of it, for checks, help and documentation.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from mtquant_jax.settings.fields import Data, Host, Range, Static, Traced, Unit
 
 ScenarioName = Literal[
     "neutral",
@@ -21,22 +23,23 @@ ScenarioName = Literal[
     "edge_regimes",
 ]
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
+Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SpecialistConfig:
     """One asset class and how its specialist learns."""
 
-    symbols: tuple[str, ...] = ()
+    symbols: Annotated[tuple[str, ...], Data("1 2 3 m")] = ()
     """Instruments of the class; each belongs to one class only."""
-    domain: Literal["generic", "forex", "commodities", "equity"] = "generic"
+    domain: Annotated[Literal["generic", "forex", "commodities", "equity"], Data("m")] = "generic"
     """Which domain features describe the class."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size at the start of phase 1."""
-    batch_size: int = 500
-    """Timesteps per PPO minibatch; must divide num-envs x num-steps. Lower it to lower memory."""
-    exploration_cost: float = 0.04
-    """What an instrument's exploration costs per bar at the start of phase 1, in per-bar volatilities of its full
+    batch_size: Annotated[int, Unit("timesteps"), Static("1")] = 500
+    """Timesteps per PPO minibatch; must divide num_envs x num_steps. A smaller one takes less memory."""
+    exploration_cost: Annotated[float, Range("(0, inf)"), Unit("volatilities"), Traced] = 0.04
+    """Cost of an instrument's exploration per bar at the start of phase 1, in per-bar volatilities of its full
     position. With the market's costs it gives the scale of trades that actions are made in."""
 
 
@@ -44,11 +47,11 @@ class SpecialistConfig:
 class MetaControllerConfig:
     """The agent that gives the specialists capital and sets the risk appetite (phase 2)."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size at the start of phase 2."""
-    batch_size: int = 500
-    """Decisions per PPO minibatch; must divide num-envs x num-steps."""
-    interval: int = 8
+    batch_size: Annotated[int, Unit("decisions"), Static("2")] = 500
+    """Decisions per PPO minibatch; must divide num_envs x num_steps."""
+    interval: Annotated[int, Range("[1, inf)"), Unit("bars"), Static("2")] = 8
     """Bars between two decisions of the meta-controller."""
 
 
@@ -56,19 +59,19 @@ class MetaControllerConfig:
 class JointTrainingConfig:
     """Fine-tuning of the whole hierarchy (phase 3)."""
 
-    learning_rate: float = 5e-4
+    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 5e-4
     """Adam step size of all agents at the start of phase 3; lower than in phase 1."""
-    batch_size: int = 500
-    """Timesteps per PPO minibatch; must divide num-envs x num-steps."""
-    individual_weight: float = 0.5
+    batch_size: Annotated[int, Unit("timesteps"), Static("3")] = 500
+    """Timesteps per PPO minibatch; must divide num_envs x num_steps."""
+    individual_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.5
     """Weight of a specialist's gradient towards its own class's profit."""
-    coordination_weight: float = 0.5
+    coordination_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.5
     """Weight of a specialist's gradient towards the portfolio's profit."""
-    project_conflicts: bool = True
+    project_conflicts: Annotated[bool, Traced] = True
     """Project a specialist's two gradients onto each other's normal plane where they conflict (PCGrad)."""
-    specialist_update_interval: int = 1
+    specialist_update_interval: Annotated[int, Range("[1, inf)"), Unit("updates"), Traced] = 1
     """The meta-controller learns in every update, the specialists in every n-th."""
-    leash: float = 0.01
+    leash: Annotated[float, Range("[0, inf)"), Traced] = 0.01
     """Weight of the KL divergence from the phase 1 policy in a specialist's loss."""
 
 
@@ -76,31 +79,31 @@ class JointTrainingConfig:
 class PPOConfig:
     """Proximal policy optimisation, shared by the three phases."""
 
-    num_epochs: int = 6
+    num_epochs: Annotated[int, Range("[1, inf)"), Unit("passes"), Static("1 2 3")] = 6
     """Passes over each rollout."""
-    gamma: float = 0.98
+    gamma: Annotated[float, Range("(0, 1]"), Unit("per bar"), Traced] = 0.98
     """Discount per bar."""
-    gae_lambda: float = 0.9
+    gae_lambda: Annotated[float, Range("[0, 1]"), Unit("per decision"), Traced] = 0.9
     """Decay of generalised advantage estimation, per decision."""
-    clip_range: float = 0.3
+    clip_range: Annotated[float, Range("(0, 1)"), Traced] = 0.3
     """Clip of the probability ratio."""
-    value_clip_range: float = 0.0
+    value_clip_range: Annotated[float, Range("[0, inf)"), Unit("value"), Traced] = 0.0
     """Clip of the value change in units of value; 0 is off."""
-    value_weight: float = 0.5
+    value_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.5
     """Weight of the value loss."""
-    entropy_weight: float = 0.0
+    entropy_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.0
     """Weight of the entropy bonus."""
-    max_grad_norm: float = 2.0
+    max_grad_norm: Annotated[float, Range("(0, inf)"), Traced] = 2.0
     """Global norm at which an agent's gradient is clipped."""
-    weight_decay: float = 1.0
+    weight_decay: Annotated[float, Range("[0, inf)"), Unit("per learning rate"), Traced] = 1.0
     """Pull of the networks' kernels towards zero, per unit of learning rate (AdamW); 0 is off."""
-    target_kl: float = 0.0
+    target_kl: Annotated[float, Range("[0, inf)"), Unit("nats"), Traced] = 0.0
     """Approximate KL divergence at which an update stops early; 0 is off."""
-    anneal_learning_rate: bool = True
+    anneal_learning_rate: Annotated[bool, Traced] = True
     """Lower the learning rate linearly to zero over the phase."""
-    initial_log_std: float = 0.0
+    initial_log_std: Annotated[float, Range("(-20, 3)"), Unit("log of action"), Traced] = 0.0
     """Logarithm of the exploration noise at the start, in units of action."""
-    hidden_size: int = 64
+    hidden_size: Annotated[int, Range("[1, inf)"), Unit("units"), Static("1 2 3")] = 64
     """Width of the hidden layers."""
 
 
@@ -108,13 +111,13 @@ class PPOConfig:
 class MarginLeverageConfig:
     """Leverage the account is given, by margin class; 0 keeps the instruments' own margin rates."""
 
-    forex: float = 0.0
+    forex: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Currency pairs; 30 holds 1/30 of the notional as margin."""
-    metals: float = 0.0
+    metals: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Gold and other metals."""
-    energy: float = 0.0
+    energy: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Oil and gas."""
-    indices: float = 0.0
+    indices: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Equity indices."""
 
 
@@ -122,85 +125,85 @@ class MarginLeverageConfig:
 class SimulationConfig:
     """The account and the episode."""
 
-    account_currency: str = "USD"
+    account_currency: Annotated[str, Data("m")] = "USD"
     """Currency of equity, costs and reports."""
-    initial_capital: float = 100_000.0
+    initial_capital: Annotated[float, Range("(0, inf)"), Unit("currency"), Traced] = 100_000.0
     """Starting equity in account currency; training is relative to it."""
-    episode_length: int = 500
+    episode_length: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 500
     """Bars per training episode."""
-    leverage: float = 1.0
+    leverage: Annotated[float, Range("(0, inf)"), Unit("x budget"), Data()] = 1.0
     """Gross exposure a class may reach, as a multiple of its budget; shared equally by its instruments."""
-    trade_decay: float = 0.1
+    trade_decay: Annotated[float, Range("[0, 1]"), Unit("share per bar"), Traced] = 0.1
     """Share of the relative weight that is given up per bar before the action is added."""
-    stop_out_level: float = 0.5
+    stop_out_level: Annotated[float, Range("[0, inf)"), Unit("equity / margin"), Traced] = 0.5
     """Margin level (equity / margin) under which the broker closes everything."""
-    ruin_level: float = 0.2
+    ruin_level: Annotated[float, Range("[0, 1)"), Unit("x initial capital"), Traced] = 0.2
     """Equity, as a share of initial capital, at which an episode ends in ruin."""
-    cost_multiplier: float = 1.0
+    cost_multiplier: Annotated[float, Range("[0, inf)"), Traced] = 1.0
     """Multiplies spread, commission, slippage, impact and swap (0 trades for free)."""
-    impact: float = 0.0
+    impact: Annotated[float, Range("[0, inf)"), Unit("lambda"), Traced] = 0.0
     """Lambda of the quadratic market impact, lambda / 2 x variance of the weight change per bar; 0 is none."""
     margin_leverage: MarginLeverageConfig = MarginLeverageConfig()
-    broker_clock: str = "NewYork+7"
-    """Time zone whose midnight ends the trading day, when swap is charged and the day's loss begins anew: an IANA name,
-    or NewYork+7 (the day ends at 17:00 in New York)."""
+    broker_clock: Annotated[str, Unit("time zone"), Data("m")] = "NewYork+7"
+    """Time zone whose midnight ends the trading day, when swap is charged and the day's loss starts at zero: an IANA
+    name, or NewYork+7 (the day ends at 17:00 in New York)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
-    """What a specialist is paid per bar (phases 1 and 3)."""
+    """The reward of a specialist per bar (phases 1 and 3)."""
 
-    objective: ObjectiveName = "log_growth"
-    """What is paid for: growth, return less its variance, or what the bar does to the Sharpe ratio."""
-    risk_aversion: float = 1.0
+    objective: Annotated[ObjectiveName, Static("1 3")] = "log_growth"
+    """What the reward is: growth, return less its variance, or the effect of the bar on the Sharpe ratio."""
+    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 1.0
     """Gamma of the mean-variance objective."""
-    sharpe_memory: int = 100
+    sharpe_memory: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 100
     """Bars over which the moments of the differential Sharpe ratio decay."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PortfolioRewardConfig(RewardConfig):
-    """What the portfolio is paid per bar (phases 2 and 3): an objective and weighted terms; a weight of 0 is off."""
+    """The reward of the portfolio per bar (phases 2 and 3): an objective and weighted terms; a weight of 0 is off."""
 
-    objective: ObjectiveName = "differential_sharpe"
-    """What is paid for: growth, return less its variance, or what the bar does to the Sharpe ratio."""
-    sharpe_memory: int = 400
+    objective: Annotated[ObjectiveName, Static("2 3")] = "differential_sharpe"
+    """What the reward is: growth, return less its variance, or the effect of the bar on the Sharpe ratio."""
+    sharpe_memory: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 400
     """Bars over which the moments of the differential Sharpe ratio decay."""
-    var_weight: float = 0.0
-    """Penalty on the value at risk of a bar, at risk.var-confidence."""
-    drawdown_weight: float = 0.0
-    """Penalty on what the bar adds to the largest drawdown of the episode."""
-    turnover_weight: float = 0.0
+    var_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.0
+    """Penalty on the value at risk of a bar, at risk.var_confidence."""
+    drawdown_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.0
+    """Penalty on the growth of the episode's maximum drawdown."""
+    turnover_weight: Annotated[float, Range("[0, inf)"), Unit("per value"), Traced] = 0.0
     """Cost per unit of value traded, beyond those that the account is charged."""
-    diversification_weight: float = 0.0
-    """Bonus of a bar whose positions' risks cancel out entirely; most books earn a part of it."""
+    diversification_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.0
+    """Bonus of a bar on which the risks of the positions cancel out entirely; most books earn a part of it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RiskConfig:
     """The risk layer between policies and orders; 0 switches a limit off. Presets are in configs/risk.yaml."""
 
-    instrument_limit: float = 0.40
+    instrument_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 0.40
     """Exposure of one instrument, as a share of equity."""
-    class_limit: float = 0.40
+    class_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 0.40
     """Gross exposure of one class, as a share of equity (of the portfolio; a specialist alone is its class)."""
-    correlation_threshold: float = 0.70
-    """Correlation from which two positions that add to each other count as the same bet."""
-    correlation_limit: float = 0.40
-    """Gross exposure of positions that are the same bet, as a share of equity."""
-    gross_limit: float = 1.20
+    correlation_threshold: Annotated[float, Range("[0, 1]"), Traced] = 0.70
+    """Correlation from which two positions that add to each other count as one bet."""
+    correlation_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 0.40
+    """Gross exposure of positions that are one bet, as a share of equity."""
+    gross_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 1.20
     """Gross exposure of the whole book, as a share of equity."""
-    margin_limit: float = 0.50
+    margin_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 0.50
     """Margin held, as a share of equity."""
-    var_limit: float = 0.02
+    var_limit: Annotated[float, Range("[0, inf)"), Unit("x equity"), Traced] = 0.02
     """Value at risk of a day, as a share of equity."""
-    var_confidence: float = 0.95
+    var_confidence: Annotated[float, Range("(0.5, 1)"), Traced] = 0.95
     """Confidence of the value at risk."""
-    halving_loss: float = 0.05
+    halving_loss: Annotated[float, Range("[0, 1)"), Unit("of the day"), Traced] = 0.05
     """Loss of the day, as a share of the equity it began with, from which sizes are halved."""
-    reduction_loss: float = 0.10
+    reduction_loss: Annotated[float, Range("[0, 1)"), Unit("of the day"), Traced] = 0.10
     """Loss of the day from which positions may only shrink."""
-    flattening_loss: float = 0.15
+    flattening_loss: Annotated[float, Range("[0, 1)"), Unit("of the day"), Traced] = 0.15
     """Loss of the day from which everything is closed until the next day."""
 
 
@@ -208,65 +211,65 @@ class RiskConfig:
 class MarketConfig:
     """Where bars come from and how they are split."""
 
-    num_paths: int = 16
+    num_paths: Annotated[int, Range("[1, inf)"), Unit("paths"), Data("1 2 3 m")] = 16
     """Synthetic market: independent paths."""
-    num_bars: int = 6000
+    num_bars: Annotated[int, Range("[1, inf)"), Unit("hours"), Data("1 2 3 m")] = 6000
     """Synthetic market: hourly bars per path."""
-    edge: float = 0.12
+    edge: Annotated[float, Range("[0, inf)"), Unit("volatilities"), Data()] = 0.12
     """Synthetic market: standard deviation of the hidden drift, in per-bar volatilities; 0 is a driftless market."""
-    calibration: str = ""
+    calibration: Annotated[str, Unit("file"), Data("m")] = ""
     """Synthetic market: YAML file from `mtquant-jax data calibrate`; empty: the shipped configs/synthetic.yaml."""
-    scenario: ScenarioName = "neutral"
+    scenario: Annotated[ScenarioName, Data()] = "neutral"
     """Synthetic market: conditions that the whole market is drawn under (docs/synthetic_market.md)."""
-    start: str = ""
+    start: Annotated[str, Unit("YYYY-MM-DD"), Data("1 2 3 m")] = ""
     """First bar used, UTC, as YYYY-MM-DD; empty: as early as all instruments allow."""
-    end: str = ""
+    end: Annotated[str, Unit("YYYY-MM-DD"), Data("1 2 3 m")] = ""
     """Bars before this date are used, UTC, as YYYY-MM-DD; empty: as late as all instruments allow."""
-    train_fraction: float = 0.70
+    train_fraction: Annotated[float, Range("(0, 1)"), Unit("share of bars"), Data()] = 0.70
     """Share of the bars used for training."""
-    validation_fraction: float = 0.15
+    validation_fraction: Annotated[float, Range("(0, 1)"), Unit("share of bars"), Data()] = 0.15
     """Share of the bars used to choose checkpoints; the rest is the test split."""
-    gap_bars: int = 250
-    """Bars left out between two splits; no shorter than the longest look-back of the features."""
+    gap_bars: Annotated[int, Range("[0, inf)"), Unit("bars"), Data()] = 250
+    """Bars left out between two splits; at least 240, the longest look-back of the features."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Train the hierarchy of trading agents in three phases."""
 
-    phase1_timesteps: int = 100_000
-    """Decisions per specialist in phase 1."""
-    phase2_timesteps: int = 50_000
-    """Decisions of the meta-controller in phase 2."""
-    phase3_timesteps: int = 50_000
-    """Decisions of the hierarchy in phase 3."""
-    parallel: bool = False
+    phase1_timesteps: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 100_000
+    """Decisions of each specialist in phase 1, in whole updates."""
+    phase2_timesteps: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 50_000
+    """Decisions of the meta-controller in phase 2, in whole updates."""
+    phase3_timesteps: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 50_000
+    """Decisions of the hierarchy in phase 3, in whole updates."""
+    parallel: Annotated[bool, Static("1")] = False
     """Train the specialists of phase 1 in one vmapped program."""
-    curriculum: bool = False
+    curriculum: Annotated[bool, Data("1 2 3 m")] = False
     """Synthetic market: train on all stress scenarios, easy ones first and those that go badly more often."""
-    save_freq: int = 10_000
+    save_freq: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 10_000
     """Timesteps between two checkpoints (each is evaluated on the validation split)."""
-    phases: str = "1,2,3"
+    phases: Annotated[str, Host] = "1,2,3"
     """Phases to run, in order; 2 needs the results of 1, and 3 of both, in the run directory."""
-    quick_test: bool = False
+    quick_test: Annotated[bool, Static("1 2 3 m")] = False
     """A few seconds of everything: 1000, 500 and 500 timesteps with few environments."""
-    data_dir: str = ""
+    data_dir: Annotated[str, Unit("folder"), Data("1 2 3 m")] = ""
     """Directory of bar files, one per symbol; empty: the embedded synthetic market."""
-    instruments: str = ""
+    instruments: Annotated[str, Unit("file"), Data("m")] = ""
     """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
-    risk_preset: str = "default"
+    risk_preset: Annotated[str, Host] = "default"
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
-    broker_timezone: str = "UTC"
+    broker_timezone: Annotated[str, Unit("time zone"), Data("m")] = "UTC"
     """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
-    timeframe: Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"] = "files"
+    timeframe: Annotated[Timeframe, Data("1 2 3 m")] = "files"
     """Bars to trade on, made from those of the files; files: as they are there."""
-    run_dir: str = "."
+    run_dir: Annotated[str, Unit("folder"), Host] = "."
     """Directory that receives logs, models and metrics."""
-    seed: int = 0
-    """Seed of the whole training."""
-    num_envs: int = 125
+    seed: Annotated[int, Range("[0, 4294967295]"), Data()] = 0
+    """Seed of the synthetic market, of the networks and of the training."""
+    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes."""
-    num_steps: int = 16
+    num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16
     """Decisions per episode between two updates."""
     specialists: dict[str, SpecialistConfig] = dataclasses.field(default_factory=dict)
     meta_controller: MetaControllerConfig = MetaControllerConfig()

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.fields import fields_of
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 
 
-class _WithSettings(Protocol):
-    """A command's dataclass: the settings of a training, the YAML file under them, and flags of its own."""
+@dataclasses.dataclass(frozen=True)
+class WithSettings:
+    """A command that takes all settings of a training; it adds flags of its own."""
 
-    def __init__(self, *, settings: TrainConfig, config: str) -> None: ...
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: str = DEFAULT_CONFIG
+    """YAML file with settings; it need only hold what differs from the shipped one."""
 
-    @property
-    def settings(self) -> TrainConfig: ...
+
+_Command = TypeVar("_Command", bound=WithSettings)
 
 
-_Command = TypeVar("_Command", bound=_WithSettings)
+class Base(NamedTuple):
+    """The settings that lie under the flags of a command."""
+
+    settings: TrainConfig
+    config: str  # what --config is, or would be
+    source: str  # the YAML file that was read
+
+
+@dataclasses.dataclass(frozen=True)
+class _Early:
+    """The flags that decide which layers lie under the others."""
+
+    config: str
+    risk_preset: str
+    quick_test: bool
 
 
 _QUICK_TEST: dict[str, Any] = {
@@ -48,31 +67,14 @@ _IN_PYTHON = "load_config"
 """What messages name as the source of overrides: the function that takes them."""
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainCommand:
-    """Train a hierarchy of trading agents: specialists, then a meta-controller, then all of them together.
-
-    A flag wins over the YAML file, the YAML file over the shipped configs/agents.yaml.
-    """
-
-    settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    config: str = DEFAULT_CONFIG
-    """YAML file with settings; it need only hold what differs from the shipped one."""
-
-
-def load_config(
-    argv: Sequence[str], phases: str | None = None, prog: str = "mtquant-jax train"
-) -> tuple[TrainConfig, str]:
-    """Resolve and validate the settings of a training.
-
-    Returns:
-        the settings and the name of the YAML file they come from.
+def load_config(argv: Sequence[str]) -> tuple[TrainConfig, str]:
+    """The settings of `mtquant-jax train` with these flags, and the YAML file that they come from.
 
     Raises:
         UserError: a file or a setting is wrong.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command, source = load_command(TrainCommand, argv, phases, prog)
+    command, source = load_command(WithSettings, argv, "mtquant-jax train")
     return command.settings, source
 
 
@@ -113,33 +115,73 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def load_command(kind: type[_Command], argv: Sequence[str], phases: str | None, prog: str) -> tuple[_Command, str]:
-    """A command whose settings lie over those of its YAML file; arguments and errors as `load_config`."""
-    early = _early_flags(argv)
-    source = early.config
+def load_command(
+    kind: type[_Command], argv: Sequence[str], prog: str, phases: str | None = None
+) -> tuple[_Command, str]:
+    """A command with settings that are checked, and the YAML file that they come from.
+
+    Args:
+        kind: the command's dataclass; its fields are the flags, the text below a field their help.
+        argv: the flags.
+        prog: name of the program in help and messages.
+        phases: what `phases` is when no flag gives it; None leaves it to the YAML file.
+
+    Raises:
+        UserError: a file or a setting is wrong.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    base = base_of(argv, prog, phases)
+    default = kind(settings=base.settings, config=base.config)
+    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=_REGISTRY)
+    validate(command.settings)
+    return command, base.source
+
+
+def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
+    """What lies under the flags; arguments and errors as those of `load_command`."""
+    early = _early_flags(argv, prog)
+    source = early.get("config")
     if source is None:
         source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
+    quick_test, risk_preset = early.get("quick_test"), early.get("risk_preset")
     try:
-        base = _layers(source, phases, early.quick_test, early.risk_preset)
+        settings = _layers(source, phases, quick_test, risk_preset)
     except UserError:
         if not {"-h", "--help"} & set(argv):
             raise
-        base = _layers(str(shipped("agents.yaml")), phases, early.quick_test, None)
-    default = kind(settings=base, config=early.config or DEFAULT_CONFIG)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog)
-    validate(command.settings)
-    return command, source
+        settings = _layers(str(shipped("agents.yaml")), phases, quick_test, None)
+    return Base(settings, early.get("config", DEFAULT_CONFIG), source)
 
 
-def _early_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags that decide which layers lie under the others; tyro checks them again with all the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", nargs="?")
-    parser.add_argument("--risk-preset", "--risk_preset", nargs="?")
-    on, off = ("--quick-test", "--quick_test"), ("--no-quick-test", "--no-quick_test", "--no_quick_test")
-    parser.add_argument(*on, dest="quick_test", action="store_const", const=True)
-    parser.add_argument(*off, dest="quick_test", action="store_const", const=False)
-    return parser.parse_known_args(list(argv))[0]
+def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
+    """Those of `_Early` that are given; the command reads them again with all the rest.
+
+    A flag is given where the outcome does not depend on its default.
+    """
+    one, two = (
+        tyro.cli(_Early, default=default, args=list(argv), prog=prog, add_help=False, return_unknown_args=True)[0]
+        for default in (_Early("", "", False), _Early("-", "-", True))
+    )
+    return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
+
+
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.struct_rule
+def _group_of_settings(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """A group of settings as tyro would read it anyway, with the range of a number behind its help."""
+    if info.type.__module__ != TrainConfig.__module__:
+        return None
+    helps = {
+        setting.key: f"{setting.help} {setting.range.in_words().capitalize()}." if setting.range else setting.help
+        for setting in fields_of(info.type)
+    }
+    fields = (
+        StructFieldSpec(name, hint, getattr(info.default, name), helps.get(name))
+        for name, hint in typing.get_type_hints(info.type, include_extras=True).items()
+    )
+    return StructConstructorSpec(info.type, tuple(fields))
 
 
 def _risk_preset(name: str) -> dict[str, Any]:

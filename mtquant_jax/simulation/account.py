@@ -1,12 +1,12 @@
 """The account: fills, costs, margin and mark-to-market as pure arithmetic on arrays.
 
 Money is relative to initial capital (equity starts at 1.0); units are base units per unit of initial capital, so that
-lots = units x initial capital / contract size. Positions net per instrument and remember their average fill price, as
-MetaTrader does: the profit of a position is units x (price - entry) x k, with k the *current* factor from the profit
+lots = units x initial capital / contract size. Each instrument has one net position with an average fill price, as in
+MetaTrader: the profit of a position is units x (price - entry) x k, with k the *current* factor from the profit
 currency to the account currency, and becomes balance when it is closed.
 
 Thousands of small amounts are added to a balance of about 1, so the balance is a compensated sum (Kahan, CACM 1965),
-and what the rounding of an entry price would give or take is booked to it.
+and the rounding error of entry prices is booked to it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from flax import struct
 
 from mtquant_jax.types import Contracts, MarketTable
 
-_MARGIN_TOLERANCE = 1e-5  # relative; a level that is under the limit by float32 rounding alone stops nobody out
-_DAYS_OF_INTEREST = 360.0  # a year of swap interest, as brokers count it
+_MARGIN_TOLERANCE = 1e-5  # relative; a level under the limit only by float32 rounding causes no stop-out
+_DAYS_OF_INTEREST = 360.0  # days per year of swap interest, by the brokers' convention
 
 
 @struct.dataclass
 class Account:
-    """What is owned and owed, relative to initial capital."""
+    """Balance and positions of an account, relative to initial capital."""
 
-    balance: jax.Array  # [] initial capital plus realised profit less commission
-    residue: jax.Array  # [] what float32 has no room for in the balance; belongs to it
+    balance: jax.Array  # [] initial capital plus realised profit and swap minus commission and impact
+    residue: jax.Array  # [] rounding error of the balance in float32; part of the balance
     units: jax.Array  # [N] signed base units per unit of initial capital; long > 0
     entry: jax.Array  # [N] average fill price of the open position, quote currency
 
@@ -45,13 +45,13 @@ class Quote:
 
 @struct.dataclass
 class Flows:
-    """Where equity went, per instrument ``[N]``, shares of initial capital.
+    """Change of equity by cause and instrument ``[N]``, shares of initial capital.
 
     Equity change = price_profit - spread - commission - slippage - impact + swap, exactly.
     """
 
     price_profit: jax.Array  # [N] change of value at the bid
-    spread: jax.Array  # [N] cost: spreads paid, and their change while short
+    spread: jax.Array  # [N] cost of spreads paid, and of their changes while short
     commission: jax.Array  # [N] cost
     slippage: jax.Array  # [N] cost of fills worse than the quote
     impact: jax.Array  # [N] cost of moving the market
@@ -62,7 +62,7 @@ class Flows:
         return self.price_profit - self.costs() + self.swap
 
     def costs(self) -> jax.Array:
-        """What trading cost per instrument ``[N]``; swap is not trading."""
+        """Trading costs per instrument ``[N]``; swap is not a trading cost."""
         return self.spread + self.commission + self.slippage + self.impact
 
     def __add__(self, other: Flows) -> Flows:
@@ -75,13 +75,13 @@ def open_account(num_instruments: int) -> Account:
         balance=jnp.ones(()),
         residue=jnp.zeros(()),
         units=jnp.zeros(num_instruments),
-        # 1 and not 0: a flat position's entry is never used, but must not divide by zero in a gradient.
+        # 1 and not 0: the entry of a flat position is never used, but must not divide by zero in a gradient.
         entry=jnp.ones(num_instruments),
     )
 
 
 def no_flows(num_instruments: int) -> Flows:
-    """Nothing happened ``[N]``."""
+    """Flows of zero ``[N]``."""
     zeros = jnp.zeros(num_instruments)
     return Flows(price_profit=zeros, spread=zeros, commission=zeros, slippage=zeros, impact=zeros, swap=zeros)
 
@@ -112,8 +112,8 @@ def equity(account: Account, quote: Quote) -> jax.Array:
     return account.balance + (account.residue + jnp.sum(profit - _short_spread(account.units, quote)))
 
 
-def exposure(account: Account, quote: Quote) -> jax.Array:
-    """Signed value at the bid ``[N]``, share of initial capital."""
+def position_value(account: Account, quote: Quote) -> jax.Array:
+    """Signed value of the positions at the bid ``[N]``, share of initial capital."""
     return account.units * quote.bid * quote.conversion
 
 
@@ -123,11 +123,11 @@ def margin(account: Account, quote: Quote, contracts: Contracts) -> jax.Array:
     Forex holds lots x contract x rate in the base currency, other CFDs lots x contract x price x rate in the profit
     currency; both are |units| x price x k x rate in account currency.
     """
-    return jnp.sum(jnp.abs(exposure(account, quote)) * contracts.margin_rate)
+    return jnp.sum(jnp.abs(position_value(account, quote)) * contracts.margin_rate)
 
 
 def is_stopped_out(account: Account, quote: Quote, contracts: Contracts, stop_out_level: jax.Array) -> jax.Array:
-    """Whether equity / margin is under the stop-out level ``[]`` bool; a flat account never is."""
+    """True ``[]`` if equity / margin is under the stop-out level; False for a flat account."""
     required = margin(account, quote, contracts) * stop_out_level
     return (required > 0.0) & (equity(account, quote) < required * (1.0 - _MARGIN_TOLERANCE))
 
@@ -143,25 +143,25 @@ def fill(
     """Buy (``trade`` > 0) at the ask and sell at the bid, both worsened by slippage.
 
     Args:
-        account: before the trade.
+        account: the account before the trade.
         trade: ``[N]`` signed base units per unit of initial capital.
         quote: prices of the fill.
-        contracts: commission is charged per lot on every side.
-        cost_multiplier: scales the commission; the quote's spread and the slippage carry it already.
+        contracts: contract sizes and commissions, which are charged per lot and side.
+        cost_multiplier: factor of the commission; the quote's spread and the slippage include it already.
         slippage: ``[N]`` price units.
 
     Returns:
-        The account after the trade and its ``Flows`` (price_profit is zero: nothing moved).
+        The account after the trade and its ``Flows`` (price_profit is zero, because prices do not move).
     """
     above = jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
     price = quote.bid + above
     units = account.units + trade
-    # Signs, since products of tiny positions underflow, and no division by what does not grow, since the gradient of a
-    # masked division overflows.
+    # Signs, because products of tiny positions underflow; division only by positions that grow, because the gradient of
+    # a masked division overflows.
     side = jnp.sign(account.units)
     reduces, adds, flips = side * jnp.sign(trade) < 0.0, side * jnp.sign(trade) > 0.0, side * jnp.sign(units) < 0.0
     closed = jnp.where(reduces, jnp.where(flips, account.units, -trade), 0.0)
-    # Differences of prices are exact, sums are not: float32 has 7 digits, and a spread is in the fifth.
+    # Differences of prices are exact, sums are not: float32 has 7 digits, and a spread begins at the fifth.
     realised = closed * ((quote.bid - account.entry) + above)
     added_share = jnp.where(adds, trade, 0.0) / jnp.where(adds, units, 1.0)
     averaged = account.entry + added_share * (price - account.entry)
@@ -171,7 +171,7 @@ def fill(
     commission = lots_fee * quote.fee_conversion * cost_multiplier
     after = charge(account, commission - (realised + rounding) * quote.conversion)
     after = dataclasses.replace(after, units=units, entry=entry)
-    # Buying pays the spread now; a short that is opened will have to, one that is closed no longer does.
+    # A purchase pays the spread now. An opened short owes it until it is closed, when the purchase pays it.
     bought = jnp.maximum(trade, 0.0) * quote.spread * quote.conversion
     spread = bought + _short_spread(units, quote) - _short_spread(account.units, quote)
     flows = no_flows(trade.shape[-1])
@@ -180,11 +180,11 @@ def fill(
 
 
 def charge(account: Account, amount: jax.Array) -> Account:
-    """Take amounts ``[N]`` from the balance."""
+    """Subtract amounts ``[N]`` from the balance."""
     paid = account.residue - jnp.sum(amount)
     balance = account.balance + paid
     kept = balance - account.balance
-    # Exact whichever of the two is larger (Knuth's two-sum).
+    # Exact whichever of the two summands is larger (Knuth's two-sum).
     residue = (account.balance - (balance - kept)) + (paid - kept)
     return dataclasses.replace(account, balance=balance, residue=residue)
 
@@ -192,7 +192,7 @@ def charge(account: Account, amount: jax.Array) -> Account:
 def swap(
     account: Account, quote: Quote, nights: jax.Array, contracts: Contracts, cost_multiplier: jax.Array
 ) -> jax.Array:
-    """What holding the open positions over so many charged nights brings ``[N]``; negative is paid.
+    """Swap of the open positions over ``nights`` charged nights ``[N]``, share of initial capital; negative is paid.
 
     Points: units x price x k; money: lots x amount; interest: value x rate / 360; each per night.
     """
@@ -206,7 +206,7 @@ def swap(
 
 
 def revalue(account: Account, before: Quote, after: Quote) -> Flows:
-    """What the open positions ``[N]`` gain and lose when prices move from one quote to another."""
+    """Flows of the open positions ``[N]`` when prices move from one quote to another."""
 
     def value(quote: Quote) -> jax.Array:
         return account.units * (quote.bid - account.entry) * quote.conversion
@@ -219,5 +219,5 @@ def revalue(account: Account, before: Quote, after: Quote) -> Flows:
 
 
 def _short_spread(units: jax.Array, quote: Quote) -> jax.Array:
-    """What shorts ``[N]`` stand below the bid, since they are closed at the ask; account currency."""
+    """Spread that open shorts ``[N]`` owe, because they are closed at the ask; share of initial capital."""
     return jnp.maximum(-units, 0.0) * quote.spread * quote.conversion

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments import spaces
 
 from mtquant_jax.simulation.market_env import MarketEnvironment
 from mtquant_jax.simulation.portfolio_env import (
@@ -20,6 +19,9 @@ from mtquant_jax.simulation.portfolio_env import (
 )
 from mtquant_jax.simulation.reward import RewardFunction
 from mtquant_jax.types import MarketTable
+
+if TYPE_CHECKING:  # the spaces come with all of gymnax, which takes seconds
+    from gymnax.environments import spaces
 
 
 @struct.dataclass
@@ -105,4 +107,6 @@ class AllocationEnv(MarketEnvironment):
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
+        from gymnax.environments import spaces
+
         return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))

@@ -1,4 +1,4 @@
-"""One bar of trading: target weights decided at the close of bar t -> the account at the close of bar t + 1.
+"""Turns target weights decided at the close of bar t into the account at the close of bar t + 1.
 
 The order of events: gap to the open of t + 1, swap for the nights crossed, margin check on the gap price, fills at that
 open, move to the close, margin check. Target weights have passed the risk layer (`risk`).
@@ -16,8 +16,8 @@ from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Flows, Quote
 from mtquant_jax.types import Contracts, MarketTable
 
-_STEP_TOLERANCE = 1e-3  # of a lot step; float32 may stand a little under a whole number of steps
-_SMALLEST_EQUITY = 1e-6  # share of initial capital by which weights are divided at least
+_STEP_TOLERANCE = 1e-3  # share of a lot step; float32 may be slightly below a whole number of steps
+_SMALLEST_EQUITY = 1e-6  # smallest divisor of weights, share of initial capital
 
 
 @struct.dataclass
@@ -30,26 +30,26 @@ class AccountRules:
     impact: jax.Array  # [] lambda of the quadratic impact, 1/2 lambda dw' Sigma dw of equity; 0 is none
     round_lots: jax.Array  # [] bool, orders in whole lot steps (evaluation and trading; training is continuous)
     initial_capital: jax.Array  # [] account currency; lots = units x capital / contract size
-    leverage: jax.Array  # [] gross exposure of a class, multiple of its budget
-    trade_decay: jax.Array  # [] share of the relative weight given up before the action is added
+    leverage: jax.Array  # [] largest gross exposure of a class, multiple of its budget
+    trade_decay: jax.Array  # [] share by which the relative weight decays before the action is added
 
 
 @struct.dataclass
 class BarResult:
-    """What a bar of trading left behind."""
+    """Result of a bar of trading."""
 
     account: Account
-    equity: jax.Array  # [] at the close of t + 1 (after a late stop-out: at the open it was settled at)
-    weights: jax.Array  # [N] signed exposure / equity at that moment
-    held_weights: jax.Array  # [N] signed exposure after the fills / equity before the bar
+    equity: jax.Array  # [] at the close of t + 1 (after a late stop-out: at the open at which it is settled)
+    weights: jax.Array  # [N] exposure at that moment: signed value / equity
+    held_weights: jax.Array  # [N] signed value after the fills / equity before the bar
     flows: Flows  # [N] share of initial capital
-    traded: jax.Array  # [N] absolute value filled at the open of t + 1, share of the equity before
+    traded: jax.Array  # [N] absolute value filled at the open of t + 1, share of the equity before the bar
     stopped_out: jax.Array  # [] bool
     ruined: jax.Array  # [] bool
 
 
 def next_relative_weights(relative: jax.Array, action: jax.Array, rules: AccountRules) -> jax.Array:
-    """Turn an action into the relative weights wanted ``[..., C]``, in [-1, 1] of each instrument's share.
+    """Turn an action into the wanted relative weights ``[..., C]``, in [-1, 1] of each instrument's share.
 
     The action is a change: (1 - decay) x weight + action, clipped.
     """
@@ -70,11 +70,11 @@ def bar_of_trading(
 
     Args:
         account: positions at the close of ``bar``.
-        target_weights: ``[N]`` signed share of equity wanted; sized with the prices of the close of ``bar``, which are
-            the last ones known.
-        table: the market; row ``bar + 1`` must exist (row ``bar + 2`` is used where it does).
+        target_weights: ``[N]`` wanted exposure, signed share of equity; orders are sized with the prices at the close
+            of ``bar``, the last known ones.
+        table: the market; row ``bar + 1`` must exist (row ``bar + 2`` is used if it exists).
         path: ``[]`` market path.
-        bar: ``[]`` the bar whose close is now.
+        bar: ``[]`` the bar at whose close the order is decided.
         contracts: ``[N]`` contract sizes, costs, margin rates, lot steps.
         rules: stop-out, ruin, cost multiplier, impact, lot rounding.
     """
@@ -98,7 +98,7 @@ def bar_of_trading(
     account = accounts.charge(account, impact)
     flows = flows + fill_flows + accounts.revalue(account, open_next, close_next)
     flows = dataclasses.replace(flows, swap=swap, impact=impact)
-    held = accounts.exposure(account, open_next)
+    held = accounts.position_value(account, open_next)
 
     stopped_on_close = ~stopped_on_gap & accounts.is_stopped_out(account, close_next, contracts, rules.stop_out_level)
     account, late_flows, final = _settle_at_next_open(
@@ -109,29 +109,29 @@ def bar_of_trading(
     return BarResult(
         account=account,
         equity=equity,
-        weights=accounts.exposure(account, final) / jnp.maximum(equity, _SMALLEST_EQUITY),
+        weights=accounts.position_value(account, final) / jnp.maximum(equity, _SMALLEST_EQUITY),
         flows=flows + late_flows,
         held_weights=held / solvent,
         traded=jnp.abs(trade) * open_next.bid * open_next.conversion / solvent,
         stopped_out=stopped_on_gap | stopped_on_close,
-        ruined=~(equity > rules.ruin_level),  # also where equity is not a number
+        ruined=~(equity > rules.ruin_level),  # also True if equity is not a number
     )
 
 
 def current_weights(account: Account, quote: Quote) -> jax.Array:
-    """Signed exposure / equity ``[N]``."""
+    """Exposure ``[N]``: signed value / equity."""
     equity = accounts.equity(account, quote)
-    return accounts.exposure(account, quote) / jnp.maximum(equity, _SMALLEST_EQUITY)
+    return accounts.position_value(account, quote) / jnp.maximum(equity, _SMALLEST_EQUITY)
 
 
 def slippage_price(quote: Quote, covariance: jax.Array, contracts: Contracts) -> jax.Array:
-    """Price units ``[N]`` by which a fill is worse: a fixed part and a share of the last known per-bar volatility."""
+    """Slippage of a fill ``[N]``, price units: a fixed part plus a share of the last known per-bar volatility."""
     volatility = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0.0))
     return contracts.slippage + contracts.slippage_volatility * volatility * quote.bid
 
 
 def whole_lots(order: jax.Array, contracts: Contracts, initial_capital: jax.Array) -> jax.Array:
-    """Units ``[N]`` rounded toward zero to the lot step: zero below the smallest order, cut at the largest."""
+    """Round units ``[N]`` toward zero to the lot step: zero below the smallest order, clipped at the largest."""
     lots = jnp.abs(order) * initial_capital / contracts.contract_size
     rounded = jnp.floor(lots / contracts.lot_step + _STEP_TOLERANCE) * contracts.lot_step
     allowed = jnp.where(rounded < contracts.min_lot * (1.0 - _STEP_TOLERANCE), 0.0, rounded)
@@ -147,11 +147,11 @@ def _order(
     contracts: Contracts,
     rules: AccountRules,
 ) -> jax.Array:
-    """Units to trade ``[N]`` so that exposure / equity meets the target at the quote, in whole lots where asked."""
+    """Units to trade ``[N]`` so that exposure meets the target at the quote; whole lots if the rules round them."""
     value_per_unit = quote.bid * quote.conversion
     order = target_weights * equity / value_per_unit - account.units
     whole = whole_lots(order, contracts, rules.initial_capital)
-    # A position is a whole number of steps too: float32 must not add up crumbs, and a close must leave nothing.
+    # A position is a whole number of steps too: float32 must not accumulate residuals, and a close must leave nothing.
     step = contracts.lot_step * contracts.contract_size / rules.initial_capital
     position = jnp.round((account.units + whole) / step) * step
     whole = jnp.where(whole == 0.0, 0.0, position - account.units)
@@ -159,9 +159,9 @@ def _order(
 
 
 def _impact(trade: jax.Array, equity: jax.Array, quote: Quote, covariance: jax.Array, rules: AccountRules) -> jax.Array:
-    """Cost ``[N]`` of moving the market, 1/2 lambda dw' Sigma dw of equity, split by instrument.
+    """Impact cost ``[N]``, 1/2 lambda dw' Sigma dw of equity, split by instrument.
 
-    Garleanu and Pedersen (Journal of Finance 2013) with Lambda = lambda Sigma.
+    The model is that of Garleanu and Pedersen (Journal of Finance 2013) with Lambda = lambda Sigma.
     """
     solvent = jnp.maximum(equity, _SMALLEST_EQUITY)
     change = trade * quote.bid * quote.conversion / solvent
@@ -178,9 +178,9 @@ def _settle_at_next_open(
     contracts: Contracts,
     cost: jax.Array,
 ) -> tuple[Account, Flows, Quote]:
-    """Close everything at the open of ``bar`` if ``stopped``; otherwise leave account and quote as they are.
+    """Close everything at the open of ``bar`` if ``stopped``; otherwise leave account and quote unchanged.
 
-    Where the data end before ``bar``, the last close is the last price there is.
+    If the data end before ``bar``, positions are closed at the last close.
     """
     exists = bar < table.open.shape[1]
     row = jnp.where(exists, bar, bar - 1)

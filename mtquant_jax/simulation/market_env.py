@@ -1,4 +1,4 @@
-"""What both environments share: where an episode starts, where it ends, and how rewards see the account."""
+"""Base of the market environments: start and end of episodes, one bar of trading, and the inputs of rewards."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments.environment import Environment
 
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
+from mtquant_jax.simulation.gymnax_contract import Environment
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
 
 IN_MARKET = 1e-3
-"""Gross exposure / equity from which an account counts as being in the market."""
+"""Gross exposure above which an account counts as being in the market."""
 
-_SMALLEST_EQUITY = 1e-6  # share of initial capital by which returns are divided at least
+_SMALLEST_EQUITY = 1e-6  # smallest divisor of returns, share of initial capital
 
 
 @struct.dataclass
 class MarketParams:
-    """Everything traced that a market environment needs; data are arguments, never closed over."""
+    """All traced parameters of a market environment; data are arguments, never closed over."""
 
     table: MarketTable  # instruments padded and ordered by class
     contracts: Contracts  # [N]
-    mask: jax.Array  # [S, C] bool, real instruments of each class; N = S x C
-    share: jax.Array  # [S, C] share of the class budget one instrument may use, zero where padded
+    mask: jax.Array  # [S, C] bool, True for an instrument and False for padding; N = S x C
+    share: jax.Array  # [S, C] share of the class budget per instrument, zero for padding
     rules: AccountRules
     risk: RiskRules
     reward: RewardParams
-    span: Span  # bars an episode may use
+    span: Span  # bars that episodes may use
     max_steps_in_episode: jax.Array  # [] bars
-    path_probability: jax.Array  # [P] that an episode starts on a path, up to a common factor
+    path_probability: jax.Array  # [P] probability that an episode starts on a path, up to a common factor
 
 
 @struct.dataclass
@@ -55,7 +55,7 @@ class StepInfo:
 
 
 class MarketEnvironment(Environment):
-    """Base of the market environments: stateless, so one instance per reward function serves every training."""
+    """Base of the market environments: stateless, so that one instance per reward function serves every training."""
 
     _supports_transition_gradients = True
 
@@ -65,17 +65,17 @@ class MarketEnvironment(Environment):
 
     @property
     def default_params(self) -> MarketParams:
-        """There are none: a market must be given."""
+        """Not available, because an environment needs a market; raises ValueError."""
         raise ValueError(f"{self.name} has no default market: pass params")
 
     def reset_env(self, key: jax.Array, params: MarketParams) -> tuple[Any, Any]:
-        """Start at a random path and bar of the span; the account is flat."""
+        """Start at a random path and bar of the span with a flat account."""
         path, bar = random_start(key, params)
         state = self.initial_state(path, bar, params)
         return self.observe(key, state, None, params), state
 
     def initial_state(self, path: jax.Array, bar: jax.Array, params: Any) -> Any:
-        """A flat account at the close of ``bar`` of market path ``path``."""
+        """State with a flat account at the close of ``bar`` of market path ``path``."""
         raise NotImplementedError
 
     def begin_within(self, state: Any, elapsed: jax.Array, params: MarketParams) -> Any:
@@ -88,22 +88,22 @@ class MarketEnvironment(Environment):
         return jnp.ones((), jnp.int32)
 
     def is_truncated(self, state: Any, params: MarketParams) -> jax.Array:
-        """Whether the episode has its full length or the span has no further bar ``[]``."""
+        """True ``[]`` if the episode has its full length or the span has no further bar."""
         return (state.time >= params.max_steps_in_episode) | (state.bar + 1 >= params.span.last)
 
 
 @struct.dataclass
 class Book:
-    """What both environments carry: the account and what is measured on it."""
+    """Account and its measurements, part of the state of both environments."""
 
     account: Account
     equity: jax.Array  # [] share of initial capital
-    peak_equity: jax.Array  # []
+    peak_equity: jax.Array  # [] largest equity of the episode so far
     risk: RiskState
 
 
 def open_book(path: jax.Array, bar: jax.Array, params: MarketParams) -> Book:
-    """A flat account of equity 1 at the close of ``bar``."""
+    """Book of a flat account with equity 1 at the close of ``bar``."""
     one = jnp.ones(())
     account = accounts.open_account(params.mask.size)
     return Book(account=account, equity=one, peak_equity=one, risk=start_risk(params.table.day[bar], one))
@@ -112,12 +112,12 @@ def open_book(path: jax.Array, bar: jax.Array, params: MarketParams) -> Book:
 def trade(
     book: Book, target: jax.Array, path: jax.Array, bar: jax.Array, params: MarketParams
 ) -> tuple[Book, BarResult, dict[str, jax.Array]]:
-    """Pass target weights ``[N]`` through the risk layer, trade one bar, and measure.
+    """Pass target weights ``[N]`` through the risk layer, trade one bar, and measure the result.
 
     Returns:
-        The book at the close of ``bar + 1``, the bar's result, and metrics ``[]``: gross exposure, turnover, costs and
-        swap as shares of equity, whether it is in the market (1 or 0), and what each risk rule cut (``risk/RULE``,
-        share of the exposure wanted).
+        The book at the close of ``bar + 1``, the bar's result, and metrics ``[]``: gross exposure (``exposure``),
+        turnover, costs and swap as shares of equity, whether the account is in the market (1 or 0), and the cut of each
+        risk rule (``risk/RULE``, share of the wanted gross exposure).
     """
     table = params.table
     num_classes, width = params.mask.shape
@@ -139,10 +139,10 @@ def trade(
         risk=next_risk(book.risk, table.day[bar + 1], book.equity, result.equity),
     )
     base = jnp.maximum(book.equity, _SMALLEST_EQUITY)
-    exposure = jnp.sum(jnp.abs(result.weights))
+    gross_exposure = jnp.sum(jnp.abs(result.weights))
     metrics = {
-        "exposure": exposure,
-        "time_in_market": (exposure > IN_MARKET).astype(exposure.dtype),
+        "exposure": gross_exposure,
+        "time_in_market": (gross_exposure > IN_MARKET).astype(gross_exposure.dtype),
         "turnover": jnp.sum(result.traded),
         "costs": jnp.sum(result.flows.costs()) / base,
         "swap": jnp.sum(result.flows.swap) / base,
@@ -152,10 +152,10 @@ def trade(
 
 
 def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Array:
-    """What the next bar earns per unit of exposure held ``[N]``: close to close, before costs and swap.
+    """Return of the next bar per unit of exposure ``[N]``: close to close, before costs and swap.
 
-    An account earns the move of the price at the conversion of the moment, not the move of the exposure: that of a pair
-    like USDJPY in dollars never moves.
+    An account earns the move of the price, converted at the current rate, and not the move of the position's value: the
+    value in dollars of a pair such as USDJPY never moves.
     """
     close, conversion = table.close[path], table.conversion_close[path]
     earned = (close[bar + 1] - close[bar]) * conversion[bar + 1]
@@ -163,13 +163,13 @@ def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Ar
 
 
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
-    """A path, by its probability, and a bar, uniformly, that leaves room for a whole episode where the span has it.
+    """Draw a path by its probability, and a bar uniformly among those that leave a whole episode if the span has one.
 
-    The path is where the cumulative probability passes a uniform number: O(log P) per episode.
+    The path is found by binary search of a uniform number in the cumulative probability: O(log P) per episode.
     """
     path_key, bar_key = jax.random.split(key)
     cumulative = jnp.cumsum(params.path_probability)
-    passed = cumulative[-1] * jax.random.uniform(path_key)  # below the last, so that no path of probability 0 is met
+    passed = cumulative[-1] * jax.random.uniform(path_key)  # below the last, which excludes paths of probability 0
     path = jnp.searchsorted(cumulative, passed, side="right", method="scan_unrolled")
     first = jnp.asarray(params.span.first, jnp.int32)
     latest = jnp.asarray(params.span.last - params.max_steps_in_episode, jnp.int32)
@@ -178,12 +178,12 @@ def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.A
 
 
 def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:
-    """``w' M w`` for ``[..., N]`` and ``[..., N, N]``; not a matrix product, which GPUs round to a few digits."""
+    """``w' M w`` for ``[..., N]`` and ``[..., N, N]``; no matrix product, which GPUs round to a few digits."""
     return jnp.sum(weights * jnp.sum(matrix * weights[..., None, :], axis=-1), axis=-1)
 
 
 def reward_inputs(result: BarResult, equity: jax.Array, covariance: jax.Array) -> RewardInputs:
-    """What the bar brought, as rewards want it; ``equity`` is that before the bar, ``covariance`` ``[N, N]``."""
+    """Inputs of the objective from the bar's result, the equity before the bar and the covariance ``[N, N]``."""
     return RewardInputs(
         net_return=(result.equity - equity) / jnp.maximum(equity, _SMALLEST_EQUITY),
         variance=quadratic_form(result.held_weights, covariance),

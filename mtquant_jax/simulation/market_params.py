@@ -1,4 +1,4 @@
-"""A market and its settings as environments take them: pytrees in which a changed number compiles nothing anew."""
+"""Turns a market and its settings into the parameters of environments: pytrees whose numbers are all traced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mtquant_jax.types import Span
 
 
 def class_params(config: TrainConfig, market: Market, index: int, split: str = "train") -> MarketParams:
-    """The market of one class over one split."""
+    """Parameters of the market of one class over one split."""
     universe = market.universe
     return MarketParams(
         table=class_table(market.table, universe, index),
@@ -29,7 +29,7 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
         mask=jax.device_put(universe.mask[index : index + 1]),
         share=jax.device_put(universe.share[index : index + 1]),
         rules=_rules(config),
-        # Alone, a specialist is its class: what limits the class's share of the portfolio does not limit it.
+        # A specialist alone trades its whole class: limits on shares of the portfolio do not apply.
         risk=_risk(config, market, alone=True),
         reward=_reward(config.reward, market.class_scale[index]),
         span=_span(market, split),
@@ -41,7 +41,7 @@ def class_params(config: TrainConfig, market: Market, index: int, split: str = "
 def portfolio_params(
     config: TrainConfig, market: Market, split: str = "train", specialists: Any = None
 ) -> PortfolioParams:
-    """The market of all classes over one split; ``specialists`` act inside `AllocationEnv`."""
+    """Parameters of the market of all classes over one split; ``specialists`` act inside `AllocationEnv`."""
     return PortfolioParams(
         table=market.table,
         contracts=market.contracts,
@@ -67,13 +67,13 @@ def portfolio_params(
 
 
 def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
-    """The same market as evaluation and trading see it: orders in whole lot steps."""
+    """The same parameters for evaluation and trading: orders in whole lot steps."""
     rules = dataclasses.replace(env_params.rules, round_lots=jax.device_put(np.asarray(whole_lots)))
     return dataclasses.replace(env_params, rules=rules)
 
 
 def scalar(value: Any) -> jax.Array:
-    """Strongly typed float32, so that a changed number never compiles anything anew.
+    """Strongly typed float32 array, so that a changed number never triggers another compilation.
 
     `jax.numpy.asarray` would compile a program for every new shape.
     """
@@ -81,7 +81,7 @@ def scalar(value: Any) -> jax.Array:
 
 
 def integer(value: int) -> jax.Array:
-    """The same as int32."""
+    """Strongly typed int32 array, as `scalar`."""
     return jax.device_put(np.asarray(value, np.int32))
 
 
@@ -100,7 +100,7 @@ def _rules(config: TrainConfig) -> AccountRules:
 
 
 def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
-    """The limits; those on shares of the portfolio are off for a specialist alone."""
+    """Limits of the risk layer; those on shares of the portfolio are off for a specialist alone."""
     risk = config.risk
 
     def limit(value: float) -> jax.Array:
@@ -126,7 +126,7 @@ def _risk(config: TrainConfig, market: Market, alone: bool) -> RiskRules:
 
 
 def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
-    """What an objective is reckoned with, in the shape of its scale: one number or one per class."""
+    """Parameters of an objective, in the shape of its scale: one number or one per class."""
     return RewardParams(
         scale=scalar(scale),
         risk_aversion=scalar(np.broadcast_to(config.risk_aversion, np.shape(scale))),
@@ -135,7 +135,7 @@ def _reward(config: RewardConfig, scale: float | np.ndarray) -> RewardParams:
 
 
 def _equally(market: Market) -> jax.Array:
-    """Every path as often as the others."""
+    """Equal probability for all paths ``[P]``."""
     num_paths = market.table.open.shape[0]
     return scalar(np.full(num_paths, 1.0 / num_paths))
 

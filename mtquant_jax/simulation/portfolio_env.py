@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments import spaces
 
 from mtquant_jax.simulation.execution import BarResult, next_relative_weights
 from mtquant_jax.simulation.market_env import (
@@ -36,6 +35,9 @@ from mtquant_jax.simulation.reward import (
 RETURN_HISTORY = 30  # bars of portfolio returns that the meta-controller sees
 _TRACK_RECORD_DECAY = 1.0 / 250.0  # per bar; a specialist's Sharpe and win rate look back about two weeks
 _SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with less are not meaningful
+
+if TYPE_CHECKING:  # the spaces come with all of gymnax, which takes seconds
+    from gymnax.environments import spaces
 
 
 @struct.dataclass
@@ -234,6 +236,8 @@ class PortfolioEnv(MarketEnvironment):
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Actions of all agents, padded to one width."""
+        from gymnax.environments import spaces
+
         num_classes, width = params.mask.shape
         return spaces.Box(-jnp.inf, jnp.inf, (num_classes + 1, max(width, num_classes + 2)))
 

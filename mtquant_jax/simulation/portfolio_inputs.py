@@ -1,4 +1,4 @@
-"""What the networks of the hierarchy see, looked up for compact observations."""
+"""Compact observations of the hierarchy -> what its networks see."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mtquant_jax.market.domain import correlations
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.types import MarketTable
@@ -13,13 +14,42 @@ from mtquant_jax.types import MarketTable
 
 @struct.dataclass
 class PortfolioInputs:
-    """What the networks of the hierarchy see."""
+    """What the meta-controller's network sees of a portfolio with S classes and n real instruments."""
+
+    returns: jax.Array  # [..., 30] of the last bars, in units of the typical per-bar return, latest last
+    volatility: jax.Array  # [..., 1] standard deviation of these returns
+    drawdown: jax.Array  # [..., 1] 1 - equity / peak
+    correlations: jax.Array  # [..., n (n - 1) / 2] of real instruments, row by row above the diagonal
+    class_sharpe: jax.Array  # [..., S] per bar, of the class's returns on its budget
+    class_win_rate: jax.Array  # [..., S] share of bars with a gain
+    class_drawdown: jax.Array  # [..., S] of the class's returns on its budget
+    macro: jax.Array  # [..., 5] indicators of the whole market, `market.domain.MACRO_NAMES`
+
+    def flat(self) -> jax.Array:
+        """All numbers in one vector ``[..., K]``, field by field; normalisers and dense layers take it so."""
+        return jnp.concatenate(jax.tree.leaves(self), axis=-1)
+
+    def with_values(self, flat: jax.Array) -> PortfolioInputs:
+        """The fields of another vector ``[..., K]`` such as this one's normalised."""
+        leaves, tree = jax.tree.flatten(self)
+        ends = [sum(leaf.shape[-1] for leaf in leaves[:count]) for count in range(1, len(leaves))]
+        values: PortfolioInputs = jax.tree.unflatten(tree, jnp.split(flat, ends, axis=-1))
+        return values
+
+    def class_records(self) -> jax.Array:
+        """Sharpe ratio, win rate and drawdown of each class ``[..., S, 3]``."""
+        return jnp.stack([self.class_sharpe, self.class_win_rate, self.class_drawdown], axis=-1)
+
+
+@struct.dataclass
+class HierarchyInputs:
+    """What all networks of the hierarchy see."""
 
     specialists: SpecialistInputs  # [..., S, C, F + 1] and [..., S, D + 1]
-    portfolio: jax.Array  # [..., K]; K = 74 for eight instruments in three classes
+    portfolio: PortfolioInputs
 
 
-def portfolio_inputs(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> PortfolioInputs:
+def hierarchy_inputs(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> HierarchyInputs:
     """Look up what the networks see, for observations with any leading axes.
 
     Args:
@@ -27,8 +57,8 @@ def portfolio_inputs(observation: PortfolioObservation, table: MarketTable, slot
         table: market of all classes, N = S x C padded instruments.
         slots: the positions of the real instruments among the N, whose correlations are shown.
     """
-    return PortfolioInputs(
-        specialists=class_inputs(observation, table), portfolio=portfolio_state(observation, table, slots)
+    return HierarchyInputs(
+        specialists=class_inputs(observation, table), portfolio=portfolio_inputs(observation, table, slots)
     )
 
 
@@ -43,27 +73,18 @@ def class_inputs(observation: PortfolioObservation, table: MarketTable) -> Speci
     )
 
 
-def portfolio_state(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> jax.Array:
-    """The meta-controller's view ``[..., K]``.
-
-    30 portfolio returns, their volatility, drawdown, the correlations of the real instruments (28 of 8), Sharpe, win
-    rate and drawdown of each specialist, macro indicators (5): 74 numbers by default.
-    """
+def portfolio_inputs(observation: PortfolioObservation, table: MarketTable, slots: tuple[int, ...]) -> PortfolioInputs:
+    """What the meta-controller sees; arguments as in `hierarchy_inputs`."""
     index = jnp.asarray(slots)
     covariance = table.covariance[observation.path, observation.bar][..., index[:, None], index[None, :]]
-    deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=-2, axis2=-1))
-    correlation = covariance / jnp.maximum(deviation[..., :, None] * deviation[..., None, :], 1e-20)
-    rows, columns = jnp.triu_indices(len(slots), k=1)
-    return jnp.concatenate(
-        [
-            observation.returns,
-            jnp.sqrt(jnp.maximum(jnp.var(observation.returns, axis=-1, keepdims=True), 1e-12)),
-            observation.drawdown[..., None],
-            correlation[..., rows, columns],
-            observation.class_sharpe,
-            observation.class_win_rate,
-            observation.class_drawdown,
-            table.macro[observation.path, observation.bar],
-        ],
-        axis=-1,
+    variance = jnp.var(observation.returns, axis=-1, keepdims=True)
+    return PortfolioInputs(
+        returns=observation.returns,
+        volatility=jnp.sqrt(jnp.maximum(variance, 1e-12)),
+        drawdown=observation.drawdown[..., None],
+        correlations=correlations(covariance),
+        class_sharpe=observation.class_sharpe,
+        class_win_rate=observation.class_win_rate,
+        class_drawdown=observation.class_drawdown,
+        macro=table.macro[observation.path, observation.bar],
     )

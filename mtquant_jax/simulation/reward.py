@@ -1,6 +1,6 @@
-"""What an agent is paid per bar: pure functions of the account's bar and a small memory, injected into environments.
+"""Rewards per bar: pure functions of the bar's result and a small memory, injected into environments.
 
-An objective pays everyone, specialists and portfolio alike; the terms are added to the portfolio's objective only.
+An objective rewards specialists and the portfolio alike; the terms are added to the objective of the portfolio only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ RewardFunction = Callable[
 ]
 """``(memory, inputs, params) -> (memory, reward)``."""
 
-_LARGEST_LOSS = 1e-3  # share of equity left at which the logarithm stops falling
-_SMALLEST_VARIANCE = 1e-2  # of scaled returns: the deviation is taken as a tenth of the typical return at least
-_SMALLEST_BOOK = 0.1  # typical returns; diversification counts in full from an undiversified deviation of so much
+_LARGEST_LOSS = 1e-3  # share of equity left, below which the logarithm is constant
+_SMALLEST_VARIANCE = 1e-2  # of scaled returns: a standard deviation of a tenth of the typical return
+_SMALLEST_BOOK = 0.1  # undiversified risk, in typical returns, above which diversification counts in full
 _TINY = 1e-24
 
 
@@ -34,15 +34,15 @@ class RewardParams:
 
 @struct.dataclass
 class RewardInputs:
-    """What an objective may look at."""
+    """Inputs of an objective."""
 
     net_return: jax.Array  # [] equity change over the bar as a share of the equity before it
-    variance: jax.Array  # [] variance of that return expected from the weights held, w' Sigma w
+    variance: jax.Array  # [] expected variance of that return given the held weights, w' Sigma w
 
 
 @struct.dataclass
 class RewardMemory:
-    """What an objective remembers of the episode: moments of the scaled returns, exponentially weighted."""
+    """State of an objective in an episode: exponentially weighted moments of the scaled returns."""
 
     mean: jax.Array  # []
     second_moment: jax.Array  # []
@@ -50,27 +50,27 @@ class RewardMemory:
 
 @struct.dataclass
 class TermWeights:
-    """Traced weights of the portfolio's terms; 0 leaves a term out."""
+    """Traced weights of the terms of the portfolio's reward; 0 leaves a term out."""
 
-    var: jax.Array  # [] paid per typical return of value at risk
-    drawdown: jax.Array  # [] paid per typical return that the largest drawdown grows by
-    turnover: jax.Array  # [] cost per unit of value traded, beyond those of the account
-    diversification: jax.Array  # [] earned per bar by a book whose risks cancel out entirely
+    var: jax.Array  # [] penalty per typical return of value at risk
+    drawdown: jax.Array  # [] penalty per typical return by which the largest drawdown grows
+    turnover: jax.Array  # [] cost per unit of value traded, beyond the costs of the account
+    diversification: jax.Array  # [] bonus per bar of a book whose risks cancel out entirely
 
 
 @struct.dataclass
 class TermInputs:
-    """What the portfolio's terms look at."""
+    """Inputs of the terms of the portfolio's reward."""
 
-    variance: jax.Array  # [] per bar, w' Sigma w of the weights held
-    undiversified: jax.Array  # [] per-bar deviation of those weights if nothing offset anything, sum |w_i| sigma_i
+    variance: jax.Array  # [] per bar, w' Sigma w of the held weights
+    undiversified: jax.Array  # [] per-bar standard deviation without diversification, sum |w_i| sigma_i
     var_z: jax.Array  # [] standard normal quantile of the VaR's confidence
-    drawdown_growth: jax.Array  # [] what the bar added to the largest drawdown of the episode, share of the peak
+    drawdown_growth: jax.Array  # [] growth of the episode's largest drawdown over the bar, share of the peak
     traded: jax.Array  # [] value traded, share of the equity before the bar
 
 
 def start_memory(shape: tuple[int, ...] = ()) -> RewardMemory:
-    """A mean of 0 and a second moment of 1, which is that of the typical return in scaled units."""
+    """Initial moments: a mean of 0 and a second moment of 1, that of the typical return in scaled units."""
     return RewardMemory(mean=jnp.zeros(shape), second_moment=jnp.ones(shape))
 
 
@@ -80,7 +80,7 @@ def log_growth(memory: RewardMemory, inputs: RewardInputs, params: RewardParams)
 
 
 def mean_variance(memory: RewardMemory, inputs: RewardInputs, params: RewardParams) -> tuple[RewardMemory, jax.Array]:
-    """Scaled net return less gamma / 2 times its variance in the same units ``[]``.
+    """Scaled net return minus gamma / 2 times its variance in the same units ``[]``.
 
     The objective of Garleanu and Pedersen (Journal of Finance 2013) without discounting.
     """
@@ -91,18 +91,18 @@ def mean_variance(memory: RewardMemory, inputs: RewardInputs, params: RewardPara
 def differential_sharpe(
     memory: RewardMemory, inputs: RewardInputs, params: RewardParams
 ) -> tuple[RewardMemory, jax.Array]:
-    """What the bar's scaled return does to the Sharpe ratio of the last bars ``[]``.
+    """Differential Sharpe ratio of the bar ``[]``: the effect of its scaled return on the recent Sharpe ratio.
 
     D = (B dA - A dB / 2) / (B - A^2)^(3/2) with dA = R - A and dB = R^2 - B, the derivative of the Sharpe ratio
     A / sqrt(B - A^2) with respect to the decay rate 1 / memory of its moments A and B (Moody and Saffell, NIPS 1998 and
-    IEEE Transactions on Neural Networks 12, 2001). Each D / memory is about the ratio's growth over the bar.
+    IEEE Transactions on Neural Networks 12, 2001). Each D / memory is approximately the ratio's growth over the bar.
 
-    The moments start at those of a typical return without drift, so the first bar is paid its scaled return. The
-    variance B - A^2 counts as a hundredth at least, so that the first trade after a long rest is not all that counts.
+    The moments start at those of a typical return without drift, so the reward of the first bar is its scaled return.
+    The variance B - A^2 is at least a hundredth, so that the first trade after a long rest does not dominate.
     """
     scaled = params.scale * inputs.net_return
     variance = jnp.maximum(memory.second_moment - memory.mean**2, _SMALLEST_VARIANCE)
-    second_moment = variance + memory.mean**2  # in the numerator too: without it a rested account would earn nothing
+    second_moment = variance + memory.mean**2  # also in the numerator; otherwise an account at rest earns nothing
     gain = second_moment * (scaled - memory.mean) - 0.5 * memory.mean * (scaled**2 - second_moment)
     after = RewardMemory(
         mean=memory.mean + (scaled - memory.mean) / params.sharpe_memory,
@@ -113,15 +113,15 @@ def differential_sharpe(
 
 
 def portfolio_terms(inputs: TermInputs, weights: TermWeights, scale: jax.Array) -> dict[str, jax.Array]:
-    """What the portfolio's reward adds to its objective ``[]``, by name, weighted and in the same scaled units.
+    """Terms that are added to the portfolio's objective ``[]``, by name, weighted and in the same scaled units.
 
-    ``var``: less the parametric value at risk of one bar, z sqrt(w' Sigma w) (RiskMetrics, J.P. Morgan 1996).
-    ``drawdown``: less what the bar added to the largest drawdown so far; over an episode this sums to its maximum
-    drawdown. (The growth of the drawdown itself would be every single loss, also those won back before.)
-    ``turnover``: less the value traded, so that its weight is an extra cost per unit of value.
+    ``var``: minus the parametric value at risk of one bar, z sqrt(w' Sigma w) (RiskMetrics, J.P. Morgan 1996).
+    ``drawdown``: minus the growth of the largest drawdown so far; over an episode this sums to the maximum drawdown.
+    (The growth of the current drawdown would penalise every loss, including repeated losses after a recovery.)
+    ``turnover``: minus the value traded, so that its weight is an extra cost per unit of value.
     ``diversification``: 1 - sqrt(w' Sigma w) / sum |w_i| sigma_i, that is 1 - 1 / the diversification ratio of
-    Choueifaty and Coignard (Journal of Portfolio Management 2008); less of it for books so small that the ratio says
-    nothing, and 0 for none.
+    Choueifaty and Coignard (Journal of Portfolio Management 2008); reduced for books so small that the ratio is
+    meaningless, and 0 for an empty book.
     """
     deviation = _root(inputs.variance)
     book = jnp.maximum(inputs.undiversified, _SMALLEST_BOOK / scale)

@@ -6,10 +6,11 @@ rollout stores indices and not features.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from flax import struct
-from gymnax.environments import spaces
 
 from mtquant_jax.simulation.execution import next_relative_weights
 from mtquant_jax.simulation.market_env import (
@@ -24,6 +25,9 @@ from mtquant_jax.simulation.market_env import (
 )
 from mtquant_jax.simulation.reward import RewardMemory, start_memory
 from mtquant_jax.types import MarketTable
+
+if TYPE_CHECKING:  # the spaces come with all of gymnax, which takes seconds
+    from gymnax.environments import spaces
 
 
 @struct.dataclass
@@ -131,10 +135,14 @@ class SpecialistEnv(MarketEnvironment):
 
     def action_space(self, params: MarketParams) -> spaces.Box:
         """Changes of relative weight ``[C]``; anything beyond two full turns is clipped by the limits."""
+        from gymnax.environments import spaces
+
         return spaces.Box(-2.0, 2.0, (params.mask.size,))
 
     def observation_space(self, params: MarketParams) -> spaces.Dict:
         """The compact observation's ranges."""
+        from gymnax.environments import spaces
+
         paths, bars = params.table.open.shape[:2]
         return spaces.Dict(
             {

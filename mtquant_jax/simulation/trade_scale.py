@@ -1,14 +1,14 @@
-"""What trading costs -> the size of trades that a policy should try.
+"""Turns trading costs into the size of exploratory trades.
 
-Noise that is wide against what trading costs pays on every bar and teaches a policy not to trade; noise that is narrow
-learns slowly. Both are a matter of costs, which differ between instruments, so the scale is computed and not set.
+Exploration noise that is wide relative to trading costs is expensive on every bar and teaches a policy not to trade;
+narrow noise learns slowly. Costs differ between instruments, so the scale is computed from them and is not a setting.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_LARGEST = 1.0  # half of the way from fully short to fully long, where trading costs little
+_LARGEST = 1.0  # relative weight, half the distance from fully short to fully long; used where trading is cheap
 _MEAN_SIZE = np.sqrt(2.0 / np.pi)  # mean absolute value of a standard normal
 
 
@@ -17,15 +17,15 @@ def trade_scales(
 ) -> np.ndarray:
     """Standard deviations of trades ``[C]``, in relative weight, whose mean cost per bar is ``exploration_cost``.
 
-    Noise of deviation s costs sqrt(2 / pi) cost s + impact / 2 x volatility^2 x full_weight s^2 per unit of a full
-    position; the positive root of that quadratic equation is taken, at most 1.
+    Noise of standard deviation s costs sqrt(2 / pi) cost s + impact / 2 x volatility^2 x full_weight s^2 per unit of a
+    full position. The scale is the positive root of the resulting quadratic equation, at most 1.
 
     Args:
-        cost: ``[C]`` share of the value traded, one side.
+        cost: ``[C]`` cost of one side, share of the value traded.
         impact: lambda of the quadratic impact.
-        volatility: ``[C]`` per bar.
-        full_weight: ``[C]`` weight of a full position, share of equity; padding has 0.
-        exploration_cost: in per-bar volatilities of a full position.
+        volatility: ``[C]`` standard deviation of returns per bar.
+        full_weight: ``[C]`` weight of a full position, share of equity; 0 for padding.
+        exploration_cost: mean cost per bar, in per-bar volatilities of a full position.
     """
     moving = np.where(volatility > 0.0, volatility, 1.0)
     linear = _MEAN_SIZE * cost / moving

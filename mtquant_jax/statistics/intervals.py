@@ -18,6 +18,7 @@ from mtquant_jax.errors import UserError
 CONFIDENCE = 0.95
 """Confidence of every interval."""
 
+_NORMAL_QUANTILE = 1.96  # of the normal distribution, at `CONFIDENCE`
 _FEWEST_DRAWS = 100  # fewest draws that a user may set
 _NO_RISK = 1e-7  # daily standard deviation under which a record is flat, as in `statistics.returns`
 
@@ -32,18 +33,20 @@ class Interval:
 
     @property
     def is_above_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """True if the whole interval is above zero."""
         return self.low is not None and self.low > 0.0
 
     @property
     def is_below_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """True if the whole interval is below zero."""
         return self.high is not None and self.high < 0.0
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the figure is distinguishable from zero."""
-        return self.is_above_zero or self.is_below_zero
+
+def normal_interval(value: float | None, standard_error: float | None) -> Interval:
+    """The interval of a normally distributed estimate; none where there is no standard error."""
+    if value is None or standard_error is None:
+        return Interval(None, None, None)
+    return Interval(value, value - _NORMAL_QUANTILE * standard_error, value + _NORMAL_QUANTILE * standard_error)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,7 +116,7 @@ class TradeStatistics:
 
 def trade_statistics(found: Sequence[Trade]) -> TradeStatistics:
     """Statistics of trades, open ones counted alone."""
-    closed = [trade for trade in found if trade.closed is not None]
+    closed = closed_trades(found)
     profits = np.asarray([trade.profit for trade in closed], np.float64)
     losses = float(-profits[profits < 0.0].sum())
     return TradeStatistics(
@@ -129,3 +129,36 @@ def trade_statistics(found: Sequence[Trade]) -> TradeStatistics:
         worst=float(profits.min()) if len(profits) else None,
         mean_bars=float(np.mean([(trade.closed or 0) - trade.opened for trade in closed])) if closed else None,
     )
+
+
+def closed_trades(found: Sequence[Trade]) -> list[Trade]:
+    """Without those that are open at the end."""
+    return [trade for trade in found if trade.closed is not None]
+
+
+def profit_histogram(closed: Sequence[Trade], bins: int) -> tuple[np.ndarray, dict[str, list[int]]]:
+    """How profits are spread; the rarest 1 % at either end are counted in the outermost bins.
+
+    Returns:
+        edges ``[bins + 1]`` in account currency, and trades per bin by direction, ``long`` and ``short``.
+    """
+    profits = np.asarray([trade.profit for trade in closed])
+    low, high = np.quantile(profits, [0.01, 0.99])
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    clipped = np.clip(profits, edges[0], edges[-1])
+    sides = {side: np.asarray([trade.direction == side for trade in closed]) for side in ("long", "short")}
+    return edges, {side: np.histogram(clipped[chosen], edges)[0].tolist() for side, chosen in sides.items()}
+
+
+def holding_histogram(closed: Sequence[Trade], bar_hours: float, ends: Sequence[float]) -> dict[str, list[int]]:
+    """Trades by holding time, with a ``profit`` and with a ``loss``.
+
+    Args:
+        closed: trades.
+        bar_hours: hours of a bar.
+        ends: hours up to which the bins reach; a last one holds what is longer.
+    """
+    held = np.searchsorted(ends, [bar_hours * ((trade.closed or 0) - trade.opened) for trade in closed])
+    won = np.asarray([trade.profit > 0.0 for trade in closed])
+    outcomes = {"profit": won, "loss": ~won}
+    return {name: np.bincount(held[chosen], minlength=len(ends) + 1).tolist() for name, chosen in outcomes.items()}

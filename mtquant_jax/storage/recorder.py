@@ -12,12 +12,15 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
-
-from tensorboardX import SummaryWriter
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.storage.paths import RunPaths
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+_FILE_ONLY = "file_only"
 
 
 class RunRecorder:
@@ -45,6 +48,7 @@ class RunRecorder:
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         to_console = logging.StreamHandler(sys.stdout)
         to_console.setFormatter(_ConsoleFormatter())
+        to_console.addFilter(lambda record: not hasattr(record, _FILE_ONLY))
         to_console.setLevel(logging.WARNING if self._quiet else logging.INFO)
         for handler in (to_file, to_console):
             self._logger.addHandler(handler)
@@ -62,6 +66,10 @@ class RunRecorder:
             text = with_flags(str(error)) if expected else str(error)
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
         self._resources.close()
+
+    def note(self, text: str) -> None:
+        """Write a line to the log file alone."""
+        self._logger.info("%s", with_flags(text), extra={_FILE_ONLY: True})
 
     def info(self, text: str) -> None:
         """Write a line."""
@@ -98,6 +106,8 @@ class RunRecorder:
 
     @cached_property
     def _tensorboard(self) -> SummaryWriter:
+        from tensorboardX import SummaryWriter
+
         # One folder per run separates the curves of several runs in the same directory.
         folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}"
         writer = SummaryWriter(logdir=str(folder), flush_secs=10)

@@ -17,37 +17,11 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.observer import Candidate, Member, Progress, TrainingObserver
+from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.phases import Plan
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What one training gives."""
-
-    policy: Policy  # what is handed on: the best by validation, or the last one where nothing is validated
-    last_policy: Policy  # after the last update
-    best_timesteps: int  # after which the policy handed on was saved; 0 for the starting point
-    best_validation: Performance | None  # of the policy handed on; None where nothing is validated
-    history: list[tuple[int, Performance]]  # (timesteps, performance) of every checkpoint
-    timesteps: int
-    seconds: dict[str, float]  # compile, run, validate, total; of all members side by side
-    timesteps_per_second: float  # over the run seconds, of all members together
-    chunk_rates: list[float]  # timesteps per second chunk by chunk
-    training_metrics: dict[str, dict[str, float]]  # agent -> closing metrics of its last chunk
-
-    @property
-    def validation(self) -> Performance:
-        """Performance of the policy handed on.
-
-        Raises:
-            ValueError: nothing was validated.
-        """
-        if self.best_validation is None:
-            raise ValueError("this training validated nothing")
-        return self.best_validation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.phases import Plan
-
-if TYPE_CHECKING:
-    from mtquant_jax.training.loop import Outcome
 
 
 class Validate(Protocol):
@@ -70,12 +68,3 @@ class TrainingObserver:
 
     def phase_ends(self, phase: int) -> None:
         """All members of a phase are trained."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A policy that may be handed on."""
-
-    policy: Policy
-    timesteps: int  # after which it was saved; 0 for the starting point
-    score: float  # validation Sharpe ratio; 0 for a flat one

@@ -34,6 +34,7 @@ from mtquant_jax.simulation.allocation_env import AllocationEnv
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.market_params import class_params, integer, portfolio_params, scalar
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
@@ -128,7 +129,7 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
     # Capital in proportion to 1 / volatility of the class, as seen in the training split.
     inverse_volatility = market.class_scale / np.mean(market.class_scale)
     params["class_bias"] = scalar(np.log(inverse_volatility))
-    return Policy({META: params}, {META: start_normalizer(example)})
+    return Policy({META: params}, {META: start_normalizer(jax.eval_shape(PortfolioInputs.flat, example))})
 
 
 def plan_specialist(config: TrainConfig, market: Market, index: int, env_params: MarketParams | None = None) -> Plan:

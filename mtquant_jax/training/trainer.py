@@ -10,6 +10,8 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+from flax import struct
+
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.prepare import Market
@@ -19,15 +21,16 @@ from mtquant_jax.simulation.market_params import class_params, portfolio_params
 from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.loop import Outcome, Schedule, train
+from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.validation import Validator
 
 META_CONTROLLER, PORTFOLIO = "meta_controller", "portfolio"
 """Names of what phases 2 and 3 train."""
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class HierarchyPolicies:
     """What the phases hand on."""
 
@@ -88,8 +91,10 @@ def train_phases(
         One `TrainedHierarchy` per seed, in their order.
 
     Raises:
-        ValueError: a phase lacks the policies of an earlier one.
+        ValueError: a phase lacks the policies of an earlier one, or a seed is given twice.
     """
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds {', '.join(map(str, seeds))}: each may be given once")
     trainer = _Trainer(
         configs=[dataclasses.replace(config, seed=seed) for seed in seeds or (config.seed,)],
         market=market,

@@ -22,7 +22,7 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
-from mtquant_jax.simulation.portfolio_inputs import portfolio_state
+from mtquant_jax.simulation.portfolio_inputs import portfolio_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from tests.conftest import f32
 from tests.simulation.markets import PORTFOLIO_ENV, random_portfolio
@@ -72,8 +72,8 @@ EXAMPLE = jax.tree.map(lambda leaf: leaf[0, 0], class_of(INPUTS.specialists, 0))
 EXTEND = jax.jit(lambda normalizer, inputs: normalizer.extend(inputs))
 ALONE = [varied(initialise(NETWORK, EXAMPLE, 0), seed) for seed in range(3)]
 NORMALIZERS = [EXTEND(start_normalizer(EXAMPLE), class_of(INPUTS.specialists, i)) for i in range(3)]
-META_PARAMS = varied(initialise(META_NETWORK, INPUTS.portfolio[0, 0], 0), 9)
-META_NORMALIZER = start_normalizer(INPUTS.portfolio[0, 0]).extend(INPUTS.portfolio)
+META_PARAMS = varied(initialise(META_NETWORK, jax.tree.map(lambda leaf: leaf[0, 0], INPUTS.portfolio), 0), 9)
+META_NORMALIZER = start_normalizer(INPUTS.portfolio.flat()[0, 0]).extend(INPUTS.portfolio.flat())
 TOGETHER = {SPECIALISTS: stack(ALONE), META: META_PARAMS}
 STATISTICS = {SPECIALISTS: stack(NORMALIZERS), META: META_NORMALIZER}
 
@@ -106,7 +106,8 @@ def test_stacked_specialists_act_and_value_as_they_do_one_by_one(index):
 def test_the_meta_controller_is_the_last_row():
     agent = MetaAgent(META_NETWORK, UNIVERSE.slots)
     seen = agent.inputs(OBSERVATIONS, PARAMS)
-    np.testing.assert_array_equal(seen, portfolio_state(OBSERVATIONS, PARAMS.table, UNIVERSE.slots))
+    shown = portfolio_inputs(OBSERVATIONS, PARAMS.table, UNIVERSE.slots)
+    np.testing.assert_array_equal(seen.flat(), shown.flat())
     alone = agent.policy({META: META_PARAMS}, {META: META_NORMALIZER}, seen, PARAMS)
     np.testing.assert_allclose(policy().mode()[..., 3, :], alone.mode()[..., 0, :], rtol=1e-5, atol=1e-6)
     value = jax.jit(agent.value)({META: META_PARAMS}, {META: META_NORMALIZER}, seen)
@@ -160,7 +161,7 @@ def test_stacked_statistics_are_extended_as_one_by_one():
         inside = unstack(extended[SPECIALISTS], index)
         for left, right in zip(jax.tree.leaves(inside), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
-    expected = META_NORMALIZER.extend(more.portfolio)
+    expected = META_NORMALIZER.extend(more.portfolio.flat())
     np.testing.assert_allclose(extended[META].mean, expected.mean, rtol=1e-5, atol=1e-7)
 
 

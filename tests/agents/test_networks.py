@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from tests.conftest import f32
 
@@ -21,8 +22,16 @@ def inputs(seed=0, batch=()):
     )
 
 
+def portfolio(seed=0, batch=()):
+    """Three classes; three returns and one correlation are enough."""
+    generator = np.random.default_rng(seed)
+    sizes = {"returns": 3, "volatility": 1, "drawdown": 1, "correlations": 1, "class_sharpe": 3, "class_win_rate": 3}
+    sizes |= {"class_drawdown": 3, "macro": 5}
+    return PortfolioInputs(**{name: f32(generator.normal(size=(*batch, size))) for name, size in sizes.items()})
+
+
 PARAMS = initialise(SPECIALIST, inputs(), 1)
-META_PARAMS = initialise(META, jnp.zeros(20), 1)
+META_PARAMS = initialise(META, portfolio(), 1)
 
 
 def means(params, seen):
@@ -69,8 +78,7 @@ def test_shapes_alone_are_enough_to_initialise():
 
 def test_untrained_policies_hardly_act():
     assert np.max(np.abs(means(PARAMS, inputs(0, (50,))))) < 0.06
-    seen = f32(np.random.default_rng(0).normal(size=(50, 20)))
-    assert np.max(np.abs(META.apply({"params": META_PARAMS}, seen, method="policy")[0])) < 0.06
+    assert np.max(np.abs(META.apply({"params": META_PARAMS}, portfolio(0, (50,)), method="policy")[0])) < 0.06
 
 
 def test_an_instrument_reaches_the_others_only_through_the_context():
@@ -85,6 +93,20 @@ def test_an_instrument_reaches_the_others_only_through_the_context():
     change = np.asarray(means(alone, moved) - means(alone, seen))
     np.testing.assert_array_equal(change[[0, 2]], [0.0, 0.0])
     assert abs(change[1]) > 1e-6
+
+
+def test_the_meta_controller_judges_all_classes_alike_by_their_own_records():
+    params = varied(META_PARAMS) | {"class_bias": jnp.zeros(3)}
+    # Without the context, which sees all classes in their order, only the records differ.
+    params["encoder"] = jax.tree.map(jnp.zeros_like, params["encoder"])
+    seen = portfolio()
+    turned = seen.replace(
+        **{n: jnp.roll(getattr(seen, n), 1) for n in ("class_sharpe", "class_win_rate", "class_drawdown")}
+    )
+    logits, other = (META.apply({"params": params}, one, method="policy")[0] for one in (seen, turned))
+    np.testing.assert_allclose(other[:3], jnp.roll(logits[:3], 1), rtol=1e-5)
+    np.testing.assert_allclose(other[3:], logits[3:], rtol=1e-4, atol=1e-6)
+    assert np.ptp(np.asarray(logits[:3])) > 0.1
 
 
 def test_every_instrument_has_a_head_of_its_own():

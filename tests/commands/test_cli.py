@@ -31,7 +31,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     pipeline.run = lambda config, config_source: started.append((config, config_source))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
     monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
-    monkeypatch.setattr("mtquant_jax.jax_setup.prepare_jax", lambda: None)
+    monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda: None)
     monkeypatch.chdir(tmp_path)
     yield started
 
@@ -160,12 +160,21 @@ def test_a_wrong_flag_is_exit_code_2(
 
 def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
-    assert "invalid choice: 'trian'" in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: mtquant-jax trian: unknown command; did you mean train?\n"
+    assert main(["fly", "--far"]) == 2
+    assert capsys.readouterr().err.endswith("choose from train, evaluate, walk-forward, compare, data\n")
+    assert main(["tra"]) == 2 and main(["--versio"]) == 2  # abbreviations are refused
     assert main([]) == 2
+    assert "train, evaluate, walk-forward, compare, data" in capsys.readouterr().err
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mtquant-jax ")
     assert main(["--help"]) == 0
-    assert "three-phase training" in capsys.readouterr().out
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "usage: mtquant-jax [-h] [--version]" in listed and "Train and test trading agents." in listed
+    assert "three-phase training" in listed and "check, convert and measure bar files" in listed
+    assert main(["data", "--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"• {name}" in listed for name in ("check", "convert", "calibrate"))
 
 
 def test_errors_of_the_training_itself(
@@ -197,19 +206,20 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
     for flag in ("--config", "--quick-test", "--ppo.gamma", "--specialists.forex.learning-rate", "--market.edge"):
         assert flag in text
     assert "(default: 123)" in text
+    assert "Discount per bar. Above 0 and at most 1. (default: 0.98)" in " ".join(text.replace("│", " ").split())
     assert main(["train", "--config", "absent.yaml", "--help"]) == 0
     assert "--ppo.gamma" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "walk-forward", "compare"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "walk-forward", "compare", "data", "data calibrate"])
 def test_help_does_not_import_jax(command: str) -> None:
     code = (
-        f"import sys; from mtquant_jax.cli import main; code = main(['{command}', '--help']); "
+        f"import sys; from mtquant_jax.cli import main; code = main({[*command.split(), '--help']}); "
         "sys.exit(code or any(name in sys.modules for name in ('jax', 'numpy', 'orbax', 'arch', 'plotly')))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"usage: mtquant-jax {command}")
+    assert result.stdout.startswith(f"usage: mtquant-jax {command}".rstrip())
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
@@ -248,7 +258,7 @@ def test_settings_load_without_running_anything() -> None:
 
 CACHED_PROGRAM = """
 import sys
-from mtquant_jax.cli import prepare_jax
+from mtquant_jax.jax_setup import prepare_jax
 prepare_jax()
 import jax
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -282,3 +292,12 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(tmp_path: Path, monk
     before = jax.config.jax_compilation_cache_dir
     prepare_jax()
     assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_training_says_at_once_what_it_runs_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data-dir", str(tmp_path / "nowhere"), "--run-dir", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("mtquant-jax ") and captured.out.count("\n") == 1
+    assert f"on cpu (cpu) x {jax.device_count()}" in captured.out and captured.out.endswith("agents.yaml\n")
+    assert captured.err.startswith("error: ") and "nowhere" in captured.err
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.book import slots_of
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.risk import binding, forecasts
+from mtquant_jax.evaluation.tables import to_frame, trades_table
 from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
 from mtquant_jax.reports.html.risk import risk_rules, value_at_risk
 from mtquant_jax.simulation.risk import RULES
@@ -97,6 +98,9 @@ def test_trades_tell_their_quotes(evaluation, tmp_path):
     priced = with_prices(evaluation)
     write_files(priced, tmp_path)
     table = pyarrow.csv.read_csv(tmp_path / "trades.csv").to_pylist()
+    frame = to_frame(trades_table(priced))
+    assert frame["profit"].tolist() == [row["profit"] for row in table] and str(frame["opened"].dt.tz) == "UTC"
+    assert frame["closed"].isna().tolist() == [row["closed"] is None for row in table]
     trades = [trade for found in priced.trades.values() for trade in found]
     slots = slots_of(priced.judged)
     assert len(table) == len(trades) > 10 and {row["direction"] for row in table} == {"long", "short"}

@@ -202,14 +202,14 @@ def test_the_figure_over_seeds_is_called_what_it_is(seeds, words):
     note = next(line for line in lines(found) if line.startswith("Sharpe ratio, "))
     assert note.startswith(f"Sharpe ratio, {words}")
     assert [text in note for text in ("(range)", "seeds and days")] == [seeds > 1] * 2
-    figure = draw(folds, stitched)
+    figure = draw(folds, stitched, found)
     assert [words in axes.get_title(loc="left") for axes in figure.axes] == [True, True]
 
 
 def test_the_figure_starts_from_nothing_and_names_what_it_leaves_out():
     folds = two_folds(3)
     stitched = stitch(folds, draws=50)
-    figure = draw(folds, stitched)
+    figure = draw(folds, stitched, result(folds, stitched, range(3)))
     above, below = figure.axes
     drawn = {line.get_label(): line for line in above.get_lines()}
     assert drawn[LAST].get_xdata()[0] == np.datetime64("2022-01-07") and drawn[LAST].get_ydata()[0] == 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,55 +10,16 @@ import pytest
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.loading import load_bars
-from mtquant_jax.market.domain import CLASS_NAMES, DOMAIN_SIZE, MACRO_NAMES, SPECIFIC_NAMES, correlations
-from mtquant_jax.market.features import FEATURE_NAMES, LOOK_BACK_BARS, build_table
-from mtquant_jax.market.instruments import load_instruments
+from mtquant_jax.market.domain import CLASS_NAMES, MACRO_NAMES, SPECIFIC_NAMES, correlations
+from mtquant_jax.market.features import FEATURE_NAMES, FEATURES, LOOK_BACK_BARS
 from mtquant_jax.types import AssetClass, Bars, MarketTable
-
-INSTRUMENTS = load_instruments()
-SYMBOLS = tuple(INSTRUMENTS)
-CLASSES = (
-    AssetClass("forex", ("EURUSD", "GBPUSD", "USDJPY"), "forex"),
-    AssetClass("commodities", ("XAUUSD", "WTIUSD"), "commodities"),
-    AssetClass("equity", ("SPX500", "NAS100", "US30"), "equity"),
-)
-COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "market"
+from tests.market.random_bars import COLUMNS, INSTRUMENTS, SYMBOLS, cut, random_bars, table_of
 
 
 @pytest.fixture(autouse=True)
 def strict_promotion():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
-
-
-def random_bars(seed: int, num_bars: int, symbols=SYMBOLS, num_paths: int = 1, closed: float = 0.05) -> Bars:
-    """Random walks with gaps, ranges, holes and a long stretch without bars."""
-    rng = np.random.default_rng(seed)
-    shape = (num_paths, num_bars, len(symbols))
-    tradable = rng.random(shape) > closed
-    if num_bars > 300:
-        tradable[:, 150:290, -1] = False
-    body, gap = rng.normal(0, 1e-3, shape) * tradable, rng.normal(0, 3e-4, shape) * tradable
-    close = 100 * np.exp(np.cumsum(body + gap, axis=1))
-    open_ = close * np.exp(-body)
-    reach = np.abs(rng.normal(0, 5e-4, (2, *shape))) * tradable
-    return Bars(
-        symbols=tuple(symbols),
-        timestamps=1_700_000_000 // 3600 * 3600 + 3600 * np.arange(num_bars),
-        open=open_,
-        high=np.maximum(open_, close) * np.exp(reach[0]),
-        low=np.minimum(open_, close) * np.exp(-reach[1]),
-        close=close,
-        spread=np.full(shape, 0.01),
-        volume=rng.integers(1, 5000, shape) * tradable,
-        tradable=tradable,
-    )
-
-
-def prefix(bars: Bars, num_bars: int) -> Bars:
-    cut = {name: np.asarray(getattr(bars, name))[:, :num_bars] for name in COLUMNS}
-    return dataclasses.replace(bars, timestamps=bars.timestamps[:num_bars], **cut)
 
 
 def assert_same_rows(table: MarketTable, other: MarketTable, num_bars: int) -> None:
@@ -69,14 +29,10 @@ def assert_same_rows(table: MarketTable, other: MarketTable, num_bars: int) -> N
         assert left[rows].tobytes() == right[rows].tobytes(), field.name
 
 
-def table_of(bars: Bars, classes=CLASSES, currency: str = "USD") -> MarketTable:
-    return build_table(bars, classes, INSTRUMENTS, currency)
-
-
 @pytest.mark.parametrize("num_bars", [2, 25, 417])
 def test_features_of_a_prefix_are_the_prefix_of_the_features(num_bars):
     bars = random_bars(1, 700, num_paths=2)
-    assert_same_rows(table_of(bars), table_of(prefix(bars, num_bars)), num_bars)
+    assert_same_rows(table_of(bars), table_of(cut(bars, 0, num_bars)), num_bars)
 
 
 @pytest.mark.parametrize("last", [0, 10, 150, 400, 698])
@@ -96,12 +52,10 @@ def test_nothing_after_a_bar_changes_anything_at_or_before_it(last):
         assert not np.array_equal(*after), name
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
-def test_real_bars_give_causal_finite_features_of_order_one():
-    bars, _ = load_bars(SHARED / "h1", SYMBOLS, INSTRUMENTS)
+def test_real_bars_give_causal_finite_features_of_order_one(real_data):
+    bars, _ = load_bars(real_data, SYMBOLS, INSTRUMENTS)
     table = table_of(bars)
-    for num_bars in (4099,):
-        assert_same_rows(table, table_of(prefix(bars, num_bars)), num_bars)
+    assert_same_rows(table, table_of(cut(bars, 0, 4099)), 4099)
     features = np.asarray(table.features)[0, LOOK_BACK_BARS:]
     for index, name in enumerate(FEATURE_NAMES):
         values = features[..., index][np.asarray(bars.tradable)[0, LOOK_BACK_BARS:]]
@@ -122,7 +76,7 @@ def test_shapes_names_and_calendar():
     table = table_of(random_bars(4, 60, num_paths=3))
     assert len(FEATURE_NAMES) == len(set(FEATURE_NAMES))
     assert table.features.shape == (3, 60, 8, len(FEATURE_NAMES))
-    assert table.domain.shape == (3, 60, 3, DOMAIN_SIZE)
+    assert table.domain.shape == (3, 60, 3, FEATURES.domain_size)
     assert table.macro.shape == (3, 60, len(MACRO_NAMES))
     assert table.covariance.shape == (3, 60, 8, 8)
     assert correlations(table.covariance).shape == (3, 60, 28)
@@ -190,6 +144,19 @@ def test_covariance_matches_the_returns():
     assert abs(values.mean() - 0.5) < 0.05
 
 
+def test_the_first_bar_has_no_return_and_opens_no_gap():
+    bars = random_bars(10, 417, num_paths=2, closed=0.0)
+    features = np.asarray(table_of(bars).features)
+    for name in ("return_1", "return_120", "trend_3", "trend_120", "rsi", "macd_histogram", "gap", "volume_score"):
+        column = features[..., FEATURE_NAMES.index(name)]
+        assert np.all(column[:, 0] == 0) and np.any(column[:, 1] != 0), name
+    # Averages begin with the second bar: its trend is its own return, in volatilities by the first bar's range.
+    high, low, close = (getattr(bars, name) for name in ("high", "low", "close"))
+    volatility = np.sqrt(np.maximum(np.log(high[:, 0] / low[:, 0]) ** 2 / (4.0 * np.log(2.0)), 1e-7))
+    score = np.clip(np.log(close[:, 1] / close[:, 0]) / volatility, -5, 5)
+    np.testing.assert_allclose(features[:, 1, :, FEATURE_NAMES.index("trend_3")], score, rtol=1e-2)
+
+
 def test_a_long_stretch_without_bars_freezes_the_statistics():
     bars = random_bars(7, 700, closed=0.0)
     table = table_of(bars)
@@ -221,7 +188,7 @@ def test_features_are_finite_on_degenerate_inputs(nasty):
         change = {name: getattr(bars, name) * 1e-6 for name in ("open", "high", "low", "close")}
     elif nasty == "extreme":
         change = {name: getattr(bars, name) * 1e9 for name in ("open", "high", "low", "close", "volume")}
-    bars = prefix(dataclasses.replace(bars, **change), 1 if nasty == "single_bar" else 400)
+    bars = cut(dataclasses.replace(bars, **change), 0, 1 if nasty == "single_bar" else 400)
     table = table_of(bars)
     for field in dataclasses.fields(MarketTable):
         assert np.isfinite(np.asarray(getattr(table, field.name))).all(), field.name
@@ -233,7 +200,7 @@ def test_features_are_finite_on_degenerate_inputs(nasty):
 def test_other_instruments_and_classes_work():
     bars = random_bars(9, 300, ("USDJPY", "SPX500"))
     table = table_of(bars, (AssetClass("all", ("SPX500", "USDJPY")),))
-    assert table.domain.shape == (1, 300, 1, DOMAIN_SIZE)
+    assert table.domain.shape == (1, 300, 1, FEATURES.domain_size)
     assert np.all(np.asarray(table.domain)[..., len(CLASS_NAMES) :] == 0)
     macro = dict(zip(MACRO_NAMES, np.moveaxis(np.asarray(table.macro)[0], -1, 0), strict=True))
     assert np.all(macro["gold_oil"] == 0) and np.all(macro["equity_volatility"] == 0)

@@ -1,4 +1,4 @@
-"""Problems with a known best: traded in the product's own simulation, the best earns what the formula says."""
+"""Problems with a known optimum: in the package's own simulation, the optimal policy earns the formula's utility."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import specialist_env, trade_scale
 
 PATHS, BARS = 64, 3000
-SETTLED = 300  # bars after which it no longer matters that the account started flat
+SETTLED = 300  # bars after which the flat start of the account has no more effect
 BASE = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
 
 
@@ -43,7 +43,7 @@ def traded(truth: GroundTruth, agent) -> BacktestRecord:
 
 
 def utilities(truth: GroundTruth, record: BacktestRecord) -> np.ndarray:
-    """Rewards ``[L, P]`` in the units of learning.md's table."""
+    """Rewards ``[L, P]`` in the units of the table in docs/learning.md."""
     return np.asarray(record.reward, np.float64) / truth.utility_scale
 
 
@@ -67,7 +67,7 @@ def test_best_trading_earns_the_optimum_in_the_simulation(case):
     assert error < 0.05 * optimum
     assert not np.any(record.terminated)
     assert not np.any(record.swap)
-    # On these very bars, in float64 and without an account: part of the way to the aim, by the paper's own formula.
+    # On the same bars, in float64 and without an account: a partial step towards the aim, by the paper's formula.
     market, problem = closes(truth)[..., 0], truth.problem
     aim = features(truth)[:, :, 0] @ problem.aim_loadings[0]
     sigma, held, expected = problem.covariance[0, 0], np.zeros(PATHS), []
@@ -77,12 +77,12 @@ def test_best_trading_earns_the_optimum_in_the_simulation(case):
         risk = 0.5 * problem.risk_aversion * sigma * wanted**2
         expected.append(gain - risk - 0.5 * problem.cost * sigma * (wanted - held) ** 2)
         held = wanted
-    # The account's weights drift with prices, by a thousandth a bar: that is all the difference there is.
+    # The only difference: the account's weights drift with prices, by a thousandth per bar.
     reference = np.mean(expected) / problem.scale
     assert utility.mean() == pytest.approx(reference, abs=5e-3 * optimum)
 
 
-def test_the_tuned_rule_in_the_simulation_is_that_of_a_float64_replay():
+def test_the_tuned_rule_in_the_simulation_equals_a_float64_replay():
     truth = problem_of("E")
     utility = utilities(truth, traded(truth, Rule("tuned", TunedRule())))
     market, trend = closes(truth), features(truth)[..., DRIFT_FEATURES.index(20)]
@@ -91,7 +91,7 @@ def test_the_tuned_rule_in_the_simulation_is_that_of_a_float64_replay():
         held = units * market[t] / equity
         weights = np.clip(np.where(np.abs(trend[t]) > 0.5, np.sign(trend[t]), held), -1.0, 1.0)
         wanted = weights * equity / market[t]
-        # Every bar opens where the one before closed; a fill is worse by the cost.
+        # Every bar opens at the previous close; a fill is worse by the cost.
         cost = np.abs(wanted - units) * market[t] * DRIFT_COST * DRIFT_VOLATILITY
         after = equity + (wanted * (market[t + 1] - market[t]) - cost).sum(axis=-1, keepdims=True)
         growth.append(np.log(after / equity)[:, 0])
@@ -103,7 +103,7 @@ def test_the_tuned_rule_in_the_simulation_is_that_of_a_float64_replay():
 
 
 @pytest.mark.parametrize("case", ["C", "E"])
-def test_how_ppo_learns_is_carried_over_from_the_settings_at_hand(case):
+def test_the_settings_of_ppo_are_unchanged(case):
     forex = dataclasses.replace(next(iter(BASE.specialists.values())), learning_rate=7e-4, exploration_cost=0.05)
     base = dataclasses.replace(
         BASE, specialists={**BASE.specialists, "forex": forex}, num_envs=50, num_steps=20, seed=11, phase1_timesteps=777
@@ -123,7 +123,7 @@ def test_how_ppo_learns_is_carried_over_from_the_settings_at_hand(case):
     )
 
 
-def test_the_reward_and_the_costs_are_those_of_the_problem():
+def test_the_reward_and_the_costs_match_the_problem():
     quadratic, drift = problem_of("C"), problem_of("E")
     assert quadratic.config.reward.objective == "mean_variance"
     assert quadratic.config.simulation.impact == quadratic.problem.cost

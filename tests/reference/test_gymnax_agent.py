@@ -1,4 +1,4 @@
-"""The field's own environments: what their flags mean, how the agent acts in them, and that PPO solves them."""
+"""Standard gymnax environments: their end flags, the agent's actions in them, and that PPO solves them."""
 
 import gymnax
 import jax
@@ -54,7 +54,7 @@ def returns_after(prog: Program, updates: int, num_seeds: int, **changes) -> np.
 
 def test_cartpole_is_learnt():
     returns = returns_after(program(CARTPOLE), 40, 2, gamma=0.99, anneal_learning_rate=1.0)
-    assert returns.mean() > 400.0, returns  # of 500, after 41K timesteps; 280 with the sign of advantages turned
+    assert returns.mean() > 400.0, returns  # of 500, after 41K timesteps; 280 with the sign of advantages flipped
 
 
 def test_pendulum_is_learnt():
@@ -103,7 +103,7 @@ def test_rollouts_have_one_agent_with_one_action(env, kind, dtype):
     assert ("log_std" in state.params[CONTROL]) == (kind is DiagonalGaussian)
 
 
-def test_the_environment_sees_the_clipped_action_and_the_log_prob_is_of_the_unclipped_one():
+def test_the_environment_receives_the_clipped_action_and_the_log_prob_is_of_the_unclipped_one():
     prog = program(PENDULUM, num_envs=32, num_steps=4)
     state = start(prog)
     head = state.params[CONTROL]["policy_head"]
@@ -126,7 +126,7 @@ def test_ratio_is_one_in_the_first_minibatch(env):
         assert float(metrics["ratio_deviation"][0]) > 1e-3
 
 
-def test_the_reward_is_scaled_for_the_learner_and_not_for_the_judge():
+def test_the_reward_is_scaled_for_the_learner_and_not_for_evaluation():
     plain, scaled = program(PENDULUM), program(PENDULUM, reward_scale=0.1)
     state, params = start(plain), traced_params(PENDULUM)
     rewards = [np.asarray(rollout(prog, state, params)[1].reward) for prog in (plain, scaled)]
@@ -148,7 +148,7 @@ def test_a_return_ends_with_the_episode():
     assert np.all((np.asarray(returns) >= 7.0) & (np.asarray(returns) <= 12.0)), returns
 
 
-def test_spaces_that_do_not_fit_are_named():
+def test_unsupported_spaces_are_refused():
     class Grid:
         name = "Grid"
 

@@ -1,4 +1,4 @@
-"""The planted markets: what was planted can be dug out again, and the best known trading earns what it should."""
+"""The planted markets: the bars have the planted statistics, and the best known policies earn their known utility."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtquant_jax.reference.planted import (
     solve_lyapunov,
 )
 
-# Optimum per step and the shares of one-step myopic trading and of the best fixed rate: the table of learning.md.
+# The optimum per step and the shares of one-step myopic trading and of the best fixed rate: the table of learning.md.
 TABLE = {
     "A": (0.359623, 0.885, 0.975),
     "B": (0.605153, 0.927, 0.939),
@@ -38,11 +38,11 @@ def simple_returns(bars) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_the_optimum_is_that_of_the_table(case):
+def test_the_optimum_matches_the_table(case):
     problem = planted_problem(case)
     optimum, myopic, fixed = TABLE[case]
     assert problem.optimum / problem.scale == pytest.approx(optimum, abs=6e-7)
-    # Myopic: the best next step as if it were the last, x = (gamma x Markowitz + lambda x before) / (gamma + lambda).
+    # Myopic: the optimal last step, taken at every step, x = (gamma x Markowitz + lambda x before) / (gamma + lambda).
     keep = problem.cost / (problem.risk_aversion + problem.cost)
     share = problem.utility(keep, (1.0 - keep) * problem.markowitz_loadings) / problem.optimum
     assert share == pytest.approx(myopic, abs=6e-4)
@@ -79,7 +79,7 @@ def test_the_lyapunov_equation_is_solved():
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_what_was_planted_is_found(case):
+def test_the_planted_parameters_are_recovered_from_the_bars(case):
     bars, factors, problem = planted_market(jax.random.key(2), PATHS, BARS, case)
     factors = np.asarray(factors, np.float64)
     size, count = problem.loadings.shape
@@ -95,11 +95,11 @@ def test_what_was_planted_is_found(case):
     persistence = (before * later).sum(axis=0) / np.square(before).sum(axis=0)
     np.testing.assert_allclose(persistence, 1.0 - problem.reversion, atol=0.01)
     np.testing.assert_allclose(np.square(factors).mean(axis=(0, 1)), 1.0, atol=0.15)
-    assert np.abs(np.corrcoef(np.hstack([later, noise]).T)[:count, count:]).max() < 0.02  # u is no part of f[t+1]
+    assert np.abs(np.corrcoef(np.hstack([later, noise]).T)[:count, count:]).max() < 0.02  # u is independent of f[t+1]
 
 
-def test_factors_know_nothing_of_what_comes_after():
-    # The noise of the return after a factor is independent of that factor and of all before.
+def test_factors_are_independent_of_later_noise():
+    # The noise of the return after a factor is independent of that factor and of all earlier ones.
     bars, factors, problem = planted_market(jax.random.key(3), PATHS, BARS, "C")
     noise = simple_returns(bars)[..., 0] - np.asarray(factors, np.float64)[:, :-1] @ problem.loadings[0]
     for lag in (0, 1, 5):
@@ -108,7 +108,7 @@ def test_factors_know_nothing_of_what_comes_after():
         assert np.all(np.abs(score.mean(axis=0)) < 4.0 * score.std(axis=0) / np.sqrt(PATHS)), lag
 
 
-def test_bars_open_where_the_one_before_closed_and_cost_nothing():
+def test_bars_open_at_the_previous_close_and_cost_nothing():
     bars, _, problem = planted_market(jax.random.key(4), 4, 500, "D")
     o, h, low, c = (np.asarray(getattr(bars, name)) for name in ("open", "high", "low", "close"))
     assert np.array_equal(o[:, 1:], c[:, :-1]) and np.array_equal(o[:, 0], c[:, 0])
@@ -157,7 +157,7 @@ def drifting():
 
 @pytest.mark.parametrize("lags", [(1, 2, 3, 4, 5), (20, 21, 22, 23, 24), (60, 61, 62, 63, 64)], ids=str)
 def test_the_hidden_drift_is_found_in_the_returns(drifting, lags):
-    # The noise is independent, so that the autocovariance of returns is that of the drift, 0.15^2 x 0.97^lag.
+    # The noise is independent, so the autocovariance of returns is that of the drift, 0.15^2 x 0.97^lag.
     returns, _ = drifting
     found = np.mean([(returns[lag:] * returns[:-lag]).mean(axis=0) for lag in lags], axis=0).ravel()  # [P x N]
     error = found.std() / np.sqrt(found.size)
@@ -177,7 +177,10 @@ def test_the_drift_is_stationary_from_the_first_bar_on():
 
 
 def expected_deviation(span: int) -> float:
-    """Of an exponentially weighted mean return: w / (2 - w) times the sum over lags k of (1 - w)^|k| x covariance."""
+    """Standard deviation of an exponentially weighted mean return.
+
+    Its variance is w / (2 - w) times the sum over lags k of (1 - w)^|k| x covariance.
+    """
     lags = np.arange(1, 4000)
     covariance = 0.15**2 * 0.97**lags
     weight = 1.0 / span
@@ -185,7 +188,7 @@ def expected_deviation(span: int) -> float:
     return float(np.sqrt(weight / (2.0 - weight) * total))
 
 
-def test_drift_features_are_the_trends_of_returns_up_to_now_in_their_own_deviation(drifting):
+def test_drift_features_are_standardised_trends_of_returns_up_to_the_bar(drifting):
     returns, features = drifting
     trend = np.zeros((*returns.shape[1:], len(DRIFT_FEATURES)))
     weight, deviation = 1.0 / np.array(DRIFT_FEATURES), np.array([expected_deviation(s) for s in DRIFT_FEATURES])
@@ -196,7 +199,7 @@ def test_drift_features_are_the_trends_of_returns_up_to_now_in_their_own_deviati
     np.testing.assert_allclose(settled, 1.0, atol=0.03)
 
 
-def test_the_tuned_rule_earns_what_learning_md_says(drifting):
+def test_the_tuned_rule_earns_the_utility_documented_in_learning_md(drifting):
     returns, features = drifting
     trend = features[..., DRIFT_FEATURES.index(20)]
     held, profits = np.zeros(returns.shape[1:]), []

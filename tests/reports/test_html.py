@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.curves import equity_band
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html import charts as report_charts
-from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import text as report_text
 from mtquant_jax.reports.html.page import require_plotly, write_report
 from mtquant_jax.statistics.intervals import Interval
@@ -260,7 +260,7 @@ def test_thin_keeps_the_end_and_the_depth(monkeypatch):
 
 
 def test_band_of_constant_days_is_their_curve():
-    low, high = report_returns.equity_band(np.full((30, 2), 0.01), 5.0, draws=20)
+    low, high = equity_band(np.full((30, 2), 0.01), 5.0, draws=20)
     assert low == pytest.approx(1.01 ** np.arange(31))
     assert high == pytest.approx(low)
 
@@ -268,7 +268,7 @@ def test_band_of_constant_days_is_their_curve():
 def test_band_redraws_whole_blocks():
     """With one block of all days, redrawn days are a rotation: every curve ends where the record ends."""
     returns = np.random.default_rng(0).normal(scale=0.01, size=(40, 1))
-    low, high = report_returns.equity_band(returns, 1e12, draws=50)
+    low, high = equity_band(returns, 1e12, draws=50)
     assert low[-1] == pytest.approx(high[-1]) == pytest.approx(np.prod(1.0 + returns))
     assert high[20] > low[20]
 

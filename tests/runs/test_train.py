@@ -136,7 +136,7 @@ def test_later_phases_continue_from_the_run_directory(train, synthetic_run, tmp_
     train("--phases", "3", "--num-envs", "5", run_dir=run_dir)
 
 
-def test_each_phase_program_is_traced_once(train, monkeypatch):
+def test_each_phase_program_is_traced_once(train, shared_programs, monkeypatch):
     traces = []
     original = ppo._update
 
@@ -146,6 +146,7 @@ def test_each_phase_program_is_traced_once(train, monkeypatch):
 
     monkeypatch.setattr(ppo, "_update", counted)
     jax.clear_caches()
+    shared_programs.clear()
     train()
     # Once for the shapes of the metrics and once for the loop: of all three specialists together.
     assert {name: traces.count(name) for name in set(traces)} == {

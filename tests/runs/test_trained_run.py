@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation import evaluation_bars
 from mtquant_jax.evaluation.evaluation_bars import SYNTHETIC, _range, prepare_evaluation_bars
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs import trained_run
 from mtquant_jax.runs.trained_run import TrainedRun, _that_belong_together, open_run
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
@@ -56,14 +56,14 @@ def market(monkeypatch):
     def of(timestamps: np.ndarray) -> list[TrainConfig]:
         asked: list[TrainConfig] = []
 
-        def prepare(config, cut):
+        def prepare(config, cut, bars):
             asked.append(config)
             nothing = dict.fromkeys(field.name for field in dataclasses.fields(Market))
             day = timestamps // 86_400
             scales = {"class_scale": np.zeros(3), "portfolio_scale": 0.0}
             return Market(**nothing | {"timestamps": timestamps, "day": day, "splits": cut(timestamps)} | scales)
 
-        monkeypatch.setattr(trained_run, "prepare_market", prepare)
+        monkeypatch.setattr(evaluation_bars, "prepare_market", prepare)
         return asked
 
     return of

@@ -1,7 +1,7 @@
 """A broker's ledger in NumPy float64, written from the formulas of docs/trading_model.md: lots, points, deals, money.
 
-It shares nothing with the package: it works in lots and account currency, converts and counts nights by itself, and
-keeps for each position the volume and the opening value of the deals that are still open.
+It shares no code with the package: it works in lots and account currency, converts currencies and counts nights on its
+own, and records for each position the volume and the opening value of its open deals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def nights_by_calendar(timestamps: np.ndarray, triple_days: list[str]) -> np.ndarray:
-    """Charged nights ``[T, N]``: every midnight of the New York close passed since the bar before, one by one."""
+    """Charged nights ``[T, N]``: all New York closes since the bar before, counted one by one."""
     days = [
         (datetime.fromtimestamp(int(t), UTC).astimezone(NEW_YORK).replace(tzinfo=None) + timedelta(hours=7))
         for t in timestamps
@@ -27,7 +27,7 @@ def nights_by_calendar(timestamps: np.ndarray, triple_days: list[str]) -> np.nda
     nights = np.zeros((len(days), len(triple_days)))
     for t in range(1, len(days)):
         day = days[t - 1].date()
-        while day < days[t].date():  # the night that ends this day
+        while day < days[t].date():  # the night at the end of this day
             for i, triple in enumerate(triple_days):
                 weekday = WEEKDAYS[day.weekday()]
                 nights[t, i] += 3 if weekday == triple else 0 if weekday in ("Sat", "Sun") else 1
@@ -49,7 +49,7 @@ def factors(symbols: tuple[str, ...], instruments: dict[str, Instrument], prices
 
 @dataclasses.dataclass
 class Prices:
-    """One account's market in float64: ``[T, N]`` or, for many accounts side by side, ``[T, K, N]``."""
+    """The market of one account in float64: ``[T, N]`` or, for K accounts, ``[T, K, N]``."""
 
     open: np.ndarray
     close: np.ndarray
@@ -118,14 +118,14 @@ def terms_of(rows: list[list[Instrument]], **rules: np.ndarray) -> Terms:
 
 
 class Ledger:
-    """``K`` accounts side by side."""
+    """``K`` independent accounts."""
 
     def __init__(self, terms: Terms, prices: Prices):
         self.terms, self.prices = terms, prices
         self.balance = terms.capital.copy()
         self.lots = np.zeros(terms.contract.shape)
-        self.opening = np.zeros(terms.contract.shape)  # sum of lots x opening price of the deals still open
-        self.ties = 0  # orders so near to a whole lot step that float32 may fall on either side
+        self.opening = np.zeros(terms.contract.shape)  # sum of lots x opening price of the open deals
+        self.ties = 0  # orders so close to a whole lot step that float32 may round either way
         self.paid = {
             name: np.zeros(len(terms.contract)) for name in ("commission", "slippage", "swap", "impact", "spread")
         }
@@ -148,7 +148,7 @@ class Ledger:
         return (needed > 0.0) & (self.equity(bid, spread, k) < needed * (1.0 - 1e-5))
 
     def hold_overnight(self, row: int, when: np.ndarray | bool = True) -> None:
-        """Swap for the nights before bar ``row``, at its open, on what is held."""
+        """Charge swap on open positions for the nights before bar ``row``, at its open."""
         terms, prices = self.terms, self.prices
         side = np.where(self.lots > 0.0, 0, 1)
 
@@ -164,7 +164,7 @@ class Ledger:
         self.paid["swap"] += swap.sum(-1)
 
     def deal(self, lots: np.ndarray, row: int, known: int) -> None:
-        """Trade at the open of bar ``row``; the volatility is that known at the end of bar ``known``."""
+        """Trade at the open of bar ``row`` with the volatility known at the end of bar ``known``."""
         terms, prices = self.terms, self.prices
         bid, k = prices.open[row], prices.k_open[row]
         slip = (terms.slippage * terms.point + terms.slippage_volatility * prices.volatility[known] * bid) * terms.cost
@@ -186,9 +186,9 @@ class Ledger:
         )  # at the fill
 
     def rounded(self, lots: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Toward zero to the lot step; ``chosen`` is the other side's volume, taken where a tie decides."""
+        """Round toward zero to the lot step; ``chosen`` is the volume of the tested account, used in a tie."""
         terms = self.terms
-        closes = (lots == -self.lots) & (lots != 0.0)  # a position is closed as it stands
+        closes = (lots == -self.lots) & (lots != 0.0)  # a position is closed in full
         steps = np.abs(lots) / terms.lot_step
         whole = np.floor(steps + 1e-9)
         other = np.rint(chosen / terms.lot_step)
@@ -201,7 +201,7 @@ class Ledger:
         return np.where(terms.rounds, np.sign(lots) * volume, lots)
 
     def bar(self, t: int, weights: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """From the close of bar t to that of t + 1: equity ``[K]``, stopped out ``[K]``, ruined ``[K]``."""
+        """Step from the close of bar t to that of t + 1: equity ``[K]``, stopped out ``[K]``, ruined ``[K]``."""
         terms, prices = self.terms, self.prices
         equity = self.equity(prices.close[t], prices.spread[t], prices.k_close[t])
         wanted = weights * equity / (terms.contract * prices.close[t] * prices.k_close[t])
@@ -220,7 +220,7 @@ class Ledger:
         self.paid["impact"] += impact
         late = ~gap & self.under_margin(prices.close[row], prices.spread[row], prices.k_close[row])
         final = self.equity(prices.close[row], prices.spread[row], prices.k_close[row])
-        if late.any() and row + 1 < len(prices):  # closed at the next price there is
+        if late.any() and row + 1 < len(prices):  # closed at the next available price
             self.hold_overnight(row + 1, late)
             self.deal(np.where(late & prices.tradable[row + 1], -self.lots, 0.0), row + 1, row)
             settled = self.equity(prices.open[row + 1], prices.spread[row + 1], prices.k_open[row + 1])

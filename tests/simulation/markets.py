@@ -1,4 +1,4 @@
-"""Markets of several classes for tests: padded and arranged as training has them, from prices or from bars."""
+"""Markets of several classes for tests, padded and arranged as in training, from prices or from bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_CLASSES = (
 
 
 def make_universe(*sizes: int) -> Universe:
-    """Classes ``c0, c1, ...`` of so many instruments ``a0, a1, ...``, ``b0, ...``."""
+    """Classes ``c0, c1, ...`` of the given sizes, with instruments ``a0, a1, ...``, ``b0, ...``."""
     classes = [
         AssetClass(f"c{index}", tuple(f"{'abcdefgh'[index]}{i}" for i in range(size)))
         for index, size in enumerate(sizes)
@@ -81,7 +81,7 @@ def make_portfolio(
 
 
 def random_portfolio(*sizes: int, num_bars: int = 60, seed: int = 0, spread=1e-4, commission=3.5, **settings):
-    """A universe of so many instruments per class, and its portfolio on a random walk."""
+    """A universe with classes of the given sizes, and its portfolio on a random walk."""
     universe = make_universe(*sizes)
     opens, closes = random_prices(num_bars, sum(sizes), seed=seed, volatility=5e-3)
     table = with_classes(make_table(opens, closes, spread=spread), len(sizes), seed)
@@ -90,7 +90,7 @@ def random_portfolio(*sizes: int, num_bars: int = 60, seed: int = 0, spread=1e-4
 
 
 def action_columns(universe: Universe) -> int:
-    """Columns of the portfolio's actions."""
+    """Number of columns of the portfolio's actions."""
     return max(universe.width, universe.num_classes + 2)
 
 

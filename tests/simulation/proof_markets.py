@@ -1,4 +1,4 @@
-"""Bars for the proofs of the account: a synthetic market with everything that goes wrong, and the real one."""
+"""Bars for the proofs of the account: a synthetic market with every difficulty, and the real one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trading_hours(num_bars: int, first: datetime = datetime(2024, 1, 1, tzinfo=U
 
 
 def stormy_bars(seed: int, num_bars: int, symbols: tuple[str, ...] = SYMBOLS) -> Bars:
-    """Gaps after weekends, bars that do not trade, spreads that widen by the bar; prices in whole points."""
+    """Bars with gaps after weekends, bars that do not trade and varying spreads; prices in whole points."""
     generator = np.random.default_rng(seed)
     shape = (num_bars, len(symbols))
     timestamps = trading_hours(num_bars)
@@ -55,7 +55,7 @@ def stormy_bars(seed: int, num_bars: int, symbols: tuple[str, ...] = SYMBOLS) ->
     gap = np.where(weekend[:, None], 0.02, 3e-4) * generator.normal(size=shape) * tradable
     point = np.array([INSTRUMENTS[s].point for s in symbols])
     level = np.cumsum(body + gap, axis=0)
-    level -= np.linspace(0.0, 1.0, num_bars)[:, None] * level[-1]  # comes back, so that no price runs away
+    level -= np.linspace(0.0, 1.0, num_bars)[:, None] * level[-1]  # ends at its start, so that no price diverges
     close = np.array([_STARTS[s] for s in symbols]) * np.exp(level)
     opened = np.concatenate([close[:1], close[:-1]]) * np.exp(gap)
     close, opened = (np.rint(price / point) * point for price in (close, opened))
@@ -83,7 +83,7 @@ def cut(bars: Bars, first: int, last: int) -> Bars:
 
 
 def tables(bars: Bars, instruments: dict[str, Instrument]) -> MarketTable:
-    """One table of two paths: the bars seen by an account in USD and by one in EUR."""
+    """One table of two paths: the bars in an account in USD and in one in EUR."""
     both = [build_table(bars, CLASSES, instruments, currency) for currency in ("USD", "EUR")]
     shared = {"swap_nights", "day"}
     return MarketTable(
@@ -97,7 +97,7 @@ def tables(bars: Bars, instruments: dict[str, Instrument]) -> MarketTable:
 
 
 def replay(targets: Any, path: Any, table: MarketTable, contracts: Contracts, rules: AccountRules) -> dict[str, Any]:
-    """Trade target weights ``[T, N]`` from bar 0 on; an account that ends is followed by a new one."""
+    """Trade target weights ``[T, N]`` from bar 0 on; a new account replaces one that ends."""
     num_steps, num_instruments = targets.shape
     fresh = accounts.open_account(num_instruments)
 

@@ -56,7 +56,7 @@ def test_short_is_marked_and_closed_at_the_ask():
     # Bid 1.24500, ask 1.24509: profit = (1.25000 - 1.24509) x 200 000 = 982.
     assert money(accounts.equity(account, quote(1.24500, 0.00009)) - 1.0) == pytest.approx(982.0, abs=0.1)
     account, flows = accounts.fill(account, f32([2.0]), quote(1.24500, 0.00009), contracts, f32(1.0))
-    assert money(flows.spread[0]) == pytest.approx(0.0, abs=1e-3)  # it was already counted
+    assert money(flows.spread[0]) == pytest.approx(0.0, abs=1e-3)  # already counted when it was opened
     assert money(account.balance - 1.0) == pytest.approx(982.0, abs=0.1)
 
 
@@ -64,12 +64,14 @@ def test_usdjpy_profit_is_in_yen_and_converted_at_the_current_price():
     account = accounts.open_account(1)
     # Buy 1 lot USDJPY at 150.000; close at 151.500. Profit 1.5 x 100 000 = 150 000 JPY = 150 000 / 151.5 = 990.10 USD.
     account, _ = accounts.fill(account, f32([1.0]), quote(150.0, 0.0, 1 / 150.0), make_contracts(1), f32(1.0))
-    assert money(accounts.exposure(account, quote(150.0, 0.0, 1 / 150.0))[0]) == pytest.approx(100_000.0, rel=1e-6)
+    assert money(accounts.position_value(account, quote(150.0, 0.0, 1 / 150.0))[0]) == pytest.approx(
+        100_000.0, rel=1e-6
+    )
     account, _ = accounts.fill(account, f32([-1.0]), quote(151.5, 0.0, 1 / 151.5), make_contracts(1), f32(1.0))
     assert money(account.balance - 1.0) == pytest.approx(990.099, abs=0.02)
 
 
-def test_adding_averages_the_entry_reducing_keeps_it_and_flipping_starts_anew():
+def test_adding_averages_the_entry_reducing_keeps_it_and_flipping_resets_it():
     contracts, one = make_contracts(1), f32(1.0)
     account = accounts.open_account(1)
     account, _ = accounts.fill(account, f32([1.0]), quote(1.10), contracts, one)
@@ -116,7 +118,7 @@ def test_stop_out_level_is_equity_over_margin_with_a_small_tolerance():
 
 
 def _replay(trades, bids, spreads, factors, sizes, commissions):
-    """Equity after every fill and mark in float64: q C (close - open) k per closed part, from a list of deals."""
+    """Equity in float64 after every fill and mark, from a list of deals: q C (close - open) k per closed part."""
     balance, units, entry = 1.0, np.zeros(trades.shape[1]), np.zeros(trades.shape[1])
     equity = []
     for t in range(len(trades)):
@@ -146,7 +148,7 @@ def test_a_float64_replay_agrees(seed):
     num_bars, n = 400, 3
     starts = np.array([1.1, 150.0, 2000.0])
     bids = starts * np.exp(np.cumsum(0.002 * generator.normal(size=(num_bars, n)), axis=0))
-    bids = bids.astype(np.float32).astype(np.float64)  # both sides see the same prices
+    bids = bids.astype(np.float32).astype(np.float64)  # both implementations use the same prices
     spreads = (starts * 1e-4 * generator.uniform(0.5, 2.0, size=(num_bars, n))).astype(np.float32).astype(np.float64)
     factors = np.stack([np.ones(num_bars), 1 / bids[:, 1], np.ones(num_bars)], -1).astype(np.float32)
     factors = factors.astype(np.float64)
@@ -165,7 +167,7 @@ def test_a_float64_replay_agrees(seed):
     _, equity = jax.jit(lambda rows: jax.lax.scan(step, accounts.open_account(n), rows))(
         tuple(f32(x) for x in (trades, bids, spreads, factors))
     )
-    # Targets of zero are reached up to float32 rounding of the sum of trades, which the replay shares.
+    # Targets of zero are reached up to the float32 rounding of the sum of trades, which the replay shares.
     np.testing.assert_allclose(
         np.asarray(equity), _replay(trades, bids, spreads, factors, sizes, commissions), rtol=2e-5
     )

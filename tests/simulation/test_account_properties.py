@@ -1,4 +1,4 @@
-"""What must hold of any account on any market: symmetries, scales and sums, searched by hypothesis.
+"""Properties of any account on any market: symmetries, scales and sums, searched by hypothesis.
 
 All examples of a test share one compiled program: shapes are fixed, markets and orders are arguments.
 """
@@ -57,7 +57,7 @@ def play(targets, table, contracts, **rules):
 
 
 def take(tree, order):
-    """Every leaf ``[..., N]`` with its last axis in another order."""
+    """Permute the last axis of every leaf ``[..., N]``."""
     return jax.tree.map(lambda leaf: leaf[..., order], tree)
 
 
@@ -94,7 +94,7 @@ def test_without_costs_a_short_earns_what_the_long_loses(seed):
             profit = out["equity"][0] - 1.0
         else:
             assert out["equity"][0] - 1.0 == pytest.approx(-profit, abs=1.3e-7)
-    # While held without rebalancing (nothing tradable after bar 1) the whole path is mirrored.
+    # If held without rebalancing (nothing is tradable after bar 1), the whole path is mirrored.
     frozen = table.replace(tradable=table.tradable.at[:, 1].set(True).at[:, 2:].set(False))
     long, short = (play(sign * targets, frozen, contracts, ruin_level=0.0)["equity"] for sign in (1.0, -1.0))
     np.testing.assert_allclose(long - 1.0, 1.0 - short, atol=3e-7)
@@ -109,7 +109,7 @@ def test_an_account_split_in_two_earns_the_same(seed, part):
     capital = [100_000.0, 100_000.0 * part, 100_000.0 * (1.0 - part)]
     whole, one, two = (play(targets, table, contracts, initial_capital=c)["equity"] * c for c in capital)
     np.testing.assert_allclose(one + two, whole, rtol=1e-6)
-    # In whole lots it holds of parts that can trade the same steps: half the capital in half the lot step.
+    # In whole lots it holds for parts that can trade the same steps: half the capital with half the lot step.
     halves = contracts.replace(lot_step=contracts.lot_step / 2, min_lot=contracts.min_lot / 2)
     whole = play(targets, table, contracts, round_lots=1.0)["equity"]
     half = play(targets, table, halves, round_lots=1.0, initial_capital=50_000.0)["equity"]
@@ -142,8 +142,8 @@ def test_the_order_of_instruments_does_not_matter(seed, order):
 @given(SEEDS)
 def test_doubling_every_cost_doubles_the_cost_flows_at_fixed_lots(seed):
     table, contracts, targets = market(seed)
-    first = targets * (jnp.arange(NUM_BARS - 1) == 0)[:, None]  # from flat: equity 1, so the same lots either way
-    table = table.replace(tradable=table.tradable.at[:, 1].set(True).at[:, 2:].set(False))  # and then they are held
+    first = targets * (jnp.arange(NUM_BARS - 1) == 0)[:, None]  # from flat: equity 1, so the same lots in both cases
+    table = table.replace(tradable=table.tradable.at[:, 1].set(True).at[:, 2:].set(False))  # then they are held
     ones = jnp.ones_like(table.close)  # profit in the account's currency: k would act on the spread in the entry price
     table = table.replace(conversion_open=ones, conversion_close=ones)
     target = jnp.where(first == 0.0, 0.3, first)
@@ -204,13 +204,13 @@ def test_swap_is_charged_once_a_night_whatever_the_bar_interval(year, day, tripl
     longer = resampled(opens, hours)
     nights = charged_nights(opens, (triple,), "NewYork+7")[:, 0]
     fewer = charged_nights(longer, (triple,), "NewYork+7")[:, 0]
-    # Between two bars that both sets have, as many nights, although no long bar may open near midnight.
+    # The nights between two common bars are equal, although no long bar may open near midnight.
     at = np.searchsorted(opens, longer)
     np.testing.assert_array_equal(np.cumsum(fewer), np.cumsum(nights)[at] - nights[: at[0] + 1].sum())
     # Four weeks from any bar to the bar 28 days later cost 28 nights, through weekends and daylight-saving changes.
     later = np.searchsorted(opens, opens[0] + 28 * 86_400)
     if opens[later] == opens[0] + 28 * 86_400:
-        clock = 2.0  # a change of the clock may put one of the two bars on the other side of midnight, three at most
+        clock = 2.0  # a clock change may move one of the two bars across a midnight, of three nights at most
         assert abs(nights[1 : later + 1].sum() - 28.0) <= clock + 1.0
 
 
@@ -229,7 +229,7 @@ def test_the_same_position_pays_the_same_swap_on_h1_h4_and_d1_bars():
     assert paid == pytest.approx([91.0] * 3, rel=1e-5)
 
 
-def test_accounts_side_by_side_are_those_accounts_alone():
+def test_vmapped_accounts_equal_single_accounts():
     table, contracts, targets = market(5)
     both = jnp.stack([targets, -targets])
     rules = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), make_rules())

@@ -1,4 +1,4 @@
-"""Decisions of the meta-controller over frozen specialists: the same as bar by bar, and the ways that both can end."""
+"""Decisions of the meta-controller over frozen specialists: equality with bar-by-bar steps, and all endings of both."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 
 
 def act(scale, observation, table):
-    """Frozen specialists of some kind: they look at features, holdings and their own drawdown."""
+    """Example of frozen specialists, which depend on features, holdings and their own drawdown."""
     inputs = class_inputs(observation, table)
     return jnp.tanh(scale * (jnp.sum(inputs.instruments, -1) - inputs.market[..., -1:]))
 
@@ -35,7 +35,7 @@ FROZEN = jax.jit(lambda state, params: act(params.specialists, ENV.observe(None,
 
 
 def play_bar_by_bar(universe, params, state, meta, bars):
-    """Reward discounted, end flags and state after at most so many bars of the portfolio."""
+    """Discounted reward, end flags and state after at most ``bars`` bars of the portfolio."""
     total, weight, terminated = 0.0, 1.0, False
     for _ in range(bars):
         if terminated or bool(ENV.is_truncated(state, params)):

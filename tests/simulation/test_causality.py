@@ -1,4 +1,4 @@
-"""The whole chain from bars to orders knows nothing of what comes later, and padded instruments do not exist."""
+"""The whole chain from bars to orders is independent of later bars, and of padded instruments."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ NUM_BARS, FIRST = 330, 260
 
 
 def with_another_future(bars, after: int, seed: int = 0):
-    """The same bars up to and including ``after``; noise later, in prices, spreads, volumes and missing bars."""
+    """The same bars up to and including ``after``, then noise in prices, spreads, volumes and missing bars."""
     generator = np.random.default_rng(seed)
     columns = {name: np.array(getattr(bars, name)) for name in COLUMNS}
     later = columns["close"][:, after + 1 :].shape
@@ -43,7 +43,7 @@ def with_another_future(bars, after: int, seed: int = 0):
 
 
 def agent_of(universe, params):
-    """A hierarchy whose random networks depend on everything they see, and its parameters."""
+    """A hierarchy whose random networks depend on all their inputs, and its parameters."""
     agent = HierarchyAgent(
         SpecialistNetwork(universe.width, 8, 0.0),
         MetaNetwork(universe.num_classes, 8, 0.0),
@@ -63,13 +63,13 @@ def agent_of(universe, params):
         SPECIALISTS: weights(agent.specialist, one, universe.num_classes),
         META: weights(agent.meta, inputs.portfolio),
     }
-    normalizers = {SPECIALISTS: start_normalizer(inputs.specialists), META: start_normalizer(inputs.portfolio)}
+    normalizers = {SPECIALISTS: start_normalizer(inputs.specialists), META: start_normalizer(inputs.portfolio.flat())}
     return agent, networks, normalizers
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def play(agent, networks, normalizers, params, num_steps, first):
-    """All that is seen and done in each step: observation, inputs, action, and the account and equity before it."""
+    """Record of each step: observation, inputs, action, and the account and equity before it."""
 
     def step(state, _):
         observation = PORTFOLIO_ENV.observe(None, state, None, params)
@@ -88,7 +88,7 @@ def played(bars, num_steps=60, first=FIRST):
 
 
 def assert_same_until(one, other, step):
-    """Observations, inputs and actions of the steps up to and including ``step`` are the same bytes."""
+    """Compare the bytes of observations, inputs and actions of the steps up to and including ``step``."""
     for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert np.asarray(left)[: step + 1].tobytes() == np.asarray(right)[: step + 1].tobytes()
 
@@ -100,7 +100,7 @@ def check_causality(bars):
     assert np.ptp(honest[4]) > 1e-4  # it trades
     for step in (0, 17, 40):
         changed = played(with_another_future(bars, FIRST + step, seed=step))
-        # What is seen and decided at the close of the last common bar, and what is owned there.
+        # Observations, decisions and positions at the close of the last common bar.
         assert_same_until(honest[:5], changed[:5], step)
         assert_same_until(honest[5], changed[5], step - 1)
         assert np.any(np.asarray(honest[2][step + 2 :]) != np.asarray(changed[2][step + 2 :]))
@@ -111,18 +111,18 @@ def synthetic():
     return generate(jax.random.key(3), 1, NUM_BARS, 0.12, None, UNIVERSE.symbols, INSTRUMENTS)
 
 
-def test_nothing_seen_or_decided_on_synthetic_bars_depends_on_later_ones(synthetic):
+def test_observations_and_decisions_on_synthetic_bars_do_not_depend_on_later_ones(synthetic):
     check_causality(synthetic)
 
 
-def test_nothing_seen_or_decided_on_real_bars_depends_on_later_ones(real_data):
+def test_observations_and_decisions_on_real_bars_do_not_depend_on_later_ones(real_data):
     bars, _ = load_bars(real_data, UNIVERSE.symbols, INSTRUMENTS, "2024-02-01", "2024-04-01")
     cut = {name: getattr(bars, name)[:, :NUM_BARS] for name in COLUMNS}
     check_causality(dataclasses.replace(bars, timestamps=bars.timestamps[:NUM_BARS], **cut))
 
 
 def test_the_size_of_an_order_is_known_before_the_bar_it_fills_in(synthetic):
-    # Two futures after bar t in which everything is tradable: the same units are held after the fill, at other prices.
+    # Two futures after bar t in which everything is tradable: equal units after the fill, at different prices.
     one = dataclasses.replace(synthetic, tradable=np.ones_like(np.asarray(synthetic.tradable)))
     other = with_another_future(one, FIRST + 20)
     other = dataclasses.replace(other, tradable=np.ones_like(np.asarray(synthetic.tradable)))
@@ -137,7 +137,7 @@ def test_the_size_of_an_order_is_known_before_the_bar_it_fills_in(synthetic):
 
 
 def padded_play(change):
-    """A hierarchy of classes of 2, 3 and 1 over a market in which ``change`` has touched the padded slots."""
+    """A hierarchy of classes of 2, 3 and 1 instruments over a market whose padded slots ``change`` modifies."""
     universe, params = random_portfolio(2, 3, 1, num_bars=40, meta_interval=4)
     arguments = agent_of(universe, params)
     padded = ~np.asarray(params.mask).reshape(-1)
@@ -160,11 +160,11 @@ def test_prices_of_padded_instruments_change_nothing():
         fields = ("open", "close", "spread", "conversion_open", "conversion_close")
         dirty = {name: jnp.where(padded, noise * (1 + i), getattr(table, name)) for i, name in enumerate(fields)}
         contracts = jax.tree.map(lambda leaf: jnp.where(padded, 7.0, leaf), params.contracts)
-        # Tradable even: only the mask keeps them out.
+        # They are even tradable: only the mask excludes them.
         return params.replace(table=table.replace(**dirty, tradable=table.tradable | padded), contracts=contracts)
 
     def seen(padded, steps):
-        # What a position that does not exist was opened at is the one thing that may differ.
+        # Only the entry price of the positions that do not exist may differ.
         *rest, account, equity, reward = steps
         return *rest, account.replace(entry=account.entry[:, ~padded]), equity, reward
 
@@ -193,7 +193,7 @@ def test_actions_of_padded_instruments_change_nothing():
 
 
 def test_a_wider_neighbour_changes_nothing_for_a_class():
-    # The class of two instruments beside one of two (no padding) and beside one of four (two padded slots).
+    # The class of two instruments, next to one of two (no padding) and next to one of four (two padded slots).
     def trade(sizes):
         classes = [AssetClass("a", ("a0", "a1")), AssetClass("b", tuple(f"b{i}" for i in range(sizes)))]
         table = random_portfolio(2, 4, num_bars=40)[1].table

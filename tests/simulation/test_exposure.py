@@ -1,4 +1,4 @@
-"""What no action changes: the exposure held before it and what a unit of that earns, from every environment."""
+"""Quantities independent of the action, in every environment: the exposure before it and the return per unit of it."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ SPECIALIST_STEP, PORTFOLIO_STEP = jax.jit(SPECIALIST_ENV.step_env), jax.jit(PORT
 
 
 def class_market():
-    """Two instruments, the second like USDJPY in dollars: its conversion is one over its price."""
+    """Two instruments; the second behaves like USDJPY in dollars: its conversion is one over its price."""
     opens, closes = random_prices(20, 2, volatility=5e-3)
     opens[2:] = closes[1:-1]
     opens[1], closes[1] = closes[0], closes[0]  # filled and marked at one price
@@ -36,7 +36,7 @@ def test_exposure_and_driver_of_a_specialist_by_hand():
     state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.5, -0.25]), params)[1]
     _, _, _, _, info = SPECIALIST_STEP(KEY, state, f32([0.3, 0.3]), params)
     np.testing.assert_allclose(info["step"].exposure, [0.5, -0.25], rtol=1e-6)
-    # A full position is leverage 3 over two instruments. 2 %; and 1 / 100 at a yen that costs 100 / 101 of before.
+    # A full position is leverage 3 over two instruments. 2 %; and 1 / 100 with the yen at 100 / 101 of its value.
     np.testing.assert_allclose(info["step"].driver, [1.5 * 0.02, 1.5 * 0.01 * 100 / 101], rtol=1e-4)
 
 
@@ -44,11 +44,11 @@ def test_the_driver_of_a_specialist_does_not_depend_on_the_action():
     params = class_market()
     state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.4, -0.7]), params)[1]
     one, other = (SPECIALIST_STEP(KEY, state, f32(action), params)[4] for action in ([0.5, 0.1], [-1.0, 0.9]))
-    np.testing.assert_array_equal(one["driver"], other["driver"])
-    np.testing.assert_array_equal(one["exposure"], other["exposure"])
-    np.testing.assert_array_equal(one["exposure"], state.relative_weights)
-    assert np.abs(one["weights"] - other["weights"]).min() > 0.1
-    assert np.abs(one["driver"]).min() > 1e-4
+    np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
+    np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
+    np.testing.assert_array_equal(one["step"].exposure, state.relative_weights)
+    assert np.abs(one["step"].weights - other["step"].weights).min() > 0.1
+    assert np.abs(one["step"].driver).min() > 1e-4
 
 
 def test_exposure_times_driver_is_what_a_held_class_earns():
@@ -63,9 +63,9 @@ def test_exposure_times_driver_is_what_a_held_class_earns():
 
 
 def held_portfolio(**settings):
-    """A portfolio of classes of 2, 1 and 3 that holds something of everything, and its universe and parameters."""
+    """A portfolio of classes of 2, 1 and 3 instruments that holds all of them, with its universe and parameters."""
     universe, params = random_portfolio(2, 1, 3, spread=0.0, commission=0.0, leverage=2.0, **settings)
-    # No gaps: what is decided at a close is filled there.
+    # No gaps: a decision at a close is filled at that price.
     table = params.table
     params = params.replace(table=table.replace(open=table.open.at[:, 1:].set(table.close[:, :-1])))
     trades = [[0.5, -0.4, 0.0], [0.9, 0.0, 0.0], [-0.3, 0.2, 0.6]]
@@ -77,14 +77,14 @@ def test_exposure_and_driver_of_a_portfolio_do_not_depend_on_the_action():
     universe, params, state = held_portfolio(meta_interval=1)
     actions = (join(universe, 0.0, np.zeros(5)), join(universe, -0.4, [2.0, 0.0, -1.0, 1.0, -2.0]))
     one, other = (PORTFOLIO_STEP(KEY, state, action, params)[4] for action in actions)
-    np.testing.assert_array_equal(one["driver"], other["driver"])
-    np.testing.assert_array_equal(one["exposure"], other["exposure"])
-    assert np.max(np.abs(one["weights"] - other["weights"])) > 0.05
-    assert one["driver"].shape == (1, 9)
-    assert one["exposure"].shape == (4, 9)
+    np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
+    np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
+    assert np.max(np.abs(one["step"].weights - other["step"].weights)) > 0.05
+    assert one["step"].driver.shape == (1, 9)
+    assert one["step"].exposure.shape == (4, 9)
 
 
-def test_exposure_of_a_portfolio_is_each_class_by_itself_and_all_by_their_budgets():
+def test_exposure_of_a_portfolio_is_that_of_its_classes_times_their_budgets():
     universe, params, state = held_portfolio(meta_interval=4)
     _, _, _, _, info = PORTFOLIO_STEP(KEY, state, join(universe, 0.2, np.zeros(5)), params)
     relative, exposure = np.asarray(state.relative_weights), np.asarray(info["step"].exposure).reshape(4, 3, 3)
@@ -103,7 +103,7 @@ def test_exposure_times_driver_is_what_a_held_portfolio_earns():
     earned = np.sum(np.asarray(info["step"].exposure * info["step"].driver), axis=-1)
     np.testing.assert_allclose(earned, [*by_class / budgets, by_class.sum()], rtol=2e-4, atol=1e-7)
     assert np.abs(earned).min() > 1e-4
-    # Without costs that is all there is: the classes' and the portfolio's rewards are the logarithms of it.
+    # Without costs, the rewards of the classes and of the portfolio are the logarithms of these returns.
     np.testing.assert_allclose(np.expm1(info["step"].rewards), earned, rtol=2e-3, atol=1e-6)
 
 
@@ -113,7 +113,7 @@ BARS = 4
 
 
 def act(scale, observation, table):
-    """Frozen specialists that know what they want whatever they hold."""
+    """Frozen specialists whose wanted weights do not depend on what they hold."""
     inputs = class_inputs(observation, table)
     wanted = jnp.tanh(scale * jnp.sum(inputs.instruments[..., :-1], -1))
     return wanted - inputs.instruments[..., -1]
@@ -126,7 +126,7 @@ FROZEN = jax.jit(lambda state, params: act(f32(0.7), PORTFOLIO_ENV.observe(None,
 
 @pytest.mark.parametrize("bars", [BARS, 2], ids=["a whole interval", "cut by the end of the episode"])
 def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
-    # The portfolio's first bar is behind it; the episode is as long as an interval, or half of one, from there.
+    # After the first bar of the portfolio, the episode is as long as an interval, or as half of one.
     universe, params, state = held_portfolio(meta_interval=1, episode_length=1 + bars, specialists=f32(0.7))
     meta = f32([0.3, -0.2, 0.1, 0.0, 0.5])
     _, _, _, _, info = ALLOCATION_STEP(KEY, state, meta, params)
@@ -134,7 +134,7 @@ def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     total = np.zeros(3)
     for _ in range(bars):
         _, state, _, _, bar = PORTFOLIO_STEP(KEY, state, join(universe, FROZEN(state, params), meta), params)
-        total += np.sum(np.asarray(bar["exposure"] * bar["driver"]), axis=-1)[:3]
+        total += np.sum(np.asarray(bar["step"].exposure * bar["step"].driver), axis=-1)[:3]
     np.testing.assert_allclose(info["step"].driver, total, rtol=1e-4, atol=1e-7)
     assert np.abs(total).min() > 1e-4
 
@@ -145,8 +145,8 @@ def test_the_driver_of_an_allocation_hardly_depends_on_the_action():
     driver, budgets = [], []
     for _ in range(12):
         steps = [ALLOCATION_STEP(KEY, state, action, params) for action in actions]
-        driver.append([step[4]["driver"] for step in steps])
-        budgets.append([step[4]["budgets"] for step in steps])
+        driver.append([step[4]["step"].driver for step in steps])
+        budgets.append([step[4]["step"].budgets for step in steps])
         state = steps[0][1]
     first, *others = np.moveaxis(np.asarray(driver), 1, 0)
     assert np.max(np.abs(np.diff(np.asarray(budgets), axis=1))) > 0.2

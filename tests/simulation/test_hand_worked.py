@@ -1,4 +1,4 @@
-"""One case per formula, worked by hand as broker pages work theirs; money in account currency at 100 000 of capital."""
+"""One case per formula, worked by hand as on the brokers' pages; money in account currency at 100 000 of capital."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_margin_of_forex_and_of_a_cfd():
 
 
 @pytest.mark.parametrize(("gap", "stopped"), [(0.983, False), (0.98, True)])
-def test_stop_out_is_judged_on_the_gap_price_after_the_weekend(gap, stopped):
+def test_stop_out_is_checked_at_the_gap_price_after_the_weekend(gap, stopped):
     # 30 lots at 1.0 with 100 000: margin 3.33 % of 3 000 000. Equity at the gap 100 000 - 3 000 000 x (1 - gap).
     # 0.983: 49 000 / (3 000 000 x 0.983 x 0.0333 = 98 202) = 49.9 %; less 900 of swap 49.0 %: above 40 %.
     # 0.980: 40 000 / 97 902 = 40.86 %, above 40 %; less the swap of 3 days of 10 USD a lot, 900: 39.94 %, stopped.
@@ -153,7 +153,7 @@ def test_parametric_value_at_risk_in_closed_form():
     assert figure == pytest.approx(0.0072111 * 1.644854 * np.sqrt(24), rel=1e-4)
 
 
-def test_historical_value_at_risk_is_the_quantile_of_what_would_have_been_earned():
+def test_historical_value_at_risk_is_the_quantile_of_the_book_s_past_returns():
     # Returns -1 %, ..., -100 % / 100 in steps: at 95 % over 101 equally spaced outcomes the sixth worst counts.
     returns = np.linspace(-0.10, 0.10, 101)[:, None]  # worst -10.0 %, -9.8 %, ... the sixth worst -9.0 %
     assert value_at_risk.historical(np.array([0.5]), returns, 0.95) == pytest.approx(0.045)

@@ -1,4 +1,4 @@
-"""Nothing up to bar t knows a later bar: from bars through features, policy and risk layer to orders, byte for byte."""
+"""Nothing up to bar t depends on a later bar, byte for byte: bars, features, policy, risk layer and orders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUM_BARS = 700
 UNIVERSE = universe_of(CLASSES)
 NUM_SLOTS = UNIVERSE.num_classes * UNIVERSE.width
 ENV = SpecialistEnv(REWARDS["log_growth"])
-LIMITS = {  # tight, so that every rule has something to do
+LIMITS = {  # tight, so that every rule binds
     "instrument_limit": 0.2,
     "class_limit": 0.35,
     "correlation_limit": 0.3,
@@ -43,7 +43,7 @@ LIMITS = {  # tight, so that every rule has something to do
 
 
 def noisy_after(bars: Bars, last: int, seed: int) -> Bars:
-    """Bars whose first ``last`` are kept and whose others are another market's."""
+    """Bars that keep the first ``last`` bars and continue with those of another market."""
     other = stormy_bars(seed, len(bars.timestamps))
     columns = {
         name: np.concatenate([np.asarray(getattr(bars, name))[:, :last], np.asarray(getattr(other, name))[:, last:]], 1)
@@ -71,7 +71,7 @@ def params_of(bars: Bars, currency: str) -> MarketParams:
 
 @jax.jit
 def chain(params: MarketParams, policy: jax.Array) -> dict[str, Any]:
-    """What is seen, wanted, permitted and ordered at the close of each bar, by a policy that looks at all features."""
+    """Record observations, targets, permitted weights and orders at each close, of a policy that uses all features."""
     table, rules = params.table, params.rules
 
     def step(state: Any, _: None) -> Any:
@@ -104,28 +104,28 @@ def assert_causal(bars: Bars, currency: str) -> None:
     policy = 0.4 * jax.random.normal(jax.random.key(1), (64,))
     whole = jax.tree.map(np.asarray, chain(params_of(bars, currency), policy))
     cuts = whole["permitted"].cuts
-    assert (cuts > 0.0).any(axis=0).sum() >= 6  # the rules do act
+    assert (cuts > 0.0).any(axis=0).sum() >= 6  # the rules bind
     assert (whole["order"] != 0.0).any(axis=0).sum() == len(SYMBOLS)
     for t in (1, 150, 333, 600):
         other = jax.tree.map(np.asarray, chain(params_of(noisy_after(bars, t + 1, seed=90 + t), currency), policy))
         paths, _ = jax.tree_util.tree_flatten_with_path(whole)
         for (path, left), right in zip(paths, jax.tree.leaves(other), strict=True):
-            # A late stop-out would be settled at the next open; no account here comes near it.
+            # A late stop-out would be settled at the next open; no account in this test is close to one.
             assert left[: t + 1].tobytes() == right[: t + 1].tobytes(), f"{jax.tree_util.keystr(path)} up to bar {t}"
         assert whole["order"].tobytes() != other["order"].tobytes()
 
 
 @pytest.mark.parametrize("currency", ["USD", "EUR"])
-def test_orders_on_synthetic_bars_do_not_know_the_future(currency):
+def test_orders_on_synthetic_bars_do_not_depend_on_the_future(currency):
     assert_causal(stormy_bars(4, NUM_BARS), currency)
 
 
-def test_orders_on_real_bars_do_not_know_the_future(real_data):
+def test_orders_on_real_bars_do_not_depend_on_the_future(real_data):
     bars, _ = load_bars(real_data, SYMBOLS, INSTRUMENTS)
     assert_causal(cut(bars, 5000, 5000 + NUM_BARS), "USD")
 
 
-def test_the_chain_trades_what_the_environment_trades():
+def test_the_chain_trades_the_same_as_the_environment():
     # The permitted weights and orders above are those of the environment itself: one step of `trade` by hand.
     params = params_of(stormy_bars(4, NUM_BARS), "USD")
     state = ENV.initial_state(0, 0, params)

@@ -1,4 +1,4 @@
-"""The hierarchy on one account: a bar worked by hand, decisions held, and numbers that must stay numbers."""
+"""The hierarchy on one account: a hand-worked bar, held decisions, and finite numbers in degenerate cases."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def test_one_bar_of_the_portfolio_by_hand():
     # Budgets 0.4 x 0.5 = 0.2 each. With leverage 2, class 0 gives each of its two instruments 0.2 x 2 / 2 = 0.2 of
     # equity, class 1 gives its one 0.4. Weights 1.0 x 0.2, -0.5 x 0.2, 0.375 x 0.4 = 0.2, -0.1, 0.15.
     np.testing.assert_allclose(info["step"].budgets, [0.2, 0.2], rtol=1e-6)
-    # Units at the closes 1, 2, 4: 0.2, -0.05, 0.0375; the padded slot holds none whatever was asked of it.
+    # Units at the closes 1, 2, 4: 0.2, -0.05, 0.0375; the padded slot holds none whatever its action.
     np.testing.assert_allclose(state.book.account.units, [0.2, -0.05, 0.0375, 0.0], rtol=1e-6)
     # Bought at the ask 1.011, sold at the bid 2, bought at 4.
     np.testing.assert_allclose(state.book.account.entry[:3], [1.011, 2.0, 4.0], rtol=1e-6)
@@ -65,7 +65,7 @@ def test_one_bar_of_the_portfolio_by_hand():
     np.testing.assert_allclose(info["step"].traded, [0.202, 0.1, 0.15, 0.0], rtol=1e-5)
 
 
-def test_class_returns_are_on_the_class_budget_and_enter_its_track_record():
+def test_class_returns_are_relative_to_the_class_budget_and_enter_its_track_record():
     params, observation, state, _, _, info = hand_worked()
     # Class 0: (-0.0082 - 0.0016) / 0.2 = -0.049; class 1: 0.005625 / 0.2 = 0.028125.
     returns = np.array([-0.049, 0.028125])
@@ -81,7 +81,7 @@ def test_class_returns_are_on_the_class_budget_and_enter_its_track_record():
     np.testing.assert_allclose(observation.class_sharpe, [-0.0633724, 0.0633724], rtol=1e-3)
     assert float(state.returns[-1]) == pytest.approx(np.log(0.995825), rel=1e-4)
     assert not np.any(np.asarray(state.returns[:-1]))
-    # Relative weights: exposure / equity / what the instrument may use; the padded one is zero.
+    # Relative weights: exposure / the largest exposure of the instrument; zero for padding.
     expected = np.array([[0.2 * 1.02 / 0.2, -0.05 * 1.98 / 0.2], [0.0375 * 4.2 / 0.4, 0.0]]) / 0.995825
     np.testing.assert_allclose(observation.relative_weights, expected, rtol=1e-5)
     assert float(observation.drawdown) == pytest.approx(1 - 0.995825, rel=1e-4)
@@ -95,7 +95,7 @@ def test_capital_shares_sum_to_one_with_cash_last():
     np.testing.assert_allclose(allocation.budgets(), [0.15, 0.225], rtol=1e-6)
 
 
-def test_a_class_that_gave_up_budget_is_judged_on_the_larger_one():
+def test_the_return_of_a_class_with_a_reduced_budget_is_relative_to_the_larger_one():
     universe = make_universe(1, 1)
     flat = np.ones((4, 2))
     table = make_table(flat, flat, spread=0.01)
@@ -130,7 +130,7 @@ def test_the_meta_controller_acts_every_meta_interval_bars_only():
     assert decided == [True, False, False, True, False, False, True]
 
 
-# Numbers that must stay numbers.
+# Finite numbers in degenerate cases.
 
 
 @pytest.mark.parametrize("logits", [[0.0, 0.0, 0.0, -200.0], [200.0, 0.0, 0.0, 0.0]], ids=["no appetite", "one class"])
@@ -145,8 +145,8 @@ def test_a_class_without_any_budget_leaves_finite_numbers(logits):
         assert np.isfinite(float(state.book.equity))
 
 
-def test_positions_that_decay_to_nothing_have_a_finite_gradient():
-    # 0.9^450 = 3e-21: a position that is closed bit by bit gets that small; its square is below float32.
+def test_positions_that_decay_to_zero_have_a_finite_gradient():
+    # 0.9^450 = 3e-21: a gradually closed position becomes that small; its square underflows float32.
     opens, closes = random_prices(460, 1)
     params = make_params(make_table(opens, closes, spread=1e-4), trade_decay=0.1)
     env = SpecialistEnv(REWARDS["log_growth"]).with_transition_gradients()

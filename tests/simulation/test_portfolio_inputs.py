@@ -1,4 +1,4 @@
-"""What the agents of the hierarchy see: the meta-controller its 74 numbers, and a specialist the same as alone."""
+"""What the agents of the hierarchy see: the meta-controller the portfolio by name, a specialist the same as alone."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.market.universe import class_contracts, class_table
-from mtquant_jax.simulation.portfolio_inputs import portfolio_inputs, portfolio_state
+from mtquant_jax.simulation.portfolio_inputs import hierarchy_inputs, portfolio_inputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
@@ -26,7 +26,7 @@ from tests.simulation.markets import (
 
 ENV = PORTFOLIO_ENV
 KEY = jax.random.key(0)
-SHOWN = jax.jit(portfolio_state, static_argnums=2)
+SHOWN = jax.jit(portfolio_inputs, static_argnums=2)
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ SHOWN = jax.jit(portfolio_state, static_argnums=2)
     # 30 returns + volatility + drawdown + N (N - 1) / 2 correlations + 3 per class + 5 macro indicators.
     [((3, 2, 3), 74), ((1,), 40), ((1, 2, 1, 3), 70)],
 )
-def test_the_portfolio_state_has_one_number_for_each_thing_it_says(sizes, numbers):
+def test_the_meta_controller_sees_one_number_for_each_thing(sizes, numbers):
     universe, params = random_portfolio(*sizes, num_bars=5)
     observation = ENV.observe(None, START(0, 0, params), None, params)
-    assert SHOWN(observation, params.table, universe.slots).shape == (numbers,)
+    assert SHOWN(observation, params.table, universe.slots).flat().shape == (numbers,)
     action = join(universe, 0.5, np.zeros(len(sizes) + 2))
     observation, _, _, _, info = STEP(KEY, START(0, 0, params), action, params)
-    assert np.all(np.isfinite(SHOWN(observation, params.table, universe.slots)))
+    assert np.all(np.isfinite(SHOWN(observation, params.table, universe.slots).flat()))
     assert info["step"].rewards.shape == (len(sizes) + 1,)
 
 
-def test_the_default_classes_give_seventy_four_numbers():
+def test_the_default_classes_are_of_three_two_and_three_instruments():
     assert universe_of(DEFAULT_CLASSES).slots == (0, 1, 2, 3, 4, 6, 7, 8)
 
 
-def test_the_portfolio_state_shows_returns_volatility_drawdown_correlations_records_and_macro():
+def test_the_meta_controller_sees_returns_volatility_drawdown_correlations_records_and_macro():
     universe = make_universe(2, 1)
     covariance = np.array([[4e-6, -1e-6, 2e-6], [-1e-6, 1e-6, 0.0], [2e-6, 0.0, 16e-6]])
     table = with_classes(make_table(np.ones((3, 3)), np.ones((3, 3))), 2)
@@ -58,14 +58,29 @@ def test_the_portfolio_state_shows_returns_volatility_drawdown_correlations_reco
     returns = np.random.default_rng(0).normal(size=30)
     state = state.replace(returns=f32(returns), book=state.book.replace(equity=f32(0.9), peak_equity=f32(1.2)))
     params = params.replace(reward=params.reward.replace(scale=f32(3.0)))
-    shown = np.asarray(SHOWN(ENV.observe(None, state, None, params), params.table, universe.slots))
-    np.testing.assert_allclose(shown[:30], 3 * returns, rtol=1e-5)
-    assert shown[30] == pytest.approx(np.std(3 * returns), rel=1e-5)
-    assert shown[31] == pytest.approx(0.25, rel=1e-5)
+    shown = SHOWN(ENV.observe(None, state, None, params), params.table, universe.slots)
+    np.testing.assert_allclose(shown.returns, 3 * returns, rtol=1e-5)
+    assert float(shown.volatility[0]) == pytest.approx(np.std(3 * returns), rel=1e-5)
+    assert float(shown.drawdown[0]) == pytest.approx(0.25, rel=1e-5)
     # -1 / (2 x 1), 2 / (2 x 4), 0: the padded instrument has no correlation to show.
-    np.testing.assert_allclose(shown[32:35], [-0.5, 0.25, 0.0], atol=1e-6)
-    np.testing.assert_allclose(shown[35:41], [0, 0, 0.5, 0.5, 0, 0], atol=1e-7)  # Sharpe, win rate, drawdown
-    np.testing.assert_array_equal(shown[41:], table.macro[0, 1])
+    np.testing.assert_allclose(shown.correlations, [-0.5, 0.25, 0.0], atol=1e-6)
+    for found, expected in ((shown.class_sharpe, 0.0), (shown.class_win_rate, 0.5), (shown.class_drawdown, 0.0)):
+        np.testing.assert_allclose(found, [expected] * 2, atol=1e-7)
+    np.testing.assert_array_equal(shown.macro, table.macro[0, 1])
+    np.testing.assert_array_equal(shown.class_records()[0], [shown.class_sharpe[0], 0.5, 0.0])
+    # Models hold their statistics and first layers in this order.
+    order = ("returns", "volatility", "drawdown", "correlations", "class_sharpe", "class_win_rate", "class_drawdown")
+    np.testing.assert_array_equal(shown.flat(), np.concatenate([getattr(shown, n) for n in (*order, "macro")]))
+
+
+def test_a_vector_is_seen_by_the_names_of_its_numbers():
+    universe, params = random_portfolio(2, 3, num_bars=5)
+    shown = SHOWN(ENV.observe(None, START(0, 0, params), None, params), params.table, universe.slots)
+    numbers = jnp.arange(2.0 * shown.flat().size).reshape(2, -1)
+    named = shown.with_values(numbers)
+    np.testing.assert_array_equal(named.flat(), numbers)
+    assert named.class_win_rate.shape == (2, 2)
+    np.testing.assert_array_equal(named.macro, numbers[:, -5:])
 
 
 def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
@@ -77,7 +92,7 @@ def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
     alone = alone.replace(mask=params.mask[:1], share=params.share[:1], rules=params.rules)
     env, generator = SpecialistEnv(REWARDS["log_growth"]), np.random.default_rng(2)
     state, own = START(0, 0, params), env.initial_state(0, 0, alone)
-    step, look = jax.jit(env.step_env), jax.jit(portfolio_inputs, static_argnums=2)
+    step, look = jax.jit(env.step_env), jax.jit(hierarchy_inputs, static_argnums=2)
     for _ in range(30):
         trades = generator.normal(size=3)
         action = join(universe, [trades, np.zeros(3)], [ALL_IN, 0.0, 0.0, ALL_IN])
@@ -98,6 +113,6 @@ def test_what_the_meta_controller_sees_has_a_finite_gradient_when_nothing_happen
 
     def shown(returns):
         observation = ENV.observe(None, state.replace(returns=returns), None, params)
-        return jnp.sum(portfolio_state(observation, params.table, universe.slots))
+        return jnp.sum(portfolio_inputs(observation, params.table, universe.slots).flat())
 
     assert np.all(np.isfinite(jax.grad(shown)(state.returns)))

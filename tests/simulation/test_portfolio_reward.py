@@ -1,4 +1,4 @@
-"""The terms of the portfolio's reward by hand and in the environment, and who is paid by which objective."""
+"""The terms of the portfolio's reward, by hand and in the environment, and the objective of each agent."""
 
 import functools
 
@@ -29,7 +29,7 @@ def weights(var=0.0, drawdown=0.0, turnover=0.0, diversification=0.0):
 
 
 def reward_params(scale, risk_aversion=1.0, sharpe_memory=100.0):
-    """Of one stream, or of several where the numbers are lists."""
+    """Reward parameters of one stream, or of several if the numbers are lists."""
     return RewardParams(*(f32(np.broadcast_to(v, np.shape(scale))) for v in (scale, risk_aversion, sharpe_memory)))
 
 
@@ -53,12 +53,12 @@ def test_a_flat_book_has_no_terms():
     assert list(terms().values()) == [0.0, 0.0, 0.0, 0.0]
 
 
-def test_one_instrument_is_not_diversified_and_a_perfect_hedge_is_entirely():
+def test_one_instrument_is_not_diversified_and_a_perfect_hedge_is_fully_diversified():
     assert terms(variance=4e-4, undiversified=0.02)["diversification"] == pytest.approx(0.0, abs=1e-5)
     assert terms(variance=0.0, undiversified=0.02)["diversification"] == pytest.approx(2.0, rel=1e-6)
 
 
-def test_a_book_of_next_to_nothing_earns_next_to_nothing_by_diversification():
+def test_a_very_small_book_earns_a_very_small_diversification_bonus():
     # A tenth of the typical return 1 / 50 is 0.002: below it the bonus of 0.4 shrinks with the book.
     for size, bonus in ((0.02, 0.4), (0.002, 0.4), (0.001, 0.2), (1e-8, 2e-6)):
         made = terms(variance=(0.8 * size) ** 2, undiversified=size)
@@ -95,11 +95,11 @@ def test_a_bar_of_the_environment_by_hand():
     assert float(state.reward_memory.worst_drawdown) == pytest.approx(0.014, rel=1e-3)
 
 
-def test_terms_are_for_the_portfolio_and_nobody_else():
+def test_terms_apply_to_the_portfolio_only():
     without, with_terms = one_bar(weights())[4], one_bar(ALL)[4]
-    np.testing.assert_array_equal(without["rewards"][:-1], with_terms["rewards"][:-1])
-    assert float(without["rewards"][-1]) == float(without["metrics"]["reward/objective"])
-    assert float(with_terms["rewards"][-1]) < float(without["rewards"][-1])
+    np.testing.assert_array_equal(without["step"].rewards[:-1], with_terms["step"].rewards[:-1])
+    assert float(without["step"].rewards[-1]) == float(without["step"].metrics["reward/objective"])
+    assert float(with_terms["step"].rewards[-1]) < float(without["step"].rewards[-1])
 
 
 def play(env, universe, params, bars, seed=0):
@@ -126,7 +126,7 @@ def test_the_terms_sum_to_the_reward_and_those_of_drawdown_to_the_maximum_drawdo
     drawdown = 1.0 - equity / np.maximum.accumulate(equity)
     assert paid.sum() == pytest.approx(-0.5 * 100.0 * drawdown.max(), rel=1e-3)
     assert np.all(paid <= 0.0)
-    assert 3 < np.count_nonzero(paid) < np.count_nonzero(np.diff(equity) < 0.0)  # no loss is paid for twice
+    assert 3 < np.count_nonzero(paid) < np.count_nonzero(np.diff(equity) < 0.0)  # no loss is penalised twice
     for bar in measured:
         assert 0.0 <= bar["reward/diversification"] <= 2.0
         assert bar["reward/var"] < 0.0
@@ -137,7 +137,7 @@ def test_the_terms_sum_to_the_reward_and_those_of_drawdown_to_the_maximum_drawdo
     ("portfolio", "own"),
     [("log_growth", "mean_variance"), ("mean_variance", "differential_sharpe"), ("differential_sharpe", "log_growth")],
 )
-def test_classes_and_portfolio_are_each_paid_by_their_own_objective(portfolio, own):
+def test_classes_and_portfolio_are_rewarded_by_their_own_objectives(portfolio, own):
     universe, params = random_portfolio(2, 1)
     params = params.replace(
         reward=reward_params(100.0, 30.0, 20.0), class_reward=reward_params([50.0, 80.0], 20.0, [10.0, 5.0])
@@ -147,17 +147,17 @@ def test_classes_and_portfolio_are_each_paid_by_their_own_objective(portfolio, o
     of_portfolio, *_ = play(paying(portfolio, portfolio), universe, params, 6)
     np.testing.assert_allclose(rewards[:, :-1], of_own[:, :-1], rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(rewards[:, -1], of_portfolio[:, -1], rtol=1e-5, atol=2e-5)
-    assert np.abs(of_own - of_portfolio).max(axis=0).min() > 1e-3  # the objectives do differ
+    assert np.abs(of_own - of_portfolio).max(axis=0).min() > 1e-3  # the objectives differ
 
 
-def test_each_class_is_paid_on_its_own_scale():
+def test_each_class_is_rewarded_on_its_own_scale():
     universe, params = random_portfolio(2, 1)
     ones, *_ = play(ENV, universe, params, 3)
     scaled, *_ = play(ENV, universe, params.replace(class_reward=reward_params([50.0, 80.0])), 3)
     np.testing.assert_allclose(scaled, ones * [50.0, 80.0, 1.0], rtol=1e-5)
 
 
-def test_the_allocation_environment_pays_the_discounted_terms_of_its_bars():
+def test_the_allocation_environment_rewards_the_discounted_terms_of_its_bars():
     universe, params = random_portfolio(2, 1, meta_interval=4, discount=0.9, specialists=f32([[0.5, -0.3], [0.4, 0.0]]))
     params = params.replace(reward=reward_params(100.0, sharpe_memory=5.0), reward_terms=ALL)
     by_decision = AllocationEnv(
@@ -172,9 +172,9 @@ def test_the_allocation_environment_pays_the_discounted_terms_of_its_bars():
         for _ in range(4):
             action = join(universe, params.specialists * (1 + state.bar % 3), logits)
             _, state, paid, _, one = step(KEY, state, action, params)
-            bars.append((float(paid), one["metrics"]))
+            bars.append((float(paid), one["step"].metrics))
         assert float(reward) == pytest.approx(sum(0.9**i * paid for i, (paid, _) in enumerate(bars)), rel=1e-4)
-        for name in ("objective", *TERMS):  # in the metrics per bar, as all the others
+        for name in ("objective", *TERMS):  # in the metrics per bar, like all other metrics
             mean = np.mean([float(metrics[f"reward/{name}"]) for _, metrics in bars])
             assert float(info["step"].metrics[f"reward/{name}"]) == pytest.approx(mean, rel=1e-3, abs=1e-5)
         for left, right in zip(jax.tree.leaves(held), jax.tree.leaves(state), strict=True):
@@ -182,7 +182,7 @@ def test_the_allocation_environment_pays_the_discounted_terms_of_its_bars():
 
 
 def total_of(env, universe, params, bars):
-    """``actions [bars, S + 1, K] -> `` the sum of the portfolio's rewards."""
+    """Function of ``actions [bars, S + 1, K]`` that returns the sum of the portfolio's rewards."""
 
     def total(actions):
         def body(state, action):
@@ -219,7 +219,7 @@ def test_gradients_in_the_actions_agree_with_finite_differences(name):
     assert np.abs(gradient).max() > 0.03
 
 
-def test_gradients_are_finite_where_nothing_is_held_and_while_positions_decay_to_nothing():
+def test_gradients_are_finite_for_an_empty_book_and_while_positions_decay_to_zero():
     universe = make_universe(1, 1)
     flat = np.ones((460, 2))
     params = make_portfolio(

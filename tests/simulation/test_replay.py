@@ -47,10 +47,10 @@ BROKERS = [broker(turn) for turn in range(3)]
 
 
 def prices_of(bars: Bars, table: MarketTable, currency: str) -> Prices:
-    """What the ledger sees: the bars themselves, and of the table only the volatility estimate.
+    """Inputs of the ledger: the bars themselves, and only the volatility estimate of the table.
 
-    Prices are those that float32 can hold, for they are the market that is traded: the quote of 1.10007 is off by 3e-8,
-    which an account that turns 16 times its equity over in a bar would see after 5 000 of them (as 1.7e-5).
+    Prices are rounded to float32, because those are the traded prices: the quote of 1.10007 is off by 3e-8, which adds
+    up to 1.7e-5 after 5 000 bars in an account that turns over 16 times its equity per bar.
     """
     opened, close, spread = (np.asarray(x, np.float32).astype(float)[0] for x in (bars.open, bars.close, bars.spread))
     path = ("USD", "EUR").index(currency)
@@ -71,16 +71,16 @@ def prices_of(bars: Bars, table: MarketTable, currency: str) -> Prices:
 
 @dataclasses.dataclass
 class Cases:
-    """Random accounts: what they trade ``[K, T, N]``, where and under which rules ``[K]``."""
+    """Random accounts: their target weights ``[K, T, N]``, markets and rules ``[K]``."""
 
     targets: np.ndarray
-    path: np.ndarray  # 0 an account in USD, 1 in EUR
-    turn: np.ndarray  # which broker
+    path: np.ndarray  # 0 for an account in USD, 1 for one in EUR
+    turn: np.ndarray  # index of the broker
     rules: dict[str, np.ndarray]
 
 
 def draw(generator: np.random.Generator, num_cases: int, num_steps: int) -> Cases:
-    """Weights that are held for some bars, changed or closed; some accounts are far too large for their margin."""
+    """Draw weights that are held for some bars, changed or closed; some accounts are far too large for their margin."""
     shape = (num_cases, num_steps, len(SYMBOLS))
     size = generator.choice([0.1, 0.3, 1.0, 3.0], num_cases, p=[0.3, 0.4, 0.2, 0.1])[:, None, None]
     pace = generator.choice([0.01, 0.1, 0.5], num_cases)[:, None, None]
@@ -101,7 +101,7 @@ def draw(generator: np.random.Generator, num_cases: int, num_steps: int) -> Case
 
 
 def deviation(cases: Cases, bars: Bars, table: MarketTable) -> tuple[np.ndarray, dict[str, int]]:
-    """The largest relative deviation of each account's equity ``[K]``, and what happened on the way."""
+    """The largest relative deviation of each account's equity ``[K]``, and counts of events."""
     offers = [contracts(SYMBOLS, terms) for terms in BROKERS]
     chosen = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=0)[cases.turn], *offers)
     given_rules = {
@@ -129,7 +129,7 @@ def deviation(cases: Cases, bars: Bars, table: MarketTable) -> tuple[np.ndarray,
         )
         prices = prices_of(bars, table, currency)
         ledger = Ledger(terms, prices)
-        before = np.ones((len(ids), 1))  # equity that the fills of the other side are shares of
+        before = np.ones((len(ids), 1))  # equity before the bar, of which `traded` is a share
         for t in range(num_steps):
             value = terms.contract * prices.open[t + 1] * prices.k_open[t + 1]
             lots = out["traded"][ids, t] * np.maximum(before, 1e-6) * terms.capital / value
@@ -143,7 +143,7 @@ def deviation(cases: Cases, bars: Bars, table: MarketTable) -> tuple[np.ndarray,
                 ledger.reset(ended)
             before = np.where(ended, 1.0, theirs)[:, None].astype(float)
         seen["ties"] += ledger.ties
-        for name in ("commission", "slippage", "swap", "impact"):  # the named flows add up to what the ledger paid
+        for name in ("commission", "slippage", "swap", "impact"):  # the named flows add up to those of the ledger
             flows = getattr(out["flows"], name)[ids].astype(float).sum((1, 2)) * terms.capital[:, 0]
             scale = terms.capital[:, 0] * 1e-5 + np.abs(ledger.paid[name])
             assert np.max(np.abs(flows - ledger.paid[name]) / scale) < 1e-3, name

@@ -1,4 +1,4 @@
-"""The objectives against their formulas, where they would not exist, and what an environment remembers of them."""
+"""The objectives against their formulas, in degenerate cases, and with their memory in an environment."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def pay(name, net_return, variance=0.0, **params):
 
 
 def differential(returns, memory=None, **params):
-    """The last memory, and what each of the returns is paid."""
+    """The last memory, and the reward of each of the returns."""
 
     def bar(memory, net_return):
         return REWARDS["differential_sharpe"](memory, RewardInputs(net_return, NO_VARIANCE), reward_params(**params))
@@ -60,7 +60,7 @@ def test_log_growth_has_a_finite_gradient_at_a_total_loss():
     assert float(gradient) == 0.0
 
 
-def test_mean_variance_is_the_return_less_half_gamma_times_the_variance_in_scaled_units():
+def test_mean_variance_is_the_return_minus_half_gamma_times_the_variance_in_scaled_units():
     # Scale 100: return 0.5; variance 1e-4 x 100^2 = 1; 0.5 - 3 / 2 x 1 = -1.
     assert pay("mean_variance", 0.005, 1e-4, scale=100.0, risk_aversion=3.0) == pytest.approx(-1.0, rel=1e-5)
 
@@ -97,14 +97,14 @@ def test_differential_sharpe_changes_its_sign_with_the_returns():
     np.testing.assert_array_equal(gains, -losses)
 
 
-def test_differential_sharpe_does_not_care_about_the_unit_of_returns():
+def test_differential_sharpe_does_not_depend_on_the_unit_of_returns():
     returns = np.random.default_rng(5).normal(0.1, 1.0, 50)
     in_other_units = RewardMemory(mean=f32(0.0), second_moment=f32(9.0))
     np.testing.assert_allclose(differential(3 * returns, in_other_units)[1], differential(returns)[1], rtol=1e-4)
 
 
-def test_the_first_trade_after_a_long_rest_is_paid_in_tenths_of_the_typical_return():
-    # Moments that died away: the variance counts as 0.01, so a scaled return of 0.05 is paid 0.05 / 0.1.
+def test_the_first_reward_after_a_long_rest_is_in_tenths_of_the_typical_return():
+    # Moments decayed to 0: the variance counts as 0.01, so the reward of a scaled return of 0.05 is 0.05 / 0.1.
     memory, paid = differential(np.zeros(5000))
     assert not np.any(paid)
     assert float(differential([0.05], memory)[1][0]) == pytest.approx(0.5, rel=1e-5)
@@ -114,7 +114,7 @@ def test_a_memory_of_one_bar_is_finite():
     assert np.all(np.isfinite(differential(np.random.default_rng(6).normal(size=50), sharpe_memory=1.0)[1]))
 
 
-def test_the_return_is_on_the_equity_before_the_bar_and_the_variance_on_the_weights_held():
+def test_the_return_uses_the_equity_before_the_bar_and_the_variance_the_held_weights():
     class Result:
         equity = f32(0.63)
         held_weights = f32([0.5, -0.25])
@@ -125,9 +125,9 @@ def test_the_return_is_on_the_equity_before_the_bar_and_the_variance_on_the_weig
     assert float(inputs.variance) == pytest.approx(1.75e-4, rel=1e-5)
 
 
-def test_the_environment_pays_the_reward_it_was_given():
-    # Weight 0.5 on a price that rises 2 %: net return 0.01. Covariance 1e-6: scaled variance of what was held
-    # 100^2 x 0.5^2 x 1e-6 = 0.0025, of which gamma / 2 = 2 is taken.
+def test_the_environment_uses_the_injected_reward():
+    # Weight 0.5 on a price that rises 2 %: net return 0.01. Covariance 1e-6: scaled variance of the held weights
+    # 100^2 x 0.5^2 x 1e-6 = 0.0025, times gamma / 2 = 2.
     params = make_params(make_table([[1.0], [1.0]], [[1.0], [1.02]]))
     params = params.replace(reward=reward_params(100.0, 4.0))
     rewards = {}
@@ -136,7 +136,7 @@ def test_the_environment_pays_the_reward_it_was_given():
         rewards[name] = float(jax.jit(env.step_env)(KEY, env.initial_state(0, 0, params), f32([0.5]), params)[2])
     assert rewards["log_growth"] == pytest.approx(100 * np.log(1.01), rel=1e-4)
     assert rewards["mean_variance"] == pytest.approx(1.0 - 2.0 * 0.01 * 0.25, rel=1e-3)
-    assert rewards["differential_sharpe"] == pytest.approx(1.0, rel=1e-4)  # the first bar's is its scaled return
+    assert rewards["differential_sharpe"] == pytest.approx(1.0, rel=1e-4)  # in the first bar, the scaled return
 
 
 def test_the_environment_remembers_the_moments_until_its_reset():

@@ -1,4 +1,4 @@
-"""The risk layer: limits are kept whatever is asked, nothing inside them is touched, breakers act on worked days."""
+"""The risk layer: limits hold for any target, targets inside them are unchanged, breakers follow hand-worked days."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def losing(loss: float) -> RiskState:
 
 
 def book(seed: int, size: float = 1.0):
-    """Random target, held weights ``[N]`` and a covariance of per-bar returns with strong correlations."""
+    """Random target and held weights ``[N]``, and a covariance of per-bar returns with strong correlations."""
     generator = np.random.default_rng(seed)
     loads = generator.normal(size=(N, 2)) @ generator.normal(size=(2, N)) + 0.3 * generator.normal(size=(N, N))
     deviation = generator.uniform(1e-4, 1e-2, N)
@@ -73,7 +73,7 @@ def test_no_limit_is_ever_broken_and_no_target_exceeded(seed, size, loss):
         assert (weights * held >= 0.0).all() and (gross <= np.abs(held) * slack).all()
     if loss >= 0.15:
         assert (weights == 0.0).all()
-    # The cuts are shares of the gross exposure wanted, and add up to the whole of what was cut.
+    # The cuts are shares of the wanted gross exposure, and add up to the total cut.
     cuts = np.asarray(permission.cuts, float)
     wanted = float(jnp.sum(jnp.abs(target)))
     assert cuts.shape == (len(RULES),)
@@ -86,7 +86,7 @@ def test_no_limit_is_ever_broken_and_no_target_exceeded(seed, size, loss):
 def test_inside_all_limits_the_target_is_returned_bit_for_bit(seed, size):
     target, current, covariance = book(seed, size)
     permission = allow(target, current, covariance, 0.049, **LIMITS)
-    # Gross at most 6 x 0.03 = 0.18, margin below 0.018; only the VaR has to be asked.
+    # Gross exposure is at most 6 x 0.03 = 0.18, margin below 0.018; only the VaR can bind.
     if float(value_at_risk(target, covariance, make_risk())) <= LIMITS["var_limit"]:
         np.testing.assert_array_equal(permission.weights, target)
         assert (np.asarray(permission.cuts) == 0.0).all()
@@ -103,10 +103,10 @@ def test_each_rule_can_be_switched_off(seed, size, rule):
     )
     cuts = allow(target, current, covariance, 0.2, **{**LIMITS, rule: NO_LIMIT}).cuts
     assert float(cuts[index]) == 0.0
-    assert (allow(target, current, covariance, 0.99).weights == target).all()  # all off: anything goes
+    assert (allow(target, current, covariance, 0.99).weights == target).all()  # all off: no limit
 
 
-def test_every_rule_binds_where_it_alone_is_on():
+def test_every_rule_binds_alone():
     target, current = np.full(N, 0.5), np.full(N, 0.1)
     covariance = 1e-4 * (0.2 * np.eye(N) + 0.8)  # all correlated at 0.8
     for loss, rule, limits in [
@@ -125,7 +125,7 @@ def test_every_rule_binds_where_it_alone_is_on():
         assert np.delete(cuts, RULES.index(rule)) == pytest.approx(0.0, abs=1e-7), rule
 
 
-def test_a_hedge_reduces_the_value_at_risk_and_is_left_alone():
+def test_a_hedge_reduces_the_value_at_risk_and_is_unchanged():
     # Two instruments of 1 % per bar at correlation 0.9, one bar a day, z = 1.645.
     # Long both at 0.5: sqrt(0.25 + 0.25 + 2 x 0.25 x 0.9) = 0.97468 % x 1.645 = 1.6033 %.
     # Long one, short the other: sqrt(0.25 + 0.25 - 0.45) = 0.22361 % x 1.645 = 0.36783 %.
@@ -142,8 +142,8 @@ def test_a_hedge_reduces_the_value_at_risk_and_is_left_alone():
     np.testing.assert_allclose(cut, 0.49896 * np.asarray(both), rtol=1e-4)
 
 
-def test_same_bets_are_told_by_the_sign_of_the_positions():
-    # At correlation 0.8 two longs are one bet of 0.6, cut to 0.4; a long and a short are no bet of the same kind.
+def test_same_bets_depend_on_the_signs_of_the_positions():
+    # At correlation 0.8 two longs are one bet of 0.6, cut to 0.4; a long and a short are not the same bet.
     covariance = 1e-4 * np.eye(N)
     covariance[0, 1] = covariance[1, 0] = 0.8e-4
     longs = allow([0.4, 0.2, 0.4, 0, 0, 0], np.zeros(N), covariance, correlation_limit=0.4).weights
@@ -166,8 +166,8 @@ def test_the_breakers_of_a_day_by_hand():
     expected = {
         0.96: target,
         0.949: [0.2, -0.2, 0.1, 0, 0, 0],  # sizes are halved
-        0.97: [0.2, -0.2, 0.1, 0, 0, 0],  # and stay so on the day, although equity came back
-        0.899: [0.2, 0.0, 0.1, 0, 0, 0],  # only reductions: at most what is held, and no new side
+        0.97: [0.2, -0.2, 0.1, 0, 0, 0],  # and remain halved on the day, although equity recovered
+        0.899: [0.2, 0.0, 0.1, 0, 0, 0],  # only reductions: at most the held weight, and no change of side
         0.849: [0.0] * N,
         0.99: [0.0] * N,  # flat until the next day
     }
@@ -177,7 +177,7 @@ def test_the_breakers_of_a_day_by_hand():
         rules = make_risk(**breakers)
         allowed = PERMIT(f32(target), f32(current), f32(covariance), CLASSES, CONTRACTS, state, rules)
         np.testing.assert_allclose(allowed.weights, weights, atol=1e-7, err_msg=str(equity))
-    # The next day begins anew from the equity at the close before, 0.99: at 0.95 it has lost 0.04 / 0.99 = 4.04 %.
+    # The next day starts from the equity at the previous close, 0.99: at 0.95 its loss is 0.04 / 0.99 = 4.04 %.
     state = next_risk(state, jnp.int32(8), before, f32(0.95))
     assert float(state.day_equity) == pytest.approx(0.99)
     assert float(state.worst_loss) == pytest.approx(0.0404, abs=1e-4)
@@ -201,7 +201,7 @@ def test_gradients_are_finite_everywhere():
                             assert np.isfinite(np.asarray(leaf)).all()
 
 
-def test_books_side_by_side_are_cut_like_books_alone():
+def test_vmapped_books_are_cut_like_single_books():
     many = [book(seed) for seed in range(8)]
     stacked = [jnp.stack(column) for column in zip(*many, strict=True)]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[losing(0.02 * i) for i in range(8)])

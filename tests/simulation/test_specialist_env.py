@@ -1,4 +1,4 @@
-"""One step of the environment worked by hand, and its contract under jit and vmap."""
+"""Hand-worked steps of the environment, and its contract under jit and vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_the_gap_hits_the_old_position_before_the_new_order_fills():
     table = make_table([[1.0], [1.0], [0.9]], [[1.0], [1.0], [0.9]])
     params = make_params(table)
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
-    # Long 1.0, then asked to go flat; the market opens 10 % lower first.
+    # Long 1.0, then a target of 0; the market opens 10 % lower first.
     _, state, _, _, info = step(state, [-1.0], params)
     assert float(info["step"].equity) == pytest.approx(0.9, rel=1e-6)
     assert float(state.book.account.units[0]) == pytest.approx(0.0, abs=1e-6)
@@ -81,7 +81,7 @@ def test_actions_are_changes_clipped_at_the_limits_and_shared_among_instruments(
     params = make_params(table)
     _, state, *_ = step(ENV.initial_state(0, 0, params), [0.1, -5.0], params)
     np.testing.assert_allclose(state.relative_weights, [0.1, -1.0], rtol=1e-5)
-    np.testing.assert_allclose(state.book.account.units, [0.05, -0.5], rtol=1e-5)  # each instrument may use one half
+    np.testing.assert_allclose(state.book.account.units, [0.05, -0.5], rtol=1e-5)  # the share of each instrument is 1/2
     _, state, *_ = step(state, [0.1, 0.1], params)
     np.testing.assert_allclose(state.relative_weights, [0.2, -0.9], rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_actions_are_changes_clipped_at_the_limits_and_shared_among_instruments(
 
 
 def endings():
-    """Four environments side by side, one for each ending; prices halve in bar 2 of path 1."""
+    """Four vmapped environments, one per ending; prices halve in bar 2 of path 1."""
     num_bars = 6
     closes = np.ones((2, num_bars, 1))
     closes[1, 2:] = 0.5
@@ -122,7 +122,7 @@ def test_the_four_endings(path, time, terminated, truncated):
     assert bool(cut[0]) is truncated
     assert not ended[1]
     assert not cut[1]
-    # The observation before the reset is kept apart from the one that follows.
+    # The observation before the reset is returned separately from the one after it.
     assert int(info["final_observation"].bar[0]) == 2
     if terminated or truncated:
         assert float(state.book.equity[0]) == 1.0
@@ -160,7 +160,7 @@ def test_a_breach_at_the_close_is_settled_at_the_next_open():
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
     assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.02, rel=1e-4)  # the open after, 0.98
-    # Where the data end there is no next open, and the last close must do.
+    # If the data end there is no next open, and the last close is used.
     _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
     short = jax.tree.map(lambda leaf: leaf[:, :3] if leaf.ndim > 1 else leaf[:3], table)
     _, _, _, terminated, info = step(state, [0.0], params.replace(table=short))
@@ -210,7 +210,7 @@ def test_starts_leave_room_for_a_whole_episode():
     assert int(bars.max()) == 29
 
 
-def test_episodes_start_on_a_path_as_often_as_its_probability_says():
+def test_episodes_start_on_paths_with_their_probabilities():
     opens, closes = random_prices(40, 1)
     one = make_table(opens, closes)
     table = jax.tree.map(lambda leaf: jnp.repeat(leaf, 5, axis=0) if leaf.shape[0] == 1 else leaf, one)

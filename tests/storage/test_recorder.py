@@ -50,13 +50,14 @@ def test_lines_go_to_the_log_and_to_the_console(tmp_path: Path, capsys: pytest.C
     handlers = list(logging.getLogger().handlers)
     paths = RunPaths(tmp_path)
     with RunRecorder(paths, START) as recorder:
+        recorder.note("for the file")
         recorder.info("100 % of 3 phases")
         recorder.warning("odd")
     captured = capsys.readouterr()
     assert captured.out == "100 % of 3 phases\nwarning: odd\n"
     assert captured.err == ""
     lines = paths.log_file(START).read_text().splitlines()
-    assert [line[24:] for line in lines] == ["INFO    100 % of 3 phases", "WARNING odd"]
+    assert [line[24:] for line in lines] == ["INFO    for the file", "INFO    100 % of 3 phases", "WARNING odd"]
     assert logging.getLogger().handlers == handlers
     assert "mtquant_jax.run" not in logging.Logger.manager.loggerDict
 

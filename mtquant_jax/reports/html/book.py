@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mtquant_jax.evaluation.book import weights
+from mtquant_jax.evaluation.book import daily_means, exposures, weights
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html.charts import COLOURS, DASHES, DIVERGING, PATTERNS, Chart, Trace, dates, rounded, thin
 from mtquant_jax.reports.html.text import label, or_never_held
-from mtquant_jax.statistics.trades import COSTS, Trade
+from mtquant_jax.statistics.trades import COSTS, closed_trades, holding_histogram, profit_histogram
 
 _HOURS = (1.0, 4.0, 12.0, 24.0, 72.0, 168.0, 672.0)  # ends of the classes of holding time
 _HELD = ("up to 1 h", "1 to 4 h", "4 to 12 h", "12 to 24 h", "1 to 3 d", "3 to 7 d", "1 to 4 w", "over 4 w")
@@ -26,23 +26,14 @@ def activity_days(evaluation: Evaluation) -> dict[str, list[str]]:
 
 
 def _over_time(evaluation: Evaluation, values: Any) -> np.ndarray:
-    """Means over bars, over paths and perhaps over days, on the axis ``$active``: of ``[L, P, ...]``."""
-    firsts = evaluation.judged.day_starts
-    means = np.asarray(values, np.float64).mean(axis=1)
-    counts = np.diff(np.append(firsts, len(means)))
-    daily = np.add.reduceat(means, firsts, axis=0) / counts.reshape(-1, *(1,) * (means.ndim - 1))
-    return thin(np.asarray(daily), "mean", _POINTS)
+    """Means over bars, paths and perhaps days, on the axis ``$active``: of ``[L, P, ...]``."""
+    return thin(daily_means(values, evaluation.judged), "mean", _POINTS)
 
 
 def exposure(evaluation: Evaluation) -> Chart:
     """Gross exposure and the signed exposure of every class."""
-    held = weights(evaluation.last, evaluation.judged)  # [L, P, n]
-    curves = {"gross": np.abs(held).sum(axis=-1), "net": held.sum(axis=-1)}
-    symbols = list(evaluation.metrics.instruments)
-    for name, part in evaluation.metrics.classes.items():
-        curves[f"{name} net"] = held[:, :, [symbols.index(symbol) for symbol in part.symbols]].sum(axis=-1)
     traces: list[Trace] = []
-    for index, (name, values) in enumerate(curves.items()):
+    for index, (name, values) in enumerate(exposures(evaluation.last, evaluation.judged).items()):
         line = {"color": COLOURS[(index - 2) % len(COLOURS)], "dash": DASHES[index % len(DASHES)], "width": 1.6}
         line = {"color": "@ink", "dash": "solid" if index == 0 else "dot", "width": 2.2} if index < 2 else line
         by_day = rounded(100.0 * _over_time(evaluation, values), 4)
@@ -150,23 +141,13 @@ def costs(evaluation: Evaluation) -> Chart:
     return Chart("costs", title, f"{title}, stacked; net as a diamond", traces, layout, height=400)
 
 
-def closed_trades(evaluation: Evaluation) -> list[Trade]:
-    """Of the last portfolio."""
-    return [trade for trade in evaluation.trades["portfolio"] if trade.closed is not None]
-
-
 def profits(evaluation: Evaluation) -> Chart | None:
     """How the trades' profits are spread; the rarest 1 % at either end stand in the outermost bars."""
-    found = closed_trades(evaluation)
+    found = closed_trades(evaluation.trades["portfolio"])
     if len(found) < 2:
         return None
     currency = label(evaluation.run.config.simulation.account_currency)
-    amounts = np.asarray([trade.profit for trade in found])
-    low, high = np.quantile(amounts, [0.01, 0.99])
-    edges = np.linspace(low, high if high > low else low + 1.0, _BINS + 1)
-    clipped = np.clip(amounts, edges[0], edges[-1])
-    sides = {side: np.asarray([trade.direction == side for trade in found]) for side in ("long", "short")}
-    counts = {side: np.histogram(clipped[chosen], edges)[0].tolist() for side, chosen in sides.items()}
+    edges, counts = profit_histogram(found, _BINS)
     centres = rounded((edges[1:] + edges[:-1]) / 2.0)
     traces = _bars(centres, counts, f"%{{x:,.2f}} {currency}: %{{y}}", ("@c1", "@c2"))
     layout = {"barmode": "stack", "bargap": 0.06, "xaxis": {"tickformat": ",.0f"}, "yaxis": {"tickformat": ",d"}}
@@ -176,16 +157,10 @@ def profits(evaluation: Evaluation) -> Chart | None:
 
 def holding_times(evaluation: Evaluation) -> Chart | None:
     """How long positions were held while the market was open, winners and losers."""
-    found = closed_trades(evaluation)
+    found = closed_trades(evaluation.trades["portfolio"])
     if len(found) < 2:
         return None
-    hours = evaluation.run.market["interval_seconds"] / 3600.0
-    held = np.searchsorted(_HOURS, [hours * ((trade.closed or 0) - trade.opened) for trade in found])
-    won = np.asarray([trade.profit > 0.0 for trade in found])
-    counts = {
-        name: np.bincount(held[chosen], minlength=len(_HELD)).tolist()
-        for name, chosen in (("profit", won), ("loss", ~won))
-    }
+    counts = holding_histogram(found, evaluation.run.market["interval_seconds"] / 3600.0, _HOURS)
     traces = _bars(list(_HELD), counts, "%{x}, %{fullData.name}: %{y} trades", ("@c1", "@c2"))
     layout = {"barmode": "stack", "xaxis": {"type": "category"}, "yaxis": {"tickformat": ",d"}}
     text = f"How long {len(found)} closed trades were held, by outcome"

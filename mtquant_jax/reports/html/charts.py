@@ -14,6 +14,7 @@ import numpy as np
 
 from mtquant_jax.market.periods import date_of
 from mtquant_jax.reports.html.text import escaped, label
+from mtquant_jax.statistics.intervals import Interval
 
 POINTS = 1500
 """At most so many points of a curve."""
@@ -54,8 +55,8 @@ class Chart:
     def data(self) -> dict[str, Any]:
         """For the page's script."""
         layout = {"height": self.height, **self.layout}
-        told = {"name": self.name, "legend": self.legend, "traces": list(self.traces), "layout": layout}
-        return told if self.digits is None else {**told, "digits": self.digits}
+        content = {"name": self.name, "legend": self.legend, "traces": list(self.traces), "layout": layout}
+        return content if self.digits is None else {**content, "digits": self.digits}
 
 
 def rounded(values: Any, digits: int = 5) -> list[Any]:
@@ -88,7 +89,7 @@ def dates(days: np.ndarray) -> list[str]:
 def heat_map(
     name: str,
     title: str,
-    told: str,
+    text: str,
     columns: Sequence[str],
     rows: Sequence[str],
     values: np.ndarray,
@@ -103,7 +104,7 @@ def heat_map(
     Args:
         name: of the chart.
         title: above it.
-        told: what is to be seen.
+        text: what is to be seen.
         columns: names.
         rows: names, from the top.
         values: ``[rows, columns]``, NaN for an empty cell.
@@ -134,15 +135,17 @@ def heat_map(
         "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False, "fixedrange": True},
         "margin": {"t": 28},
     }
-    return Chart(name, title, told, [trace], layout, height=60 + 30 * len(rows), legend=False, digits=digits)
+    return Chart(name, title, text, [trace], layout, height=60 + 30 * len(rows), legend=False, digits=digits)
 
 
-def forest(name: str, title: str, rows: Mapping[str, tuple[float | None, float | None, float | None]]) -> Chart | None:
+def forest(name: str, title: str, rows: Mapping[str, Interval]) -> Chart | None:
     """Figures with their intervals, one below another; what has none is left out, and None where nothing has."""
-    found = {key: told for key, told in rows.items() if None not in told}
+    found = {key: interval for key, interval in rows.items() if interval.value is not None}
     if not found:
         return None
-    value, low, high = (np.asarray([told[i] for told in found.values()], np.float64) for i in range(3))
+    value = np.asarray([interval.value for interval in found.values()], np.float64)
+    low = np.asarray([interval.low for interval in found.values()], np.float64)
+    high = np.asarray([interval.high for interval in found.values()], np.float64)
     trace: Trace = {
         "type": "scatter",
         "mode": "markers",
@@ -167,5 +170,5 @@ def forest(name: str, title: str, rows: Mapping[str, tuple[float | None, float |
         "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
         "hovermode": "closest",
     }
-    told = f"{title}: {len(found)} intervals"
-    return Chart(name, title, told, [trace], layout, height=75 + 28 * len(found), legend=False)
+    text = f"{title}: {len(found)} intervals"
+    return Chart(name, title, text, [trace], layout, height=75 + 28 * len(found), legend=False)

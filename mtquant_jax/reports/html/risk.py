@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtquant_jax.evaluation.evaluation import Evaluation
-from mtquant_jax.evaluation.risk import binding, forecasts
+from mtquant_jax.evaluation.risk import cuts_by_period, forecasts
+from mtquant_jax.market.periods import month_of
 from mtquant_jax.reports.html.charts import Chart, Trace, dates, heat_map, rounded, thin
 from mtquant_jax.reports.html.text import percent, words
 
@@ -54,26 +55,19 @@ def value_at_risk(evaluation: Evaluation) -> Chart | None:
     layout = {"xaxis": {"type": "date"}, "yaxis": {"ticksuffix": " %", "zeroline": True}, "hovermode": "closest"}
     only = "" if found.loss.shape[1] == 1 else ", first path"
     title = f"Return of each day and its value at risk of {percent(confidence, 0)}, % of equity{only}"
-    told = f"{title}; {int(exceeded.sum())} of {int(found.held[:, 0].sum())} days lost more than was forecast"
-    return Chart("var", title, told, traces, layout)
+    text = f"{title}; {int(exceeded.sum())} of {int(found.held[:, 0].sum())} days lost more than was forecast"
+    return Chart("var", title, text, traces, layout)
 
 
 def risk_rules(evaluation: Evaluation) -> Chart | None:
     """How often each rule that cut did so, month by month or, in a short period, week by week; None where none did."""
-    judged = evaluation.judged
-    days = judged.day[1:].astype("datetime64[D]")
-    months = days.astype("datetime64[M]")
-    by_week = len(np.unique(months)) <= _MONTHS_BY_WEEK
-    # Weeks begin on Mondays; 1970-01-01 was a Thursday.
-    periods = days - (days.astype(np.int64) + 3) % 7 if by_week else months
-    names = np.unique(periods)
-    cut = {rule: bars for rule, bars in binding(evaluation.last).items() if bars.any()}
-    if not cut:
+    by_week = len(np.unique(month_of(evaluation.judged.day[1:]))) <= _MONTHS_BY_WEEK
+    names, shares = cuts_by_period(evaluation.last, evaluation.judged, "week" if by_week else "month")
+    if not shares:
         return None
-    shares = np.array([[100.0 * cut[rule][periods == period].mean() for period in names] for rule in cut])
     unit = "week, by its Monday" if by_week else "month"
     title = f"Bars on which each rule cut something, % of the bars of each {unit}"
-    told = f"{len(cut)} risk rules over {len(names)} periods"
-    columns = [str(name)[5:] if by_week else str(name) for name in names]
-    rows = [words(rule) for rule in cut]
-    return heat_map("rules", title, told, columns, rows, shares, digits=1)
+    text = f"{len(shares)} risk rules over {len(names)} periods"
+    columns = [name[5:] if by_week else name for name in names]
+    rows = [words(rule) for rule in shares]
+    return heat_map("rules", title, text, columns, rows, 100.0 * np.array(list(shares.values())), digits=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mtquant_jax.errors import with_flags
+from mtquant_jax.evaluation import curves
 from mtquant_jax.evaluation.evaluation import Evaluation
-from mtquant_jax.evaluation.metrics import EvaluationMetrics, ScenarioMetrics, VariantMetrics
+from mtquant_jax.evaluation.metrics import EvaluationMetrics
 from mtquant_jax.reports.html import book as report_book
 from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import risk as report_risk
@@ -14,12 +15,10 @@ from mtquant_jax.reports.html import tables as report_tables
 from mtquant_jax.reports.html import training as report_training
 from mtquant_jax.reports.html.charts import Chart, forest
 from mtquant_jax.reports.html.text import escaped, paragraph, section, words
-from mtquant_jax.statistics.intervals import Interval
 
 Drawn = Callable[..., str]
 """Charts, or None where there is none -> their places in the page."""
 
-_NORMAL_95 = 1.96
 _DEFINITIONS = {
     "Sharpe ratio": "mean of the daily returns by their standard deviation, times the square root of the trading days "
     "per year counted on these bars; without a risk-free rate. A flat account has none.",
@@ -49,18 +48,18 @@ def sections(evaluation: Evaluation, charts: list[Chart]) -> str:
 
 def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
     metrics = evaluation.metrics
-    bootstrap, last, window = metrics.bootstrap, metrics.portfolio, report_returns.rolling_window(evaluation)
+    bootstrap, last, window = metrics.bootstrap, metrics.portfolio, curves.rolling_window(evaluation)
     books = {last: metrics.last, **metrics.books}  # what would be traded first
-    intervals = {name: _ends(book.intervals.sharpe) for name, book in books.items()}
+    intervals = {name: book.intervals.sharpe for name, book in books.items()}
     trained = {name: book for name, book in books.items() if name not in metrics.baselines}
     statistics = report_tables.books("Phases of the training and specialists alone", trained)
     equity = (
-        f"The thick line is the portfolio {last}; the shaded band holds 95 % of {report_returns.BAND_DRAWS:,} equity "
+        f"The thick line is the portfolio {last}; the shaded band holds 95 % of {curves.BAND_DRAWS:,} equity "
         "curves made of its own days, redrawn by the stationary bootstrap in blocks of "
         f"{bootstrap.mean_block_days:.1f} days on average: while it contains the starting capital, the result may "
         "be luck."
     )
-    rolling = report_returns.rolling_sharpe(evaluation)
+    rolling = report_returns.rolling(evaluation)
     return (
         section("equity", "Equity and drawdown", equity, drawn(report_returns.equity(evaluation)))
         + section(
@@ -102,7 +101,7 @@ def _on_correlations(evaluation: Evaluation, drawn: Drawn) -> str:
     charts = drawn(
         report_returns.correlation("books", "Daily returns of books", evaluation.returns),
         report_returns.correlation(
-            "instruments", "Daily contributions of instruments", report_returns.contributions(evaluation)
+            "instruments", "Daily contributions of instruments", curves.contributions(evaluation)
         ),
     )
     return section(
@@ -155,8 +154,9 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
 
 def _on_risk(evaluation: Evaluation, drawn: Drawn) -> str:
     metrics = evaluation.metrics
-    stressed = {name: _lo(variant) for name, variant in metrics.variants("costs", "one bar late", "no lot rounding")}
-    stressed |= {f"stress: {words(name)}": _lo(scenario) for name, scenario in metrics.scenarios.items()}
+    variants = metrics.variants("costs", "one bar late", "no lot rounding")
+    stressed = {name: variant.sharpe_interval for name, variant in variants}
+    stressed |= {f"stress: {words(name)}": scenario.sharpe_interval for name, scenario in metrics.scenarios.items()}
     chart = forest("stress-chart", "Sharpe ratio with ± 1.96 standard errors", stressed)
     trained = report_training.training(evaluation.run)
     definitions = "".join(f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in _DEFINITIONS.items())
@@ -204,14 +204,3 @@ def _idle_rules(metrics: EvaluationMetrics) -> str:
     """The rules without a row in the chart."""
     idle = [words(rule) for rule, found in metrics.risk_rules.items() if not found.bars]
     return paragraph(f"Never cut anything: {', '.join(idle)}.") if idle else ""
-
-
-def _ends(found: Interval) -> tuple[float | None, float | None, float | None]:
-    return found.value, found.low, found.high
-
-
-def _lo(found: VariantMetrics | ScenarioMetrics) -> tuple[float | None, float | None, float | None]:
-    value, error = found.sharpe, found.sharpe_standard_error
-    if value is None or error is None:
-        return None, None, None
-    return value, value - _NORMAL_95 * error, value + _NORMAL_95 * error

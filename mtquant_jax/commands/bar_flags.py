@@ -1,0 +1,65 @@
+"""The flags that `data check` and `data convert` share: those settings of a training that say how bars are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+from mtquant_jax.errors import with_flags
+from mtquant_jax.settings.checks import validate
+from mtquant_jax.settings.config import Timeframe, TrainConfig
+from mtquant_jax.settings.layers import base_of
+
+_SETTINGS = ("data_dir", "instruments", "broker_timezone", "timeframe")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BarFlags:
+    """Where bars are and how they are read."""
+
+    data_dir: str
+    """Directory of bar files, one per symbol."""
+    config: str
+    """YAML file with settings; its specialists say which symbols are needed."""
+    instruments: str
+    """YAML of contract specifications laid over the shipped ones."""
+    broker_timezone: str
+    """Clock of files whose stamps have no offset: an IANA zone, or NewYork+7."""
+    timeframe: Timeframe
+    """Bars to make of those of the files."""
+
+
+_Command = TypeVar("_Command", bound=BarFlags)
+
+
+def load(kind: type[_Command], arguments: Sequence[str], prog: str) -> tuple[_Command, TrainConfig]:
+    """A command with these flags, and the settings of a training on the same bars.
+
+    Raises:
+        UserError: a file or a setting is wrong.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    base = base_of(arguments, prog)
+    defaults = {field.name: tyro.MISSING for field in dataclasses.fields(kind)}
+    defaults |= {name: getattr(base.settings, name) for name in _SETTINGS if name != "data_dir"}
+    command = tyro.cli(kind, default=kind(**defaults | {"config": base.config}), args=list(arguments), prog=prog)
+    config = dataclasses.replace(base.settings, **{name: getattr(command, name) for name in _SETTINGS})
+    validate(config)
+    return command, config
+
+
+def symbols_of(config: TrainConfig) -> list[str]:
+    """The instruments of all classes, in the order of the settings."""
+    return [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
+
+
+def print_list(title: str, sentences: Sequence[str]) -> None:
+    """Print a title and a bullet per sentence, or nothing where there is none; settings are shown as flags."""
+    if sentences:
+        print(f"{title}\n")
+        for sentence in sentences:
+            print(f"- {with_flags(' '.join(sentence.split()))}")
+        print()

@@ -1,0 +1,33 @@
+"""Trains the three phases and writes what a run leaves on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mtquant_jax.jax_setup import device, prepare_jax
+from mtquant_jax.settings.layers import WithSettings, load_command
+from mtquant_jax.version import __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainCommand(WithSettings):
+    """Train a hierarchy of trading agents: specialists, then a meta-controller, then all of them together.
+
+    A flag wins over the YAML file, the YAML file over the shipped configs/agents.yaml.
+    """
+
+
+def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
+    """Train and write; `phases` is what --phases is when no flag gives it, None leaves it to the YAML file.
+
+    Raises:
+        UserError: whatever is wrong with the settings or the data, before anything is written.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command, source = load_command(TrainCommand, arguments, prog, phases)
+    prepare_jax()
+    print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)  # the market takes seconds
+    from mtquant_jax.runs import train
+
+    train.run(command.settings, config_source=source)

@@ -1,0 +1,147 @@
+"""The three phases in memory: what they hand on, what they show on the way, and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.runs.trading_policy import load_policy
+from mtquant_jax.runs.trained_run import open_run, restore_all
+from mtquant_jax.settings.layers import load_config
+from mtquant_jax.storage.arrays import to_named_arrays
+from mtquant_jax.training.observer import TrainingObserver
+from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies, train_phases
+
+CLASSES = ("forex", "commodities", "equity")
+
+
+class Diary(TrainingObserver):
+    """Writes down what happens."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple] = []
+        self.states: list[dict[str, np.ndarray]] = []
+
+    def phase_begins(self, phase, members):
+        self.lines.append(("begins", phase, tuple((member.seed, member.name) for member in members)))
+
+    def checkpoint(self, member, timesteps, state):
+        self.lines.append(("checkpoint", member.seed, member.name, timesteps))
+        self.states.append(to_named_arrays(state.params))
+
+    def chunk(self, progress):
+        self.lines.append(("chunk", progress.member.seed, progress.member.name, progress.timesteps))
+        assert (progress.validation is not None) == (progress.timesteps % 500 == 0)
+        assert progress.total_timesteps == (1000 if progress.member.phase == 1 else 500)
+        assert progress.curriculum is None
+
+    def trained(self, member, outcome):
+        self.lines.append(("trained", member.seed, member.name, outcome.timesteps))
+
+    def phase_ends(self, phase):
+        self.lines.append(("ends", phase))
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """The settings and the market of a quick run."""
+    config, _ = load_config(["--quick-test"])
+    return config, prepare_market(config)
+
+
+@pytest.fixture(scope="module")
+def watched(quick):
+    """A training of all phases, and what it showed."""
+    diary = Diary()
+    (trained,) = train_phases(*quick, observer=diary)
+    return trained, diary
+
+
+def same_bits(one: Policy, other: Policy) -> bool:
+    left, right = to_named_arrays(one), to_named_arrays(other)
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_it_is_the_training_of_a_run_bit_for_bit(watched, quick, synthetic_run):
+    trained, _ = watched
+    on_disk = restore_all(open_run(synthetic_run), quick[1])
+    pairs = [*zip(trained.policies.specialists, on_disk.specialists, strict=True)]
+    pairs += [(trained.policies.meta, on_disk.meta), (trained.policies.portfolio, on_disk.portfolio)]
+    assert all(same_bits(one, other) for one, other in pairs)
+    specialists, meta = trained.policies.agents
+    assert len(specialists) == 3 and meta is not None
+    assert same_bits(trained.policies.portfolio, load_policy(synthetic_run).policy)
+
+
+def test_an_observer_sees_every_phase_chunk_and_checkpoint_in_order(watched):
+    trained, diary = watched
+    expected = [("begins", 1, tuple((0, name) for name in CLASSES))]
+    for name in CLASSES:
+        for timesteps in (250, 500, 750, 1000):
+            expected += [("checkpoint", 0, name, timesteps)] * (timesteps % 500 == 0)
+            expected += [("chunk", 0, name, timesteps)]
+        expected += [("trained", 0, name, 1000)]
+    expected += [("ends", 1)]
+    for phase, name in ((2, META_CONTROLLER), (3, PORTFOLIO)):
+        expected += [("begins", phase, ((0, name),)), ("checkpoint", 0, name, 0), ("chunk", 0, name, 250)]
+        expected += [("checkpoint", 0, name, 500), ("chunk", 0, name, 500), ("trained", 0, name, 500), ("ends", phase)]
+    assert diary.lines == expected
+    assert [*trained.outcomes] == [1, 2, 3] and [*trained.outcomes[1]] == [*CLASSES]
+    for outcomes in trained.outcomes.values():
+        for outcome in outcomes.values():
+            history = dict(outcome.history)
+            assert outcome.validation == history[outcome.best_timesteps]
+            assert sum(outcome.seconds[part] for part in ("compile", "run", "validate")) <= outcome.seconds["total"]
+
+
+def test_a_phase_goes_on_from_what_earlier_ones_hand_on(watched, quick):
+    trained, _ = watched
+    start = dataclasses.replace(trained.policies, portfolio=None)
+    (again,) = train_phases(*quick, phases=(3,), start=start)
+    assert same_bits(again.policies.portfolio, trained.policies.portfolio)
+    assert again.policies.specialists is start.specialists and [*again.outcomes] == [3]
+    # What is trained is a copy: the policies it starts from are still there.
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(start))
+
+
+def test_seeds_side_by_side_are_the_trainings_of_each_seed(watched, quick):
+    trained, _ = watched
+    one, other = train_phases(*quick, seeds=(0, 7), phases=(1,))
+    assert (one.seed, other.seed) == (0, 7)
+    for alone, together, another in zip(
+        trained.policies.specialists, one.policies.specialists, other.policies.specialists, strict=True
+    ):
+        left, right, third = (to_named_arrays(policy) for policy in (alone, together, another))
+        for name in left:
+            # Sums in another order: float32 rounding, amplified by four updates of Adam.
+            np.testing.assert_allclose(left[name], right[name], rtol=2e-3, atol=2e-4, err_msg=name)
+        assert any(not np.allclose(right[name], third[name], atol=1e-2) for name in right)
+
+
+def test_without_validation_the_last_policy_is_handed_on(quick):
+    config, market = quick
+    diary = Diary()
+    diary.chunk = lambda progress: None
+    (trained,) = train_phases(config, market, phases=(1,), validate=False, observer=diary)
+    outcome = trained.outcomes[1]["forex"]
+    assert outcome.history == [] and outcome.best_timesteps == 1000
+    assert same_bits(outcome.policy, outcome.last_policy)
+    last = to_named_arrays(trained.policies.specialists[0].params)
+    assert all(np.array_equal(last[name], diary.states[1][name]) for name in last)
+    with pytest.raises(ValueError, match="validated nothing"):
+        _ = outcome.validation
+
+
+def test_phases_without_their_earlier_ones_are_refused(quick, watched):
+    with pytest.raises(ValueError, match="phase 2 needs the specialists of phase 1"):
+        train_phases(*quick, phases=(2,))
+    specialists = watched[0].policies.specialists
+    with pytest.raises(ValueError, match="phase 3 needs the policies of phases 1 and 2"):
+        train_phases(*quick, phases=(3,), start=HierarchyPolicies(specialists))
+    with pytest.raises(ValueError, match="seeds 3, 3: each may be given once"):
+        train_phases(*quick, seeds=(3, 3))
