@@ -243,7 +243,7 @@ def walked(tmp_path_factory) -> SimpleNamespace:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    told = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    result = json.loads((run_dir / "walk_forward.json").read_text(encoding="utf-8"), parse_constant=refuse)
     with (run_dir / "equity.csv").open(encoding="utf-8", newline="") as stream:
         equity = list(csv.DictReader(stream))
-    return SimpleNamespace(run_dir=run_dir, told=told, equity=equity, out=out, err=err)
+    return SimpleNamespace(run_dir=run_dir, result=result, equity=equity, out=out, err=err)

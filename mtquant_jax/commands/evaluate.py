@@ -1,4 +1,4 @@
-"""Trades a finished training on bars that it has not seen and tells what it is worth."""
+"""Trades a finished training on bars that it has not seen, and writes what came of it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def prepare_evaluation_bars(
 
     def cut(timestamps: np.ndarray) -> Splits:
         first, last = _range(timestamps, times, part, source)
-        # Training reckons its scales on a train split; here they are the training's, so any range will do.
+        # Scales are measured on a train split; here they are the training's, so any range will do.
         return Splits(train=(first, last), validation=(first, last), test=(first, last))
 
     market = prepare_market(config, cut, bars)

@@ -22,7 +22,7 @@ PHASES = (1, 2, 3)
 
 _TITLES = {1: "Phase 1: specialists", 2: "Phase 2: meta-controller", 3: "Phase 3: all agents together"}
 _DECISIONS = {1: "bar", 2: "decision", 3: "bar"}
-# Okabe and Ito (2008): told apart with every kind of colour blindness, and by their markers in black and white.
+# Okabe and Ito (2008): distinguishable with every kind of colour blindness, and by their markers in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _INK, _QUIET, _GRID = "#222222", "#5a5a5a", "#e4e4e4"

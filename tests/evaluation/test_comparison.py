@@ -25,6 +25,7 @@ from mtquant_jax.statistics.returns import sharpe_ratio
 from mtquant_jax.statistics.track_record import track_record
 from mtquant_jax.storage.files import write_json
 from tests.evaluation.made_up import made_up
+from tests.forms import check_form
 
 FIRST, LAST = "2024-01-02 00:00", "2024-06-28 23:00"
 PER_YEAR = 260.0
@@ -85,6 +86,7 @@ def test_two_runs_side_by_side(capsys, tmp_path):
     code, out, err = run(capsys, tmp_path / "out", one, two)
     assert (code, err) == (0, "")
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    check_form("comparison", content)
     image = (tmp_path / "out" / "comparison.png").read_bytes()
     assert image.startswith(b"\x89PNG") and len(image) > 10_000
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "comparison.png"]

@@ -21,6 +21,7 @@ from mtquant_jax.evaluation.trials import TRIALS, read_trials
 from mtquant_jax.market.synthetic.scenarios import STAGES
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.paths import RunPaths
+from tests.forms import check_form
 
 CAPITAL = 100_000.0
 CLASSES = {
@@ -118,6 +119,13 @@ def test_it_leaves_its_files_and_changes_no_other(evaluated):
     assert evaluated.err == "".join(f"warning: {text}\n" for text in evaluated.metrics["warnings"])
 
 
+def test_the_files_keep_their_form(evaluated):
+    check_form("metrics", evaluated.metrics)
+    check_form("trial", json.loads((evaluated.folder / TRIALS).read_text(encoding="utf-8").splitlines()[0]))
+    tables = ("equity", "trades", "positions")
+    check_form("evaluation_tables", {name: dict.fromkeys(rows(evaluated.folder / f"{name}.csv")[0]) for name in tables})
+
+
 def test_the_metrics_tell_of_everything_traded(evaluated, synthetic_run):
     metrics = evaluated.metrics
     assert list(metrics["phases"]) == PORTFOLIOS and metrics["portfolio"] == "after phase 3"
@@ -134,7 +142,7 @@ def test_the_metrics_tell_of_everything_traded(evaluated, synthetic_run):
     assert (bars["first"], bars["last"], bars["in_sample"]) == (split["first"], split["last"], False)
     few, *never_held = metrics["warnings"]
     assert few == FEW
-    unheld = [symbol for symbol, told in metrics["instruments"].items() if told["time_in_market"] == 0.0]
+    unheld = [symbol for symbol, part in metrics["instruments"].items() if part["time_in_market"] == 0.0]
     assert [text.split(" was never held")[0] for text in never_held] == unheld
     assert metrics["verdict"].startswith("Out of sample") and "too few to tell anything" in metrics["verdict"]
     daily = metrics["daily"]
@@ -145,10 +153,10 @@ def test_the_equity_ends_at_the_return_told(evaluated):
     table, metrics = rows(evaluated.folder / "equity.csv"), evaluated.metrics
     assert len(table) == BARS
     assert (table[0]["time"], table[-1]["time"]) == (metrics["bars"]["first"], metrics["bars"]["last"])
-    told = {**metrics["phases"], **metrics["baselines"]}
-    told |= {f"{name} alone": figures for name, figures in metrics["specialists"].items()}
-    assert set(table[0]) == {"time", *told}
-    for name, figures in told.items():
+    books = {**metrics["phases"], **metrics["baselines"]}
+    books |= {f"{name} alone": figures for name, figures in metrics["specialists"].items()}
+    assert set(table[0]) == {"time", *books}
+    for name, figures in books.items():
         assert float(table[0][name]) == CAPITAL
         assert float(table[-1][name]) == pytest.approx(CAPITAL * (1.0 + figures["total_return"]), abs=0.01)
     returns = np.asarray(metrics["daily"]["returns"])
@@ -162,9 +170,9 @@ def test_the_trades_bring_what_the_account_earned(evaluated):
         profits = [float(row["profit"]) for row in table if row["book"] == book]
         earned = CAPITAL * figures["total_return"]
         assert sum(profits) / PATHS == pytest.approx(earned, abs=0.005 * len(profits) / PATHS + 0.2)
-        told = metrics["trades"][name]
-        assert told["trades"] + told["open"] == len(profits) > 0
-        assert told["open"] == sum(row["closed"] == "" for row in table if row["book"] == book)
+        figures = metrics["trades"][name]
+        assert figures["trades"] + figures["open"] == len(profits) > 0
+        assert figures["open"] == sum(row["closed"] == "" for row in table if row["book"] == book)
     assert all(row["closed"] == "" or row["opened"] < row["closed"] for row in table)
     assert {row["symbol"] for row in table if row["book"] == "equity alone"} <= set(CLASSES["equity"])
 
@@ -178,7 +186,9 @@ def test_positions_are_whole_lots(evaluated):
     np.testing.assert_allclose(100.0 * lots, np.round(100.0 * lots), atol=1e-3)
     assert (np.sign(lots) == np.sign(weights)).all()
     mean = np.abs(weights).sum(axis=1).mean()
-    assert mean == pytest.approx(last(evaluated.metrics)["mean_exposure"], rel=0.05)  # traded at opens, told at closes
+    assert mean == pytest.approx(
+        last(evaluated.metrics)["mean_exposure"], rel=0.05
+    )  # traded at opens, reported at closes
 
 
 def test_parts_sum_to_the_whole(evaluated):
@@ -221,18 +231,18 @@ def test_costs_cost(evaluated):
 
 
 def test_value_at_risk_and_rules_are_counted(evaluated):
-    told = evaluated.metrics["value_at_risk"]
-    assert told["bar"]["periods"] <= PATHS * (BARS - 1)
-    assert told["bar"]["share"] == pytest.approx(told["bar"]["exceedances"] / told["bar"]["periods"])
-    assert told["day"]["periods"] <= PATHS * len(evaluated.metrics["daily"]["days"])
+    figures = evaluated.metrics["value_at_risk"]
+    assert figures["bar"]["periods"] <= PATHS * (BARS - 1)
+    assert figures["bar"]["share"] == pytest.approx(figures["bar"]["exceedances"] / figures["bar"]["periods"])
+    assert figures["day"]["periods"] <= PATHS * len(evaluated.metrics["daily"]["days"])
     for name, rule in evaluated.metrics["risk_rules"].items():
         assert rule["cut"] >= 0.0 and 0.0 <= rule["bars"] <= 1.0, name
 
 
 def test_one_trial_is_not_deflated(evaluated):
-    told = evaluated.metrics["trials"]
-    assert (told["trials"], told["evaluations"], told["sharpe_variance"]) == (1, 1, None)
-    assert told["deflated_sharpe"] == pytest.approx(last(evaluated.metrics)["probabilistic_sharpe"], rel=1e-9)
+    figures = evaluated.metrics["trials"]
+    assert (figures["trials"], figures["evaluations"], figures["sharpe_variance"]) == (1, 1, None)
+    assert figures["deflated_sharpe"] == pytest.approx(last(evaluated.metrics)["probabilistic_sharpe"], rel=1e-9)
     assert len(evaluated.trials) == 1
     trial = evaluated.trials[0]
     assert (trial.source, trial.split, trial.in_sample) == (SOURCE, "test", False)
@@ -242,7 +252,7 @@ def test_one_trial_is_not_deflated(evaluated):
 
 @pytest.mark.slow
 def test_the_validation_of_the_training_is_repeated(evaluated, in_sample):
-    """The same simulation on the same bars: what training told of its checkpoints comes out again."""
+    """The same simulation on the same bars: training's figures of its checkpoints come out again."""
     phases = {2: ("after phase 2", "meta_controller"), 3: ("after phase 3", "portfolio")}
     for phase, (name, key) in phases.items():
         found, expected = in_sample.metrics["phases"][name], results(evaluated.run_dir, phase)[key]["validation"]

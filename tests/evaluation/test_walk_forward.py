@@ -19,6 +19,7 @@ from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.types import AssetClass, Splits
 from tests.conftest import make_contracts, make_table, random_prices, walk_forward
 from tests.evaluation.test_walk_forward_result import a_fold, noise
+from tests.forms import check_form
 
 EQUAL, META, LAST = PORTFOLIOS
 GAP = 250
@@ -31,8 +32,8 @@ def moments(fold: dict[str, Any], part: str) -> tuple[datetime, datetime]:
 
 @pytest.mark.slow
 def test_folds_follow_each_other_after_their_training(walked):
-    folds = walked.told["folds"]
-    assert [fold["fold"] for fold in folds] == [1, 2] and walked.told["seeds"] == [0, 1]
+    folds = walked.result["folds"]
+    assert [fold["fold"] for fold in folds] == [1, 2] and walked.result["seeds"] == [0, 1]
     for fold in folds:
         train, validation, test = (moments(fold, part) for part in ("train", "validation", "test"))
         gap = timedelta(hours=GAP)  # of trading, so at least so many
@@ -45,32 +46,38 @@ def test_folds_follow_each_other_after_their_training(walked):
 
 
 @pytest.mark.slow
-def test_every_seed_of_every_fold_is_told(walked):
-    for fold in walked.told["folds"]:
+def test_the_files_keep_their_form(walked):
+    check_form("walk_forward", {**walked.result, "configuration": None})
+    check_form("walk_forward_equity", dict.fromkeys(walked.equity[0]))
+
+
+@pytest.mark.slow
+def test_every_seed_of_every_fold_is_in_the_results(walked):
+    for fold in walked.result["folds"]:
         assert list(fold["portfolios"]) == [*PORTFOLIOS, *BASELINES]
         assert len(fold["validation_sharpe"]) == 2
-        for name, told in fold["portfolios"].items():
-            seeds = told["seeds"]
+        for name, portfolio in fold["portfolios"].items():
+            seeds = portfolio["seeds"]
             assert len(seeds) == (2 if name in PORTFOLIOS else 1)
             sharpes = [one["sharpe"] or 0.0 for one in seeds]
-            assert told["sharpe"]["interquartile_mean"] == pytest.approx(np.mean(sharpes))
-            assert (told["sharpe"]["lowest"], told["sharpe"]["highest"]) == (min(sharpes), max(sharpes))
+            assert portfolio["sharpe"]["interquartile_mean"] == pytest.approx(np.mean(sharpes))
+            assert (portfolio["sharpe"]["lowest"], portfolio["sharpe"]["highest"]) == (min(sharpes), max(sharpes))
         assert fold["portfolios"]["flat"]["total_return"]["highest"] == 0.0
         returns = [seed["total_return"] for seed in fold["portfolios"][EQUAL]["seeds"]]
         assert returns[0] != returns[1]  # seeds are other trainings
-    told = walked.told
-    assert list(told["overall"]) == [*PORTFOLIOS, *BASELINES]
-    assert set(told["ahead_of"]) == {*PORTFOLIOS, *BASELINES} - {LAST}
-    assert told["overall"]["flat"]["sharpe"] is None
-    assert told["verdict"].startswith("2 folds, out of sample 2018-04-09 to 2018-04-26, 2 seeds: Sharpe ")
-    assert told["verdict"].endswith(" 16 trading days are too few to tell anything, 20 are needed.")
-    assert told["verdict"] in walked.out and walked.err == ""
+    result = walked.result
+    assert list(result["overall"]) == [*PORTFOLIOS, *BASELINES]
+    assert set(result["ahead_of"]) == {*PORTFOLIOS, *BASELINES} - {LAST}
+    assert result["overall"]["flat"]["sharpe"] is None
+    assert result["verdict"].startswith("2 folds, out of sample 2018-04-09 to 2018-04-26, 2 seeds: Sharpe ")
+    assert result["verdict"].endswith(" 16 trading days are too few to tell anything, 20 are needed.")
+    assert result["verdict"] in walked.out and walked.err == ""
     assert "\n2 folds (anchored) x 2 seeds = 4 trainings of all phases; each judged on 165 bars, about 8 " in walked.out
 
 
 @pytest.mark.slow
 def test_the_stitched_equity_goes_on_from_fold_to_fold(walked):
-    assert len(walked.equity) == walked.told["trading_days"] + 1
+    assert len(walked.equity) == walked.result["trading_days"] + 1
     assert {float(value) for name, value in walked.equity[0].items() if name not in ("day", "fold")} == {100_000.0}
     assert [row["fold"] for row in walked.equity] == sorted(row["fold"] for row in walked.equity)
     days = [row["day"] for row in walked.equity]
@@ -80,7 +87,7 @@ def test_the_stitched_equity_goes_on_from_fold_to_fold(walked):
     assert set(walked.equity[0]) == {"day", "fold", *columns}
     for column, (name, seed) in columns.items():
         whole = 1.0
-        for fold in walked.told["folds"]:
+        for fold in walked.result["folds"]:
             whole *= 1.0 + fold["portfolios"][name]["seeds"][seed]["total_return"]
             last = [row for row in walked.equity if row["fold"] == str(fold["fold"])][-1]
             assert float(last[column]) == pytest.approx(100_000.0 * whole, abs=0.02)
@@ -183,7 +190,7 @@ def test_test_ranges_that_are_too_short_are_refused(bars, tmp_path):
 
 
 @pytest.mark.parametrize(("folds", "bars_judged", "days", "short"), [(4, 619, 27, False), (6, 441, 19, True)])
-def test_the_work_and_what_it_is_judged_on_are_told_before(
+def test_the_work_and_what_it_is_judged_on_are_shown_before(
     bars, tmp_path, monkeypatch, folds, bars_judged, days, short
 ):
     bars(300)

@@ -40,4 +40,4 @@ def test_without_projection_conflicting_gradients_are_added_as_they_are():
     own, shared = {"w": f32([[1.0, 0.0]])}, {"w": f32([[-1.0, 1.0]])}
     combined, metrics = coordinate(own, shared, f32(0.5), f32(0.5), f32(0.0))
     np.testing.assert_allclose(combined["w"], [[0.0, 0.5]], atol=1e-7)
-    np.testing.assert_array_equal(metrics["gradient_conflict"], [1.0])  # told all the same
+    np.testing.assert_array_equal(metrics["gradient_conflict"], [1.0])  # reported all the same

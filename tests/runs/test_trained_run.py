@@ -147,10 +147,10 @@ def test_bars_that_cannot_be_judged_on_are_refused(market, tmp_path):
 
 def test_bars_of_two_days_are_too_few(market, tmp_path):
     times = stamps(last=100, interval=300)[: LOOK_BACK_BARS + 60]
-    told = summary()
-    told["market"]["interval_seconds"] = 300
+    content = summary()
+    content["market"]["interval_seconds"] = 300
     market(times)
-    message = refused(dataclasses.replace(run_of(tmp_path), summary=told), "all")
+    message = refused(dataclasses.replace(run_of(tmp_path), summary=content), "all")
     assert message == (f"{SOURCE}: the 60 bars to judge on are of 2 days, but 3 are needed; `split` chooses other bars")
 
 
@@ -236,8 +236,8 @@ def test_a_summary_that_does_not_tell_the_market_is_refused(finished):
     with pytest.raises(UserError, match=r"evaluation needs a finished training: there is no .*training_summary\.json"):
         open_run(finished.run_dir)
     for key in ("splits", "interval_seconds", "symbols"):
-        told = summary()
-        del told["market"][key]
-        write_json(finished.training_summary, told)
+        content = summary()
+        del content["market"][key]
+        write_json(finished.training_summary, content)
         with pytest.raises(UserError, match=f"lacks {key} of its market; train again to evaluate"):
             open_run(finished.run_dir)

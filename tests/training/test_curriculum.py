@@ -76,8 +76,8 @@ def test_shares_are_equal_before_the_first_validation_and_then_lean_to_what_goes
 
 
 def test_columns_are_the_same_with_and_without_a_validation():
-    lesson = Curriculum.begin(SIX)
-    plain, judged = lesson.columns(None), lesson.columns(scenarios(1.0, None, 3.0, 4.0, 5.0, 6.0))
+    curriculum = Curriculum.begin(SIX)
+    plain, judged = curriculum.columns(None), curriculum.columns(scenarios(1.0, None, 3.0, 4.0, 5.0, 6.0))
     assert list(plain) == list(judged) and plain["curriculum/sharpe/a"] is None
     assert (judged["curriculum/stage"], judged["curriculum/share/a"], judged["curriculum/sharpe/c"]) == (2.0, 0.5, 3.0)
 
@@ -150,10 +150,10 @@ def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
     plan = phases.plan_specialist(config, market, 0)
     state = start_training(plan.program, *plan.start_arguments)
     before = train_chunk._cache_size()
-    lesson = Curriculum.begin(STAGES)
+    curriculum = Curriculum.begin(STAGES)
     for fraction in (0.1, 0.4, 0.6):
-        lesson = lesson.after(fraction)
-        params = plan.env_params.replace(path_probability=jnp.asarray(lesson.path_probability(18)))
+        curriculum = curriculum.after(fraction)
+        params = plan.env_params.replace(path_probability=jnp.asarray(curriculum.path_probability(18)))
         state, _ = train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
     assert train_chunk._cache_size() == before + 1
     starts = jax.vmap(lambda key: plan.program.env.reset(key, params)[1].path)(jax.random.split(jax.random.key(0), 400))

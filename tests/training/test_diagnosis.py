@@ -21,7 +21,7 @@ FLAT = {"sharpe": None, "sharpe_standard_error": None, "total_return": 0.0, "mea
 TRAINING = {"action_std": 0.6, "action_std_at_start": 1.0, "explained_variance": 0.2, "entropy": 3.0}
 
 
-def told(changes, **others):
+def findings(changes, **others):
     """Kinds and sentences about forex with healthy figures but for ``changes``."""
     found = diagnose("forex", a_performance(**changes), SYMBOLS, **others)
     return [(f.agent, f.kind) for f in found], " | ".join(f.sentence for f in found)
@@ -29,12 +29,12 @@ def told(changes, **others):
 
 def test_a_healthy_policy_gets_no_sentence():
     # A switch that is long or short to the full, by turns, decides: it is not pinned.
-    assert told({}) == ([], "")
+    assert findings({}) == ([], "")
     assert diagnose_training("forex", TRAINING, 50) == []
 
 
 def test_a_flat_policy_is_told_with_its_time_in_market():
-    kinds, text = told(FLAT)
+    kinds, text = findings(FLAT)
     assert kinds == [("forex", "flat")]
     assert text == (
         "forex is flat: it was in the market on 0.0 % of the validation bars, so its profit is exactly nothing. Costs "
@@ -44,20 +44,20 @@ def test_a_flat_policy_is_told_with_its_time_in_market():
 
 
 def test_a_policy_that_is_hardly_ever_in_the_market_is_flat_and_not_worse_than_flat():
-    kinds, text = told(FLAT | {"time_in_market": 0.004, "total_return": -2e-5, "mean_exposure": 1e-5})
+    kinds, text = findings(FLAT | {"time_in_market": 0.004, "total_return": -2e-5, "mean_exposure": 1e-5})
     assert kinds == [("forex", "flat")]
     assert "on 0.4 % of the validation bars, so its profit of -0.002 % means nothing" in text
 
 
 def test_orders_too_small_for_whole_lots_are_told_apart():
-    _, text = told(FLAT, continuous=HEALTHY)
+    _, text = findings(FLAT, continuous=HEALTHY)
     assert "Without lot rounding it would be there on 90.0 %" in text
     assert "simulation.initial_capital" in text
     assert "Costs" not in text
 
 
 def test_lot_rounding_that_hides_a_loss_does_not_ask_for_more_capital():
-    _, text = told(FLAT, continuous=a_performance(total_return=-0.05, cost_share=0.06))
+    _, text = findings(FLAT, continuous=a_performance(total_return=-0.05, cost_share=0.06))
     assert "smaller than the smallest lot. A larger account would not help: it would end at -5.00 %" in text
     assert "of which costs are 6.00 %" in text
     assert "initial_capital" not in text
@@ -65,9 +65,9 @@ def test_lot_rounding_that_hides_a_loss_does_not_ask_for_more_capital():
 
 def test_swap_that_eats_a_gain_is_told_from_costs():
     loss = {"total_return": -0.02, "gross_return": 0.02, "sharpe": -0.3}
-    _, text = told(loss | {"cost_share": 0.01, "swap_share": -0.03})
+    _, text = findings(loss | {"cost_share": 0.01, "swap_share": -0.03})
     assert "pays more for holding overnight than for trading: check the swaps" in text
-    _, text = told(loss | {"cost_share": 0.03, "swap_share": -0.01})
+    _, text = findings(loss | {"cost_share": 0.03, "swap_share": -0.01})
     assert "trades too much for it: train longer, or lower specialists.NAME.exploration_cost" in text
 
 
@@ -78,21 +78,21 @@ def test_a_scenario_in_which_a_gaining_policy_loses_is_told():
         "crisis": ScenarioPerformance(sharpe=-0.4, total_return=-0.001),
         "neutral": ScenarioPerformance(sharpe=None, total_return=0.0),
     }
-    kinds, text = told({"scenarios": scenarios})
+    kinds, text = findings({"scenarios": scenarios})
     assert kinds == [("forex", "scenario")]
     assert "loses in ranging (-2.10 %, Sharpe -3.4): do not trade it" in text
     # One that loses in all together is worse than flat; that says enough.
-    assert told({"scenarios": scenarios, "total_return": -0.01})[0] == [("forex", "worse_than_flat")]
+    assert findings({"scenarios": scenarios, "total_return": -0.01})[0] == [("forex", "worse_than_flat")]
 
 
 def test_positions_at_one_bound_are_pinned():
-    kinds, text = told({"long_bound": [0.98, 0.2, 0.0], "short_bound": [0.0, 0.1, 0.95]})
+    kinds, text = findings({"long_bound": [0.98, 0.2, 0.0], "short_bound": [0.0, 0.1, 0.95]})
     assert kinds == [("forex", "pinned")]
     assert "it wants EURUSD fully long on 98.0 %, USDJPY fully short on 95.0 % of the bars in the market" in text
 
 
 def test_one_instrument_of_three_may_be_held_all_the_time():
-    assert told({"long_bound": [1.0, 0.2, 0.0]}) == ([], "")
+    assert findings({"long_bound": [1.0, 0.2, 0.0]}) == ([], "")
 
 
 def test_in_a_portfolio_the_pinned_specialist_is_named():
@@ -127,28 +127,28 @@ def test_all_in_cash_is_the_reason_of_a_flat_portfolio():
 
 
 def test_costs_that_eat_a_gain_are_told():
-    kinds, text = told({"total_return": -0.013, "gross_return": 0.021, "cost_share": 0.033, "sharpe": -0.3})
+    kinds, text = findings({"total_return": -0.013, "gross_return": 0.021, "cost_share": 0.033, "sharpe": -0.3})
     assert kinds == [("forex", "worse_than_flat")]
     assert "it earned 2.10 % before costs, and costs of 3.30 % and swap paid of 1.00 % made -1.30 % of it" in text
     assert "within one standard error (Sharpe -0.30 ± 0.80) and may be chance" in text
 
 
 def test_a_loss_before_costs_is_told_with_its_standard_errors():
-    kinds, text = told({"total_return": -0.06, "gross_return": -0.03, "sharpe": -2.0, "swap_share": 0.001})
+    kinds, text = findings({"total_return": -0.06, "gross_return": -0.03, "sharpe": -2.0, "swap_share": 0.001})
     assert kinds == [("forex", "worse_than_flat")]
     assert "it lost 3.00 % before costs already and ends at -6.00 % after costs of 2.00 % and swap received" in text
     assert "The loss is 2.5 standard errors from zero (Sharpe -2.00 ± 0.80)" in text
 
 
 def test_a_ruined_policy_and_one_that_is_not_a_number():
-    kinds, text = told({"terminated": 3})
+    kinds, text = findings({"terminated": 3})
     assert kinds == [("forex", "ruined")]
     assert "on 3 of 4 validation paths" in text
     # Ruined at its first trade it is out of the market from then on, and yet not flat.
-    kinds, _ = told({"terminated": 4, "time_in_market": 0.001, "mean_exposure": 0.001, "total_return": -0.9})
+    kinds, _ = findings({"terminated": 4, "time_in_market": 0.001, "mean_exposure": 0.001, "total_return": -0.9})
     assert kinds == [("forex", "ruined"), ("forex", "worse_than_flat")]
-    assert told({"sharpe": float("nan"), "terminated": 4})[0] == [("forex", "not_a_number")]
-    assert told({"total_return": float("nan"), "sharpe": None})[0] == [("forex", "not_a_number")]
+    assert findings({"sharpe": float("nan"), "terminated": 4})[0] == [("forex", "not_a_number")]
+    assert findings({"total_return": float("nan"), "sharpe": None})[0] == [("forex", "not_a_number")]
 
 
 @pytest.mark.parametrize(

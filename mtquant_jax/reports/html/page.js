@@ -63,7 +63,7 @@
     const cell = pitch - gap - 1;
     const size = narrow() && trace.x.length > 9 ? 9 : 12;
     layout.xaxis = { ...layout.xaxis, tickfont: { size } };
-    if (!square) {  // the names of periods can be told from their neighbours', those of books cannot
+    if (!square) {  // the names of periods follow from their neighbours', those of books do not
       const every = Math.ceil((longest(trace.x, size) + 4) / pitch);
       Object.assign(layout.xaxis, { tickvals: trace.x.filter((_, index) => index % every === 0), tickangle: 0 });
     }

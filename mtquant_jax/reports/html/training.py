@@ -26,9 +26,9 @@ def training(run: TrainedRun) -> list[Chart]:
 
 def _agents(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Agent -> its results, in which the history lies."""
-    told = dict(result.get("specialists", {}))
-    told |= {name: result[name] for name in ("meta_controller", "portfolio") if name in result}
-    return {name: agent for name, agent in told.items() if isinstance(agent, Mapping)}
+    agents = dict(result.get("specialists", {}))
+    agents |= {name: result[name] for name in ("meta_controller", "portfolio") if name in result}
+    return {name: agent for name, agent in agents.items() if isinstance(agent, Mapping)}
 
 
 def _validation(phase: int, agents: Mapping[str, Mapping[str, Any]]) -> Chart | None:
