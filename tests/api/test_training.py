@@ -9,6 +9,7 @@ import pytest
 
 import mtquant_jax as mt
 from mtquant_jax.api import training
+from mtquant_jax.runs.trained_run import open_run, restore_all
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.trainer import HierarchyPolicies, TrainedHierarchy
 from tests.market.test_frames import rates
@@ -42,8 +43,13 @@ def assert_same_bits(one, other) -> None:
         np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
-def test_a_training_in_memory_hands_on_what_the_command_does(trained, synthetic_run):
-    assert_same_bits(trained.policies.portfolio, mt.load_policy(synthetic_run).policy)
+def handed_on(run_dir, market):
+    """The policy of phase 3 in a run directory."""
+    return restore_all(open_run(run_dir), market).portfolio
+
+
+def test_a_training_in_memory_hands_on_what_the_command_does(trained, market, synthetic_run):
+    assert_same_bits(trained.policies.portfolio, handed_on(synthetic_run, market))
     assert list(trained.outcomes) == [1, 2, 3]
 
 
@@ -101,7 +107,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
 def test_a_run_of_a_synthetic_market_is_that_of_the_command(market, synthetic_run, tmp_path, capsys):
     seen = []
     run = mt.train(QUICK, market, run_dir=tmp_path / "run", on_chunk=seen.append)
-    assert_same_bits(mt.load_policy(run.run_dir).policy, mt.load_policy(synthetic_run).policy)
+    assert_same_bits(handed_on(run.run_dir, market), handed_on(synthetic_run, market))
     assert run.config == dataclasses.replace(QUICK, run_dir=str(tmp_path / "run"))
     assert "specialists learn" not in capsys.readouterr().out and len(seen) == 12 + 2 + 2
     assert (run.run_dir / "metrics/training/phase1_metrics.csv").is_file()
