@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         load_config,
         load_policy,
         load_run,
+        make_env,
+        make_gymnasium,
         prepare,
         train,
     )
@@ -33,6 +35,8 @@ __all__ = [
     "load_config",
     "load_policy",
     "load_run",
+    "make_env",
+    "make_gymnasium",
     "prepare",
     "train",
 ]

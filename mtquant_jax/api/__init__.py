@@ -7,6 +7,7 @@ What a user should know of bars and markets is logged as warnings of the logger 
 from __future__ import annotations
 
 from mtquant_jax.api.bars import load_bars
+from mtquant_jax.api.environments import make_env, make_gymnasium
 from mtquant_jax.api.finished_run import Run, load_run
 from mtquant_jax.api.markets import load_config, prepare
 from mtquant_jax.api.training import train
@@ -22,6 +23,8 @@ __all__ = [
     "load_config",
     "load_policy",
     "load_run",
+    "make_env",
+    "make_gymnasium",
     "prepare",
     "train",
 ]
