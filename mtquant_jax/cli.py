@@ -15,9 +15,9 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from mtquant_jax import __version__
 from mtquant_jax.commands import calibrate, check, compare, convert, evaluate, train, walk_forward
 from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.version import __version__
 
 Run = Callable[[Sequence[str], str], int | None]
 

@@ -39,6 +39,7 @@ class Bars:
     spread: np.ndarray | jax.Array  # [P, T, N] ask - bid, quote currency (price units, never points)
     volume: np.ndarray | jax.Array  # [P, T, N] ticks
     tradable: np.ndarray | jax.Array  # [P, T, N] bool
+    notices: tuple[str, ...] = ()  # sentences on what was repaired, assumed or is unusual
 
 
 @struct.dataclass

@@ -30,9 +30,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     output = Path(command.output)
     from mtquant_jax.market.bars.bar_file import format_time
     from mtquant_jax.market.bars.loading import load_bars
-    from mtquant_jax.market.bars.parquet import write_parquet
+    from mtquant_jax.market.bars.parquet import write_bars
     from mtquant_jax.market.prepare import instruments_of
-    from mtquant_jax.storage.files import replacing
 
     instruments = instruments_of(config)
     bars, notices = load_bars(
@@ -47,15 +46,13 @@ def run(arguments: Sequence[str], prog: str) -> None:
     _check_output(config, output, bars.symbols)
     print_list("Notices", notices)
     try:
-        for index, symbol in enumerate(bars.symbols):
-            with replacing(output / f"{symbol}.parquet") as temporary:
-                write_parquet(bars, index, temporary)
+        files = write_bars(bars, output)
     except OSError as error:
         raise UserError(f"`output` {output} cannot be written: {error.strerror}") from error
     first, last = (format_time(bars.timestamps[i]) for i in (0, -1))
     print(
-        f"Wrote {len(bars.symbols)} files of {len(bars.timestamps):,} bars, {first} to {last} UTC, to {output}: "
-        f"{', '.join(f'{symbol}.parquet' for symbol in bars.symbols)}"
+        f"Wrote {len(files)} files of {len(bars.timestamps):,} bars, {first} to {last} UTC, to {output}: "
+        f"{', '.join(path.name for path in files)}"
     )
 
 

@@ -44,10 +44,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog)
     prepare_jax()
     began = time.perf_counter()
-    from mtquant_jax.evaluation.backtests import trade_all
-    from mtquant_jax.evaluation.evaluation import evaluate
     from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
-    from mtquant_jax.evaluation.trials import record_trial
+    from mtquant_jax.evaluation.trials import evaluate_as_trial
     from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
     from mtquant_jax.reports.html.page import require_plotly, write_report
     from mtquant_jax.reports.terminal import summary_lines
@@ -63,10 +61,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
     check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
-    evaluation = evaluate(trained, judged, trade_all(trained, judged, policies), command.draws)
+    evaluation = evaluate_as_trial(trained, judged, policies, command.draws)
     replaced = other_period(folder, evaluation.metrics.bars)
-    trials = record_trial(evaluation)
-    evaluation = dataclasses.replace(evaluation, metrics=dataclasses.replace(evaluation.metrics, trials=trials))
     write_files(evaluation, folder)
     write_report(evaluation, folder / "report.html")
     for line in summary_lines(evaluation.metrics):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mtquant_jax import __version__
 from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.layers import WithSettings, load_command
+from mtquant_jax.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.periods import moment
-from mtquant_jax.market.prepare import Market, bar_interval, prepare_market
+from mtquant_jax.market.prepare import GIVEN, Market, bar_interval, prepare_market
 from mtquant_jax.runs.trained_run import TrainedRun, _scales
-from mtquant_jax.types import Splits
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.types import Bars, Splits
 
 Part = Literal["test", "validation", "train", "all"]
 """Which bars are judged: a split of the training, by its times, or all bars there are."""
@@ -69,7 +70,9 @@ class EvaluationBars:
         return np.flatnonzero(np.diff(np.concatenate([day[:1] - 1, day])))
 
 
-def prepare_evaluation_bars(run: TrainedRun, data_dir: str | None, part: Part) -> EvaluationBars:
+def prepare_evaluation_bars(
+    run: TrainedRun, data_dir: str | None, part: Part, bars: Bars | None = None
+) -> EvaluationBars:
     """The market to judge a run on.
 
     The splits are those of the training by their times: ``test`` is everything from its test split on, so that bars
@@ -79,15 +82,14 @@ def prepare_evaluation_bars(run: TrainedRun, data_dir: str | None, part: Part) -
         run: the training.
         data_dir: bars; None takes those of the training.
         part: which of them.
+        bars: bars in memory, in the place of a directory.
 
     Raises:
         UserError: other symbols or another interval than in training, too few bars or days of that part, or no scales.
     """
-    config = run.config
-    if data_dir is not None and not (config.data_dir and Path(data_dir).resolve() == Path(config.data_dir).resolve()):
-        unlimited = dataclasses.replace(config.market, start="", end="")
-        config = dataclasses.replace(config, data_dir=str(data_dir), market=unlimited)
-    source = config.data_dir or f"{SYNTHETIC} {config.seed}"
+    config = _settings(run, data_dir, bars)
+    is_history = bars is not None or bool(config.data_dir)
+    source = GIVEN if bars is not None else config.data_dir or f"{SYNTHETIC} {config.seed}"
     times = {name: run.split_times(name) for name in ("train", "validation", "test")}
 
     def cut(timestamps: np.ndarray) -> Splits:
@@ -95,7 +97,7 @@ def prepare_evaluation_bars(run: TrainedRun, data_dir: str | None, part: Part) -
         # Scales are measured on a train split; here they are the training's, so any range will do.
         return Splits(train=(first, last), validation=(first, last), test=(first, last))
 
-    market = prepare_market(config, cut)
+    market = prepare_market(config, cut, bars)
     interval = bar_interval(market.timestamps)
     if interval != run.market["interval_seconds"]:
         raise UserError(
@@ -110,13 +112,26 @@ def prepare_evaluation_bars(run: TrainedRun, data_dir: str | None, part: Part) -
             f"{source}: the {last - first} bars to judge on are of {days} days, but {FEWEST_DAYS} are needed; "
             "`split` chooses other bars"
         )
-    comparable = bool(config.data_dir) == bool(run.config.data_dir)
+    comparable = is_history == bool(run.config.data_dir)
     judged = market.timestamps[first + 1 : last]
     overlap = {
         name: int(((judged >= times[name][0]) & (judged <= times[name][1])).sum()) if comparable else 0
         for name in ("train", "validation")
     }
     return EvaluationBars(market, first, last, part, source, overlap)
+
+
+def _settings(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:
+    """The settings of the training, for other bars without its cuts."""
+    config = run.config
+    same = data_dir is None or (config.data_dir and Path(data_dir).resolve() == Path(config.data_dir).resolve())
+    if bars is None and same:
+        return config
+    unlimited = dataclasses.replace(config.market, start="", end="")
+    config = dataclasses.replace(config, market=unlimited)
+    if bars is not None:  # in the place of the synthetic market and of files
+        return dataclasses.replace(config, curriculum=False)
+    return dataclasses.replace(config, data_dir=str(data_dir))
 
 
 def _range(timestamps: np.ndarray, times: dict[str, tuple[int, int]], part: Part, source: str) -> tuple[int, int]:

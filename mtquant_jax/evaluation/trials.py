@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.evaluation.backtests import trade_all
+from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
+from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.evaluation.metrics import BarsDescription, TrialMetrics
+from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio
 from mtquant_jax.statistics.track_record import TrackRecord
 from mtquant_jax.storage.paths import evaluation_dir
 from mtquant_jax.storage.records import JsonRecord
+from mtquant_jax.training.trainer import HierarchyPolicies
 
 TRIALS = "trials.jsonl"
 """In a run's ``evaluation``: one line per evaluation. Those of run directories beside it are trials too."""
@@ -42,6 +46,25 @@ class Trial(JsonRecord):
     in_sample: bool | None = None
     daily_sharpe: float | None  # of daily returns, not annualised; None where flat
     days: int | None = None  # of returns
+
+
+def evaluate_as_trial(
+    run: TrainedRun, judged: EvaluationBars, policies: HierarchyPolicies, draws: int = 1000
+) -> Evaluation:
+    """Trade everything, compute all metrics and record the trial.
+
+    Args:
+        run: the training.
+        judged: the bars.
+        policies: those of the run.
+        draws: of the bootstrap.
+
+    Raises:
+        UserError: the trial cannot be recorded, or the extra eval is missing.
+    """
+    evaluation = evaluate(run, judged, trade_all(run, judged, policies), draws)
+    counted = dataclasses.replace(evaluation.metrics, trials=record_trial(evaluation))
+    return dataclasses.replace(evaluation, metrics=counted)
 
 
 def record_trial(evaluation: Evaluation) -> TrialMetrics:

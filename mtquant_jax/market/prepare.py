@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtquant_jax.market.bars.selection import choose
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
 from mtquant_jax.market.splits import split
@@ -27,6 +28,10 @@ EXAMPLE_CONTRACTS = (
     "give your broker's with `instruments` FILE"
 )
 """Notice about bars that are traded with the example contracts and not with those of a broker."""
+
+
+GIVEN = "data given in Python"
+"""How the description of a market of such bars begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Market:
     description: str
     notices: tuple[str, ...]
     stages: tuple[str, ...] = ()  # of the curriculum; the paths are ordered by stage, equally many of each
+    settings: TrainConfig | None = None  # that it was prepared with; None for one that was made otherwise
+    given: Bars | None = None  # that it was made of, where they were neither read nor generated
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
@@ -59,39 +66,33 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
     return load_instruments(Path(config.instruments) if config.instruments else None)
 
 
-def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None) -> Market:
+def market_settings(config: TrainConfig, given: bool = False) -> dict[str, Any]:
+    """The settings besides its classes that a market depends on, by key; ``given``: one of bars given in Python."""
+    of_source = ("curriculum", "data_dir", "broker_timezone", "timeframe")
+    keys: tuple[str, ...] = ("instruments", "market", "simulation", *(() if given else of_source))
+    keys += () if given or config.data_dir else ("seed",)
+    return {key: getattr(config, key) for key in keys}
+
+
+def prepare_market(
+    config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None, bars: Bars | None = None
+) -> Market:
     """Read or generate bars, compute the table and split it.
 
     Args:
         config: the settings.
         cut: bar times ``[T]`` -> the splits; None splits by the settings.
+        bars: bars to use instead of those that the settings describe, of the specialists' symbols and perhaps others;
+            ``market.start`` and ``market.end`` cut them, too.
 
     Raises:
         UserError: a problem with the data directory, a file, a symbol or the number of bars.
     """
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
-    notices: list[str] = []
-    if config.data_dir:
-        from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
-
-        bars, notices = load_bars(
-            Path(config.data_dir),
-            universe.symbols,
-            instruments,
-            config.market.start,
-            config.market.end,
-            config.broker_timezone,
-            config.timeframe,
-        )
-        source = f"bars of {config.data_dir}"
-        if not config.instruments:
-            notices.append(EXAMPLE_CONTRACTS)
-    else:
-        bars = _generate(config, universe, instruments)
-        conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
-        conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
-        source = f"synthetic market (edge {config.market.edge:g}{conditions})"
+    given = bars is not None
+    bars, source = _bars(config, universe, instruments, bars)
+    example = not config.instruments and bool(given or config.data_dir)
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -109,8 +110,10 @@ def prepare_market(config: TrainConfig, cut: Callable[[np.ndarray], Splits] | No
         bars_per_day=len(bars.timestamps) / len(np.unique(np.asarray(table.day))),
         timestamps=np.asarray(bars.timestamps),
         description=_describe(source, bars, universe),
-        notices=tuple(notices),
+        notices=(*bars.notices, EXAMPLE_CONTRACTS) if example else bars.notices,
         stages=STAGES if config.curriculum else (),
+        settings=config,
+        given=bars if given else None,
     )
 
 
@@ -136,6 +139,40 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
         config.simulation.episode_length,
         LOOK_BACK_BARS,
     )
+
+
+def _bars(
+    config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument], given: Bars | None
+) -> tuple[Bars, str]:
+    """The bars of the universe's instruments, and where they come from."""
+    if given is not None:
+        return choose(given, universe.symbols, config.market.start, config.market.end), GIVEN
+    if config.data_dir:
+        return _read(config, universe, instruments), f"bars of {config.data_dir}"
+    return _generate(config, universe, instruments), _describe_synthetic(config)
+
+
+def _read(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
+    """Read the bars of the universe's instruments from the data directory."""
+    from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
+
+    bars, notices = load_bars(
+        Path(config.data_dir),
+        universe.symbols,
+        instruments,
+        config.market.start,
+        config.market.end,
+        config.broker_timezone,
+        config.timeframe,
+    )
+    return dataclasses.replace(bars, notices=tuple(notices))
+
+
+def _describe_synthetic(config: TrainConfig) -> str:
+    """Describe the synthetic market of the settings in a few words."""
+    conditions = "" if config.market.scenario == "neutral" else f", {config.market.scenario}"
+    conditions = f", curriculum of {len(STAGES)} scenarios" if config.curriculum else conditions
+    return f"synthetic market (edge {config.market.edge:g}{conditions})"
 
 
 def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:

@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import mtquant_jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import SPECIALIST
 from mtquant_jax.backtest.performance import Performance
@@ -30,6 +29,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
+from mtquant_jax.version import __version__
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 
@@ -208,5 +208,5 @@ def _tree(policy: Policy) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"mtquant-jax": mtquant_jax.__version__, "python": platform.python_version()}
+    versions = {"mtquant-jax": __version__, "python": platform.python_version()}
     return versions | {name: metadata.version(name) for name in _PACKAGES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ class RunObserver(TrainingObserver):
         compiler: Compiler,
         files: RunFiles,
         results: dict[int, dict[str, Any]],
+        on_chunk: Callable[[Progress], None] | None = None,
     ) -> None:
         """``results`` are those of earlier phases; those of this run are added to them phase by phase."""
+        self._on_chunk = on_chunk
         self._recorder, self._writer, self._compiler, self._files = recorder, writer, compiler, files
         self._results = results
         self._reports: dict[str, dict[str, Any]] = {}
@@ -66,6 +68,8 @@ class RunObserver(TrainingObserver):
     def chunk(self, progress: Progress) -> None:
         """Write a row of metrics and a line."""
         record_chunk(self._recorder, progress, progress.member.name)
+        if self._on_chunk is not None:
+            self._on_chunk(progress)
 
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """Write a line."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import mtquant_jax
+import numpy as np
+
+from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
-from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.handover import earlier_results, restore_policies
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
@@ -21,15 +24,27 @@ from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.observer import Progress
 from mtquant_jax.training.trainer import train_phases
+from mtquant_jax.types import Bars
+from mtquant_jax.version import __version__
 
 
-def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
+def run(
+    config: TrainConfig,
+    config_source: str,
+    market: Market | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Train the phases a configuration asks for and write everything a run leaves on disk.
 
     Args:
         config: the resolved settings.
         config_source: where they come from, for the log.
+        market: prepared with these settings; None prepares it. Bars that it was given are written to the run.
+        on_chunk: called after every chunk of every training.
+        quiet: print warnings only; the log has all lines.
 
     Returns:
         The content of ``training_summary.json``.
@@ -42,14 +57,16 @@ def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
     paths = RunPaths(Path(config.run_dir))
     wanted = parse_phases(config.phases)
     results = earlier_results(config, paths, wanted)
-    market = prepare_market(config)
+    market = prepare_market(config) if market is None else market
     policies = restore_policies(config, paths, market, results)
+    if market.given is not None:
+        config, market = _keep_bars(config, market, market.given, paths)
     start, compiler = datetime.now(), Compiler()
     files = RunFiles(config, paths, market, new_run_id(start))
-    with RunRecorder(paths, start) as recorder, CheckpointWriter() as writer:
+    with RunRecorder(paths, start, quiet) as recorder, CheckpointWriter() as writer:
         setup = time.perf_counter() - began
         _introduce(recorder, files, results, config_source, setup)
-        observer = RunObserver(recorder, writer, compiler, files, results)
+        observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)
         train_phases(config, market, phases=wanted, start=policies, observer=observer, compiler=compiler)
         total = time.perf_counter() - began
         seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
@@ -58,13 +75,30 @@ def run(config: TrainConfig, config_source: str) -> dict[str, Any]:
     return summary
 
 
+def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths) -> tuple[TrainConfig, Market]:
+    """Write bars given in Python into the run directory, and name them in the settings: a run can be repeated."""
+    from mtquant_jax.market.bars.parquet import write_bars  # brings pyarrow
+
+    if np.shape(bars.close)[0] != 1:
+        raise UserError(
+            f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {np.shape(bars.close)[0]}"
+        )
+    try:
+        write_bars(bars, paths.bars)
+    except OSError as error:
+        raise UserError(f"{paths.bars} cannot be written: {error.strerror}") from None
+    whole = dataclasses.replace(config.market, start="", end="")
+    config = dataclasses.replace(config, data_dir=str(paths.bars), timeframe="files", market=whole)
+    return config, dataclasses.replace(market, description=market.description.replace(GIVEN, f"bars of {paths.bars}"))
+
+
 def _introduce(
     record: RunRecorder, files: RunFiles, earlier: dict[int, dict[str, Any]], config_source: str, setup: float
 ) -> None:
     """Write the resolved settings, and lines on what is about to happen."""
     config, market = files.config, files.market
     files.write_settings()
-    record.note(f"mtquant-jax {mtquant_jax.__version__} on {device()}, settings from {config_source}")
+    record.note(f"mtquant-jax {__version__} on {device()}, settings from {config_source}")
     record.info(f"{market.description}; ready in {setup:.1f} s")
     for notice in _notices(market, earlier):
         record.warning(notice)

@@ -15,7 +15,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
-from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,9 @@ _QUICK_TEST: dict[str, Any] = {
 
 _QUICK_TEST_SPECIALIST: dict[str, Any] = {"batch_size": 125}
 
+_IN_PYTHON = "load_config"
+"""What messages name as the source of overrides: the function that takes them."""
+
 
 def load_config(argv: Sequence[str]) -> tuple[TrainConfig, str]:
     """The settings of `mtquant-jax train` with these flags, and the YAML file that they come from.
@@ -73,6 +76,43 @@ def load_config(argv: Sequence[str]) -> tuple[TrainConfig, str]:
     """
     command, source = load_command(WithSettings, argv, "mtquant-jax train")
     return command.settings, source
+
+
+def override_config(path: str | Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """Resolve and validate settings that are given in Python: overrides over a YAML file over the shipped ones.
+
+    Args:
+        path: a YAML file; it need only hold what differs from the shipped configs/agents.yaml, which None stands for.
+        overrides: by dotted key, such as ``ppo.gamma``, or in nested mappings. They win over the file, as flags do.
+            ``specialists`` replaces all asset classes, ``specialists.NAME`` changes one or adds it.
+
+    Raises:
+        UserError: a file or a setting is wrong; an unknown key comes with the nearest one that exists.
+    """
+    nested = _nested(overrides)
+    apply(TrainConfig(), nested, _IN_PYTHON)  # checks them alone, before they decide on layers
+    whole = nested.pop("specialists", {}) if "specialists" in overrides else None
+    source = str(shipped("agents.yaml") if path is None else path)
+    config = _layers(source, None, nested.get("quick_test"), nested.get("risk_preset"), whole)
+    if "specialists" in nested:
+        present = as_mapping(config)["specialists"]
+        added = {name: _QUICK_TEST_SPECIALIST for name in nested["specialists"] if name not in present}
+        nested["specialists"] = _merge(present | (added if config.quick_test else {}), nested["specialists"])
+    config = apply(config, nested, _IN_PYTHON)
+    validate(config)
+    return config
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by dotted key as nested mappings of plain values: paths become text, NumPy's numbers Python's."""
+    found: dict[str, Any] = {}
+    for key, value in overrides.items():
+        plain: Any = _nested(value) if isinstance(value, Mapping) else value
+        plain = plain.item() if hasattr(plain, "item") else str(plain) if isinstance(plain, Path) else plain
+        for name in reversed(key.split(".")):
+            plain = {name: plain}
+        found = _merge(found, plain)
+    return found
 
 
 def load_command(
@@ -154,10 +194,17 @@ def _risk_preset(name: str) -> dict[str, Any]:
     return limits
 
 
-def _layers(source: str, phases: str | None, quick_test: bool | None, risk_preset: str | None) -> TrainConfig:
+def _layers(
+    source: str,
+    phases: str | None,
+    quick_test: bool | None,
+    risk_preset: str | None,
+    specialists: Mapping[str, Any] | None = None,
+) -> TrainConfig:
     """All layers under the flags: the shipped files, the user's file, the phase of a script, the quick test.
 
-    The risk preset lies under the user's file, so that a file may change single limits of it.
+    The risk preset lies under the user's file, so that a file may change single limits of it. ``specialists`` take the
+    place of the file's.
     """
     origin = shipped("agents.yaml")
     base = apply(TrainConfig(), read_yaml(origin), str(origin))
@@ -167,8 +214,8 @@ def _layers(source: str, phases: str | None, quick_test: bool | None, risk_prese
     base = apply(base, {"risk_preset": preset, "risk": _risk_preset(preset)}, str(shipped("risk.yaml")))
     if risk_preset is not None:
         mapping = {key: value for key, value in mapping.items() if key != "risk_preset"}
-    if phases is not None:
-        mapping = {**mapping, "phases": phases}
+    given = {"phases": phases, "specialists": specialists}
+    mapping |= {key: value for key, value in given.items() if value is not None}
     if quick_test or (quick_test is None and config.quick_test):
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])
         quick = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}

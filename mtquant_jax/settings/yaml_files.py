@@ -149,7 +149,13 @@ def apply(default: TrainConfig, mapping: Mapping[str, Any], source: str) -> Trai
 
 def to_yaml(config: TrainConfig) -> str:
     """Write settings as YAML; ``apply(TrainConfig(), <the parsed text>, ...)`` gives the same settings back."""
-    return yaml.dump(_plain(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    return yaml.dump(as_mapping(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def as_mapping(config: TrainConfig) -> dict[str, Any]:
+    """Settings as nested dicts and lists, as `read_yaml` would return them."""
+    mapping: dict[str, Any] = _plain(config)
+    return mapping
 
 
 def _plain(value: Any) -> Any:

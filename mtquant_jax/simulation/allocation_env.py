@@ -11,6 +11,7 @@ from flax import struct
 
 from mtquant_jax.simulation.market_env import MarketEnvironment
 from mtquant_jax.simulation.portfolio_env import (
+    LARGEST_LOGIT,
     PortfolioEnv,
     PortfolioObservation,
     PortfolioParams,
@@ -109,4 +110,4 @@ class AllocationEnv(MarketEnvironment):
         """Capital logits of the classes and cash, and the logit of the risk appetite ``[S + 2]``."""
         from gymnax.environments import spaces
 
-        return spaces.Box(-jnp.inf, jnp.inf, (params.mask.shape[0] + 2,))
+        return spaces.Box(-LARGEST_LOGIT, LARGEST_LOGIT, (params.mask.shape[0] + 2,))

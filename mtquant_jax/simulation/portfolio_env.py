@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from mtquant_jax.simulation.execution import BarResult, next_relative_weights
@@ -34,6 +35,8 @@ from mtquant_jax.simulation.reward import (
 
 RETURN_HISTORY = 30  # bars of portfolio returns that the meta-controller sees
 _TRACK_RECORD_DECAY = 1.0 / 250.0  # per bar; a specialist's Sharpe and win rate look back about two weeks
+_LARGEST_CHANGE = 2.0  # of a relative weight, as in the action space of a specialist alone
+LARGEST_LOGIT = 5.0  # bound of the action space: one of four shares can be 0.9999, the risk appetite 0.993
 _SMALLEST_BUDGET = 1e-3  # share of equity; relative weights of a class with less are not meaningful
 
 if TYPE_CHECKING:  # the spaces come with all of gymnax, which takes seconds
@@ -235,11 +238,17 @@ class PortfolioEnv(MarketEnvironment):
         return params.meta_interval
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
-        """Actions of all agents, padded to one width."""
+        """Actions of all agents, padded to one width: changes of relative weight, then logits in the last row.
+
+        A change beyond two full turns is clipped by the limits, and logits beyond their bounds hardly change anything.
+        """
         from gymnax.environments import spaces
 
         num_classes, width = params.mask.shape
-        return spaces.Box(-jnp.inf, jnp.inf, (num_classes + 1, max(width, num_classes + 2)))
+        shape = num_classes + 1, max(width, num_classes + 2)
+        high = np.full(shape, _LARGEST_CHANGE, np.float32)
+        high[-1] = LARGEST_LOGIT
+        return spaces.Box(-high, high, shape)
 
     def _pay(
         self,

@@ -40,6 +40,11 @@ class RunPaths:
         return self.log_dir / "resolved_config.yaml"
 
     @property
+    def bars(self) -> Path:
+        """Folder of the bars that the run was given in Python, if it was."""
+        return self.run_dir / "bars"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard events."""
         return self.run_dir / "logs" / "tensorboard"

@@ -56,7 +56,7 @@ def market(monkeypatch):
     def of(timestamps: np.ndarray) -> list[TrainConfig]:
         asked: list[TrainConfig] = []
 
-        def prepare(config, cut):
+        def prepare(config, cut, bars):
             asked.append(config)
             nothing = dict.fromkeys(field.name for field in dataclasses.fields(Market))
             day = timestamps // 86_400

@@ -48,6 +48,21 @@ def read_members(
     return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, zone, timeframe) for one in chosen]
 
 
+def symbols_in(data_dir: Path, instruments: Mapping[str, Instrument]) -> list[str]:
+    """The symbols that a directory has files of, in the order of instruments.
+
+    Raises UserError for a missing directory and for one without such files.
+    """
+    if not data_dir.is_dir():
+        raise UserError(f"The data directory {data_dir} does not exist")
+    files = bar_files(data_dir)
+    found = {symbol_of_file(path.name, instruments) for path in files}
+    if not found - {None}:
+        names = ", ".join(path.name for path in files) or "none"
+        raise UserError(f"{data_dir} has no bar file of a known instrument (such as EURUSD.csv); files seen: {names}")
+    return [symbol for symbol in instruments if symbol in found]
+
+
 def bar_files(data_dir: Path) -> list[Path]:
     """Return the files of a directory whose extension is one of bar files, sorted by name."""
     found = (path for path in data_dir.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -67,9 +82,15 @@ def _read(
             else f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
         )
         return Member(instrument, None, None, None, Findings(problem=problem))
-    source, findings = inspect_bar_file(matches[0], zone)
+    return as_member(instrument, matches[0], *inspect_bar_file(matches[0], zone), zone, timeframe)
+
+
+def as_member(
+    instrument: Instrument, path: Path | None, source: BarFile | None, findings: Findings, zone: Zone, timeframe: str
+) -> Member:
+    """Scale and resample the bars that were read for an instrument; problems are recorded and do not raise."""
     if source is None:
-        return Member(instrument, matches[0], None, None, findings)
+        return Member(instrument, path, None, None, findings)
     file = None
     try:
         source, notices = _scaled(instrument, source)
@@ -79,7 +100,7 @@ def _read(
         file = resample(source, timeframe, zone)
     except UserError as error:
         findings.problem = str(error)
-    return Member(instrument, matches[0], source, file, findings)
+    return Member(instrument, path, source, file, findings)
 
 
 def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:

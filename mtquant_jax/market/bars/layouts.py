@@ -68,9 +68,9 @@ def sniff(source: Source) -> Layout:
     if len(lines) > 2 and names[0].lower() == "price" and lines[1].text.lower().startswith("ticker"):
         return _yfinance(source, lines, separator, names)
     if len(names) < 5:
-        raise _unknown(source, names)
+        raise _unknown(source.name, names)
     if len(lines) < 2:
-        find_roles(source, names, None)  # a wrong header is the more informative error
+        find_roles(source.name, names, None)  # a wrong header is the more informative error
         raise UserError(f"{source.name} has a header but no bars")
     return _with_header(source, names, lines[1], separator)
 
@@ -105,7 +105,7 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
             f"{source.name} row {bar.number + 1}: {len(fields)} columns where the header has {len(names)}: "
             f"{bar.text[:60]!r}"
         )
-    time, columns = find_roles(source, names, fields)
+    time, columns = find_roles(source.name, names, fields)
     plain = [_plain(name) for name in names]
     first = plain[time[0]]
     if names[0].upper() == "<DATE>":
@@ -128,8 +128,8 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
     )
 
 
-def find_roles(source: Source, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Find the columns of the stamp and of each role by the header's names.
+def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Find the columns of the stamp and of each role by the names of columns; ``origin`` has them, for messages.
 
     Raises UserError if a required column is missing or occurs twice.
     """
@@ -140,16 +140,16 @@ def find_roles(source: Source, names: list[str], fields: list[str] | None) -> tu
         if found is not None:
             columns[role] = plain.index(found)
             if plain.count(found) > 1:
-                raise UserError(f"{source.name} has {plain.count(found)} columns called {found}; keep one of them")
+                raise UserError(f"{origin} has {plain.count(found)} columns called {found}; keep one of them")
     if any(price not in columns for price in PRICES):
-        raise _unknown(source, names)
+        raise _unknown(origin, names)
     if "date" in plain and "time" in plain:
         both = plain.index("date"), plain.index("time")
         if fields is None or _CLOCK.fullmatch(fields[both[1]]):
             return both, columns
     first = next((name for name in _TIME_NAMES if name in plain), "" if plain[0] == "" else None)
     if first is None:
-        raise _unknown(source, names)
+        raise _unknown(origin, names)
     return (plain.index(first),), columns
 
 
@@ -216,6 +216,6 @@ def _decimal_point(separator: str, prices: list[str]) -> str:
     return "," if separator != "," and any(re.fullmatch(r"\d+,\d+", price) for price in prices) else "."
 
 
-def _unknown(source: Source, names: list[str]) -> UserError:
+def _unknown(origin: str, names: list[str]) -> UserError:
     shown = ", ".join(name[:40] for name in names[:12] if name) or "none"
-    return UserError(f"{source.name} has an unknown format: its columns are {shown}; expected {WANTED}")
+    return UserError(f"{origin} has an unknown format: its columns are {shown}; expected {WANTED}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,11 @@ def load_bars(
     UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
     bar intervals or clocks, and files without a common period.
     """
-    members = read_members(Path(data_dir), symbols, instruments, read_zone(broker_timezone), timeframe)
+    return align(read_members(Path(data_dir), symbols, instruments, read_zone(broker_timezone), timeframe), start, end)
+
+
+def align(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
+    """Align members, as `load_bars` describes; UserError for the first that has a problem, or if they do not fit."""
     for member in members:
         if member.findings.problem:
             raise UserError(member.findings.problem)
@@ -62,7 +67,7 @@ def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[
 
     notices: list[str] = []
     shape = (1, len(clock), len(files))
-    columns = {name: np.empty(shape) for name in ("open", "high", "low", "close", "spread", "volume")}
+    columns: dict[str, Any] = {name: np.empty(shape) for name in ("open", "high", "low", "close", "spread", "volume")}
     tradable = np.empty(shape, bool)
     for index, (member, file) in enumerate(zip(members, files, strict=True)):
         present = tradable[0, :, index]
@@ -170,8 +175,8 @@ def _clock_notices(member: Member) -> list[str]:
         return []
     if file.broker_time:
         return [
-            f"{file.name} is a {file.format} file; its times are taken as UTC. They are usually on the broker's clock: "
-            "name its zone with `broker_timezone` (often NewYork+7)."
+            f"{file.name} holds bars of {file.format}; its times are taken as UTC. They are usually on the broker's "
+            "clock: name its zone with `broker_timezone` (often NewYork+7)."
         ]
     if file.format.startswith("HistData"):
         return [

@@ -9,7 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from mtquant_jax.market.bars.bar_file import PRICES
+from mtquant_jax.storage.files import replacing
 from mtquant_jax.types import Bars
+
+
+def write_bars(bars: Bars, folder: Path) -> list[Path]:
+    """Write historical bars (P = 1) into a folder, one file per symbol, each whole or not at all.
+
+    Raises OSError if the folder cannot be written.
+    """
+    paths = [folder / f"{symbol}.parquet" for symbol in bars.symbols]
+    for index, path in enumerate(paths):
+        with replacing(path) as temporary:
+            write_parquet(bars, index, temporary)
+    return paths
 
 
 def write_parquet(bars: Bars, index: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Turns the rows of a bar file, text or Parquet, into columns of numbers and times, unchecked and in file order."""
+"""Turns the rows of a bar file or an Arrow table into columns of numbers and times, unchecked and in their order."""
 
 from __future__ import annotations
 
@@ -167,32 +167,58 @@ def read_parquet_rows(source: Source) -> Rows:
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
         names = list(file.schema_arrow.names)
-        time, roles = find_roles(source, [name.replace("__index_level_0__", "index") for name in names], None)
-        wanted = [names[column] for column in dict.fromkeys((*time, *roles.values()))]
-        table = file.read(columns=wanted)
-        columns = {
-            role: np.asarray(pc.fill_null(table[names[column]].cast(pa.float64()), np.nan).to_numpy(), np.float64)
-            for role, column in roles.items()
-        }
-        stamp = table[names[time[0]]]
-        if len(time) > 1:
-            stamp = pc.binary_join_element_wise(*(table[names[column]].cast(pa.string()) for column in time), " ")
+        columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
+        used = [names[position] for position in columns.used]
+        return table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class TableColumns:
+    """Which columns of a table hold the stamp and each role."""
+
+    names: list[str]  # of all columns
+    time: tuple[int, ...]
+    roles: dict[str, int]
+
+    @property
+    def used(self) -> list[int]:
+        """Positions of the columns in use, each once."""
+        return list(dict.fromkeys((*self.time, *self.roles.values())))
+
+
+def find_columns(origin: str, names: list[str]) -> TableColumns:
+    """The columns in use among named ones; UserError where a required column is missing or occurs twice."""
+    return TableColumns(names, *find_roles(origin, names, None))
+
+
+def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -> Rows:
+    """Read the rows of an Arrow table, whose columns are the used ones in their order.
+
+    Raises pyarrow's errors for cells that have another type than their column needs.
+    """
     if len(table) == 0:
-        raise UserError(f"{source.name} has columns but no bars")
-    shown = {role: names[column] for role, column in roles.items()}
+        raise UserError(f"{origin} has columns but no bars")
+    by_position = dict(zip(columns.used, table.columns, strict=True))
+    shown = {role: by_position[column] for role, column in columns.roles.items()}
+    stamp = by_position[columns.time[0]]
+    if len(columns.time) > 1:
+        stamp = pc.binary_join_element_wise(*(by_position[column].cast(pa.string()) for column in columns.time), " ")
 
     def locate(index: int) -> tuple[int, dict[str, str]]:
-        texts = {role: str(table[name][index].as_py()) for role, name in shown.items()}
+        texts = {role: str(column[index].as_py()) for role, column in shown.items()}
         return index + 1, texts | {"time": str(stamp[index].as_py())}
 
     return Rows(
-        name=source.name,
-        format="Parquet",
+        name=origin,
+        format=kind,
         stamps=read_stamps(stamp),
-        columns=columns,
+        columns={
+            role: np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(), np.float64)
+            for role, column in shown.items()
+        },
         locate=locate,
-        is_utc=names[time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
+        is_utc=columns.names[columns.time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
         broker_time=False,
     )

@@ -239,7 +239,7 @@ def test_a_metatrader_export_is_read_and_its_clock_is_reported(tmp_path, encodin
     np.testing.assert_allclose(bars.volume[0, :, 0], [123, 124])
     np.testing.assert_allclose(bars.spread[0, :, 0], [0.00007, 0.00008])
     assert notices == [
-        "EURUSD_H1.csv is a MetaTrader 5 file; its times are taken as UTC. They are usually on the broker's clock: "
+        "EURUSD_H1.csv holds bars of MetaTrader 5; its times are taken as UTC. They are usually on the broker's clock: "
         "name its zone with `broker_timezone` (often NewYork+7)."
     ]
     bars, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, broker_timezone="NewYork+7")

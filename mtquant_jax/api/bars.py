@@ -1,0 +1,62 @@
+"""Bar files or DataFrames -> Bars."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mtquant_jax.api.session import log
+from mtquant_jax.market import frames
+from mtquant_jax.market.bars import loading
+from mtquant_jax.market.bars.directory import symbols_in
+from mtquant_jax.market.instruments import load_instruments
+from mtquant_jax.types import Bars
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_bars(
+    source: str | Path | Mapping[str, pd.DataFrame | np.ndarray],
+    symbols: Sequence[str] = (),
+    *,
+    start: str = "",
+    end: str = "",
+    broker_timezone: str = "UTC",
+    timeframe: Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"] = "files",
+    instruments: str | Path | None = None,
+) -> Bars:
+    """Load bars onto one clock, from bar files or from DataFrames; both pass the same checks.
+
+    Args:
+        source: a directory of bar files, or DataFrames by symbol. What ``MetaTrader5.copy_rates_range`` returns is
+            taken as it is, as an array or as a DataFrame.
+        symbols: N names; empty: all that the source has bars of.
+        start: first day, UTC, as YYYY-MM-DD; empty: as early as all symbols allow.
+        end: the day after the last, UTC; empty: as late as all symbols allow.
+        broker_timezone: clock of stamps without an offset, MetaTrader's among them: an IANA zone such as
+            Europe/Helsinki, or NewYork+7.
+        timeframe: bars to make from those of the source; "files" keeps them.
+        instruments: YAML of contract specifications laid over the shipped ones.
+
+    Returns:
+        Bars of one path, arrays ``[1, T, N]`` float64, with notices.
+
+    Raises:
+        UserError: a row, a frame, a file or a symbol is wrong; the message names it.
+    """
+    specifications = load_instruments(None if instruments is None else Path(instruments))
+    options = start, end, broker_timezone, timeframe
+    if isinstance(source, Mapping):
+        bars, notices = frames.load_frames(source, symbols, specifications, *options)
+    else:
+        folder = Path(source)
+        bars, notices = loading.load_bars(
+            folder, symbols or symbols_in(folder, specifications), specifications, *options
+        )
+    log(notices)
+    return dataclasses.replace(bars, notices=tuple(notices))
