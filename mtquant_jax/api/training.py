@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
 from mtquant_jax.api.finished_run import Run, load_run
 from mtquant_jax.api.markets import prepare
-from mtquant_jax.api.session import keep_compiled_programs
+from mtquant_jax.api.session import keep_compiled_programs, log
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market, asset_classes, market_settings
 from mtquant_jax.runs.train import run
@@ -18,6 +19,8 @@ from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.training.observer import Progress, TrainingObserver
 from mtquant_jax.training.trainer import HierarchyPolicies, TrainedHierarchy, train_phases
 from mtquant_jax.types import AssetClass
+
+_SILENT = logging.CRITICAL + 1
 
 
 @overload
@@ -71,7 +74,7 @@ def train(
         on_chunk: called after every compiled chunk with how far a training is; its metrics are means over the chunk.
         run_dir: directory that receives logs, models, checkpoints and metrics, as from ``mtquant-jax train``. Earlier
             phases are then read from it. None trains in memory alone.
-        quiet: with a run directory, print nothing but warnings.
+        quiet: with a run directory, print nothing; what the command prints as a warning is logged.
 
     Returns:
         What was trained: one hierarchy, one per seed where ``seeds`` are given, or the finished run on disk.
@@ -91,7 +94,11 @@ def train(
         if market is not None:
             _check_same_market(config, market)
         keep_compiled_programs()
-        run(dataclasses.replace(config, run_dir=str(run_dir)), "Python", market, on_chunk, quiet)
+        in_directory = dataclasses.replace(config, run_dir=str(run_dir))
+        summary = run(in_directory, "Python", market, on_chunk, _SILENT if quiet else logging.INFO)
+        if quiet:
+            log(summary["market"]["notices"] if market is None else ())
+            log(f"phase {finding['phase']}: {finding['sentence']}" for finding in summary["diagnosis"])
         return load_run(run_dir)
     market = prepare(config) if market is None else market
     keep_compiled_programs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -176,7 +177,7 @@ def _trained(
     from mtquant_jax.storage.recorder import RunRecorder
 
     paths, done = RunPaths(Path(command.settings.run_dir)), []
-    with RunRecorder(paths, datetime.now(), quiet=True) as recorder:
+    with RunRecorder(paths, datetime.now(), logging.WARNING) as recorder:
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)

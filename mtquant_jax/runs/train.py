@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -35,7 +36,7 @@ def run(
     config_source: str,
     market: Market | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
-    quiet: bool = False,
+    console: int = logging.INFO,
 ) -> dict[str, Any]:
     """Train the phases a configuration asks for and write everything a run leaves on disk.
 
@@ -44,7 +45,7 @@ def run(
         config_source: where they come from, for the log.
         market: prepared with these settings; None prepares it. Bars that it was given are written to the run.
         on_chunk: called after every chunk of every training.
-        quiet: print warnings only; the log has all lines.
+        console: level from which lines are printed; the log has all of them.
 
     Returns:
         The content of ``training_summary.json``.
@@ -63,7 +64,7 @@ def run(
         config, market = _keep_bars(config, market, market.given, paths)
     start, compiler = datetime.now(), Compiler()
     files = RunFiles(config, paths, market, new_run_id(start))
-    with RunRecorder(paths, start, quiet) as recorder, CheckpointWriter() as writer:
+    with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer:
         setup = time.perf_counter() - began
         _introduce(recorder, files, results, config_source, setup)
         observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)

@@ -26,12 +26,13 @@ _FILE_ONLY = "file_only"
 class RunRecorder:
     """Writes the log and the metrics of a run inside a ``with`` block.
 
-    The log file gets every line with time and level; standard output gets the text alone, and only warnings if
-    ``quiet``. Settings in backticks become flags, as everywhere on the command line.
+    The log file gets every line with time and level; standard output gets the text alone, from a level on. Settings in
+    backticks become flags, as everywhere on the command line.
     """
 
-    def __init__(self, paths: RunPaths, start: datetime, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, paths: RunPaths, start: datetime, console: int = logging.INFO) -> None:
+        """``console`` is the level from which standard output gets lines, such as `logging.WARNING`."""
+        self._console = console
         self.paths = paths
         self.start = start
         # Not from logging.getLogger, so that no handler outlives the run in this process.
@@ -49,7 +50,7 @@ class RunRecorder:
         to_console = logging.StreamHandler(sys.stdout)
         to_console.setFormatter(_ConsoleFormatter())
         to_console.addFilter(lambda record: not hasattr(record, _FILE_ONLY))
-        to_console.setLevel(logging.WARNING if self._quiet else logging.INFO)
+        to_console.setLevel(self._console)
         for handler in (to_file, to_console):
             self._logger.addHandler(handler)
             self._resources.callback(handler.close)

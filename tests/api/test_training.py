@@ -104,12 +104,14 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_of_a_synthetic_market_is_that_of_the_command(market, synthetic_run, tmp_path, capsys):
+def test_a_run_of_a_synthetic_market_is_that_of_the_command(market, synthetic_run, tmp_path, capsys, caplog):
     seen = []
     run = mt.train(QUICK, market, run_dir=tmp_path / "run", on_chunk=seen.append)
     assert_same_bits(handed_on(run.run_dir, market), handed_on(synthetic_run, market))
     assert run.config == dataclasses.replace(QUICK, run_dir=str(tmp_path / "run"))
-    assert "specialists learn" not in capsys.readouterr().out and len(seen) == 12 + 2 + 2
+    assert capsys.readouterr().out == "" and len(seen) == 12 + 2 + 2
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [f"phase {found['phase']}: {found['sentence']}" for found in run.summary["diagnosis"]] != []
     assert (run.run_dir / "metrics/training/phase1_metrics.csv").is_file()
     assert not (run.run_dir / "bars").exists()
 
