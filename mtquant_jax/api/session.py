@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 
 import jax
@@ -19,6 +20,7 @@ def log(notices: Iterable[str]) -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Keep compiled programs on disk between processes, as the command line does, unless JAX knows a place already."""
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+    """Keep compiled programs on disk between processes, as the command line does, unless the session chose otherwise."""
+    known = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if known in (None, os.environ.get("JAX_COMPILATION_CACHE_DIR")):
         prepare_jax()
