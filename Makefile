@@ -16,7 +16,7 @@ train: .venv/train.stamp  ## Train all three phases (on the synthetic market, un
 	$(BIN)/mtquant-jax train $(ARGS)
 
 test: .venv/test.stamp  ## Run the tests
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: .venv/test.stamp  ## Check style and types
 	$(BIN)/ruff check .

@@ -15,10 +15,12 @@ from mtquant_jax.agents.hierarchy import META, SPECIALIST, HierarchyAgent, Speci
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import start_normalizer
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.market.features import FEATURE_NAMES, MACRO_NAMES
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.market.universe import Universe, universe_of
 from mtquant_jax.runs.manifest import ModelManifest, contract_hash
+from mtquant_jax.simulation.portfolio_env import RETURN_HISTORY
+from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 from mtquant_jax.storage.bundles import read_bundle, read_manifest
 from mtquant_jax.storage.paths import RunPaths
@@ -116,26 +118,36 @@ def read_model(path: Path) -> tuple[ModelManifest, Policy]:
 
 
 def _like(path: Path, manifest: ModelManifest, arrays: dict[str, Any]) -> Any:
-    """Shapes of the arrays of a model; the sizes of the networks' inputs are those of their statistics."""
-
-    def size(name: str) -> jax.ShapeDtypeStruct:
-        if name not in arrays:
-            raise UserError(f"{path} does not fit its kind, {manifest.kind}: it has no {name}")
-        return jax.ShapeDtypeStruct(tuple(arrays[name]["shape"]), jnp.float32)
-
+    """Shapes of the arrays of a model."""
     example: Any
     network: SpecialistNetwork | MetaNetwork
     if manifest.kind == SPECIALIST:
         group, network = SPECIALIST, _specialist_network(manifest)
-        of = f"normalizers.{SPECIALIST}.mean"
-        example = SpecialistInputs(size(f"{of}.instruments"), size(f"{of}.market"))  # type: ignore[arg-type]
+        example = statistics = _specialist_inputs(path, arrays)
     elif manifest.kind == META_CONTROLLER:
         group, network = META, _meta_network(manifest)
-        example = size(f"normalizers.{META}.mean")
+        example = _portfolio_inputs(len(manifest.symbols), len(manifest.classes or ()))
+        statistics = jax.eval_shape(PortfolioInputs.flat, example)
     else:
         raise UserError(f"{path} is a model of an unknown kind, {manifest.kind}")
     params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
-    return {"params": {group: params}, "normalizers": {group: jax.eval_shape(lambda: start_normalizer(example))}}
+    return {"params": {group: params}, "normalizers": {group: jax.eval_shape(lambda: start_normalizer(statistics))}}
+
+
+def _specialist_inputs(path: Path, arrays: dict[str, Any]) -> Any:
+    """The inputs of a specialist, whose sizes are those of its statistics."""
+    names = [f"normalizers.{SPECIALIST}.mean.{part}" for part in ("instruments", "market")]
+    if missing := [name for name in names if name not in arrays]:
+        raise UserError(f"{path} does not fit its kind, {SPECIALIST}: it has no {missing[0]}")
+    shapes = (tuple(arrays[name]["shape"]) for name in names)
+    return SpecialistInputs(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))  # type: ignore[arg-type]
+
+
+def _portfolio_inputs(num_symbols: int, num_classes: int) -> Any:
+    """The inputs of a meta-controller of that many instruments and classes."""
+    pairs = num_symbols * (num_symbols - 1) // 2
+    sizes = (RETURN_HISTORY, 1, 1, pairs, num_classes, num_classes, num_classes, len(MACRO_NAMES))
+    return PortfolioInputs(*(jax.ShapeDtypeStruct((size,), jnp.float32) for size in sizes))  # type: ignore[arg-type]
 
 
 def _specialist_network(manifest: ModelManifest) -> SpecialistNetwork:

@@ -131,7 +131,7 @@ def test_models_that_do_not_belong_together_are_refused(synthetic_run, tmp_path)
         ({"seed": 9}, "its seed differs"),
         ({"phase": 1}, "it is of phase 1, not 3"),
         ({"symbols": ["EURUSD"]}, "is not the specialist that"),
-        ({"kind": "meta_controller", "classes": {"forex": ["EURUSD"]}}, "does not fit its kind"),
+        ({"kind": "meta_controller", "classes": {"forex": ["EURUSD"]}}, "normalizers.meta.count is missing"),
         ({"seed": "one"}, "seed"),
     ):
         write_bundle(path, {**content, **change}, tree)
