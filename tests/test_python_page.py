@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
-BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
+from tests.pages import DOCS, blocks_of, without_numbers
+
+PAGE = DOCS / "python.md"
 
 
-def without_numbers(text: str) -> list[str]:
-    """The words of a text; numbers depend on the processor, and columns on the width of numbers."""
-    return re.sub(r"-?\d[\d.,e+:-]*", "#", text).split()
-
-
+@pytest.mark.slow
 def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text, session = PAGE.read_text(encoding="utf-8"), {}
-    blocks = list(BLOCK.finditer(text))
-    assert len(blocks) == text.count("```python")
-    for block in blocks:
-        code, shown = block.groups()
-        line = text[: block.start()].count("\n") + 2
+    session: dict[str, Any] = {}
+    for block in blocks_of(PAGE):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile("\n" * (line - 1) + code, str(PAGE), "exec"), session)
-        assert without_numbers(printed.getvalue()) == without_numbers(shown or ""), f"line {line}"
+            exec(compile("\n" * (block.line - 1) + block.code, str(PAGE), "exec"), session)
+        assert without_numbers(printed.getvalue()) == without_numbers(block.shown), f"line {block.line}"

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.settings.choices import register
+from mtquant_jax.settings.config import NetworkName
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
 
@@ -102,6 +104,35 @@ class MetaNetwork(nn.Module):
         """Value ``[...]`` of the portfolio's state."""
         hidden = nn.tanh(self.critic_trunk(nn.tanh(self.critic_encoder(portfolio.flat()))))
         return self.value_head(hidden)[..., 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkKind:
+    """The networks that ``ppo.network`` names."""
+
+    specialist: type[SpecialistNetwork]
+    meta: type[MetaNetwork]
+
+
+NETWORKS: dict[str, NetworkKind] = {"dense": NetworkKind(SpecialistNetwork, MetaNetwork)}
+
+
+def register_network(
+    name: str, specialist: type[SpecialistNetwork] = SpecialistNetwork, meta: type[MetaNetwork] = MetaNetwork
+) -> None:
+    """Let ``ppo.network`` name other networks.
+
+    Args:
+        name: in settings and model files.
+        specialist: a subclass with the parameters ``log_std`` and ``log_trade_scale``, in whose units its policy acts.
+        meta: a subclass with the layers ``class_head`` and ``policy_head`` and the parameter ``class_bias``: zeros in
+            them are the equal allocation that phase 2 is compared with.
+
+    Raises:
+        UserError: there are networks of this name.
+    """
+    register(NetworkName, name, NETWORKS)
+    NETWORKS[name] = NetworkKind(specialist, meta)
 
 
 def initialise(network: nn.Module, example: Any, seed: int) -> Any:

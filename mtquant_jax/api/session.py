@@ -20,7 +20,7 @@ def log(notices: Iterable[str]) -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Keep compiled programs on disk between processes, as the command line does, unless the session chose otherwise."""
+    """Keep compiled programs on disk, as the command line does, unless the session has another folder for them."""
     known = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if known in (None, os.environ.get("JAX_COMPILATION_CACHE_DIR")):
         prepare_jax()

@@ -21,6 +21,7 @@ class NetworkSize:
 
     hidden_size: int
     width: int  # C, instruments of the widest class
+    kind: str | None = None  # as `ppo.network` names it; None for the networks of this package
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.runs.manifest import ActionSettings, ModelManifest, NetworkSize, Scales, contract_hash
-from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.config import PPOConfig, TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.storage.files import write_json
@@ -94,7 +94,7 @@ class RunFiles:
             "timesteps": outcome.best_timesteps,
             "seed": self.config.seed,
             "features": FEATURE_NAMES,
-            "network": NetworkSize(self.config.ppo.hidden_size, market.universe.width),
+            "network": NetworkSize(self.config.ppo.hidden_size, market.universe.width, _network_kind(self.config)),
             "action": ActionSettings(simulation.leverage, simulation.trade_decay),
             "scales": Scales.of(market),
             "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation.to_json()},
@@ -201,6 +201,11 @@ def new_run_id(start: datetime) -> str:
 def listed(findings: Sequence[Finding]) -> list[dict[str, str]]:
     """Findings as the results hold them."""
     return [dataclasses.asdict(finding) for finding in findings]
+
+
+def _network_kind(config: TrainConfig) -> str | None:
+    """The networks as manifests name them: those of this package without a name."""
+    return None if config.ppo.network == PPOConfig().network else config.ppo.network
 
 
 def _tree(policy: Policy) -> dict[str, Any]:

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import META, SPECIALIST, HierarchyAgent, SpecialistAgent
-from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
+from mtquant_jax.agents.networks import NETWORKS, MetaNetwork, NetworkKind, SpecialistNetwork
 from mtquant_jax.agents.normalizer import start_normalizer
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import FEATURE_NAMES, MACRO_NAMES
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.market.universe import Universe, universe_of
 from mtquant_jax.runs.manifest import ModelManifest, contract_hash
+from mtquant_jax.settings.config import PPOConfig
 from mtquant_jax.simulation.portfolio_env import RETURN_HISTORY
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.specialist_env import SpecialistInputs
@@ -151,11 +152,19 @@ def _portfolio_inputs(num_symbols: int, num_classes: int) -> Any:
 
 
 def _specialist_network(manifest: ModelManifest) -> SpecialistNetwork:
-    return SpecialistNetwork(manifest.network.width, manifest.network.hidden_size, initial_log_std=0.0)
+    return _networks(manifest).specialist(manifest.network.width, manifest.network.hidden_size, initial_log_std=0.0)
 
 
 def _meta_network(manifest: ModelManifest) -> MetaNetwork:
-    return MetaNetwork(len(manifest.classes or ()), manifest.network.hidden_size, initial_log_std=0.0)
+    return _networks(manifest).meta(len(manifest.classes or ()), manifest.network.hidden_size, initial_log_std=0.0)
+
+
+def _networks(manifest: ModelManifest) -> NetworkKind:
+    """The networks that a model was trained with."""
+    name = manifest.network.kind or PPOConfig().network
+    if name not in NETWORKS:
+        raise UserError(f"A model was trained with the networks {name}; import the module that registers them")
+    return NETWORKS[name]
 
 
 def _specialist(path: Path) -> TradingPolicy:

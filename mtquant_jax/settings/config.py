@@ -23,6 +23,8 @@ ScenarioName = Literal[
     "edge_regimes",
 ]
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
+NetworkName = Literal["dense"]
+LearnerName = Literal["ppo"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 
 
@@ -103,6 +105,8 @@ class PPOConfig:
     """Lower the learning rate linearly to zero over the phase."""
     initial_log_std: Annotated[float, Range("(-20, 3)"), Unit("log of action"), Traced] = 0.0
     """Logarithm of the exploration noise at the start, in units of action."""
+    network: Annotated[NetworkName, Static("1 2 3")] = "dense"
+    """Networks of all agents; Python can register others (docs/extending.md)."""
     hidden_size: Annotated[int, Range("[1, inf)"), Unit("units"), Static("1 2 3")] = 64
     """Width of the hidden layers."""
 
@@ -267,6 +271,8 @@ class TrainConfig:
     """Directory that receives logs, models and metrics."""
     seed: Annotated[int, Range("[0, 4294967295]"), Data()] = 0
     """Seed of the synthetic market, of the networks and of the training."""
+    learner: Annotated[LearnerName, Static("1 2 3")] = "ppo"
+    """Learning algorithm of all phases; Python can register others (docs/extending.md)."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.settings.choices import choices_of
 from mtquant_jax.settings.config import TrainConfig
 
 T = TypeVar("T")
@@ -195,9 +196,10 @@ def _value(hint: Any, default: Any, value: Any, source: str, key: str) -> Any:
             raise UserError(f"{source}: {key} must be a list such as [EURUSD, GBPUSD], not {_shown(value)}")
         return tuple(_value(arguments[0], None, item, source, f"{key}[{index}]") for index, item in enumerate(value))
     if origin is Literal:
-        if value in arguments and type(value) in {type(choice) for choice in arguments}:
+        choices = choices_of(hint)
+        if value in choices and type(value) in {type(choice) for choice in choices}:
             return value
-        raise UserError(f"{source}: {key} must be one of {', '.join(map(str, arguments))}, not {_shown(value)}")
+        raise UserError(f"{source}: {key} must be one of {', '.join(map(str, choices))}, not {_shown(value)}")
     return _scalar(hint, value, source, key)
 
 

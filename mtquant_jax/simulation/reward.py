@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mtquant_jax.settings.choices import register
+from mtquant_jax.settings.config import ObjectiveName
+
 RewardFunction = Callable[
     ["RewardMemory", "RewardInputs", "RewardParams"],
     tuple["RewardMemory", jax.Array],
@@ -144,3 +147,13 @@ REWARDS: dict[str, RewardFunction] = {
     "mean_variance": mean_variance,
     "differential_sharpe": differential_sharpe,
 }
+
+
+def register_reward(name: str, reward: RewardFunction) -> None:
+    """Let ``reward.objective`` and ``portfolio_reward.objective`` name another objective.
+
+    Raises:
+        UserError: there is an objective of this name.
+    """
+    register(ObjectiveName, name, REWARDS)
+    REWARDS[name] = reward

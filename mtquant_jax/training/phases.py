@@ -23,11 +23,9 @@ from mtquant_jax.agents.hierarchy import (
     SpecialistAgent,
     stack,
 )
-from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, initialise
+from mtquant_jax.agents.networks import NETWORKS, MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
 from mtquant_jax.learning.contract import Objective, Program
-from mtquant_jax.learning.ppo.hyper import Hyper
-from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.allocation_env import AllocationEnv
@@ -38,6 +36,7 @@ from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
+from mtquant_jax.training.learners import LEARNERS
 
 # gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
 specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
@@ -51,7 +50,7 @@ class Plan:
 
     program: Program
     env_params: Any
-    hyper: Hyper  # of the program's learner
+    hyper: Any  # of the program's learner, see `training.learners`
     start: Policy
     reference: Any  # {group: parameters} of policies on a leash
     total_updates: int
@@ -66,12 +65,14 @@ class Plan:
 
 def specialist_network(config: TrainConfig, market: Market) -> SpecialistNetwork:
     """The network that all specialists share the shape of."""
-    return SpecialistNetwork(market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std)
+    network = NETWORKS[config.ppo.network].specialist
+    return network(market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std)
 
 
 def meta_network(config: TrainConfig, market: Market) -> MetaNetwork:
     """The meta-controller's network."""
-    return MetaNetwork(market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std)
+    network = NETWORKS[config.ppo.network].meta
+    return network(market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std)
 
 
 def specialist_agent(config: TrainConfig, market: Market) -> SpecialistAgent:
@@ -145,12 +146,12 @@ def plan_specialist(config: TrainConfig, market: Market, index: int, env_params:
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        learner=_learner(config, settings.batch_size),
+        learner=LEARNERS[config.learner].make(config, settings.batch_size),
     )
     return Plan(
         program=program,
         env_params=class_params(config, market, index) if env_params is None else env_params,
-        hyper=_hyper(config, {SPECIALIST: settings.learning_rate}, total_updates),
+        hyper=LEARNERS[config.learner].hyper(config, {SPECIALIST: settings.learning_rate}, total_updates),
         start=start_specialist(config, market, index),
         reference={},
         total_updates=total_updates,
@@ -171,9 +172,9 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        learner=_learner(config, config.meta_controller.batch_size),
+        learner=LEARNERS[config.learner].make(config, config.meta_controller.batch_size),
     )
-    hyper = _hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
+    hyper = LEARNERS[config.learner].hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
     env_params = portfolio_params(config, market, specialists=acting)
     # Episodes end between decisions: a shortened last one would be discounted like a whole one.
@@ -218,11 +219,13 @@ def plan_joint(
         ),
         num_envs=config.num_envs,
         num_steps=config.num_steps,
-        learner=_learner(config, joint.batch_size),
+        learner=LEARNERS[config.learner].make(config, joint.batch_size),
         learn_normalizers=False,  # the phase 1 policies on the leash see through the same statistics
         coordinated_group=SPECIALISTS,
     )
-    hyper = _hyper(config, {SPECIALISTS: joint.learning_rate, META: joint.learning_rate}, total_updates)
+    hyper = LEARNERS[config.learner].hyper(
+        config, {SPECIALISTS: joint.learning_rate, META: joint.learning_rate}, total_updates
+    )
     intervals = {SPECIALISTS: scalar(joint.specialist_update_interval), META: scalar(1.0)}
     return Plan(
         program=program,
@@ -283,34 +286,6 @@ def _example_inputs(env: Any, agent: Any, params: Any) -> Any:
         return agent.inputs(env.observe(None, state, None, params), params)
 
     return jax.eval_shape(inputs, params)
-
-
-def _learner(config: TrainConfig, batch_size: int) -> PPO:
-    return PPO(num_minibatches=config.num_envs * config.num_steps // batch_size, num_epochs=config.ppo.num_epochs)
-
-
-def _hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates: int) -> Hyper:
-    ppo, joint = config.ppo, config.joint_training
-    values: dict[str, Any] = {
-        "learning_rate": learning_rates,
-        "update_interval": dict.fromkeys(learning_rates, 1.0),
-        "total_updates": total_updates,
-        "anneal_learning_rate": float(ppo.anneal_learning_rate),
-        "gamma": ppo.gamma,
-        "gae_lambda": ppo.gae_lambda,
-        "clip_range": ppo.clip_range,
-        "value_clip_range": ppo.value_clip_range,
-        "value_weight": ppo.value_weight,
-        "entropy_weight": ppo.entropy_weight,
-        "max_grad_norm": ppo.max_grad_norm,
-        "weight_decay": ppo.weight_decay,
-        "target_kl": ppo.target_kl,
-        "leash": joint.leash,
-        "individual_weight": joint.individual_weight,
-        "coordination_weight": joint.coordination_weight,
-        "project_conflicts": float(joint.project_conflicts),
-    }
-    return Hyper(**jax.tree.map(scalar, values))
 
 
 def _key(config: TrainConfig, phase: int, index: int) -> jax.Array:
