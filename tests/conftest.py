@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -21,6 +22,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtquant-jax-tests-"))
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -179,6 +181,20 @@ def shared_programs() -> Iterator[dict[Any, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Compiler, "__init__", start)
         yield programs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs(shared_programs: dict[Any, Any]) -> Iterator[None]:
+    """Forget compiled programs where a process nears the memory maps that Linux allows it: XLA crashes beyond them."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        shared_programs.clear()
+        jax.clear_caches()
+        gc.collect()
+
+
+_MOST_MAPS = 25_000  # of 65,530 by default
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:

@@ -4,15 +4,18 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mtquant_jax.backtest.scenarios import ScenarioPerformance
+from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import ANCHORS, diagnose, diagnose_training
 from mtquant_jax.training.loop import closing_metrics
+from mtquant_jax.training.observer import Member
 from tests.backtest.performances import ALLOCATION, HEALTHY, a_performance
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
@@ -181,7 +184,10 @@ def test_the_last_metrics_stand_under_the_agents_that_have_them():
     both, one = np.array([1.0, 2.0]), np.array(3.0)
     once = {"exposure": one, "time_in_market": one, "turnover": one}
     each = dict.fromkeys(("action_std", "explained_variance", "approximate_kl", "clip_fraction", "entropy"), both)
-    result = closing_metrics({"action_std": 9.0 * both}, once | each, "portfolio", ["forex", "meta_controller"])
+    program = SimpleNamespace(learner=PPO(num_minibatches=1, num_epochs=1))
+    plan = SimpleNamespace(program=program, agents=("forex", "meta_controller"))
+    member = Member(3, 0, "portfolio", plan, validate=None)
+    result = closing_metrics({"action_std": 9.0 * both}, once | each | {"ignored": both}, member)
     assert result["portfolio"] == {"exposure": 3.0, "time_in_market": 3.0, "turnover": 3.0}
     assert result["meta_controller"] == dict.fromkeys(each, 2.0) | {"action_std_at_start": 18.0}
     assert list(result) == ["portfolio", "forex", "meta_controller"]
