@@ -8,7 +8,6 @@ import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from mtquant_jax.simulation.reward import REWARDS, RewardInputs, RewardParams, r
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.training.learners import LEARNERS, register_learner
 from tests.pages import DOCS, blocks_of, without_numbers
+from tests.registries import restored
 
 PAGE = DOCS / "extending.md"
 END = "end of a block"
@@ -52,15 +52,10 @@ def test_the_names_in_settings_are_those_of_the_registries():
 
 
 @pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean() -> Iterator[None]:
     """Registries that forget what a test adds."""
-    monkeypatch.setattr(choices, "_REGISTERED", {})
-    registries: list[dict[str, Any]] = [REWARDS, NETWORKS, LEARNERS]
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, entries in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(entries)
+    with restored():
+        yield
 
 
 @pytest.mark.parametrize(

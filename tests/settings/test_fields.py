@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import jax
 import numpy as np
 import pytest
 
+from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, register_network
 from mtquant_jax.errors import UserError
+from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.settings.choices import choices_of
 from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
 from mtquant_jax.settings.fields import Change, Data, Host, Range, Setting, Static, Traced, Unit, fields_of
 from mtquant_jax.settings.layers import load_config
 from mtquant_jax.training import phases
+from mtquant_jax.training.learners import LEARNERS, register_learner
+from tests.registries import restored
 
 SETTINGS = {setting.key: setting for setting in fields_of(TrainConfig)}
 PHASES = ("1", "2", "3")
@@ -111,6 +116,15 @@ CONFIG = load_config(["--quick-test", "--market.num-paths", "2", "--market.num-b
 Planning = Callable[[TrainConfig], dict[str, phases.Plan]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    """Second choices of settings that have only one in the package."""
+    with restored():
+        register_network("other", type("OtherNetwork", (SpecialistNetwork,), {}), type("OtherMeta", (MetaNetwork,), {}))
+        register_learner("other", dataclasses.replace(LEARNERS["ppo"], make=lambda config, batch_size: PPO(1, 1)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def planned() -> Planning:
     """Settings -> what each phase would run on one market, from the same untrained policies of the phases before."""
@@ -163,7 +177,7 @@ def changed(key: str, config: TrainConfig = CONFIG) -> TrainConfig:
 def other(setting: Setting, value: Any) -> Any:
     """Another value that the setting may have."""
     if typing.get_origin(setting.type) is typing.Literal:
-        return next(choice for choice in typing.get_args(setting.type) if choice != value)
+        return next(choice for choice in choices_of(setting.type) if choice != value)
     if setting.type is bool:
         return not value
     if setting.type is int:
