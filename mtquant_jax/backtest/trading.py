@@ -40,8 +40,11 @@ class Detail:
 
     units: jax.Array  # [L, P, N] signed base units per unit of initial capital
     weights: jax.Array  # [L, P, N] signed exposure / equity
+    unrounded_weights: jax.Array  # [L, P, N] the same of the positions wanted, before rounding to lots
     wanted: jax.Array  # [L, P, N] relative weights before the risk layer
     flows: Flows  # [L, P, N] share of initial capital
+    opened: Flows  # [L, P, N] the part of them after the fill of a flip; zero without one
+    fill_offset: jax.Array  # [L, P, N] price of the step's last fill minus the bid at its open, quote currency
     variance: jax.Array  # [L, P] of the step's return as known before it, of what is held after the fills
     allocation: Allocation | None  # [L, P, ...] of a hierarchy
 
@@ -291,8 +294,11 @@ def _detail(state: Any, step: StepInfo, running: jax.Array) -> Detail:
     happened = Detail(
         units=state.book.account.units,
         weights=step.weights,
+        unrounded_weights=step.unrounded_weights,
         wanted=step.wanted.reshape(step.weights.shape),
         flows=step.flows,
+        opened=step.opened,
+        fill_offset=step.fill_offset,
         variance=step.variance,
         allocation=step.allocation if isinstance(step, PortfolioStepInfo) else None,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtquant_jax.backtest.trading import BacktestRecord, Detail
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
-from mtquant_jax.evaluation.metrics import ClassMetrics, PartMetrics, ProfitAndLoss
+from mtquant_jax.evaluation.metrics import ClassMetrics, LotMetrics, PartMetrics, ProfitAndLoss
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.simulation.market_env import IN_MARKET
 from mtquant_jax.statistics.track_record import track_record
@@ -56,9 +56,15 @@ def trades_of(record: BacktestRecord, slots: Slots, run: TrainedRun, judged: Eva
     detail, columns = detail_of(record), list(slots.columns)
     capital = run.config.simulation.initial_capital
     sizes = np.asarray(judged.market.contracts.contract_size, np.float64)[list(slots.positions)]
-    flows = {name: np.asarray(getattr(detail.flows, name))[:, :, columns] for name in FLOWS}
+    flows, opened = (
+        {name: np.asarray(getattr(kinds, name))[:, :, columns] for name in FLOWS}
+        for kinds in (detail.flows, detail.opened)
+    )
     units = np.asarray(detail.units)[:, :, columns]
-    return find_trades(units, flows, slots.symbols, capital / sizes, capital)
+    fills = slice(judged.first + 1, judged.first + 1 + len(units))  # step l fills at the open of the bar after its own
+    bid = np.asarray(judged.market.table.open, np.float64)[:, fills][:, :, list(slots.positions)]
+    price = np.moveaxis(bid, 0, 1) + np.asarray(detail.fill_offset, np.float64)[:, :, columns]
+    return find_trades(units, flows, opened, price, slots.symbols, capital / sizes, capital)
 
 
 def lots(record: BacktestRecord, run: TrainedRun, judged: EvaluationBars) -> tuple[tuple[str, ...], np.ndarray]:
@@ -154,3 +160,33 @@ def by_class(
             part=_part(record, own, judged, columns, days_per_year),
         )
     return found
+
+
+def smallest_order(symbol: str, capital: float, judged: EvaluationBars) -> float:
+    """Value of an instrument's smallest order at the median price of the bars, share of initial capital."""
+    slots, market = slots_of(judged), judged.market
+    place, bars = slots.positions[slots.symbols.index(symbol)], slice(judged.first, judged.last)
+    price = np.asarray(market.table.close)[:, bars, place] * np.asarray(market.table.conversion_close)[:, bars, place]
+    lot = float(market.contracts.contract_size[place]) * float(np.median(price))
+    return float(market.contracts.min_lot[place]) * lot / capital
+
+
+def by_lots(
+    record: BacktestRecord, unrounded: BacktestRecord, capital: float, judged: EvaluationBars
+) -> dict[str, LotMetrics]:
+    """Symbol -> what whole lots change: ``record`` trades them, ``unrounded`` is the same policy without rounding."""
+    columns = list(slots_of(judged).columns)
+    held = weights(record, judged)
+    wanted = np.asarray(detail_of(record).unrounded_weights)[:, :, columns]
+    flows, others = flows_by_instrument(record, judged), flows_by_instrument(unrounded, judged)
+    return {
+        symbol: LotMetrics(
+            smallest_order=smallest_order(symbol, capital, judged),
+            mean_wanted=float(np.abs(wanted[:, :, column]).mean()),
+            mean_held=float(np.abs(held[:, :, column]).mean()),
+            mean_distance=float(np.abs(held - wanted)[:, :, column].mean()),
+            net=_profit_and_loss(flows, [column]).net,
+            net_unrounded=_profit_and_loss(others, [column]).net,
+        )
+        for column, symbol in enumerate(slots_of(judged).symbols)
+    }

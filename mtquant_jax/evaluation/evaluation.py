@@ -11,9 +11,10 @@ import numpy as np
 from mtquant_jax.backtest.performance import Performance, describe, performance
 from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.evaluation.backtests import Traded
-from mtquant_jax.evaluation.book import by_class, by_instrument, slots_of, trades_of
+from mtquant_jax.evaluation.book import by_class, by_instrument, by_lots, slots_of, trades_of
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.evaluation.metrics import (
+    AccountDescription,
     BarsDescription,
     BookMetrics,
     BootstrapDescription,
@@ -87,7 +88,7 @@ def _metrics(
     trades: Mapping[str, list[Trade]],
 ) -> EvaluationMetrics:
     """All metrics; arguments as in `Evaluation`."""
-    day, last = judged.day, traded.portfolios[traded.last]
+    day, last, account = judged.day, traded.portfolios[traded.last], run.config.simulation
 
     def book(name: str, record: BacktestRecord) -> BookMetrics:
         of_days = track_record(returns[name], days_per_year)
@@ -123,6 +124,8 @@ def _metrics(
             returns=tuple(tuple(path) for path in returns[traded.last].T.tolist()),
         ),
         verdict=verdict(bars, phases[traded.last], ahead_of),
+        account=AccountDescription(account.initial_capital, account.account_currency),
+        lots=by_lots(last, traded.unrounded, account.initial_capital, judged),
     )
 
 

@@ -156,6 +156,26 @@ class PartMetrics:
 
 
 @dataclasses.dataclass(frozen=True)
+class LotMetrics:
+    """What whole lots change for one instrument of the last portfolio, which carries the positions it wants in full."""
+
+    smallest_order: float  # value of the smallest order at the median price, share of initial capital
+    mean_wanted: float  # exposure / equity, of the positions that decisions add up to
+    mean_held: float  # exposure / equity
+    mean_distance: float  # |held - wanted| / equity
+    net: float  # profit after costs and swap, share of initial capital
+    net_unrounded: float  # the same of a portfolio that trades lots of any size
+
+
+@dataclasses.dataclass(frozen=True)
+class AccountDescription:
+    """The account that traded."""
+
+    initial_capital: float
+    currency: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassMetrics:
     """One class of the last portfolio's book."""
 
@@ -247,6 +267,8 @@ class EvaluationMetrics(JsonRecord):
     daily: DailyReturns
     verdict: str  # one sentence
     trials: TrialMetrics | None = None  # where they were recorded
+    account: AccountDescription | None = None
+    lots: Mapping[str, LotMetrics] | None = None  # symbol -> what whole lots change
 
     @property
     def last(self) -> BookMetrics:

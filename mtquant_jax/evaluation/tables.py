@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtquant_jax.evaluation.book import lots, slots_of, weights
+from mtquant_jax.evaluation.book import lots, weights
 from mtquant_jax.evaluation.evaluation import Evaluation
-from mtquant_jax.statistics.trades import Trade
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +29,6 @@ def trades_table(evaluation: Evaluation) -> Columns:
     times = _times(evaluation)
     found = [(book, trade) for book, trades in evaluation.trades.items() for trade in trades]
     money = ("price_profit", "spread", "commission", "slippage", "impact", "swap", "profit")
-    prices = list(_prices(evaluation))
     return {
         "book": [book if book == "portfolio" else f"{book} alone" for book, _ in found],
         **{name: [getattr(trade, name) for _, trade in found] for name in ("path", "symbol", "direction")},
@@ -39,8 +36,9 @@ def trades_table(evaluation: Evaluation) -> Columns:
         "opened": [times[trade.opened + 1] for _, trade in found],
         "closed": [None if trade.closed is None else times[trade.closed + 1] for _, trade in found],
         "bars": [None if trade.closed is None else trade.closed - trade.opened for _, trade in found],
-        "open_price": [first for first, _ in prices],
-        "close_price": [last for _, last in prices],
+        "open_price": [float(f"{trade.open_price:.8g}") for _, trade in found],
+        "close_price": [None if t.close_price is None else float(f"{t.close_price:.8g}") for _, t in found],
+        "lots": [float(f"{trade.lots:.6g}") for _, trade in found],
         "max_lots": [float(f"{trade.max_lots:.6g}") for _, trade in found],
         "fills": [trade.fills for _, trade in found],
         **{name: [round(getattr(trade, name), 2) + 0.0 for _, trade in found] for name in money},
@@ -68,31 +66,6 @@ def to_frame(columns: Columns) -> pd.DataFrame:
     for name in {"time", "opened", "closed"} & set(columns):
         table[name] = pd.to_datetime(table[name], utc=True)
     return table
-
-
-def _prices(evaluation: Evaluation) -> Iterator[tuple[float, float | None]]:
-    """Quotes at the first and the last fill of every trade, before slippage: bought at the ask, sold at the bid.
-
-    A position that was closed with the account has no second one: it was filled a bar later.
-    """
-    judged, slots = evaluation.judged, slots_of(evaluation.judged)
-    bid = np.asarray(judged.market.table.open, np.float64)
-    spread = np.asarray(judged.market.table.spread, np.float64) * evaluation.run.config.simulation.cost_multiplier
-    records = {"portfolio": evaluation.last, **evaluation.traded.specialists}
-
-    def quote(trade: Trade, step: int, bought: bool) -> float:
-        # Step l fills at the open of the bar after the l-th decision.
-        place = trade.path, judged.first + step + 1, slots.positions[slots.symbols.index(trade.symbol)]
-        return float(f"{bid[place] + bought * spread[place]:.7g}")  # float32
-
-    for book, trades in evaluation.trades.items():
-        ended = np.flatnonzero(np.asarray(records[book].terminated)).tolist()
-        last_step = {path: max((t.closed or 0 for t in trades if t.path == path), default=0) for path in ended}
-        for trade in trades:
-            long, last = trade.direction == "long", None
-            if trade.closed is not None and trade.closed != last_step.get(trade.path):
-                last = quote(trade, trade.closed, not long)
-            yield quote(trade, trade.opened, long), last
 
 
 def _times(evaluation: Evaluation) -> list[str]:

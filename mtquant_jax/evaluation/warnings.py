@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mtquant_jax.evaluation.backtests import Traded
-from mtquant_jax.evaluation.book import slots_of, weights
+from mtquant_jax.evaluation.book import slots_of, smallest_order, weights
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.evaluation.verdict import FEW_DAYS
 from mtquant_jax.market.prepare import EXAMPLE_CONTRACTS
@@ -55,18 +55,14 @@ def _never_held(judged: EvaluationBars, traded: Traded, capital: float) -> Itera
         np.abs(weights(record, judged)).max(axis=(0, 1))
         for record in (traded.portfolios[traded.last], traded.unrounded)
     )
-    slots, market = slots_of(judged), judged.market
-    bars = slice(judged.first, judged.last)
-    for column, symbol in enumerate(slots.symbols):
+    symbols = slots_of(judged).symbols
+    for column, symbol in enumerate(symbols):
         if held[column] > 0.0 or wanted[column] == 0.0:
             continue
-        place = slots.positions[column]
-        close, conversion = (
-            np.asarray(prices)[:, bars, place] for prices in (market.table.close, market.table.conversion_close)
-        )
-        smallest = float(market.contracts.min_lot[place])
-        order = smallest * float(market.contracts.contract_size[place]) * float(np.median(close * conversion)) / capital
+        smallest = float(judged.market.contracts.min_lot[slots_of(judged).positions[column]])
+        order = smallest_order(symbol, capital, judged)
         yield (
-            f"{symbol} was never held: no order reached the smallest one, {smallest:g} lots or {100.0 * order:.1f} % "
-            f"of the capital; without lot rounding up to {100.0 * wanted[column]:.1f} % would have been held"
+            f"{symbol} was never held: no position reached half the smallest order, {smallest:g} lots or "
+            f"{100.0 * order:.1f} % of the capital; without lot rounding up to {100.0 * wanted[column]:.1f} % would "
+            "have been held"
         )

@@ -30,6 +30,7 @@ def summary_lines(metrics: EvaluationMetrics) -> Iterator[str]:
         yield _row(name, _with_error(variant), _shares_of_variant(variant))
     for name, scenario in metrics.scenarios.items():
         yield _row(f"stress: {name.replace('_', ' ')}", _with_error(scenario), _shares_of_scenario(scenario))
+    yield from _lots(metrics)
     if metrics.trials is not None:
         yield ""
         yield from _trials(metrics.trials)
@@ -68,6 +69,14 @@ def _difference(interval: Interval) -> str:
     if interval.value == interval.low == interval.high == 0.0:
         return "the same every day"
     return interval_text(interval, signed=True)
+
+
+def _lots(metrics: EvaluationMetrics) -> Iterator[str]:
+    """The instruments whose positions whole lots change most."""
+    found = sorted((metrics.lots or {}).items(), key=lambda item: -item[1].mean_distance)
+    far = [f"{symbol} {percent_text(lots.mean_distance)}" for symbol, lots in found[:3] if lots.mean_distance > 0.0005]
+    if far:
+        yield f"{'whole lots, mean distance':<{_WIDTH}} {', '.join(far)} of equity from the wanted position"
 
 
 def _trials(trials: TrialMetrics) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Account:
     residue: jax.Array  # [] rounding error of the balance in float32; part of the balance
     units: jax.Array  # [N] signed base units per unit of initial capital; long > 0
     entry: jax.Array  # [N] average fill price of the open position, quote currency
+    wanted: jax.Array  # [N] units that decisions add up to; equals `units` unless orders are whole lots
 
 
 @struct.dataclass
@@ -77,6 +78,7 @@ def open_account(num_instruments: int) -> Account:
         units=jnp.zeros(num_instruments),
         # 1 and not 0: the entry of a flat position is never used, but must not divide by zero in a gradient.
         entry=jnp.ones(num_instruments),
+        wanted=jnp.zeros(num_instruments),
     )
 
 
@@ -117,6 +119,11 @@ def position_value(account: Account, quote: Quote) -> jax.Array:
     return account.units * quote.bid * quote.conversion
 
 
+def wanted_value(account: Account, quote: Quote) -> jax.Array:
+    """Signed value of the wanted positions at the bid ``[N]``, share of initial capital."""
+    return account.wanted * quote.bid * quote.conversion
+
+
 def margin(account: Account, quote: Quote, contracts: Contracts) -> jax.Array:
     """Margin held ``[]``, share of initial capital.
 
@@ -130,6 +137,11 @@ def is_stopped_out(account: Account, quote: Quote, contracts: Contracts, stop_ou
     """True ``[]`` if equity / margin is under the stop-out level; False for a flat account."""
     required = margin(account, quote, contracts) * stop_out_level
     return (required > 0.0) & (equity(account, quote) < required * (1.0 - _MARGIN_TOLERANCE))
+
+
+def fill_offset(trade: jax.Array, quote: Quote, slippage: jax.Array | float) -> jax.Array:
+    """Price of a fill minus the bid ``[N]``, quote currency: the spread for purchases, and slippage against both."""
+    return jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
 
 
 def fill(
@@ -153,7 +165,7 @@ def fill(
     Returns:
         The account after the trade and its ``Flows`` (price_profit is zero, because prices do not move).
     """
-    above = jnp.where(trade > 0.0, quote.spread, 0.0) + jnp.sign(trade) * slippage
+    above = fill_offset(trade, quote, slippage)
     price = quote.bid + above
     units = account.units + trade
     # Signs, because products of tiny positions underflow; division only by positions that grow, because the gradient of

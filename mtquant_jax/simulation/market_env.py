@@ -45,8 +45,11 @@ class StepInfo:
     equity: jax.Array  # [] share of initial capital, at the close of the bar
     wanted: jax.Array  # relative weights before the risk layer: [C], or [S, C] of a portfolio
     weights: jax.Array  # [N] signed exposure / equity at the close
+    unrounded_weights: jax.Array  # [N] the same of the positions that decisions add up to, before rounding to lots
     traded: jax.Array  # [N] value traded / equity
     flows: Flows  # [N] profit, costs and swap, shares of initial capital
+    opened: Flows  # [N] the part of them after the fill of a flip; zero without one
+    fill_offset: jax.Array  # [N] price of the last fill minus the bid at the bar's open, quote currency
     variance: jax.Array  # [] of the bar's return, as known before it, of what is held after the fills
     budgets: jax.Array  # [S] share of equity that each class may use; 1 for a specialist alone
     metrics: dict[str, jax.Array]  # [] by name, as in the metrics of a training
@@ -131,7 +134,8 @@ def trade(
         book.risk,
         params.risk,
     )
-    result = bar_of_trading(book.account, permission.weights, table, path, bar, params.contracts, params.rules)
+    limited = jnp.abs(permission.weights) < jnp.abs(target)
+    result = bar_of_trading(book.account, permission.weights, table, path, bar, params.contracts, params.rules, limited)
     after = Book(
         account=result.account,
         equity=result.equity,

@@ -184,7 +184,7 @@ class PortfolioEnv(MarketEnvironment):
         full = (params.rules.leverage * params.share).reshape(-1)
         driver = price_returns(params.table, state.path, state.bar) * full
         measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
-        relative_now = result.weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
+        relative_now = result.unrounded_weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
         state = PortfolioState(
             time=state.time + 1,
             path=state.path,
@@ -202,8 +202,11 @@ class PortfolioEnv(MarketEnvironment):
             equity=result.equity,
             wanted=jnp.where(params.mask, relative, 0.0),
             weights=result.weights,
+            unrounded_weights=result.unrounded_weights,
             traded=result.traded,
             flows=result.flows,
+            opened=result.opened,
+            fill_offset=result.fill_offset,
             variance=inputs.variance,
             budgets=budgets,
             metrics=metrics | {f"reward/{name}": term for name, term in terms.items()},

@@ -98,12 +98,13 @@ class SpecialistEnv(MarketEnvironment):
         inputs = reward_inputs(result, state.book.equity, covariance)
         memory, reward = self.reward(state.reward_memory, inputs, params.reward)
         exposure, driver = state.relative_weights, price_returns(params.table, state.path, state.bar) * per_weight
+        relative_now = result.unrounded_weights / jnp.where(params.mask[0], per_weight, 1.0)
         state = SpecialistState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
             book=book,
-            relative_weights=jnp.where(params.mask[0], result.weights / jnp.where(params.mask[0], per_weight, 1.0), 0),
+            relative_weights=jnp.where(params.mask[0], relative_now, 0.0),
             reward_memory=memory,
         )
         observation = self.observe(None, state, action, params)
@@ -112,8 +113,11 @@ class SpecialistEnv(MarketEnvironment):
             equity=result.equity,
             wanted=jnp.where(params.mask[0], relative, 0.0),
             weights=result.weights,
+            unrounded_weights=result.unrounded_weights,
             traded=result.traded,
             flows=result.flows,
+            opened=result.opened,
+            fill_offset=result.fill_offset,
             variance=inputs.variance,
             budgets=jnp.ones(1),
             metrics=metrics,

@@ -20,8 +20,11 @@ class Trade:
     direction: str  # long or short
     opened: int  # row of the first bar held
     closed: int | None  # row of the bar at whose open it was closed; None: open at the end
-    max_lots: float
+    lots: float  # opened in all fills; closed in all fills once it is closed
+    max_lots: float  # held at once
     fills: int
+    open_price: float  # mean of the fills that opened it, by lots
+    close_price: float | None  # mean of the fills that closed it, by lots; None while it is open
     price_profit: float
     spread: float
     commission: float
@@ -38,18 +41,22 @@ class Trade:
 def find_trades(
     units: np.ndarray,
     flows: dict[str, np.ndarray],
+    opened: dict[str, np.ndarray],
+    fill_price: np.ndarray,
     symbols: Sequence[str],
     lots_per_unit: np.ndarray,
     capital: float,
 ) -> list[Trade]:
     """Cut the history of every instrument into trades.
 
-    A bar in which a position is closed or turned belongs to the trade that ends, with all that was paid in it; the part
-    of a turn's price move after the fill counts there too, which a record of whole bars cannot separate.
+    A flip ends one trade at the price of its fill and begins another there: what the bar brought before the fill, and
+    the closed part's share of the costs, belong to the trade that ends.
 
     Args:
         units: ``[L, P, N]`` held at the end of each step; flat before the first.
         flows: of `account.Flows` by name, ``[L, P, N]`` shares of initial capital over each step.
+        opened: by the same names, the part of a flip's flows that belongs to the position it opens; zero elsewhere.
+        fill_price: ``[L, P, N]`` quote currency; of any value where nothing was filled.
         symbols: N names; an empty one is padding.
         lots_per_unit: ``[N]``.
         capital: initial, account currency.
@@ -62,29 +69,45 @@ def find_trades(
     for path in range(units.shape[1]):
         for column, symbol in enumerate(symbols):
             if symbol:
-                one = {name: np.asarray(values[:, path, column], np.float64) for name, values in flows.items()}
+                one, new = (
+                    {name: np.asarray(values[:, path, column], np.float64) * capital for name, values in kinds.items()}
+                    for kinds in (flows, opened)
+                )
                 lots = np.abs(units[:, path, column]).astype(np.float64) * lots_per_unit[column]
-                found += _of_instrument(side[:, path, column], lots, one, symbol, path, capital)
+                price = np.asarray(fill_price[:, path, column], np.float64)
+                found += _of_instrument(side[:, path, column], lots, one, new, price, symbol, path)
     return sorted(found, key=lambda trade: (trade.path, trade.opened))
 
 
 def _of_instrument(
-    side: np.ndarray, lots: np.ndarray, flows: dict[str, np.ndarray], symbol: str, path: int, capital: float
+    side: np.ndarray,
+    lots: np.ndarray,
+    flows: dict[str, np.ndarray],
+    opened: dict[str, np.ndarray],
+    price: np.ndarray,
+    symbol: str,
+    path: int,
 ) -> list[Trade]:
-    """The trades of one instrument on one path; ``side`` and ``lots`` are ``[L]``."""
+    """The trades of one instrument on one path; ``side`` and ``lots`` are ``[L]``, flows account currency ``[L]``."""
     before = np.concatenate([[0.0], side[:-1]])
     starts = np.flatnonzero((side != 0.0) & (side != before))
     ends = np.flatnonzero((before != 0.0) & (side != before))  # the step in which a position ended
     filled = np.diff(np.concatenate([[0.0], side * lots])) != 0.0
     # Sums over [start, end] are differences of these.
-    total = {name: np.concatenate([[0.0], np.cumsum(values)]) * capital for name, values in flows.items()}
+    total = {name: np.concatenate([[0.0], np.cumsum(values)]) for name, values in flows.items()}
     fills = np.concatenate([[0], np.cumsum(filled)])
     result = []
     for index, start in enumerate(starts):
         end = int(ends[index]) if index < len(ends) else None
         last = len(side) - 1 if end is None else end
-        # A turn's bar is booked with the trade that it ends.
-        first = int(start) + (1 if start in ends[:index] else 0)
+        from_flip, to_flip = before[start] != 0.0, end is not None and side[end] != 0.0
+        money = {name: float(sums[last + 1] - sums[start]) for name, sums in total.items()}
+        for name, values in opened.items():
+            if from_flip:
+                money[name] -= float(flows[name][start] - values[start])
+            if to_flip:
+                money[name] -= float(values[last])
+        volume, open_price, close_price = _fills(lots, int(start), end, price)
         result.append(
             Trade(
                 symbol=symbol,
@@ -92,12 +115,28 @@ def _of_instrument(
                 direction="long" if side[start] > 0.0 else "short",
                 opened=int(start),
                 closed=end,
+                lots=volume,
+                open_price=open_price,
+                close_price=close_price,
                 max_lots=float(lots[start : last + (end is None)].max()),
                 fills=int(fills[last + 1] - fills[start]),
-                **{name: float(sums[last + 1] - sums[first]) for name, sums in total.items()},
+                **money,
             )
         )
     return result
+
+
+def _fills(lots: np.ndarray, start: int, end: int | None, price: np.ndarray) -> tuple[float, float, float | None]:
+    """Lots that were opened, and the mean prices at which they were opened and closed."""
+    steps = slice(start, len(lots) if end is None else end + 1)
+    held = lots[steps].copy()
+    if end is not None:
+        held[-1] = 0.0  # a flip closes all of it
+    change = np.diff(held, prepend=0.0)
+    added, removed = np.maximum(change, 0.0), np.maximum(-change, 0.0)
+    volume = float(added.sum())
+    closed = None if end is None else float(removed @ price[steps]) / float(removed.sum())
+    return volume, float(added @ price[steps]) / volume, closed
 
 
 @dataclasses.dataclass(frozen=True)

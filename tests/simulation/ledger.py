@@ -186,19 +186,29 @@ class Ledger:
         )  # at the fill
 
     def rounded(self, lots: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Round toward zero to the lot step; ``chosen`` is the volume of the tested account, used in a tie."""
-        terms = self.terms
-        closes = (lots == -self.lots) & (lots != 0.0)  # a position is closed in full
-        steps = np.abs(lots) / terms.lot_step
-        whole = np.floor(steps + 1e-9)
-        other = np.rint(chosen / terms.lot_step)
-        near = 2e-3 + 1e-5 * np.abs(lots + self.lots) / terms.lot_step  # equity may differ by its tolerance
-        tie = (np.abs(steps - np.rint(steps)) < near) & (np.abs(other - steps) < 1.01 + near) & (other != whole)
-        self.ties += int((tie & terms.rounds & ~closes).sum())
-        whole = np.where(tie, other, whole) * terms.lot_step
-        whole = np.where(whole < terms.min_lot * (1.0 - 1e-6), 0.0, whole)
-        volume = np.minimum(np.where(closes, np.abs(lots), whole), terms.max_lot)
-        return np.where(terms.rounds, np.sign(lots) * volume, lots)
+        """The order of a wanted one; ``chosen`` is the volume of the tested account, used in a tie.
+
+        The position follows in whole steps, the nearer ones. An order under the minimum waits, unless it ends a
+        position.
+        """
+        terms, held = self.terms, self.lots
+        steps = (held + np.clip(lots, -terms.max_lot, terms.max_lot)) / terms.lot_step
+        near = 2e-3 + 1e-5 * np.abs(steps)  # equity may differ by its tolerance
+        tie = np.abs(steps - np.floor(steps) - 0.5) < near
+        both = np.stack([np.floor(steps), np.floor(steps) + 1.0])
+        volumes = np.stack([np.abs(self._allowed(whole * terms.lot_step)) for whole in both])
+        other = np.take_along_axis(both, np.abs(volumes - chosen).argmin(0)[None], 0)[0]
+        whole = np.where(tie, other, np.rint(steps))
+        self.ties += int((tie & terms.rounds & (whole != np.rint(steps))).sum())
+        return np.where(terms.rounds, self._allowed(whole * terms.lot_step), lots)
+
+    def _allowed(self, position: np.ndarray) -> np.ndarray:
+        """The order that leads to a position, or the nearest to it that the broker takes."""
+        order = position - self.lots
+        ends = (self.lots != 0.0) & (position * self.lots <= 0.0)
+        small = np.abs(order) < self.terms.min_lot * (1.0 - 1e-6)
+        order = np.where(small, np.where(ends, -self.lots, 0.0), order)
+        return np.clip(order, -self.terms.max_lot, self.terms.max_lot)
 
     def bar(self, t: int, weights: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Step from the close of bar t to that of t + 1: equity ``[K]``, stopped out ``[K]``, ruined ``[K]``."""

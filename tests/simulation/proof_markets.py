@@ -112,6 +112,7 @@ def replay(targets: Any, path: Any, table: MarketTable, contracts: Contracts, ru
             "ruined": result.ruined,
             "traded": result.traded,
             "units": result.account.units,
+            "wanted": result.account.wanted,
             "balance": result.account.balance,
             "flows": result.flows,
         }

@@ -137,12 +137,53 @@ def test_impact_is_quadratic_in_the_change_of_weights():
     assert (1.0 - float(result.equity)) * CAPITAL == pytest.approx(12.5, abs=0.02)
 
 
+# 0.01 to 100 lots in steps of 0.01: the nearest step, half a step away at most; a close is always possible.
 @pytest.mark.parametrize(
-    ("lots", "rounded"), [(0.019, 0.01), (-0.019, -0.01), (0.009, 0.0), (1.23456, 1.23), (-130.0, -100.0), (0.07, 0.07)]
+    ("held", "wanted", "position"),
+    [
+        (0.0, 0.019, 0.02),
+        (0.0, -0.014, -0.01),
+        (0.0, 0.004, 0.0),
+        (0.0, 0.006, 0.01),
+        (1.23, 1.23456, 1.23),
+        (1.23, 1.23567, 1.24),
+        (0.01, 0.004, 0.0),
+        (0.01, -0.004, 0.0),
+        (0.01, -0.006, -0.01),
+        (0.07, 0.0, 0.0),
+        (0.0, -130.0, -100.0),
+        (100.0, 250.0, 200.0),
+    ],
 )
-def test_lots_are_rounded_toward_zero_with_a_minimum_and_a_maximum(lots, rounded):
-    offer = contracts(["EURUSD"], INSTRUMENTS)  # 0.01 to 100 lots in steps of 0.01
-    assert float(whole_lots(f32([lots]), offer, f32(CAPITAL))[0]) == pytest.approx(rounded, rel=1e-6)
+def test_a_position_follows_the_wanted_one_in_whole_lots(held, wanted, position):
+    assert _follow("EURUSD", held, wanted) == pytest.approx(position, abs=1e-6)
+
+
+# Orders of at least 0.1 lots in steps of 0.01.
+@pytest.mark.parametrize(
+    ("held", "wanted", "limited", "position"),
+    [
+        (0.0, 0.06, False, 0.0),  # waits
+        (0.0, 0.098, False, 0.1),
+        (0.1, 0.17, False, 0.1),  # 0.07 more wait
+        (0.1, 0.2, False, 0.2),
+        (0.12, 0.07, False, 0.12),  # 0.05 less wait
+        (0.12, 0.07, True, 0.02),  # unless the risk layer demands it: the smallest order
+        (0.05, 0.03, True, 0.0),  # or what is left
+        (0.05, 0.08, True, 0.05),  # an increase waits
+        (0.05, 0.0, False, 0.0),  # a close needs no smallest order
+        (0.05, -0.03, False, 0.0),
+        (0.05, -0.06, False, -0.06),
+    ],
+)
+def test_a_change_below_the_smallest_order_waits_unless_it_closes(held, wanted, limited, position):
+    assert _follow("EURUSD", held, wanted, limited, min_lot=0.1) == pytest.approx(position, abs=1e-6)
+
+
+def _follow(symbol: str, held: float, wanted: float, limited: bool = False, **terms: float) -> float:
+    """The position in lots, where contract size and capital are both 100 000: a unit is a lot."""
+    offer = contracts([symbol], INSTRUMENTS).replace(**{name: f32([value]) for name, value in terms.items()})
+    return float(whole_lots(f32([wanted]), f32([held]), offer, f32(CAPITAL), jnp.asarray([limited]))[0])
 
 
 def test_parametric_value_at_risk_in_closed_form():

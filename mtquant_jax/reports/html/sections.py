@@ -130,6 +130,7 @@ def _on_the_book(evaluation: Evaluation, drawn: Drawn) -> str:
             "What each part brought to the portfolio and how much of it was held.",
             report_tables.classes(evaluation),
             report_tables.instruments(evaluation),
+            report_tables.lots(evaluation),
         )
         + section(
             "cost-breakdown",

@@ -143,6 +143,25 @@ def _parts(
     return table(caption, head, rows, sortable=True)
 
 
+def lots(evaluation: Evaluation) -> str:
+    """What whole lots change, instrument by instrument."""
+    simulation = evaluation.run.config.simulation
+    rows = [
+        [
+            symbol,
+            percent(found.smallest_order),
+            percent(found.mean_wanted),
+            percent(found.mean_held),
+            percent(found.mean_distance),
+            *(number(simulation.initial_capital * net, signed=True) for net in (found.net, found.net_unrounded)),
+        ]
+        for symbol, found in (evaluation.metrics.lots or {}).items()
+    ]
+    head = ["Instrument", "Smallest order", "Mean wanted exposure", "Mean held exposure", "Mean distance"]
+    head += [f"Net, {simulation.account_currency}", "Net without lot rounding"]
+    return table("Whole lots: what is wanted and what is held, shares of equity", head, rows)
+
+
 def costs(evaluation: Evaluation) -> str:
     """Gross profit, every kind of cost, swap and net of every instrument, account currency."""
     simulation = evaluation.run.config.simulation
