@@ -72,6 +72,8 @@ class Run:
         *,
         data_dir: str | Path | None = None,
         bars: Bars | None = None,
+        initial_capital: float | None = None,
+        account_currency: str | None = None,
         draws: int = 1000,
     ) -> Evaluation:
         """Trade the run's policies in whole lots on bars of a split, as ``mtquant-jax evaluate`` does.
@@ -82,6 +84,8 @@ class Run:
             split: a split of the training by its times (test reaches to the last bar there is), or all bars.
             data_dir: bar files; None: the bars of the training.
             bars: of `load_bars`, in the place of files.
+            initial_capital: of the account that trades, in its currency; None: that of the training.
+            account_currency: of the account that trades; None: that of the training.
             draws: of the bootstrap behind every interval.
 
         Returns:
@@ -95,8 +99,9 @@ class Run:
         check_draws(draws)
         keep_compiled_programs()
         folder = None if data_dir is None else str(data_dir)
-        judged = prepare_evaluation_bars(self._trained, folder, split, bars)
-        evaluation = evaluate_as_trial(self._trained, judged, restore_all(self._trained, judged.market), draws)
+        trained = self._trained.on_account(initial_capital, account_currency)
+        judged = prepare_evaluation_bars(trained, folder, split, bars)
+        evaluation = evaluate_as_trial(trained, judged, restore_all(trained, judged.market), draws)
         log((*evaluation.metrics.warnings, *evaluation.metrics.bars.notices))
         self._evaluation = evaluation
         return evaluation

@@ -30,6 +30,10 @@ class EvaluateCommand:
     """Which bars: a split of the training by its times (test reaches to the last bar there is), or all."""
     output: str | None = None
     """Directory of the results; RUN_DIR/evaluation when left out."""
+    initial_capital: float | None = None
+    """Of the account that trades, in its currency; that of the training when left out."""
+    account_currency: str | None = None
+    """Of the account that trades; that of the training when left out."""
     draws: int = 1000
     """Draws of the bootstrap behind every interval."""
 
@@ -53,7 +57,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.statistics.intervals import check_draws
     from mtquant_jax.storage.paths import evaluation_dir
 
-    trained = open_run(Path(command.run_dir))
+    trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
     check_draws(command.draws)
     require_plotly()
     judged = prepare_evaluation_bars(trained, command.data_dir, command.split)

@@ -17,7 +17,7 @@ from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
-from mtquant_jax.settings.checks import parse_phases
+from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
 from mtquant_jax.storage.files import read_json
@@ -56,6 +56,21 @@ class TrainedRun:
         """The summary's description of the market trained on."""
         description: dict[str, Any] = self.summary["market"]
         return description
+
+    def on_account(self, initial_capital: float | None = None, currency: str | None = None) -> TrainedRun:
+        """The same training with another account; None keeps the training's own.
+
+        Raises:
+            UserError: a setting is out of range.
+        """
+        changes: dict[str, Any] = {"initial_capital": initial_capital, "account_currency": currency}
+        given = {name: value for name, value in changes.items() if value is not None}
+        if not given:
+            return self
+        simulation = dataclasses.replace(self.config.simulation, **given)
+        config = dataclasses.replace(self.config, simulation=simulation)
+        validate(config)
+        return dataclasses.replace(self, config=config)
 
     def split_times(self, name: str) -> tuple[int, int]:
         """First and last bar of a split, seconds since 1970 UTC."""

@@ -143,8 +143,8 @@ def _flat(agent: str, who: str, figures: Performance, continuous: Performance | 
     means = "its profit is exactly nothing" if profit == 0.0 else f"its profit of {_percent(profit, 3)} means nothing"
     if continuous is not None and not _is_flat(continuous):
         cause = (
-            f"Without lot rounding it would be there on {_percent(continuous.time_in_market)}: its orders are "
-            "smaller than the smallest lot"
+            f"Without lot rounding it would be there on {_percent(continuous.time_in_market)}: its positions are "
+            "smaller than half the smallest lot"
         )
         if continuous.total_return > 0.0:
             cause += ", so try a larger simulation.initial_capital"

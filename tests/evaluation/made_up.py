@@ -43,8 +43,11 @@ def book(days: int, seed: int, scale: float = 1e-3, paths: int = 2, allocated: b
     detail = Detail(
         units=0.1 * side,
         weights=0.1 * side,
+        unrounded_weights=0.11 * side,
         wanted=side,
         flows=flows,
+        opened=_after_flips(flows, side),
+        fill_offset=np.zeros(side.shape),
         variance=(side != 0).any(axis=-1) * scale**2,
         allocation=Allocation(capital=shares, risk_appetite=np.full((steps, paths), 0.4)) if allocated else None,
     )
@@ -65,12 +68,28 @@ def book(days: int, seed: int, scale: float = 1e-3, paths: int = 2, allocated: b
     )
 
 
+def _after_flips(flows: Flows, side: np.ndarray) -> Flows:
+    """Half of what each bar of a flip brought."""
+    flipped = np.diff(np.sign(side), axis=0, prepend=0)
+    return Flows(**{name: 0.5 * getattr(flows, name) * (np.abs(flipped) == 2) for name in vars(flows)})
+
+
 def alone(record: BacktestRecord, index: int) -> BacktestRecord:
     """The record of one class alone: its own columns."""
     columns = slice(index * WIDTH, (index + 1) * WIDTH)
     detail = record.detail
-    parts = {name: getattr(detail.flows, name)[:, :, columns] for name in vars(detail.flows)}
-    own = dataclasses.replace(detail, units=detail.units[:, :, columns], flows=Flows(**parts), allocation=None)
+    parts = [
+        Flows(**{name: getattr(kinds, name)[:, :, columns] for name in vars(kinds)})
+        for kinds in (detail.flows, detail.opened)
+    ]
+    own = dataclasses.replace(
+        detail,
+        units=detail.units[:, :, columns],
+        flows=parts[0],
+        opened=parts[1],
+        fill_offset=detail.fill_offset[:, :, columns],
+        allocation=None,
+    )
     return dataclasses.replace(record, detail=own)
 
 
@@ -95,8 +114,8 @@ def made_up(folder, days: int = 90, scale: float = 1e-3, in_sample: bool = False
     day = 19_700 + (np.arange(steps + 1) + BARS_A_DAY - 1) // BARS_A_DAY
     market = SimpleNamespace(
         universe=universe_of(CLASSES),
-        table=SimpleNamespace(open=np.ones((2, 1, 1))),
-        contracts=SimpleNamespace(contract_size=np.ones((len(CLASSES), WIDTH)).reshape(-1)),
+        table=SimpleNamespace(**dict.fromkeys(("open", "close", "conversion_close"), np.ones((2, steps + 1, 4)))),
+        contracts=SimpleNamespace(contract_size=np.ones(4), min_lot=np.full(4, 0.01)),
         description="bars of C:\\data\\<b>",
         notices=("a notice with <tags>",),
         bars_per_day=float(BARS_A_DAY),

@@ -169,8 +169,8 @@ def test_an_instrument_that_lot_rounding_keeps_out_is_a_warning(evaluation):
     wanted = 100.0 * np.abs(last.detail.weights[:, :, 0]).max()
     symbol = next(iter(evaluation.metrics.instruments))
     assert found == [
-        f"{symbol} was never held: no order reached the smallest one, 0.1 lots or 4.0 % of the capital; without lot "
-        f"rounding up to {wanted:.1f} % would have been held"
+        f"{symbol} was never held: no position reached half the smallest order, 0.1 lots or 4.0 % of the capital; "
+        f"without lot rounding up to {wanted:.1f} % would have been held"
     ]
     nobody = dataclasses.replace(traded, unrounded=rounded)  # not wanted either
     assert not any("never held" in text for text in warnings_of(evaluation.run, judged, nobody, 90))

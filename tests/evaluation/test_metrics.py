@@ -18,6 +18,7 @@ import pytest
 from mtquant_jax.backtest.baselines import BASELINES
 from mtquant_jax.cli import main
 from mtquant_jax.evaluation.trials import TRIALS, read_trials
+from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.scenarios import STAGES
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.paths import RunPaths
@@ -175,6 +176,42 @@ def test_the_trades_bring_what_the_account_earned(evaluated):
         assert figures["open"] == sum(row["closed"] == "" for row in table if row["book"] == book)
     assert all(row["closed"] == "" or row["opened"] < row["closed"] for row in table)
     assert {row["symbol"] for row in table if row["book"] == "equity alone"} <= set(CLASSES["equity"])
+
+
+def test_a_trade_in_dollars_brings_what_its_own_prices_say_to_the_cent(evaluated):
+    table = [row for row in rows(evaluated.folder / "trades.csv") if row["closed"] and row["symbol"] != "USDJPY"]
+    instruments = load_instruments()
+    for row in table:
+        side = 1.0 if row["direction"] == "long" else -1.0
+        units = float(row["lots"]) * instruments[row["symbol"]].contract_size
+        moved = side * units * (float(row["close_price"]) - float(row["open_price"]))
+        profit = moved - float(row["commission"]) - float(row["impact"]) + float(row["swap"])
+        assert float(row["profit"]) == pytest.approx(profit, abs=0.02 + 1e-7 * units * float(row["open_price"]))
+    assert len(table) > 50
+
+
+def test_what_whole_lots_change_is_said_by_instrument(evaluated):
+    lots, metrics = evaluated.metrics["lots"], evaluated.metrics
+    assert evaluated.metrics["account"] == {"initial_capital": CAPITAL, "currency": "USD"}
+    assert set(lots) == set(SYMBOLS)
+    for symbol, found in lots.items():
+        assert found["net"] == pytest.approx(metrics["instruments"][symbol]["profit_and_loss"]["net"])
+        assert 0.0 < found["mean_distance"] < found["smallest_order"]  # half a step, equity near the capital
+        assert found["mean_wanted"] == pytest.approx(found["mean_held"], abs=found["mean_distance"])
+    unrounded = metrics["without_lot_rounding"]["total_return"]
+    assert sum(found["net_unrounded"] for found in lots.values()) == pytest.approx(unrounded, abs=2e-6)
+
+
+def test_the_same_policy_trades_another_account(evaluated, tmp_path):
+    run_dir = shutil.copytree(evaluated.run_dir, tmp_path / "mine")
+    code, _, err = evaluate(run_dir, "--initial-capital", "1e7")
+    assert code == 0, err
+    metrics = strict_json(run_dir / "evaluation" / "metrics.json")
+    assert metrics["account"]["initial_capital"] == 1e7
+    for symbol, found in metrics["lots"].items():
+        assert found["mean_distance"] < 0.1 * evaluated.metrics["lots"][symbol]["mean_distance"]
+    code, _, err = evaluate(run_dir, "--initial-capital=0")
+    assert code != 0 and "initial-capital" in err
 
 
 def test_positions_are_whole_lots(evaluated):

@@ -11,7 +11,7 @@ import pyarrow.csv
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.evaluation.book import slots_of
+from mtquant_jax.evaluation.book import slots_of, trades_of
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.risk import binding, forecasts
 from mtquant_jax.evaluation.tables import to_frame, trades_table
@@ -84,17 +84,25 @@ def test_rules_are_shown_by_week_in_a_short_period(evaluation, tmp_path):
 
 
 def with_prices(evaluation: Evaluation) -> Evaluation:
-    """The same on bars whose bid encodes path, bar and slot, with a spread of a quarter."""
+    """The same on bars whose bid encodes path, bar and slot; purchases cost a quarter more."""
     market, bars = evaluation.judged.market, len(evaluation.judged.timestamps)
     path, bar, slot = np.meshgrid(
         np.arange(2), np.arange(bars), np.arange(len(market.contracts.contract_size)), indexing="ij"
     )
-    table = SimpleNamespace(open=10_000.0 * (path + 1) + 10.0 * bar + slot, spread=np.full(path.shape, 0.25))
+    table = SimpleNamespace(open=10_000.0 * (path + 1) + 10.0 * bar + slot)
     judged = dataclasses.replace(evaluation.judged, market=SimpleNamespace(**vars(market) | {"table": table}))
-    return dataclasses.replace(evaluation, judged=judged)
+    books = {"portfolio": (evaluation.last, slots_of(judged))}
+    alone = evaluation.traded.specialists.items()
+    books |= {name: (record, slots_of(judged, index)) for index, (name, record) in enumerate(alone)}
+    trades = {}
+    for name, (record, slots) in books.items():
+        bought = np.diff(record.detail.units, axis=0, prepend=0.0) > 0.0
+        detail = dataclasses.replace(record.detail, fill_offset=0.25 * bought)
+        trades[name] = trades_of(dataclasses.replace(record, detail=detail), slots, evaluation.run, judged)
+    return dataclasses.replace(evaluation, judged=judged, trades=trades)
 
 
-def test_trades_tell_their_quotes(evaluation, tmp_path):
+def test_trades_say_at_which_prices_they_were_filled(evaluation, tmp_path):
     priced = with_prices(evaluation)
     write_files(priced, tmp_path)
     table = pyarrow.csv.read_csv(tmp_path / "trades.csv").to_pylist()
@@ -115,17 +123,6 @@ def test_trades_tell_their_quotes(evaluation, tmp_path):
             moved = row["close_price"] - row["open_price"]
             assert moved == pytest.approx(10.0 * row["bars"] + 0.25 - 2.0 * bought, abs=0.02)
             assert row["bars"] == trade.closed - trade.opened
-
-
-def test_a_trade_that_ended_with_the_account_has_no_second_quote(evaluation, tmp_path):
-    ended = dataclasses.replace(evaluation.last, terminated=np.asarray([True, False]))
-    portfolios = evaluation.traded.portfolios | {evaluation.traded.last: ended}
-    priced = with_prices(evaluation)
-    write_files(dataclasses.replace(priced, traded=dataclasses.replace(priced.traded, portfolios=portfolios)), tmp_path)
-    table = pyarrow.csv.read_csv(tmp_path / "trades.csv").to_pylist()
-    own = [row for row in table if row["book"] == "portfolio" and row["closed"] is not None]
-    latest = max(row["closed"] for row in own if row["path"] == 0)
-    assert [row["close_price"] is None for row in own] == [row["path"] == 0 and row["closed"] == latest for row in own]
 
 
 def test_another_period_in_the_folder_is_named(evaluation, tmp_path):

@@ -115,6 +115,8 @@ def replay(targets: Any, path: Any, table: MarketTable, contracts: Contracts, ru
             "wanted": result.account.wanted,
             "balance": result.account.balance,
             "flows": result.flows,
+            "opened": result.opened,
+            "fill_offset": result.fill_offset,
         }
         return after, outcome
 

@@ -85,13 +85,14 @@ def chain(params: MarketParams, policy: jax.Array) -> dict[str, Any]:
         permission = permit(
             target, current_weights(account, quote), covariance, classes, params.contracts, state.book.risk, params.risk
         )
+        limited = jnp.abs(permission.weights) < jnp.abs(target)
         seen = {
             "inputs": inputs,
             "action": action,
             "permitted": permission,
             "order": execution._order(
-                account, permission.weights, accounts.equity(account, quote), quote, params.contracts, rules
-            ),
+                account, permission.weights, accounts.equity(account, quote), quote, params.contracts, rules, limited
+            )[0],
             "book": state.book,
         }
         after = ENV.step_env(None, state, action, params)[1]
