@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.instruments import contracts, conversion, conversion_plan, load_instruments, symbol_of_file
+from mtquant_jax.market.contracts import contracts
+from mtquant_jax.market.conversion import conversion, conversion_plan
+from mtquant_jax.market.instruments import load_instruments, symbol_of_file
 
 INSTRUMENTS = load_instruments()
 ENTRY = (
@@ -19,7 +21,6 @@ ENTRY = (
 
 
 def test_shipped_spreads_are_those_of_the_trading_model():
-    spreads = {symbol: instrument.default_spread for symbol, instrument in INSTRUMENTS.items()}
     expected = {
         "EURUSD": 0.00007,
         "GBPUSD": 0.00009,
@@ -30,8 +31,8 @@ def test_shipped_spreads_are_those_of_the_trading_model():
         "NAS100": 1.5,
         "US30": 2.5,
     }
-    assert spreads == pytest.approx(expected)
-    assert {s for s, i in INSTRUMENTS.items() if i.is_currency_pair} == {"EURUSD", "GBPUSD", "USDJPY"}
+    assert {symbol: INSTRUMENTS[symbol].default_spread for symbol in expected} == pytest.approx(expected)
+    assert {s for s in expected if INSTRUMENTS[s].is_currency_pair} == {"EURUSD", "GBPUSD", "USDJPY"}
 
 
 def test_contracts_follow_the_order_of_symbols():
@@ -65,8 +66,11 @@ def test_contracts_follow_the_order_of_symbols():
             "EURUSD lacks the keys margin_class, swap_mode",
         ),
         (ENTRY.replace("points", "pips"), "swap_mode must be one of points, money, interest; found 'pips'"),
-        (ENTRY.replace("Wed", "Sat"), "triple_swap_day must be one of Mon, Tue, Wed, Thu, Fri; found 'Sat'"),
-        (ENTRY.replace("forex", "crypto"), "margin_class must be one of forex, metals, energy, indices"),
+        (ENTRY.replace("Wed", "Sat"), "triple_swap_day must be one of Mon, Tue, Wed, Thu, Fri, none; found 'Sat'"),
+        (
+            ENTRY.replace("forex", "bonds"),
+            "margin_class must be one of forex, metals, energy, indices, shares, crypto; found 'bonds'",
+        ),
         (ENTRY.replace("-6.5", ".nan"), "swap_long must be a number; found nan"),
         (ENTRY.replace("aliases", "lot_step: 0, aliases"), "lot_step must be a number above 0; found 0"),
         (ENTRY.replace("aliases", "slippage: -1, aliases"), "slippage must be a number at least 0; found -1"),
@@ -154,9 +158,8 @@ def test_swaps_are_price_money_or_rate_by_mode():
     np.testing.assert_allclose(arrays.swap_price, [[-6.5e-5, 0, -7.0], [1.5e-5, 0, -2.3]], rtol=1e-6)
     np.testing.assert_allclose(arrays.swap_money, [[0, 5.3, 0], [0, -19.9, 0]], rtol=1e-6)
     assert not np.asarray(arrays.swap_rate).any()
-    assert {s: i.triple_swap_day for s, i in INSTRUMENTS.items() if i.triple_swap_day != "Wed"} == dict.fromkeys(
-        ["WTIUSD", "SPX500", "NAS100", "US30"], "Fri"
-    )
+    for day, classes in (("Wed", {"forex", "metals"}), ("Fri", {"energy", "indices", "shares"}), ("none", {"crypto"})):
+        assert {i.margin_class for i in INSTRUMENTS.values() if i.triple_swap_day == day} == classes
 
 
 def test_the_leverage_of_an_account_replaces_margin_rates_by_class():
