@@ -159,7 +159,7 @@ def _read(path: Path) -> dict[str, Instrument]:
         if symbol in entries:
             raise UserError(f"{path}: {symbol} is given twice")
         entries[symbol] = entry
-        instrument = _instrument(path, symbol, entry)
+        instrument = instrument_of(path, symbol, entry)
         for name in dict.fromkeys((instrument.symbol, *instrument.aliases)):
             if name in owner:
                 raise UserError(f"{path}: the name {name} is claimed by both {owner[name]} and {instrument.symbol}")
@@ -168,7 +168,8 @@ def _read(path: Path) -> dict[str, Instrument]:
     return instruments
 
 
-def _instrument(path: Path, symbol: str, entry: Any) -> Instrument:
+def instrument_of(path: Path | str, symbol: str, entry: Any) -> Instrument:
+    """Check an entry of a file and make the instrument of it; UserError as `load_instruments`."""
     where = f"{path}: {symbol}"
     if not isinstance(entry, Mapping):
         raise UserError(f"{where} must be a mapping with the keys {', '.join(_FIELDS)}; found {entry!r}")
