@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from mtquant_jax.market.metatrader.entries import Entries
 
 
-_SHOWN = ("margin_class", "digits", "contract_size", "spread", "commission", "margin_rate")
-_SHOWN += ("swap_mode", "swap_long", "swap_short", "triple_swap_day", "min_lot")
+_SHOWN = (
+    *("margin_class", "digits", "contract_size", "spread", "commission", "margin_rate"),
+    *("swap_mode", "swap_long", "swap_short", "triple_swap_day", "min_lot"),
+)
+"""Keys of an entry that are printed."""
 
 
 @dataclasses.dataclass(frozen=True)

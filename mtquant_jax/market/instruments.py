@@ -69,10 +69,10 @@ class Instrument:
     """Further slippage, as a share of the per-bar volatility."""
     session: str = "week"
     """When it trades: one of SESSIONS."""
-    price_range: tuple[float, float] | None = None
-    """Lowest and highest price that is plausible in any year; None: not known."""
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
+    price_range: tuple[float, float] | None = None
+    """Lowest and highest plausible close; bar files with others are refused. None: around the calibration's price."""
 
     @property
     def point(self) -> float:
@@ -204,7 +204,12 @@ def _value(where: str, key: str, value: Any) -> Any:
             raise UserError(f"{where} must be a list of names such as [GOLD]; found {value!r}")
         return tuple(alias.upper() for alias in value)
     if key == "price_range":
-        return _price_range(where, value)
+        is_pair = isinstance(value, list) and len(value) == 2 and all(type(limit) in (int, float) for limit in value)
+        if not is_pair or not 0 < value[0] < value[1] < np.inf:
+            raise UserError(
+                f"{where} must be two numbers above 0, the lower first, such as [0.6, 2.5]; found {value!r}"
+            )
+        return float(value[0]), float(value[1])
     low, high, above = _NUMBERS[key]
     good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good_type or not ((value > low if above else value >= low) and value <= high) or not np.isfinite(value):
@@ -213,14 +218,6 @@ def _value(where: str, key: str, value: Any) -> Any:
         )
         raise UserError(f"{where} must be a number {' and '.join(bounds)}".rstrip() + f"; found {value!r}")
     return float(value)
-
-
-def _price_range(where: str, value: Any) -> tuple[float, float]:
-    good = isinstance(value, list) and len(value) == 2
-    good = good and all(isinstance(price, (int, float)) and not isinstance(price, bool) for price in value)
-    if not good or not 0.0 < value[0] < value[1] < np.inf:
-        raise UserError(f"{where} must be a lowest and a highest price such as [0.5, 2.5]; found {value!r}")
-    return float(value[0]), float(value[1])
 
 
 def nearest(name: str, candidates: Sequence[str]) -> str:
