@@ -10,7 +10,8 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.conversion import conversion, conversion_plan
-from mtquant_jax.market.instruments import load_instruments, symbol_of_file
+from mtquant_jax.market.instruments import MARGIN_CLASSES, load_instruments, select, symbol_of_file
+from mtquant_jax.settings.config import MarginLeverageConfig
 
 INSTRUMENTS = load_instruments()
 ENTRY = (
@@ -77,6 +78,19 @@ def test_contracts_follow_the_order_of_symbols():
         (ENTRY.replace("aliases", "slippage_volatility: 11, aliases"), "must be a number at least 0 and at most 10"),
         (ENTRY.replace("aliases", "lot_step: 1, max_lot: 0.5, aliases"), "lot_step 1 is above max_lot 0.5"),
         (ENTRY.replace("aliases", "fee_currency: 5, aliases"), "fee_currency must be a name such as USD; found 5"),
+        (
+            ENTRY.replace("aliases", "session: night, aliases"),
+            "session must be one of week, daily_break, exchange, always",
+        ),
+        (
+            ENTRY.replace("aliases", "price_range: [2, 1], aliases"),
+            "price_range must be two numbers above 0, the lower",
+        ),
+        (
+            ENTRY.replace("aliases", "price_range: 1, aliases"),
+            "price_range must be two numbers above 0, the lower first",
+        ),
+        (ENTRY + ENTRY.replace("EURUSD", "eurusd"), "EURUSD is given twice"),
     ],
 )
 def test_errors_in_the_file_are_reported(tmp_path, text, message):
@@ -119,6 +133,13 @@ def test_a_users_own_file_is_read(tmp_path):
         ("XAUUSDm_M15.txt", "XAUUSD"),
         ("EURUSD+.pq", "EURUSD"),
         ("SPOTCRUDE_H4.csv", "WTIUSD"),
+        ("DE40_H1.csv", "GER40"),
+        ("GER40.cash.csv", "GER40"),
+        ("UKOIL.csv", "BRENTUSD"),
+        ("BRENTUSD.csv.gz", "BRENTUSD"),
+        ("BTCUSDT-1h-2023-01.csv", "BTCUSD"),
+        ("AAPL.US_H1.csv", "AAPL"),
+        ("#TSLA.csv", "TSLA"),
         ("GOLDMAN.csv", None),
         ("NASDAQ_AAPL.csv", None),
         ("EURUSDT.csv", None),
@@ -182,3 +203,68 @@ def test_fees_need_a_conversion_only_where_there_are_fees():
     paying = dataclasses.replace(free, commission=1.0)
     with pytest.raises(UserError, match="Commission of SPX500 is in USD"):
         conversion_plan(["SPX500"], {"SPX500": paying}, "EUR", "fee_currency")
+
+
+def test_shipped_margins_are_those_that_the_regulator_allows():
+    # ESMA: 30:1 between the major currencies, 20:1 for other pairs, gold and major indices, 10:1 for other commodities
+    # and indices, 5:1 for shares, 2:1 for crypto.
+    major = {"USD", "EUR", "JPY", "GBP", "CAD", "CHF"}
+    for symbol, instrument in INSTRUMENTS.items():
+        expected = {"energy": 0.1, "shares": 0.2, "crypto": 0.5, "metals": 0.1, "indices": 0.05, "forex": 0.05}
+        expected |= {"metals": 0.05} if symbol == "XAUUSD" else {}
+        expected |= {"indices": 0.1} if symbol in ("HK50", "US2000") else {}
+        is_major = {instrument.base_currency, instrument.profit_currency} <= major
+        expected |= {"forex": 0.0333} if is_major else {}
+        assert instrument.margin_rate == expected[instrument.margin_class], symbol
+
+
+def test_shipped_instruments_are_whole():
+    assert len(INSTRUMENTS) >= 40
+    for symbol, instrument in INSTRUMENTS.items():
+        assert instrument.price_range is not None, symbol
+        # Half a year of swap is less than the price, and the spread less than a hundredth of it: no unit is mistaken.
+        price = (instrument.price_range[0] * instrument.price_range[1]) ** 0.5
+        assert 0.0 < instrument.default_spread < 0.01 * price, symbol
+        if instrument.swap_mode == "points":
+            assert 180 * max(abs(instrument.swap_long), abs(instrument.swap_short)) * instrument.point < price, symbol
+        if instrument.margin_class == "forex":
+            assert (instrument.base_currency + instrument.profit_currency, instrument.session) == (symbol, "week")
+            assert instrument.digits == (3 if symbol.endswith("JPY") else 5)
+    assert {i.session for i in INSTRUMENTS.values() if i.margin_class == "crypto"} == {"always"}
+    assert {i.session for i in INSTRUMENTS.values() if i.margin_class == "shares"} == {"exchange"}
+    assert {INSTRUMENTS[symbol].session for symbol in ("XAUUSD", "WTIUSD", "SPX500", "GER40")} == {"daily_break"}
+
+
+def test_a_user_may_name_an_instrument_as_a_shipped_one_is_called_elsewhere(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(ENTRY.replace("EURUSD", "US500") + ENTRY.replace("EURUSD", "DAX1").replace("[]", "[GER40]"))
+    instruments = load_instruments(path)
+    assert "US500" not in instruments["SPX500"].aliases and "SP500" in instruments["SPX500"].aliases
+    assert symbol_of_file("US500_H1.csv", instruments) == "US500"
+    assert "GER40" not in instruments and symbol_of_file("GER40.csv", instruments) == "DAX1"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "advice"),
+    [
+        ("DE40", "it is another name of GER40: use GER40"),
+        ("GER40.cash", "it is another name of GER40: use GER40"),
+        ("xauusd", "it is another name of XAUUSD: use XAUUSD"),
+        ("GER50", "did you mean GER40 (also DE40, DAX40, DAX)?"),
+        ("NASDAK100", "did you mean NAS100 (also USTEC, US100, NDX)?"),
+        ("EURSUD", "did you mean EURUSD?"),
+        ("ABCXYZ", "nothing is similar. Known: forex EURUSD, GBPUSD, USDJPY and 17 more; metals XAUUSD"),
+        ("USDSEK", "nothing is similar."),
+    ],
+)
+def test_an_unknown_symbol_gets_the_advice_that_helps(symbol, advice):
+    with pytest.raises(UserError) as error:
+        select([symbol], INSTRUMENTS)
+    assert str(error.value).startswith(f"No contract specification for {symbol}; {advice}")
+    assert len(str(error.value)) < 420
+
+
+def test_shares_and_crypto_have_a_leverage_of_their_own():
+    arrays = contracts(["AAPL", "BTCUSD"], INSTRUMENTS, {"shares": 10.0, "crypto": 5.0})
+    np.testing.assert_allclose(arrays.margin_rate, [0.1, 0.2], rtol=1e-6)
+    assert {field.name for field in dataclasses.fields(MarginLeverageConfig)} == set(MARGIN_CLASSES)
