@@ -223,7 +223,7 @@ def test_shipped_instruments_are_whole():
     for symbol, instrument in INSTRUMENTS.items():
         assert instrument.price_range is not None, symbol
         # Half a year of swap is less than the price, and the spread less than a hundredth of it: no unit is mistaken.
-        price = (instrument.price_range[0] * instrument.price_range[1]) ** 0.5
+        price = instrument.price_range[1] / 10
         assert 0.0 < instrument.default_spread < 0.01 * price, symbol
         if instrument.swap_mode == "points":
             assert 180 * max(abs(instrument.swap_long), abs(instrument.swap_short)) * instrument.point < price, symbol
