@@ -25,6 +25,7 @@ from recording import RESULTS, store
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.instruments import load_instruments
+from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.market.synthetic.stylised_facts import LAGS, StylisedFacts, stylised_facts, typical
 
@@ -65,7 +66,7 @@ def main(arguments: Arguments) -> None:
     """Measure, print, store and draw."""
     prepare_jax()
     instruments = load_instruments()
-    symbols = tuple(instruments)
+    symbols = tuple(load_calibration()["instruments"])
     real_bars, _ = load_bars(arguments.data_dir, symbols, instruments)
     early_bars, _ = load_bars(arguments.data_dir, symbols, instruments, end=_BEFORE)
     num_bars = len(real_bars.timestamps)

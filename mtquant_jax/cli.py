@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from mtquant_jax.commands import calibrate, check, compare, convert, evaluate, train, walk_forward
+from mtquant_jax.commands import calibrate, check, compare, contracts, convert, evaluate, train, walk_forward
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.version import __version__
 
@@ -39,13 +39,14 @@ _PROGRAM = _Command(
         "walk-forward": _Command("train and judge fold by fold, over several seeds", walk_forward.run),
         "compare": _Command("put evaluated runs side by side", compare.run),
         "data": _Command(
-            "check, convert and measure bar files",
+            "check, convert and measure bar files, and read a broker's contracts",
             commands={
                 "check": _Command("print what is in bar files, and whether training would take them", check.run),
                 "convert": _Command("write the aligned bars as Parquet", convert.run),
                 "calibrate": _Command(
                     "measure bar files and write what the synthetic market is drawn from", calibrate.run
                 ),
+                "contracts": _Command("write a broker's contracts from a dump of MetaTrader's symbols", contracts.run),
             },
         ),
     },

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mtquant_jax.commands.compare import CompareCommand
+from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.market.features import FEATURE_NAMES
@@ -87,7 +88,8 @@ def test_flags_in_the_pages_exist():
         "--specialists-only",
     }
     known |= {"--seeds", "--first-seed", "--settings"}  # of benchmarks
-    for command in (EvaluateCommand, WalkForwardCommand, CompareCommand):
+    known |= {"--from"}  # of `data contracts`, where it is no word of Python
+    for command in (EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:

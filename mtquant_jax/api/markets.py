@@ -8,6 +8,7 @@ from typing import Any
 from mtquant_jax.api.session import keep_compiled_programs, log
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.market.traded import with_symbols
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import override_config
@@ -25,7 +26,7 @@ def load_config(path: str | Path | None = None, /, **overrides: Any) -> TrainCon
     Raises:
         UserError: a key does not exist (the message names the nearest one) or a value is wrong.
     """
-    return override_config(path, overrides)
+    return with_symbols(override_config(path, overrides))
 
 
 def prepare(config: TrainConfig, bars: Bars | None = None) -> Market:

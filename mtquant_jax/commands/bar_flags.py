@@ -13,7 +13,7 @@ from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import Timeframe, TrainConfig
 from mtquant_jax.settings.layers import base_of
 
-_SETTINGS = ("data_dir", "instruments", "broker_timezone", "timeframe")
+_SETTINGS = ("data_dir", "symbols", "instruments", "broker_timezone", "timeframe")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class BarFlags:
     """Directory of bar files, one per symbol."""
     config: str
     """YAML file with settings; its specialists say which symbols are needed."""
+    symbols: tuple[str, ...]
+    """Instruments to look at, each in the class of its kind; empty: those of the specialists."""
     instruments: str
     """YAML of contract specifications laid over the shipped ones."""
     broker_timezone: str
@@ -48,12 +50,17 @@ def load(kind: type[_Command], arguments: Sequence[str], prog: str) -> tuple[_Co
     command = tyro.cli(kind, default=kind(**defaults | {"config": base.config}), args=list(arguments), prog=prog)
     config = dataclasses.replace(base.settings, **{name: getattr(command, name) for name in _SETTINGS})
     validate(config)
-    return command, config
+    from mtquant_jax.market.traded import with_symbols  # brings JAX, which the help must not wait for
+
+    return command, with_symbols(config)
 
 
-def symbols_of(config: TrainConfig) -> list[str]:
-    """The instruments of all classes, in the order of the settings."""
-    return [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
+def symbols_of(config: TrainConfig) -> tuple[list[str], tuple[str, ...]]:
+    """The instruments of all classes, in the order of the settings, and those for conversion alone."""
+    from mtquant_jax.market.prepare import conversion_of, instruments_of
+
+    traded = [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
+    return traded, conversion_of(config, traded, instruments_of(config))
 
 
 def print_list(title: str, sentences: Sequence[str]) -> None:

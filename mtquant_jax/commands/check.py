@@ -39,11 +39,14 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
     instruments = instruments_of(config)
     zone = read_zone(config.broker_timezone)
-    members = read_members(Path(config.data_dir), symbols_of(config), instruments, zone, config.timeframe)
+    traded, conversion = symbols_of(config)
+    members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, zone, config.timeframe)
     for title, rows in report(members):
         print(f"{title}\n\n{render(rows)}\n")
-    bars, problems, notices = _combined(config, members)
+    bars, problems, notices = _combined(config, members, conversion)
     print_list("Notices", notices)
+    if conversion:
+        print(f"Only for conversion into {config.simulation.account_currency}: {', '.join(conversion)}\n")
     if bars is not None:
         print(_period(config, bars, len(members)) + "\n")
     if problems:
@@ -53,11 +56,13 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return 0
 
 
-def _combined(config: TrainConfig, members: Sequence[Member]) -> tuple[Bars | None, list[str], list[str]]:
+def _combined(
+    config: TrainConfig, members: Sequence[Member], conversion: Sequence[str]
+) -> tuple[Bars | None, list[str], list[str]]:
     """The bars of the files that can be used, all problems on the way to a training, and all notices."""
     from mtquant_jax.market.bars.loading import combine, misfits, notices_of
-    from mtquant_jax.market.domain import instrument_roles
-    from mtquant_jax.market.instruments import conversion_plan
+    from mtquant_jax.market.bars.selection import choose
+    from mtquant_jax.market.features import table_plan
     from mtquant_jax.market.prepare import asset_classes, instruments_of, splits_of
 
     problems = [member.findings.problem for member in members if member.findings.problem]
@@ -71,11 +76,13 @@ def _combined(config: TrainConfig, members: Sequence[Member]) -> tuple[Bars | No
     try:
         bars, notices_of_all = combine(usable, config.market.start, config.market.end)
         notices = list(dict.fromkeys(notices + notices_of_all))
+        if conversion:
+            traded = [symbol for symbol in bars.symbols if symbol not in conversion]
+            bars = choose(bars, traded, beside=[symbol for symbol in bars.symbols if symbol in conversion])
         splits_of(config, len(bars.timestamps))
         if len(usable) == len(members):
-            instruments = instruments_of(config)
-            instrument_roles(bars.symbols, asset_classes(config), instruments)
-            conversion_plan(bars.symbols, instruments, config.simulation.account_currency)
+            account = config.simulation.account_currency
+            table_plan(bars.symbols, asset_classes(config), instruments_of(config), account)
     except UserError as error:
         problems.append(str(error))
     return bars, problems, notices

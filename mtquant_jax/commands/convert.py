@@ -29,22 +29,12 @@ def run(arguments: Sequence[str], prog: str) -> None:
     command, config = load(ConvertCommand, arguments, prog)
     output = Path(command.output)
     from mtquant_jax.market.bars.bar_file import format_time
-    from mtquant_jax.market.bars.loading import load_bars
     from mtquant_jax.market.bars.parquet import write_bars
-    from mtquant_jax.market.prepare import instruments_of
+    from mtquant_jax.market.prepare import instruments_of, read_bars
 
-    instruments = instruments_of(config)
-    bars, notices = load_bars(
-        Path(config.data_dir),
-        symbols_of(config),
-        instruments,
-        config.market.start,
-        config.market.end,
-        config.broker_timezone,
-        config.timeframe,
-    )
+    bars = read_bars(config, *symbols_of(config), instruments_of(config))
     _check_output(config, output, bars.symbols)
-    print_list("Notices", notices)
+    print_list("Notices", bars.notices)
     try:
         files = write_bars(bars, output)
     except OSError as error:

@@ -28,6 +28,7 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     command, source = load_command(TrainCommand, arguments, prog, phases)
     prepare_jax()
     print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)  # the market takes seconds
+    from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs import train
 
-    train.run(command.settings, config_source=source)
+    train.run(with_symbols(command.settings), config_source=source)

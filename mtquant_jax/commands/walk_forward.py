@@ -54,10 +54,12 @@ def run(arguments: Sequence[str], prog: str) -> None:
     command, source = load_command(WalkForwardCommand, arguments, prog)
     prepare_jax()
     from mtquant_jax.evaluation import walk_forward_result
+    from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.reports import walk_forward as report
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
+    command = dataclasses.replace(command, settings=with_symbols(command.settings))
     _check(command)
     config, compiler = command.settings, Compiler()
     market, folds = _folds(command)

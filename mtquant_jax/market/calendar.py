@@ -15,6 +15,9 @@ NEW_YORK_CLOSE = "NewYork+7"
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+EVERY_NIGHT = "none"
+"""The triple day of an instrument that has none: every night counts once, those of the weekend included."""
+
 CLOCK_NAMES = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos", "tokyo", "london", "new_york")
 """The columns of `BarTimes.clock`."""
 
@@ -39,7 +42,7 @@ def bar_times(
 
     Args:
         timestamps: ``[T]`` int64, opens in seconds since 1970 UTC, increasing.
-        triple_days: for each instrument the weekday whose night counts three times: Mon to Fri.
+        triple_days: for each instrument the weekday whose night counts three times, Mon to Fri, or EVERY_NIGHT.
         timezone: as in `broker_days`.
         before: the open of the bar before the first; None where there is none, so that no night precedes the first.
     """
@@ -84,18 +87,21 @@ def charged_nights(timestamps: np.ndarray, triple_days: tuple[str, ...], timezon
 
     Row t counts the broker's midnights after the open of bar t - 1 and up to that of bar t, whether or not a bar exists
     at midnight. The night that ends a Saturday or a Sunday is free, that which ends the triple day counts three times,
-    any other once: seven in a week of five nights.
+    any other once: seven in a week of five nights. Without a triple day, all seven nights of the week count once, as
+    those of instruments do that trade on every day.
 
     Args:
         timestamps: ``[T]`` int64, seconds since 1970 UTC, increasing.
-        triple_days: for each instrument the weekday whose night counts three times: Mon to Fri.
+        triple_days: for each instrument the weekday whose night counts three times, Mon to Fri, or EVERY_NIGHT.
         timezone: as in `broker_days`.
     """
     day = broker_days(timestamps, timezone).astype(np.int64)
     columns = []
     for triple_day in triple_days:
-        weights = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
-        weights[WEEKDAYS.index(triple_day)] = 3.0
+        weights = np.ones(len(WEEKDAYS))
+        if triple_day != EVERY_NIGHT:
+            weights[5:] = 0.0
+            weights[WEEKDAYS.index(triple_day)] = 3.0
         weeks, weekday = np.divmod(day + _MONDAY, 7)
         before = np.concatenate([[0.0], np.cumsum(weights)])[weekday]  # nights of the week that ended before the day
         total = weeks * weights.sum() + before

@@ -29,7 +29,10 @@ _OIL = ("WTI", "BRENT", "BRN", "XTI", "XBR")
 
 @dataclasses.dataclass(frozen=True)
 class InstrumentRoles:
-    """Which instruments are what, by position; hashable, so that it can be a static argument."""
+    """Which instruments are what, by position; hashable, so that it can be a static argument.
+
+    An instrument in no class supplies prices for conversion and is no part of the market that features describe.
+    """
 
     num_instruments: int
     members: tuple[tuple[int, ...], ...]  # per class
@@ -38,6 +41,11 @@ class InstrumentRoles:
     gold: int | None
     oil: int | None
     equity: tuple[int, ...]
+
+    @property
+    def traded(self) -> tuple[int, ...]:
+        """Positions of the instruments that belong to a class."""
+        return tuple(sorted({index for members in self.members for index in members}))
 
     @property
     def member(self) -> np.ndarray:
@@ -54,8 +62,8 @@ class InstrumentRoles:
 
     @property
     def outside(self) -> np.ndarray:
-        """``[C, N]`` weights of a mean over all others."""
-        return _normalised(1.0 - self.member, axis=-1)
+        """``[C, N]`` weights of a mean over the members of all other classes."""
+        return _normalised(self.member.max(axis=0, initial=0.0) - self.member, axis=-1)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -91,10 +99,11 @@ def instrument_roles(
         for symbol in asset_class.symbols:
             if symbol not in position:
                 raise UserError(f"The class {asset_class.name} has {symbol}, for which there are no bars")
-    chosen = [instruments[symbol] for symbol in symbols]
+    traded = {symbol for asset_class in classes for symbol in asset_class.symbols}
+    chosen = [(index, instruments[symbol]) for index, symbol in enumerate(symbols) if symbol in traded]
     dollar = tuple(
         (index, 1 if instrument.base_currency == "USD" else -1)
-        for index, instrument in enumerate(chosen)
+        for index, instrument in chosen
         if instrument.is_currency_pair and "USD" in (instrument.base_currency, instrument.profit_currency)
     )
     return InstrumentRoles(
@@ -102,8 +111,8 @@ def instrument_roles(
         members=tuple(tuple(position[symbol] for symbol in c.symbols) for c in classes),
         domains=tuple(c.domain for c in classes),
         dollar=dollar,
-        gold=next((i for i, one in enumerate(chosen) if one.base_currency == "XAU"), None),
-        oil=next((i for i, one in enumerate(chosen) if one.base_currency in _OIL), None),
+        gold=next((i for i, one in chosen if one.base_currency == "XAU"), None),
+        oil=next((i for i, one in chosen if one.base_currency in _OIL), None),
         equity=tuple(position[symbol] for c in classes if c.domain == "equity" for symbol in c.symbols),
     )
 
@@ -159,7 +168,7 @@ def _average_correlation(view: MarketView) -> jax.Array:
 
 
 def _relative_strength(view: MarketView) -> jax.Array:
-    """Trend of the class less that of all other instruments."""
+    """Trend of the class less that of the other classes' instruments."""
     return view.class_means(trend(view, 50)) - _weighted(trend(view, 50), view.roles.outside)
 
 
@@ -264,7 +273,7 @@ MACRO_FEATURES: tuple[Feature, ...] = (
     Feature("breadth", 50, functools.partial(_breadth, span=50)),
     Feature("dispersion", _SCALE, _dispersion),
 )
-"""The macro indicators, cut at +-5: formulas MarketView, positions of all instruments -> [P]."""
+"""The macro indicators, cut at +-5: formulas MarketView, positions of all traded instruments -> [P]."""
 
 CLASS_NAMES = tuple(feature.name for feature in CLASS_FEATURES)
 SPECIFIC_NAMES = {domain: tuple(feature.name for feature in features) for domain, features in DOMAIN_FEATURES.items()}

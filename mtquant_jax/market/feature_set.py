@@ -60,7 +60,7 @@ class FeatureSet:
             values = columns(self.domains[domain], (paths,), market, members)
             specific.append(_stack([*values, *[market.zero] * (size - len(values))], (paths,)))
         by_class = jnp.concatenate([common, jnp.stack(specific, axis=-2)], axis=-1)
-        macro = _stack(columns(self.macro, (paths,), market, range(instruments)), (paths,))
+        macro = _stack(columns(self.macro, (paths,), market, roles.traded), (paths,))
         return features, _bounded(by_class), _bounded(macro)
 
 

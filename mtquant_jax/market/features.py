@@ -20,9 +20,10 @@ from flax import struct
 from mtquant_jax.market.averages import AveragesState, initial_state, update
 from mtquant_jax.market.bar_view import Bar, BarView, Feature, RecentBars, repeat_bar
 from mtquant_jax.market.calendar import NEW_YORK_CLOSE, bar_times
+from mtquant_jax.market.conversion import ConversionPlan, conversion, conversion_plan
 from mtquant_jax.market.domain import MACRO_NAMES, InstrumentRoles, correlations, instrument_roles
 from mtquant_jax.market.feature_set import FEATURE_NAMES, FEATURES, LOOK_BACK_BARS, FeatureSet
-from mtquant_jax.market.instruments import ConversionPlan, Instrument, conversion, conversion_plan
+from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.types import AssetClass, Bars, MarketTable
 
 __all__ = [
@@ -74,14 +75,15 @@ def table_plan(
     broker_timezone: str = NEW_YORK_CLOSE,
     features: FeatureSet = FEATURES,
 ) -> TablePlan:
-    """The plan for bars of N symbols, in their order.
+    """The plan for bars of N symbols, in their order; those in no class only supply prices for conversion.
 
     Raises UserError where a class has a symbol without bars or an unknown domain, or where no instrument converts a
     profit currency into the account currency.
     """
+    traded = {symbol for asset_class in classes for symbol in asset_class.symbols}
     return TablePlan(
-        profit=conversion_plan(symbols, instruments, account_currency),
-        fees=conversion_plan(symbols, instruments, account_currency, "fee_currency"),
+        profit=conversion_plan(symbols, instruments, account_currency, traded=traded),
+        fees=conversion_plan(symbols, instruments, account_currency, "fee_currency", traded),
         roles=instrument_roles(symbols, classes, instruments, features.domains),
         triple_days=tuple(instruments[symbol].triple_swap_day for symbol in symbols),
         broker_timezone=broker_timezone,

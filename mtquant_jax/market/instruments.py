@@ -1,25 +1,19 @@
-"""Turns contract specifications (configs/instruments.yaml) into instruments and arrays.
-
-Also maps file names to instruments, and plans the conversion of profit into the account currency.
-"""
+"""Turns contract specifications (configs/instruments.yaml) into instruments and arrays; maps names to instruments."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.calendar import WEEKDAYS
+from mtquant_jax.market.calendar import EVERY_NIGHT, WEEKDAYS
 from mtquant_jax.settings.yaml_files import read_yaml, shipped
-from mtquant_jax.types import Contracts
 
 _CURRENCY_CODES = (
     "USD EUR GBP JPY CHF AUD NZD CAD SEK NOK DKK PLN CZK HUF TRY ZAR MXN SGD HKD CNH CNY THB INR KRW ILS BRL"
@@ -28,6 +22,7 @@ CURRENCIES = frozenset(_CURRENCY_CODES.split())
 
 _TIMEFRAMES = "M1|M5|M15|M30|H1|H4|D1|W1|MN1|MN|1440|10080|43200|240|60|30|15|5|1"
 # Letters that brokers append to a symbol without a separator; any suffix after a separator is accepted.
+_SIMILAR = 0.7  # similarity of names from which one may be meant for the other: DAX50 and DAX40 have 0.8
 _SUFFIXES = "MICRO|MINI|CASH|SPOT|ZERO|PRIME|PRO|ECN|RAW|STD|STP|VIP|SB|M|C|I|R|Z"
 
 
@@ -49,7 +44,7 @@ class Instrument:
     profit_currency: str
     """Currency of profit."""
     margin_class: str
-    """forex, metals, energy or indices."""
+    """One of MARGIN_CLASSES."""
     margin_rate: float
     """Share of the notional held as margin, in (0, 1]."""
     swap_mode: str
@@ -59,7 +54,7 @@ class Instrument:
     swap_short: float
     """Swap received (positive) or paid per night by shorts, in the same unit."""
     triple_swap_day: str
-    """Weekday whose night counts three times."""
+    """Weekday whose night counts three times, or none: each of the week's seven nights counts once."""
     fee_currency: str = "USD"
     """Currency of commission and of swap in money."""
     min_lot: float = 0.01
@@ -72,8 +67,12 @@ class Instrument:
     """Points by which every fill is worse than the quote."""
     slippage_volatility: float = 0.0
     """Further slippage, as a share of the per-bar volatility."""
+    session: str = "week"
+    """When it trades: one of SESSIONS."""
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
+    price_range: tuple[float, float] | None = None
+    """Lowest and highest plausible close; bar files with others are refused. None: around the calibration's price."""
 
     @property
     def point(self) -> float:
@@ -87,19 +86,30 @@ class Instrument:
 
     @property
     def is_currency_pair(self) -> bool:
-        """True if both sides are national currencies; these have no daily break, unlike metals, oil and indices."""
-        return self.base_currency in CURRENCIES and self.profit_currency in CURRENCIES
+        """True if both sides are national currencies, and not the same."""
+        return {self.base_currency, self.profit_currency} <= CURRENCIES and self.base_currency != self.profit_currency
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Instrument) if field.name != "symbol")
 _REQUIRED = tuple(field.name for field in dataclasses.fields(Instrument) if field.default is dataclasses.MISSING)[
     1:
 ]  # all but the symbol, which is the entry's name
-MARGIN_CLASSES = ("forex", "metals", "energy", "indices")
+SESSIONS = ("week", "daily_break", "exchange", "always")
+"""Sunday evening to Friday evening, the same with a pause of up to an hour a day, an exchange's hours, every day."""
+_SESSION_OF_CLASS = {
+    "forex": "week",
+    "metals": "daily_break",
+    "energy": "daily_break",
+    "indices": "daily_break",
+    "shares": "exchange",
+    "crypto": "always",
+}
+MARGIN_CLASSES = tuple(_SESSION_OF_CLASS)
 _CHOICES = {
     "margin_class": MARGIN_CLASSES,
+    "session": SESSIONS,
     "swap_mode": ("points", "money", "interest"),
-    "triple_swap_day": WEEKDAYS[:5],
+    "triple_swap_day": (*WEEKDAYS[:5], EVERY_NIGHT),
 }
 _NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether the lowest is excluded
     "contract_size": (0.0, np.inf, True),
@@ -119,28 +129,47 @@ _NUMBERS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, whether t
 def load_instruments(path: Path | None = None) -> dict[str, Instrument]:
     """Load contract specifications by symbol, in file order; None reads the shipped configs/instruments.yaml.
 
-    A user's file adds instruments to the shipped ones and replaces those of the same symbol as a whole.
+    A user's file adds instruments to the shipped ones. Its names win: a shipped instrument whose symbol it uses, also
+    as an alias, is replaced as a whole, and other shipped instruments lose the aliases that it uses.
 
     Raises UserError, which names file, symbol and key, for an unknown or missing key, a wrong type, a value out of
-    range or a name that two instruments claim.
+    range or a name that two instruments of a file claim.
     """
-    origin = shipped("instruments.yaml")
-    entries = {str(key).upper(): (origin, entry) for key, entry in read_yaml(origin).items()}
-    if path is not None:
-        entries |= {str(key).upper(): (Path(path), entry) for key, entry in read_yaml(Path(path)).items()}
-    instruments: dict[str, Instrument] = {}
+    known = _read(shipped("instruments.yaml"))
+    if path is None:
+        return known
+    own = _read(Path(path))
+    claimed = {name for instrument in own.values() for name in (instrument.symbol, *instrument.aliases)}
+    kept = {
+        symbol: dataclasses.replace(known[symbol], aliases=tuple(a for a in known[symbol].aliases if a not in claimed))
+        for symbol in known
+        if symbol not in claimed
+    }
+    order = [symbol for symbol in known if symbol in kept or symbol in own]
+    return {symbol: own.get(symbol) or kept[symbol] for symbol in dict.fromkeys([*order, *own])}
+
+
+def _read(path: Path) -> dict[str, Instrument]:
+    """The instruments of one file, by symbol."""
+    entries: dict[str, Any] = {}
     owner: dict[str, str] = {}
-    for symbol, (file, entry) in entries.items():
-        instrument = _instrument(file, symbol, entry)
-        for name in (instrument.symbol, *instrument.aliases):
+    instruments: dict[str, Instrument] = {}
+    for key, entry in read_yaml(path).items():
+        symbol = str(key).upper()
+        if symbol in entries:
+            raise UserError(f"{path}: {symbol} is given twice")
+        entries[symbol] = entry
+        instrument = instrument_of(path, symbol, entry)
+        for name in dict.fromkeys((instrument.symbol, *instrument.aliases)):
             if name in owner:
-                raise UserError(f"{file}: the name {name} is claimed by both {owner[name]} and {instrument.symbol}")
+                raise UserError(f"{path}: the name {name} is claimed by both {owner[name]} and {instrument.symbol}")
             owner[name] = instrument.symbol
-        instruments[instrument.symbol] = instrument
+        instruments[symbol] = instrument
     return instruments
 
 
-def _instrument(path: Path, symbol: str, entry: Any) -> Instrument:
+def instrument_of(path: Path | str, symbol: str, entry: Any) -> Instrument:
+    """Check an entry of a file and make the instrument of it; UserError as `load_instruments`."""
     where = f"{path}: {symbol}"
     if not isinstance(entry, Mapping):
         raise UserError(f"{where} must be a mapping with the keys {', '.join(_FIELDS)}; found {entry!r}")
@@ -153,7 +182,7 @@ def _instrument(path: Path, symbol: str, entry: Any) -> Instrument:
     values = {key: _value(f"{where}: {key}", key, value) for key, value in entry.items()}
     if values.get("lot_step", 0.01) > values.get("max_lot", 100.0):
         raise UserError(f"{where}: lot_step {values['lot_step']:g} is above max_lot {values.get('max_lot', 100.0):g}")
-    return Instrument(symbol=symbol, **values)
+    return Instrument(symbol=symbol, **{"session": _SESSION_OF_CLASS[values["margin_class"]]} | values)
 
 
 def _value(where: str, key: str, value: Any) -> Any:
@@ -174,6 +203,13 @@ def _value(where: str, key: str, value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(alias, str) and alias for alias in value):
             raise UserError(f"{where} must be a list of names such as [GOLD]; found {value!r}")
         return tuple(alias.upper() for alias in value)
+    if key == "price_range":
+        is_pair = isinstance(value, list) and len(value) == 2 and all(type(limit) in (int, float) for limit in value)
+        if not is_pair or not 0 < value[0] < value[1] < np.inf:
+            raise UserError(
+                f"{where} must be two numbers above 0, the lower first, such as [0.6, 2.5]; found {value!r}"
+            )
+        return float(value[0]), float(value[1])
     low, high, above = _NUMBERS[key]
     good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good_type or not ((value > low if above else value >= low) and value <= high) or not np.isfinite(value):
@@ -191,14 +227,49 @@ def nearest(name: str, candidates: Sequence[str]) -> str:
 
 
 def select(symbols: Sequence[str], instruments: Mapping[str, Instrument]) -> list[Instrument]:
-    """Return the specifications of symbols, in order; for an unknown symbol, UserError names the nearest known one."""
+    """Return the specifications of symbols, in order.
+
+    Raises UserError for an unknown symbol, with the instrument that it is another name of, or else with those of a
+    similar name, where there are any.
+    """
     for symbol in symbols:
         if symbol not in instruments:
-            raise UserError(
-                f"No contract specification for {symbol}; did you mean {nearest(symbol, list(instruments))}? "
-                f"Known: {', '.join(instruments)}. Others can be added to instruments.yaml"
-            )
+            raise UserError(f"No contract specification for {symbol}; {_advice(symbol, instruments)}")
     return [instruments[symbol] for symbol in symbols]
+
+
+def find_symbol(name: str, instruments: Mapping[str, Instrument]) -> str | None:
+    """Return the symbol that a name stands for: itself, an alias, or either with a broker's suffix; or None."""
+    plain = re.sub(r"^[#.!]", "", name.upper())
+    owners = _owners(instruments)
+    for known in sorted(owners, key=len, reverse=True):
+        if re.fullmatch(rf"{re.escape(known)}({_SUFFIXES})?([^A-Z0-9].*)?", plain):
+            return owners[known]
+    return None
+
+
+def _owners(instruments: Mapping[str, Instrument]) -> dict[str, str]:
+    """Symbols and aliases -> symbol."""
+    return {name: i.symbol for i in instruments.values() for name in (i.symbol, *i.aliases)}
+
+
+def _advice(name: str, instruments: Mapping[str, Instrument]) -> str:
+    """What to do about a name that is no symbol, and what is known in short."""
+    if owner := find_symbol(name, instruments):
+        return f"it is another name of {owner}: use {owner}"
+    owners = _owners(instruments)
+    close = difflib.get_close_matches(name.upper(), owners, n=1, cutoff=_SIMILAR)
+    meant = instruments[owners[close[0]]] if close else None
+    others = ", ".join(meant.aliases[:3]) if meant else ""
+    groups: dict[str, list[str]] = {}
+    for instrument in instruments.values():
+        groups.setdefault(instrument.margin_class, []).append(instrument.symbol)
+    listed = "; ".join(
+        f"{margin_class} {', '.join(symbols[:3])}" + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+        for margin_class, symbols in groups.items()
+    )
+    guess = f"did you mean {meant.symbol}{f' (also {others})' if others else ''}?" if meant else "nothing is similar."
+    return f"{guess} Known: {listed}. Others can be added to instruments.yaml"
 
 
 def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str | None:
@@ -210,115 +281,8 @@ def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str
     """
     stem = re.sub(r"\.(csv|txt|tsv|prn|parquet|pq|zip)(\.gz)?$", "", file_name, flags=re.IGNORECASE).upper()
     stem = re.sub(r"^(DAT_[A-Z]+_|[#.!])", "", stem)  # HistData's names, and marks that brokers put before CFDs
-    names = {name: i.symbol for i in instruments.values() for name in (i.symbol, *i.aliases)}
+    names = _owners(instruments)
     for name in sorted(names, key=len, reverse=True):
         if re.fullmatch(rf"{re.escape(name)}({_SUFFIXES})?({_TIMEFRAMES})?([^A-Z0-9].*)?", stem):
             return names[name]
     return None
-
-
-def contracts(
-    symbols: Sequence[str],
-    instruments: Mapping[str, Instrument],
-    margin_leverage: Mapping[str, float] | None = None,
-) -> Contracts:
-    """Build contract arrays [N] float32 in the order of symbols.
-
-    Args:
-        symbols: N names; UserError for one without a specification.
-        instruments: the specifications by symbol.
-        margin_leverage: margin class -> leverage of the account, which replaces the instruments' margin rates.
-    """
-    chosen = select(symbols, instruments)
-    leverage = dict(margin_leverage or {})
-    rates = [1.0 / leverage[i.margin_class] if i.margin_class in leverage else i.margin_rate for i in chosen]
-
-    def array(values: Sequence[Any]) -> jax.Array:
-        return jax.device_put(np.asarray(values, np.float32))
-
-    def swap(mode: str, unit: Callable[[Instrument], float]) -> jax.Array:
-        both = [(i.swap_long, i.swap_short) if i.swap_mode == mode else (0.0, 0.0) for i in chosen]
-        return array([[pair[side] * unit(i) for pair, i in zip(both, chosen, strict=True)] for side in (0, 1)])
-
-    return Contracts(
-        contract_size=array([i.contract_size for i in chosen]),
-        commission=array([i.commission for i in chosen]),
-        margin_rate=array(rates),
-        slippage=array([i.slippage * i.point for i in chosen]),
-        slippage_volatility=array([i.slippage_volatility for i in chosen]),
-        swap_price=swap("points", lambda i: i.point),
-        swap_money=swap("money", lambda i: 1.0),
-        swap_rate=swap("interest", lambda i: 0.01),
-        min_lot=array([i.min_lot for i in chosen]),
-        lot_step=array([i.lot_step for i in chosen]),
-        max_lot=array([i.max_lot for i in chosen]),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class ConversionPlan:
-    """The prices whose product is the account currency per unit of profit currency, for each instrument.
-
-    A leg (index, sign) stands for the price of instrument index to the power sign; without legs the factor is 1.
-    Hashable, so that it can be a static argument.
-    """
-
-    legs: tuple[tuple[tuple[int, int], ...], ...]  # N tuples of (index, +1 or -1)
-
-
-def conversion_plan(
-    symbols: Sequence[str],
-    instruments: Mapping[str, Instrument],
-    account_currency: str,
-    of: Literal["profit_currency", "fee_currency"] = "profit_currency",
-) -> ConversionPlan:
-    """Plan the conversion of each symbol's profit or fees into account currency, from the prices of the same symbols.
-
-    The factor is 1 for the account's own currency, the price of XXXUSD for XXX, 1 / price of USDXXX (USDJPY in a USD
-    account), and the shortest chain of such prices otherwise. Raises UserError if no chain exists.
-    """
-    chosen = select(symbols, instruments)
-    account = account_currency.upper()
-    paths = _paths_to(account, chosen)
-    legs = []
-    for instrument in chosen:
-        currency = getattr(instrument, of)
-        free = of == "fee_currency" and instrument.commission == 0.0 and instrument.swap_mode != "money"
-        if currency not in paths and not free:
-            what = "Profit" if of == "profit_currency" else "Commission"
-            raise UserError(
-                f"{what} of {instrument.symbol} is in {currency}, and no loaded instrument converts it into the "
-                f"account currency {account}; add {currency}{account} or {account}{currency}"
-            )
-        legs.append(paths.get(currency, ()))
-    return ConversionPlan(legs=tuple(legs))
-
-
-def _paths_to(account: str, chosen: Sequence[Instrument]) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Find the shortest chain of prices from every convertible currency to the account's, breadth first."""
-    paths: dict[str, tuple[tuple[int, int], ...]] = {account: ()}
-    frontier = [account]
-    while frontier:
-        reached = []
-        for currency in frontier:
-            for index, instrument in enumerate(chosen):
-                for source, target, sign in (
-                    (instrument.base_currency, instrument.profit_currency, 1),
-                    (instrument.profit_currency, instrument.base_currency, -1),
-                ):
-                    if target == currency and source not in paths:
-                        paths[source] = ((index, sign), *paths[currency])
-                        reached.append(source)
-        frontier = reached
-    return paths
-
-
-def conversion(prices: jax.Array, plan: ConversionPlan) -> jax.Array:
-    """Compute account currency per unit of profit currency: prices [..., N] of the plan's symbols -> [..., N]."""
-    factors = []
-    for legs in plan.legs:
-        factor = jnp.ones_like(prices[..., 0])
-        for index, sign in legs:
-            factor = factor * prices[..., index] if sign > 0 else factor / prices[..., index]
-        factors.append(factor)
-    return jnp.stack(factors, axis=-1)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.selection import choose
+from mtquant_jax.market.contracts import contracts
+from mtquant_jax.market.conversion import conversion_symbols
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
-from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
+from mtquant_jax.market.instruments import Instrument, load_instruments, select
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.market.synthetic.generator import generate
@@ -74,6 +77,33 @@ def market_settings(config: TrainConfig, given: bool = False) -> dict[str, Any]:
     return {key: getattr(config, key) for key in keys}
 
 
+def conversion_of(
+    config: TrainConfig, traded: Sequence[str], instruments: Mapping[str, Instrument], given: Bars | None = None
+) -> tuple[str, ...]:
+    """The instruments whose prices the market needs for conversion alone.
+
+    Args:
+        config: the settings; those of ``market.conversion`` are taken as they are.
+        traded: N names.
+        instruments: the specifications by symbol.
+        given: bars given in Python, in the place of those that the settings describe.
+    """
+    if config.market.conversion:
+        select(config.market.conversion, instruments)
+        return tuple(symbol for symbol in dict.fromkeys(config.market.conversion) if symbol not in traded)
+
+    def available() -> Iterable[str]:
+        if given is not None:
+            return given.symbols
+        if not config.data_dir:
+            return _calibration(config)["instruments"]
+        from mtquant_jax.market.bars.directory import symbols_in  # brings pyarrow
+
+        return symbols_in(Path(config.data_dir), instruments)
+
+    return conversion_symbols(traded, instruments, config.simulation.account_currency, available)
+
+
 def prepare_market(
     config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None, bars: Bars | None = None
 ) -> Market:
@@ -82,16 +112,19 @@ def prepare_market(
     Args:
         config: the settings.
         cut: bar times ``[T]`` -> the splits; None splits by the settings.
-        bars: bars to use instead of those that the settings describe, of the specialists' symbols and perhaps others;
-            ``market.start`` and ``market.end`` cut them, too.
+        bars: bars to use instead of those that the settings describe, of the specialists' symbols and perhaps others,
+            which convert currencies where needed; ``market.start`` and ``market.end`` cut them, too.
 
     Raises:
         UserError: a problem with the data directory, a file, a symbol or the number of bars.
     """
+    if config.symbols:
+        raise UserError("`symbols` chooses instruments when settings are loaded: give it to load_config")
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
     given = bars is not None
-    bars, source = _bars(config, universe, instruments, bars)
+    conversion = conversion_of(config, universe.symbols, instruments, bars)
+    bars, source = _bars(config, universe, conversion, instruments, bars)
     example = not config.instruments and bool(given or config.data_dir)
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
@@ -142,30 +175,46 @@ def splits_of(config: TrainConfig, num_bars: int) -> Splits:
 
 
 def _bars(
-    config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument], given: Bars | None
+    config: TrainConfig,
+    universe: Universe,
+    conversion: tuple[str, ...],
+    instruments: Mapping[str, Instrument],
+    given: Bars | None,
 ) -> tuple[Bars, str]:
-    """The bars of the universe's instruments, and where they come from."""
+    """The bars of the universe's instruments and behind them those for conversion, and where they come from."""
+    traded, period = universe.symbols, (config.market.start, config.market.end)
     if given is not None:
-        return choose(given, universe.symbols, config.market.start, config.market.end), GIVEN
+        return choose(given, traded, *period, beside=conversion), GIVEN
     if config.data_dir:
-        return _read(config, universe, instruments), f"bars of {config.data_dir}"
-    return _generate(config, universe, instruments), _describe_synthetic(config)
+        return read_bars(config, traded, conversion, instruments), f"bars of {config.data_dir}"
+    return _generate(config, (*traded, *conversion), universe, instruments), _describe_synthetic(config)
 
 
-def _read(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
-    """Read the bars of the universe's instruments from the data directory."""
+def _calibration(config: TrainConfig) -> dict[str, Any]:
+    """What the synthetic market is drawn from."""
+    return load_calibration(Path(config.market.calibration) if config.market.calibration else None)
+
+
+def read_bars(
+    config: TrainConfig, traded: Sequence[str], conversion: Sequence[str], instruments: Mapping[str, Instrument]
+) -> Bars:
+    """Read the bars of traded instruments, and behind them those for conversion, from the data directory.
+
+    There are bars at the times at which a traded instrument has one.
+    """
     from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
 
     bars, notices = load_bars(
         Path(config.data_dir),
-        universe.symbols,
+        (*traded, *conversion),
         instruments,
         config.market.start,
         config.market.end,
         config.broker_timezone,
         config.timeframe,
     )
-    return dataclasses.replace(bars, notices=tuple(notices))
+    bars = dataclasses.replace(bars, notices=tuple(notices))
+    return choose(bars, traded, beside=conversion) if conversion else bars
 
 
 def _describe_synthetic(config: TrainConfig) -> str:
@@ -175,8 +224,10 @@ def _describe_synthetic(config: TrainConfig) -> str:
     return f"synthetic market (edge {config.market.edge:g}{conditions})"
 
 
-def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Bars:
-    """Generate the synthetic bars of the universe's instruments according to the settings."""
+def _generate(
+    config: TrainConfig, symbols: Sequence[str], universe: Universe, instruments: Mapping[str, Instrument]
+) -> Bars:
+    """Generate the synthetic bars of instruments according to the settings."""
     market = config.market
     num_paths, scenario = market.num_paths, find_scenario(market.scenario)
     if config.curriculum:
@@ -190,8 +241,8 @@ def _generate(config: TrainConfig, universe: Universe, instruments: Mapping[str,
         num_paths,
         market.num_bars,
         market.edge,
-        load_calibration(Path(market.calibration) if market.calibration else None),
-        universe.symbols,
+        _calibration(config),
+        symbols,
         instruments,
         scenario,
         universe.classes,
@@ -226,4 +277,7 @@ def _describe(source: str, bars: Bars, universe: Universe) -> str:
     start, end = (np.datetime64(int(t), "s").astype("datetime64[D]") for t in bars.timestamps[[0, -1]])
     paths = bars.close.shape[0]
     over = f" on {paths} paths" if paths > 1 else ""
-    return f"{source}: {len(universe.symbols)} instruments, {len(bars.timestamps):,} bars from {start} to {end}{over}"
+    others = bars.symbols[len(universe.symbols) :]
+    beside = f" ({', '.join(others)} for conversion only)" if others else ""
+    instruments = f"{len(universe.symbols)} instruments{beside}"
+    return f"{source}: {instruments}, {len(bars.timestamps):,} bars from {start} to {end}{over}"

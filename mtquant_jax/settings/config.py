@@ -23,6 +23,7 @@ ScenarioName = Literal[
     "edge_regimes",
 ]
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
+DomainName = Literal["generic", "forex", "commodities", "equity"]
 NetworkName = Literal["dense"]
 LearnerName = Literal["ppo"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
@@ -34,7 +35,7 @@ class SpecialistConfig:
 
     symbols: Annotated[tuple[str, ...], Data("1 2 3 m")] = ()
     """Instruments of the class; each belongs to one class only."""
-    domain: Annotated[Literal["generic", "forex", "commodities", "equity"], Data("m")] = "generic"
+    domain: Annotated[DomainName, Data("m")] = "generic"
     """Which domain features describe the class."""
     learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size at the start of phase 1."""
@@ -118,11 +119,15 @@ class MarginLeverageConfig:
     forex: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Currency pairs; 30 holds 1/30 of the notional as margin."""
     metals: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
-    """Gold and other metals."""
+    """Gold, silver and other metals."""
     energy: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Oil and gas."""
     indices: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
     """Equity indices."""
+    shares: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
+    """Shares as CFDs; 5 holds 1/5 of the notional as margin."""
+    crypto: Annotated[float, Range("[0, inf)"), Unit("x"), Data()] = 0.0
+    """Bitcoin and other cryptocurrencies; 2 holds half of the notional as margin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +240,9 @@ class MarketConfig:
     """Share of the bars used to choose checkpoints; the rest is the test split."""
     gap_bars: Annotated[int, Range("[0, inf)"), Unit("bars"), Data()] = 250
     """Bars left out between two splits; at least 240, the longest look-back of the features."""
+    conversion: Annotated[tuple[str, ...], Data("m")] = ()
+    """Instruments that are not traded, whose prices convert profit into the account currency; empty: those of the
+    market's currency pairs that are needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +267,9 @@ class TrainConfig:
     """A few seconds of everything: 1000, 500 and 500 timesteps with few environments."""
     data_dir: Annotated[str, Unit("folder"), Data("1 2 3 m")] = ""
     """Directory of bar files, one per symbol; empty: the embedded synthetic market."""
+    symbols: Annotated[tuple[str, ...], Data("1 2 3 m")] = ()
+    """Instruments to trade: each class keeps those of its own, and one that is in no class joins that of its kind;
+    empty: all of the specialists."""
     instruments: Annotated[str, Unit("file"), Data("m")] = ""
     """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
     risk_preset: Annotated[str, Host] = "default"

@@ -174,7 +174,7 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert "three-phase training" in listed and "check, convert and measure bar files" in listed
     assert main(["data", "--help"]) == 0
     listed = capsys.readouterr().out
-    assert all(f"• {name}" in listed for name in ("check", "convert", "calibrate"))
+    assert all(f"• {name}" in listed for name in ("check", "convert", "calibrate", "contracts"))
 
 
 def test_errors_of_the_training_itself(
@@ -211,7 +211,9 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
     assert "--ppo.gamma" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "walk-forward", "compare", "data", "data calibrate"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "evaluate", "walk-forward", "compare", "data", "data calibrate", "data contracts"]
+)
 def test_help_does_not_import_jax(command: str) -> None:
     code = (
         f"import sys; from mtquant_jax.cli import main; code = main({[*command.split(), '--help']}); "

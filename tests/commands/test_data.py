@@ -18,6 +18,7 @@ from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.settings.layers import load_config
 from tests.conftest import SHARED
 from tests.market.bars.test_timeframes import times, write
+from tests.market.random_bars import SYMBOLS
 
 INSTRUMENTS = load_instruments()
 SETTINGS = """
@@ -153,7 +154,7 @@ def test_a_check_in_another_timeframe_and_zone(data, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "Expected one of {check, convert, calibrate}."),
+        ([], "Expected one of {check, convert, calibrate, contracts}."),
         (["chek"], "error: mtquant-jax data chek: unknown command; did you mean check?"),
         (["check"], "Missing from mtquant-jax data check: --data-dir"),
         (["check", "--data-dir", "nowhere"], "error: The data directory nowhere does not exist"),
@@ -265,6 +266,6 @@ def test_real_bars_pass_and_real_days_are_refused(capsys):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
 def test_real_bars_survive_conversion(tmp_path):
     assert main(["data", "convert", "--data-dir", str(SHARED / "h1"), "--output", str(tmp_path)]) == 0
-    before, _ = load_bars(SHARED / "h1", list(INSTRUMENTS), INSTRUMENTS)
-    after, _ = load_bars(tmp_path, list(INSTRUMENTS), INSTRUMENTS)
+    before, _ = load_bars(SHARED / "h1", SYMBOLS, INSTRUMENTS)
+    after, _ = load_bars(tmp_path, SYMBOLS, INSTRUMENTS)
     assert_same(before, after)

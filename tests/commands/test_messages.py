@@ -14,6 +14,7 @@ import pytest
 
 from mtquant_jax.cli import main
 from mtquant_jax.commands.compare import CompareCommand
+from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.convert import ConvertCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
@@ -67,7 +68,7 @@ def test_no_message_of_the_library_names_a_flag() -> None:
 
 def test_every_setting_that_a_message_names_exists() -> None:
     known = keys(TrainConfig) | {"{}", "{}.batch_size", "market.{}"}
-    for command in (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand):
+    for command in (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand):
         known |= keys(command)
     named = {(place, name) for place, text in messages() for name in re.findall(r"`([a-z{][\w.{}]*)`", text)}
     assert len(named) > 30

@@ -11,12 +11,12 @@ from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.types import AssetClass, Bars, MarketTable
 
 INSTRUMENTS = load_instruments()
-SYMBOLS = tuple(INSTRUMENTS)
 CLASSES = (
     AssetClass("forex", ("EURUSD", "GBPUSD", "USDJPY"), "forex"),
     AssetClass("commodities", ("XAUUSD", "WTIUSD"), "commodities"),
     AssetClass("equity", ("SPX500", "NAS100", "US30"), "equity"),
 )
+SYMBOLS = tuple(symbol for asset_class in CLASSES for symbol in asset_class.symbols)
 COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
 
 

@@ -76,3 +76,14 @@ def test_an_unknown_time_zone_is_named():
         UserError, match=r"`simulation.broker_clock` Athens: no such zone; did you mean Europe/Athens\?"
     ):
         broker_days(utc("2024-01-01"), "Athens")
+
+
+def test_without_a_triple_day_every_night_is_charged_once():
+    # Friday evening to Monday evening crosses three midnights; a week of hourly bars crosses seven.
+    friday_to_monday = utc("2024-05-10T20:00", "2024-05-13T20:00")
+    assert charged_nights(friday_to_monday, ("none", "Wed", "Fri"), "NewYork+7")[1].tolist() == [3, 1, 3]
+    hours = utc("2024-05-06T00:30")[0] + 3600 * np.arange(24 * 7 + 1)
+    nights = charged_nights(hours, ("none",), "NewYork+7")[:, 0]
+    assert nights.sum() == 7 and nights.max() == 1
+    weekend = np.isin((hours // 86_400 + 3) % 7, (5, 6))
+    assert nights[weekend].sum() == 2

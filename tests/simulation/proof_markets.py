@@ -18,12 +18,12 @@ from mtquant_jax.simulation.execution import AccountRules, bar_of_trading
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable
 
 INSTRUMENTS = load_instruments()
-SYMBOLS = tuple(INSTRUMENTS)
 CLASSES = (
     AssetClass("forex", ("EURUSD", "GBPUSD", "USDJPY"), "forex"),
     AssetClass("commodities", ("XAUUSD", "WTIUSD"), "commodities"),
     AssetClass("equity", ("SPX500", "NAS100", "US30"), "equity"),
 )
+SYMBOLS = tuple(symbol for asset_class in CLASSES for symbol in asset_class.symbols)
 COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
 _STARTS = {
     "EURUSD": 1.1,

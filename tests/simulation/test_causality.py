@@ -12,8 +12,9 @@ from mtquant_jax.agents.hierarchy import META, SPECIALISTS, HierarchyAgent
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork
 from mtquant_jax.agents.normalizer import start_normalizer
 from mtquant_jax.market.bars.loading import load_bars
+from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.features import build_table
-from mtquant_jax.market.instruments import contracts, load_instruments
+from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.types import AssetClass

@@ -10,7 +10,9 @@ import pytest
 from scipy.stats import t as student_t
 
 from mtquant_jax.market.calendar import charged_nights
-from mtquant_jax.market.instruments import contracts, conversion, conversion_plan, load_instruments
+from mtquant_jax.market.contracts import contracts
+from mtquant_jax.market.conversion import conversion, conversion_plan
+from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Quote
 from mtquant_jax.simulation.execution import bar_of_trading, slippage_price, whole_lots

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mtquant_jax.market.bars.loading import load_bars
+from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.features import build_table
-from mtquant_jax.market.instruments import contracts
 from mtquant_jax.market.universe import arrange_contracts, arrange_table, universe_of
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation import execution

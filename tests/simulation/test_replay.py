@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtquant_jax.market.bars.loading import load_bars
-from mtquant_jax.market.instruments import Instrument, contracts
+from mtquant_jax.market.contracts import contracts
+from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.types import Bars, MarketTable
 from tests.conftest import make_rules
 from tests.simulation.ledger import Ledger, Prices, factors, nights_by_calendar, terms_of

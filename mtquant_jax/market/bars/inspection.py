@@ -28,15 +28,15 @@ class Quality:
     largest_at: int  # its time, seconds since 1970-01-01 UTC
 
 
-def quality(file: BarFile) -> Quality:
-    """Find the gaps, stale bars and outliers of one file; bars that are not tradable are left out."""
+def quality(file: BarFile, session: str = "daily_break") -> Quality:
+    """Find the gaps (see `find_gaps`), stale bars and outliers of a file; bars that are not tradable are left out."""
     keep = slice(None) if file.tradable is None else file.tradable
     close, times = file.close[keep], file.timestamps[keep]
     still = (file.high[keep] == file.low[keep])[1:] & (file.high[keep][1:] == close[:-1])
     size = np.abs(np.diff(np.log(close)))
     largest = int(np.argmax(size)) if len(size) else 0
     return Quality(
-        gaps=find_gaps(file),
+        gaps=find_gaps(file, session),
         stale=int(np.count_nonzero(still)),
         outliers=int(np.count_nonzero(size > _OUTLIER * _local_deviation(size))),
         largest=float(size[largest]) if len(size) else 0.0,
@@ -92,7 +92,7 @@ def _bar_row(member: Member) -> list[str]:
     if member.source is None:
         bad = f"{found.inconsistent}" + (f", {found.not_positive} not positive" if found.not_positive else "")
         return [symbol, "", "", "", "", *counts, "", "", bad, "", ""] if found.rows else [symbol, *[""] * 11]
-    about = quality(member.source)
+    about = quality(member.source, member.instrument.session)
     longest = f"{about.gaps.longest / 3600:g} h at {format_time(about.gaps.longest_at)}" if about.gaps.count else "none"
     return [
         symbol,

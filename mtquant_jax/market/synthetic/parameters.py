@@ -18,7 +18,7 @@ from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.market.synthetic.scenarios import scheduled_events
 
 _FIRST_BAR = 1_514_764_800  # Monday 2018-01-01 00:00 UTC
-_BREAK_HOUR = 21  # UTC; instruments that are not currency pairs pause for this hour
+_BREAK_HOUR = 21  # UTC; instruments with a daily break pause for this hour
 _WIDE_HOURS, _WIDE_FACTOR = (21, 22), 2.5  # spreads around the New York close
 _LONG_AGO = 10_000.0  # bars since the last event if there was none
 _MAX_TAIL_FACTOR = 12.0  # a Student-t of dof 4 or less has no finite kurtosis; one with truncated tails has
@@ -125,7 +125,7 @@ def _on_calendar(
         return np.array([one[key] for one in numbers], np.float64)
 
     hour = (timestamps // 3600) % 24
-    pauses = np.array([not instrument.is_currency_pair for instrument in chosen])
+    pauses = np.array([instrument.session == "daily_break" for instrument in chosen])
     tradable = ~((hour == _BREAK_HOUR)[:, None] & pauses)
     profile = np.array([one["hour_profile"] for one in numbers]).T[hour]
     after_break = np.pad(~tradable[:-1], ((1, 0), (0, 0)))

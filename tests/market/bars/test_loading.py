@@ -13,6 +13,7 @@ from mtquant_jax.market.bars.bar_file import format_time
 from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.bars.reading import read_bar_file
 from mtquant_jax.market.instruments import load_instruments
+from tests.market.random_bars import SYMBOLS
 
 INSTRUMENTS = load_instruments()
 HEADER = "time,open,high,low,close,volume,spread\n"
@@ -256,7 +257,7 @@ def test_a_daily_metatrader_export_has_no_time_column(tmp_path):
 
 @needs_data
 def test_real_spreads_are_in_price_units():
-    bars, notices = load_bars(SHARED / "h1", list(INSTRUMENTS), INSTRUMENTS)
+    bars, notices = load_bars(SHARED / "h1", SYMBOLS, INSTRUMENTS)
     medians = dict(zip(bars.symbols, np.median(np.where(bars.tradable, bars.spread, np.nan)[0], axis=0), strict=True))
     expected = {"EURUSD": 9e-5, "GBPUSD": 1e-4, "USDJPY": 0.010, "XAUUSD": 0.16, "SPX500": 0.64, "NAS100": 2.16}
     for symbol, spread in {**expected, "US30": 2.7}.items():

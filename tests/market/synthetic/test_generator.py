@@ -18,9 +18,9 @@ from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.market.synthetic.generator import clock, generate
 from mtquant_jax.market.synthetic.parameters import tail_factors
 from mtquant_jax.types import AssetClass, Bars
+from tests.market.random_bars import SYMBOLS
 
 INSTRUMENTS = load_instruments()
-SYMBOLS = tuple(INSTRUMENTS)
 CALIBRATION = load_calibration()
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "market"
 PATHS, BARS = 16, 6000

@@ -19,15 +19,16 @@ from mtquant_jax.market.synthetic.parameters import parameters
 from mtquant_jax.market.synthetic.scenarios import SCENARIOS, Scenario, find_scenario, scheduled_events
 from mtquant_jax.settings.config import ScenarioName
 from mtquant_jax.types import AssetClass, Bars
+from tests.market.random_bars import SYMBOLS
 
 INSTRUMENTS = load_instruments()
-SYMBOLS = tuple(INSTRUMENTS)
 CALIBRATION = load_calibration()
 CLASSES = (
     AssetClass("forex", SYMBOLS[:3]),
     AssetClass("commodities", SYMBOLS[3:5]),
     AssetClass("equity", SYMBOLS[5:]),
 )
+
 CLASS_OF = np.array([0, 0, 0, 1, 1, 2, 2, 2])
 PATHS, BARS = 24, 3000
 DIRECTION = np.asarray(parameters(CALIBRATION, select(SYMBOLS, INSTRUMENTS), CLASS_OF.tolist(), clock(50)).direction)

@@ -13,6 +13,7 @@ from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.generator import clock, generate
 from mtquant_jax.market.synthetic.stylised_facts import LAGS, autocorrelation, stylised_facts, typical
 from mtquant_jax.types import Bars
+from tests.market.random_bars import SYMBOLS
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "market"
 INSTRUMENTS = load_instruments()
@@ -71,7 +72,7 @@ def test_autocorrelation_by_hand():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
 def test_synthetic_bars_have_the_facts_of_real_ones():
-    symbols = tuple(INSTRUMENTS)
+    symbols = SYMBOLS
     real = stylised_facts(load_bars(SHARED / "h1", symbols, INSTRUMENTS)[0])
     bars = generate(jax.random.key(0), 8, 14_000, 0.0, None, symbols, INSTRUMENTS)
     paths = [stylised_facts(bars, path) for path in range(8)]
