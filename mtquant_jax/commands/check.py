@@ -39,7 +39,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
     instruments = instruments_of(config)
     zone = read_zone(config.broker_timezone)
-    members = read_members(Path(config.data_dir), symbols_of(config), instruments, zone, config.timeframe)
+    folder, options = Path(config.data_dir), (zone, config.timeframe, config.allow_jumps)
+    members = read_members(folder, symbols_of(config), instruments, *options)
     for title, rows in report(members):
         print(f"{title}\n\n{render(rows)}\n")
     bars, problems, notices = _combined(config, members)

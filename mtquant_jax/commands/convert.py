@@ -42,6 +42,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         config.market.end,
         config.broker_timezone,
         config.timeframe,
+        config.allow_jumps,
     )
     _check_output(config, output, bars.symbols)
     print_list("Notices", notices)

@@ -74,6 +74,8 @@ class Instrument:
     """Further slippage, as a share of the per-bar volatility."""
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
+    price_range: tuple[float, float] | None = None
+    """Lowest and highest plausible close; bar files with others are refused. None: around the calibration's price."""
 
     @property
     def point(self) -> float:
@@ -174,6 +176,13 @@ def _value(where: str, key: str, value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(alias, str) and alias for alias in value):
             raise UserError(f"{where} must be a list of names such as [GOLD]; found {value!r}")
         return tuple(alias.upper() for alias in value)
+    if key == "price_range":
+        is_pair = isinstance(value, list) and len(value) == 2 and all(type(limit) in (int, float) for limit in value)
+        if not is_pair or not 0 < value[0] < value[1] < np.inf:
+            raise UserError(
+                f"{where} must be two numbers above 0, the lower first, such as [0.6, 2.5]; found {value!r}"
+            )
+        return float(value[0]), float(value[1])
     low, high, above = _NUMBERS[key]
     good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good_type or not ((value > low if above else value >= low) and value <= high) or not np.isfinite(value):
