@@ -17,6 +17,7 @@ from mtquant_jax.market.bars.bar_file import PRICES
 from mtquant_jax.market.bars.columns import SIDES, shown_names
 from mtquant_jax.market.bars.table import Rows
 
+_SAMPLE = 200_000  # bars that show how often a volume moves
 _KINDS = {
     "mid": "mid prices: fills at bid and ask differ from them by half the spread",
     "last": "prices of trades: fills at bid and ask may differ from them by the spread",
@@ -45,8 +46,10 @@ def choose(rows: Rows) -> tuple[Rows, list[str]]:
         columns.pop("spread", None)
         chosen["spread_price"] = ask
 
+    located = rows.locate
+
     def locate(index: int) -> tuple[int, dict[str, str]]:
-        number, texts = rows.locate(index)
+        number, texts = located(index)
         return number, texts | {role: texts[key] for role, key in chosen.items() if key in texts}
 
     names = {role: rows.names.get(key, role) for role, key in chosen.items()} | spread_name
@@ -57,8 +60,10 @@ def _side(rows: Rows, notices: list[str]) -> str:
     """The side whose prices are taken."""
     keys = {side: [f"{side}.{price}" for price in PRICES] for side in SIDES}
     sides = [side for side in SIDES if all(key in rows.columns for key in keys[side])]
-    fitting = [side for side in sides if all(_are_prices(rows.columns[key]) for key in keys[side])]
-    side = (fitting or sides)[0]
+    fitting = sides
+    if len(sides) > 1:
+        fitting = [side for side in sides if all(_are_prices(rows.columns[key]) for key in keys[side])] or sides
+    side = fitting[0]
     names = {name: shown_names(keys[name], rows.names) for name in sides}
     kind = f" They are {_KINDS[side]}." if side in _KINDS else ""
     if len(sides) > 1:
@@ -98,10 +103,12 @@ def _volume(rows: Rows, notices: list[str]) -> str:
 
 
 def _share_of_moves(values: np.ndarray) -> float:
-    """The share of bars whose value differs from that of the bar before."""
+    """The share of bars, of evenly spaced ones in a long file, whose value differs from that of the bar before."""
     if len(values) < 2:
         return 0.0
-    return float(np.mean((values[1:] != values[:-1]) & np.isfinite(values[1:]) & np.isfinite(values[:-1])))
+    stride = max(1, len(values) // _SAMPLE)
+    before, after = values[:-1:stride], values[1::stride]
+    return float(np.mean((before != after) & np.isfinite(before) & np.isfinite(after)))
 
 
 def _sides_of_spread(rows: Rows, side: str, notices: list[str]) -> tuple[str, str] | None:
