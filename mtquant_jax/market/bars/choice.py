@@ -10,11 +10,12 @@ What was chosen is reported wherever the file offers more than one column, or no
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES
-from mtquant_jax.market.bars.columns import SIDES, shown_names
+from mtquant_jax.market.bars.columns import SIDES, plain_name, shown_names
 from mtquant_jax.market.bars.table import Rows
 
 _SAMPLE = 200_000  # bars that show how often a volume moves
@@ -74,7 +75,7 @@ def _side(rows: Rows, notices: list[str]) -> str:
     elif kind:
         notices.append(f"{rows.name}: its only prices are {names[side]}.{kind}")
     close = rows.names.get(f"{side}.close", "close")
-    if "c" not in close.lower():
+    if "close" not in plain_name(close) and re.search("last|settle|price", plain_name(close)):
         notices.append(f"{rows.name}: the column {close} is taken for the close.")
     return side
 

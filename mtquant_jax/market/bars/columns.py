@@ -27,7 +27,7 @@ _PRICE_WORDS = {
 }
 _NEUTRAL = ("price", "prices", "px", "rate", "quote", "candle", "bar", "ohlc", "x")
 _VOLUMES = ("volume", "tickvolume", "tickvol", "vol", "realvolume")  # the first of those that move is taken
-_OTHER_VOLUMES = ("realvol", "volumes", "tickqty", "tickcount", "ticks", "numticks", "v")
+_OTHER_VOLUMES = ("realvol", "volumes", "tickqty", "tickcount", "ticks", "totalticks", "numticks", "v")
 _NO_VOLUMES = re.compile(r"quote|taker|buy|sell|.?ma|avg|average|mean|std|change|delta|ratio|pct|log|norm|imbalance")
 _MOMENTS = ("open", "close", "quote")  # of a spread, the best first: orders fill at the open of a bar
 _OTHERS = {"spread": ("spread",), "spread_price": ("spreadprice",), "tradable": ("tradable",)}

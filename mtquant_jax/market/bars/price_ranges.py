@@ -54,7 +54,7 @@ def in_prices(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]
     if digits < 2 or file.decimals > 0:
         if expected is not None and not fits:
             raise _not_of(instrument, expected, file)
-        return file, []
+        return file, _ambiguous(instrument, file) if expected is None else []
     scaled = price / 10**digits
     what = f"{file.name}: prices such as {price:.10g} have no decimals although {instrument.symbol} is quoted with "
     what += str(digits)
@@ -68,6 +68,16 @@ def in_prices(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]
     spread = None if file.spread is None else file.spread / 10**digits
     notice = f"{what}; they are points and were divided by {10**digits}, which gives prices such as {scaled:.10g}."
     return dataclasses.replace(file, **prices, spread=spread, decimals=digits), [notice]
+
+
+def _ambiguous(instrument: Instrument, file: BarFile) -> list[str]:
+    """A notice where three decimals may be thousands, and nothing is known about the instrument's prices."""
+    if file.decimals != 3 or instrument.digits == 3:
+        return []
+    return [
+        f"{file.name}: prices such as {file.close[-1]:.3f} have three decimals although {instrument.symbol} is quoted "
+        f"with {instrument.digits}; if they are thousands, write them without the separator."
+    ]
 
 
 def _expected(instrument: Instrument) -> _Expected | None:

@@ -1,7 +1,7 @@
 """Turns the prices of sorted bars into a sentence about the first step or spike that needs an explanation.
 
 - step: an open or a close at about twice or half the previous close, or further; a long pause allows more;
-- spike: a high or low at twice or half its own open and close and all prices of the bars beside it, or further.
+- spike: a high or low at twice or half the open and close of its bar and of those beside it, or further.
 
 Both may be true (a split, the collapse of a coin), so a user can allow them; a spike up to a factor of ten.
 """
@@ -39,7 +39,7 @@ def find_step(times: np.ndarray, columns: dict[str, np.ndarray], locate: Locate)
 
 
 def find_impossible(times: np.ndarray, columns: dict[str, np.ndarray], locate: Locate) -> str:
-    """Describe the first high or low at ten times (or a tenth of) all prices around it; empty if there is none."""
+    """Describe the first high or low at ten times (or a tenth of) the prices around it; empty if there is none."""
     if not len(times) or columns["high"].max() < _IMPOSSIBLE * columns["low"].min():
         return ""
     spikes = _spikes(columns, np.full(len(times), _IMPOSSIBLE))
@@ -62,15 +62,15 @@ def _steps(columns: dict[str, np.ndarray], allowed: np.ndarray) -> np.ndarray:
 
 
 def _spikes(columns: dict[str, np.ndarray], allowed: np.ndarray) -> np.ndarray:
-    """The bars [R] whose high or low is that far from its own open and close and from all prices beside it."""
+    """The bars [R] whose high or low is that far from its own open and close and from those of the bars beside it."""
     top, bottom = np.maximum(columns["open"], columns["close"]), np.minimum(columns["open"], columns["close"])
     above, below = columns["high"] >= allowed * top, columns["low"] * allowed <= bottom
     if not above.any() and not below.any():
         return above
-    highs, lows = np.pad(columns["high"], 1, mode="edge"), np.pad(columns["low"], 1, mode="edge")
-    highs[0], highs[-1], lows[0], lows[-1] = top[0], top[-1], bottom[0], bottom[-1]
-    above &= columns["high"] >= allowed * np.maximum(highs[:-2], highs[2:])
-    below &= columns["low"] * allowed <= np.minimum(lows[:-2], lows[2:])
+    # The highs and lows beside it explain nothing: they may be wrong for the same reason.
+    tops, bottoms = np.pad(top, 1, mode="edge"), np.pad(bottom, 1, mode="edge")
+    above &= columns["high"] >= allowed * np.maximum(tops[:-2], tops[2:])
+    below &= columns["low"] * allowed <= np.minimum(bottoms[:-2], bottoms[2:])
     return above | below
 
 
@@ -94,5 +94,5 @@ def _describe_step(times: np.ndarray, columns: dict[str, np.ndarray], steps: np.
 def _describe_spike(times: np.ndarray, columns: dict[str, np.ndarray], first: int, locate: Locate) -> str:
     o, h, low, c = (float(columns[price][first]) for price in PRICES)
     name, price = ("high", h) if h / max(o, c) > min(o, c) / low else ("low", low)
-    near = f"open {o:.10g}, close {c:.10g} and the rows beside it"
+    near = f"open {o:.10g}, its close {c:.10g} and those of the rows beside it"
     return f"row {locate(first)} ({format_time(times[first])}): {name} {price:.10g} is far from its {near}"
