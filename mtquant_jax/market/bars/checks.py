@@ -29,6 +29,7 @@ from mtquant_jax.market.bars.table import Rows
 from mtquant_jax.time_zones import Zone
 
 _MAX_DECIMALS = 8
+_LARGEST = 1e15  # price, and the inverse of the smallest
 _SAMPLE = 20_000  # rows that determine the number of decimals
 _WIDENED = 5e-5  # largest relative distance of an open or close from the range that widens it
 _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of prices that were float32 once
@@ -95,6 +96,7 @@ def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
     return columns
 
 
+@np.errstate(over="ignore")
 def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
     """Count bad rows and describe the first of them in file order, whatever its problem."""
     o, h, low, c = (columns[price] for price in PRICES)
@@ -115,6 +117,13 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
         (columns[price] <= 0, f"{price} {{{price}:.10g}} is not positive; a price must be above zero")
         for price in PRICES
     ]
+    sizes = [
+        (
+            (columns[price] > _LARGEST) | (columns[price] < 1 / _LARGEST),
+            f"{price} {{{price}:.10g}} is no price of anything",
+        )
+        for price in PRICES
+    ]
     order = [
         (h * (1.0 + _EXACT) < low, "high {high:.10g} is below low {low:.10g}"),
         (h * slack < o, "high {high:.10g} is below open {open:.10g}"),
@@ -130,7 +139,7 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     findings.unreadable = _count([*times, *numbers])
     findings.not_positive = _count(signs)
     findings.inconsistent = _count(order)
-    problems = [*times, *numbers, *signs, *order, *negative]
+    problems = [*times, *numbers, *signs, *sizes, *order, *negative]
     findings.problem = None if findings.unreadable else find_swapped_sides(rows, columns)
     if findings.problem:
         return

@@ -123,7 +123,11 @@ def _sides_of_spread(rows: Rows, side: str, notices: list[str]) -> tuple[str, st
         return None
     bid = next((key for key in bids if _are_prices(rows.columns[key])), bids[0])
     names = shown_names([ask], rows.names), shown_names([bid], rows.names)
-    if not _are_prices(rows.columns[ask]) or not _are_prices(rows.columns[bid]):
+    values = rows.columns[ask], rows.columns[bid]
+    usable = all(map(_are_prices, values))
+    if moment == "quote":  # of an unknown time in the bar, and no part of the bars otherwise
+        usable = usable and bool(np.isfinite(values).all() and np.all(values[0] >= values[1]))
+    if not usable:
         notices.append(f"{rows.name}: the columns {names[0]} and {names[1]} give no spread, for one holds no prices.")
         return None
     if side != "bid" or ".open" in rows.columns or moment != "open" or "spread" in rows.columns:

@@ -28,7 +28,7 @@ _POWERS = [power for power in range(-8, 9) if power]
 
 @dataclasses.dataclass(frozen=True)
 class _Expected:
-    """The closes that a file of an instrument may have."""
+    """The opens and closes that a file of an instrument may have."""
 
     low: float
     high: float
@@ -106,26 +106,29 @@ def _fits(expected: _Expected, file: BarFile, factor: float = 1.0) -> bool:
 
 
 def _summary(file: BarFile) -> tuple[float, float, float | None]:
-    """The lowest and highest close, and the median of those near the calibration (None: there are none)."""
+    """The lowest and highest open or close, and the median close of the years around the calibration (None: none)."""
     near = file.close[slice(*np.searchsorted(file.timestamps, _NEAR_YEARS))]
     near = near[:: max(1, len(near) // _SAMPLE)]
-    return float(file.close.min()), float(file.close.max()), float(np.median(near)) if len(near) else None
+    lowest, highest = min(file.open.min(), file.close.min()), max(file.open.max(), file.close.max())
+    return float(lowest), float(highest), float(np.median(near)) if len(near) else None
 
 
 def _not_of(instrument: Instrument, expected: _Expected, file: BarFile) -> UserError:
     """The error for prices that the instrument cannot have."""
-    outside = (file.close < expected.low) | (file.close > expected.high)
+    prices = np.stack([file.open, file.close])
+    outside = np.any((prices < expected.low) | (prices > expected.high), axis=0)
     limits = f"from {expected.low:.6g} to {expected.high:.6g}"
     first = int(np.argmax(outside))
     if not outside.any():
         limits = f"near {expected.near:.6g}, its price at the end of 2025"
         first = int(np.searchsorted(file.timestamps, _NEAR_YEARS[0]))
-    which = f"{np.count_nonzero(outside)} closes" if 0 < np.mean(outside) < 0.5 else "closes"
-    example = f"{file.close[first]:.10g} ({format_time(file.timestamps[first])})"
+    which = f"prices of {np.count_nonzero(outside)} bars" if 0 < np.mean(outside) < 0.5 else "prices"
+    known = expected.low <= file.close[first] <= expected.high and outside.any()
+    example = f"{(file.open if known else file.close)[first]:.10g} ({format_time(file.timestamps[first])})"
     return UserError(
         f"{file.name}: {which} such as {example} are no prices of {instrument.symbol}, expected {limits}"
         f"{_remedy(expected, file)}; correct the file, or its name if it holds another instrument, or set the "
-        f"`price_range` of {instrument.symbol} in your file of `instruments`"
+        f"price_range of {instrument.symbol} in your file of `instruments`"
     )
 
 
@@ -133,7 +136,7 @@ def _remedy(expected: _Expected, file: BarFile) -> str:
     """What would make the prices plausible: a power of ten, or the inverse; empty if neither does."""
     lowest, highest, recent = _summary(file)
     found = ["inverted (1 / price)"] if expected.fits(1 / highest, 1 / lowest, recent and 1 / recent) else []
-    target, typical = math.log(expected.low * expected.high) / 2, math.log(lowest * highest) / 2
+    target, typical = (math.log(expected.low) + math.log(expected.high)) / 2, (math.log(lowest) + math.log(highest)) / 2
     if expected.near is not None and recent is not None:
         target, typical = math.log(expected.near), math.log(recent)
     powers = [power for power in _POWERS if _fits(expected, file, 10.0**power)]

@@ -84,10 +84,10 @@ def _describe_step(times: np.ndarray, columns: dict[str, np.ndarray], steps: np.
     where = f"row {locate(first)} ({format_time(times[first])}): {name} {price:.10g} is "
     where += f"{factor:.4g} times " if price > before else f"1/{factor:.4g} of "
     where += f"the close {before:.10g} of row {locate(first - 1)}" if first else f"its open {before:.10g}"
-    back = [int(i) for i in steps if abs(math.log(close[i] / before)) < 0.5 * math.log(factor)]
-    if not back:
+    back = steps[np.abs(np.log(close[steps] / before)) < 0.5 * math.log(factor)]
+    if not len(back):
         return f"{where}, and prices stay there, as after a split or where rows of another unit begin"
-    row = "its close" if back[0] == first else f"row {locate(back[0])}"
+    row = "its close" if back[0] == first else f"row {locate(int(back[0]))}"
     return f"{where}, and {row} is back at {close[back[0]]:.10g}, as after a slip of the decimal point"
 
 

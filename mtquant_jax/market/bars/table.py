@@ -164,7 +164,9 @@ def read_parquet_rows(source: Source) -> Rows:
         names = list(file.schema_arrow.names)
         columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
         used = [names[position] for position in columns.used]
-        return table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
+        several = len(set(names)) < len(names)  # columns of one name can only be read together
+        table = file.read().select(columns.used) if several else file.read(columns=used).select(used)
+        return table_rows(source.name, "Parquet", table, columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 

@@ -73,8 +73,8 @@ def test_prices_of_another_unit_are_refused_with_the_factor(tmp_path, symbol, le
     with pytest.raises(UserError) as error:
         read(tmp_path, gold(level=level, start=f"{year}-03-05"), symbol)
     message = str(error.value)
-    assert message.startswith(f"{symbol}.csv: closes such as ") and f"are no prices of {symbol}, expected" in message
-    assert remedy in message and f"set the `price_range` of {symbol} in your file of `instruments`" in message
+    assert message.startswith(f"{symbol}.csv: prices such as ") and f"are no prices of {symbol}, expected" in message
+    assert remedy in message and f"set the price_range of {symbol} in your file of `instruments`" in message
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_user_can_state_another_range_and_one_without_falls_back_on_the_calibr
 def test_some_closes_outside_are_counted(tmp_path):
     frame = gold(400, step=30 * DAY, start="1990-01-01")
     frame = scaled(frame, np.linspace(1, 9, 400)[:, None])
-    with pytest.raises(UserError, match=r"XAUUSD.csv: \d\d closes such as 15\d+"):
+    with pytest.raises(UserError, match=r"XAUUSD.csv: prices of \d\d bars such as 15\d+"):
         read(tmp_path, frame)
 
 
@@ -166,15 +166,26 @@ def test_steps_and_spikes_are_refused_unless_they_are_allowed(tmp_path, change, 
     assert any("are taken for real (`allow_jumps`): " in notice for notice in notices)
 
 
-@pytest.mark.parametrize(("column", "value"), [("high", 1e30), ("high", 1e300), ("low", 1e-30), ("low", 150.0)])
+@pytest.mark.parametrize(("column", "value"), [("high", 1e30), ("high", 30_000.0), ("low", 1e-30), ("low", 150.0)])
 @pytest.mark.parametrize("rows", [[40], [40, 41], [0], [199]])
 def test_a_high_or_low_that_nothing_explains_is_never_allowed(tmp_path, column, value, rows):
     frame = gold()
     frame.loc[rows, column] = value
-    with pytest.raises(
-        UserError, match=rf"XAUUSD.csv row {rows[0] + 2} \(.*\): {column} .* is far from its open .*remove it"
-    ):
+    what = r"is (far from its open .*remove it|no price of anything)"
+    with pytest.raises(UserError, match=rf"XAUUSD.csv row {rows[0] + 2} \(.*\): {column} .* {what}"):
         read(tmp_path, frame, allow_jumps=True)
+
+
+@pytest.mark.parametrize("columns", [["high"], ["high", "close"], ["open", "high", "low", "close"]])
+@pytest.mark.parametrize("value", [1e30, 1.79e308])
+def test_a_number_that_is_no_price_of_anything_is_refused_for_any_instrument(tmp_path, columns, value):
+    unknown = {"DAX": dataclasses.replace(INSTRUMENTS["XAUUSD"], symbol="DAX", price_range=None)}
+    frame = gold()
+    frame.loc[40:41, columns] = value
+    with pytest.raises(
+        UserError, match=rf"DAX.csv row 42 \(.*\): {columns[0]} 1\S+ is no price of anything; 1 more row"
+    ):
+        read(tmp_path, frame, "DAX", unknown, allow_jumps=True)
 
 
 def test_row_numbers_are_those_of_the_file_whatever_its_order(tmp_path):
