@@ -29,6 +29,7 @@ def load_bars(
     broker_timezone: str = "UTC",
     timeframe: Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"] = "files",
     instruments: str | Path | None = None,
+    allow_jumps: bool = False,
 ) -> Bars:
     """Load bars onto one clock, from bar files or from DataFrames; both pass the same checks.
 
@@ -42,6 +43,7 @@ def load_bars(
             Europe/Helsinki, or NewYork+7.
         timeframe: bars to make from those of the source; "files" keeps them.
         instruments: YAML of contract specifications laid over the shipped ones.
+        allow_jumps: take steps of a factor two or more between bars for real, instead of refusing them.
 
     Returns:
         Bars of one path, arrays ``[1, T, N]`` float64, with notices.
@@ -50,7 +52,7 @@ def load_bars(
         UserError: a row, a frame, a file or a symbol is wrong; the message names it.
     """
     specifications = load_instruments(None if instruments is None else Path(instruments))
-    options = start, end, broker_timezone, timeframe
+    options = start, end, broker_timezone, timeframe, allow_jumps
     if isinstance(source, Mapping):
         bars, notices = frames.load_frames(source, symbols, specifications, *options)
     else:

@@ -13,7 +13,7 @@ from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import Timeframe, TrainConfig
 from mtquant_jax.settings.layers import base_of
 
-_SETTINGS = ("data_dir", "symbols", "instruments", "broker_timezone", "timeframe")
+_SETTINGS = ("data_dir", "symbols", "instruments", "broker_timezone", "timeframe", "allow_jumps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class BarFlags:
     """Clock of files whose stamps have no offset: an IANA zone, or NewYork+7."""
     timeframe: Timeframe
     """Bars to make of those of the files."""
+    allow_jumps: bool
+    """Take steps of a factor two or more between bars for real."""
 
 
 _Command = TypeVar("_Command", bound=BarFlags)

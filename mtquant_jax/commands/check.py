@@ -40,7 +40,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     instruments = instruments_of(config)
     zone = read_zone(config.broker_timezone)
     traded, conversion = symbols_of(config)
-    members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, zone, config.timeframe)
+    folder, options = Path(config.data_dir), (zone, config.timeframe, config.allow_jumps)
+    members = read_members(folder, (*traded, *conversion), instruments, *options)
     for title, rows in report(members):
         print(f"{title}\n\n{render(rows)}\n")
     bars, problems, notices = _combined(config, members, conversion)

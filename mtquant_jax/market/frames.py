@@ -36,6 +36,7 @@ def load_frames(
     end: str = "",
     broker_timezone: str = "UTC",
     timeframe: str = FILES,
+    allow_jumps: bool = False,
 ) -> tuple[Bars, list[str]]:
     """Load the bars of symbols from DataFrames by name, with notices for the user.
 
@@ -51,13 +52,15 @@ def load_frames(
         end: the same.
         broker_timezone: the same; it is the clock of MetaTrader's stamps and of times without an offset.
         timeframe: the same.
+        allow_jumps: the same.
 
     Raises:
         UserError: as of `load_bars`, with the position of a row in its frame, which counts from 0.
     """
     names = _names_by_symbol(frames, instruments, keep_unknown=not symbols)
     zone = read_zone(broker_timezone)
-    members = [_member(frames, names, one, zone, timeframe) for one in select(symbols or list(names), instruments)]
+    chosen = select(symbols or list(names), instruments)
+    members = [_member(frames, names, one, zone, timeframe, allow_jumps) for one in chosen]
     if not members:
         raise UserError("No frames are given; give at least one, such as {'EURUSD': frame}")
     return align(members, start, end)
@@ -97,7 +100,12 @@ def _names_by_symbol(
 
 
 def _member(
-    frames: Mapping[str, Any], names: Mapping[str, list[str]], instrument: Instrument, zone: Zone, timeframe: str
+    frames: Mapping[str, Any],
+    names: Mapping[str, list[str]],
+    instrument: Instrument,
+    zone: Zone,
+    timeframe: str,
+    allow_jumps: bool,
 ) -> Member:
     """Read the frame of an instrument; its problems are recorded and do not raise."""
     symbol = instrument.symbol
@@ -111,7 +119,7 @@ def _member(
         rows = _rows(f"frame {matches[0]}", frames[matches[0]])
     except UserError as error:
         return Member(instrument, None, None, None, Findings(problem=str(error)))
-    return as_member(instrument, None, *examine(rows, zone), zone, timeframe)
+    return as_member(instrument, None, *examine(rows, zone), zone, timeframe, allow_jumps)
 
 
 def _rows(origin: str, frame: Any) -> Rows:
@@ -143,6 +151,9 @@ def _columns(origin: str, frame: pd.DataFrame) -> tuple[list[str], list[Any]]:
     import pandas as pd
 
     labels = frame.columns
+    sides = {str(value).lower() for level in range(labels.nlevels) for value in labels.get_level_values(level)}
+    if labels.nlevels > 1 and {"bid", "ask"} & sides:
+        labels = pd.Index([".".join(str(part) for part in label if part) for label in labels])
     if labels.nlevels > 1:  # yfinance puts the ticker below the name of the column
         if len(labels.droplevel(0).unique()) > 1:
             raise UserError(f"{origin} has columns of several instruments; give one frame per symbol")

@@ -71,7 +71,7 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
 
 def market_settings(config: TrainConfig, given: bool = False) -> dict[str, Any]:
     """The settings besides its classes that a market depends on, by key; ``given``: one of bars given in Python."""
-    of_source = ("curriculum", "data_dir", "broker_timezone", "timeframe")
+    of_source = ("curriculum", "data_dir", "broker_timezone", "timeframe", "allow_jumps")
     keys: tuple[str, ...] = ("instruments", "market", "simulation", *(() if given else of_source))
     keys += () if given or config.data_dir else ("seed",)
     return {key: getattr(config, key) for key in keys}
@@ -212,6 +212,7 @@ def read_bars(
         config.market.end,
         config.broker_timezone,
         config.timeframe,
+        config.allow_jumps,
     )
     bars = dataclasses.replace(bars, notices=tuple(notices))
     return choose(bars, traded, beside=conversion) if conversion else bars

@@ -276,6 +276,8 @@ class TrainConfig:
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
     broker_timezone: Annotated[str, Unit("time zone"), Data("m")] = "UTC"
     """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
+    allow_jumps: Annotated[bool, Data("m")] = False
+    """Take steps of a factor two or more between bars of a file for real (a split, a crash), instead of refusing it."""
     timeframe: Annotated[Timeframe, Data("1 2 3 m")] = "files"
     """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: Annotated[str, Unit("folder"), Host] = "."

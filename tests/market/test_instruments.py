@@ -77,6 +77,9 @@ def test_contracts_follow_the_order_of_symbols():
         (ENTRY.replace("aliases", "slippage: -1, aliases"), "slippage must be a number at least 0; found -1"),
         (ENTRY.replace("aliases", "slippage_volatility: 11, aliases"), "must be a number at least 0 and at most 10"),
         (ENTRY.replace("aliases", "lot_step: 1, max_lot: 0.5, aliases"), "lot_step 1 is above max_lot 0.5"),
+        (ENTRY.replace("aliases", "price_range: [2, 1], aliases"), "price_range must be two numbers above 0"),
+        (ENTRY.replace("aliases", "price_range: [0, 1], aliases"), "the lower first, such as [0.6, 2.5]; found [0, 1]"),
+        (ENTRY.replace("aliases", "price_range: 5, aliases"), "price_range must be two numbers above 0"),
         (ENTRY.replace("aliases", "fee_currency: 5, aliases"), "fee_currency must be a name such as USD; found 5"),
         (
             ENTRY.replace("aliases", "session: night, aliases"),

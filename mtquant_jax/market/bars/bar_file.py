@@ -55,6 +55,8 @@ class Findings:
     inconsistent: int = 0  # rows whose range excludes open or close; refused, or widened up to half a basis point
     not_positive: int = 0  # rows with a price of zero or less
     unreadable: int = 0  # rows with a time or number that cannot be parsed
+    step: str = ""  # the first step of a factor two or more between bars, described
+    steps: int = 0  # rows with such a step
     notices: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
 

@@ -16,13 +16,20 @@ between two prices would be to invent data.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
+from mtquant_jax.market.bars.choice import choose
+from mtquant_jax.market.bars.prices import find_impossible, find_step
+from mtquant_jax.market.bars.spreads import find_bad_spread, find_swapped_sides, spread_in_price
 from mtquant_jax.market.bars.table import Rows
 from mtquant_jax.time_zones import Zone
 
 _MAX_DECIMALS = 8
+_LARGEST = 1e15  # price, and the inverse of the smallest
 _SAMPLE = 20_000  # rows that determine the number of decimals
 _WIDENED = 5e-5  # largest relative distance of an open or close from the range that widens it
 _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of prices that were float32 once
@@ -35,6 +42,8 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC.
     """
     findings = Findings(rows=len(rows.stamps.unread))
+    rows, notices = choose(rows)
+    findings.notices += notices
     columns = _columns(rows, findings)
     _check_rows(rows, columns, findings)
     if findings.problem:
@@ -45,17 +54,22 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
         clock = zone.name
         if not zone.is_utc:
             times = _to_utc(rows, zone, findings)
-    times, columns = _in_order(rows, times, columns, findings)
+    times, columns, order = _in_order(rows, times, columns, findings)
+    if not findings.problem:
+        _check_moves(rows, times, columns, order, findings)
     if findings.problem:
         return None, findings
     _widen(rows.name, columns, findings)
     tradable = columns.pop("tradable", None)
     if tradable is None:
-        times, columns = _without_fillers(rows.name, times, columns, findings)
+        times, columns, order = _without_fillers(rows.name, times, columns, order, findings)
     decimals = _decimals(columns)
-    spread = columns.get("spread_price")
-    if spread is None and "spread" in columns:
-        spread = columns["spread"] / 10.0**decimals
+    spread, notices = spread_in_price(rows, columns, decimals)
+    findings.notices += notices
+    if spread is not None:
+        findings.problem = find_bad_spread(rows, times, columns["close"], spread, _locator(rows, order))
+    if findings.problem:
+        return None, findings
     return BarFile(
         name=rows.name,
         format=rows.format,
@@ -79,12 +93,10 @@ def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
             findings.notices.append(f"{rows.name}: the column {name} is blank and counts as missing.")
             del columns[name]
     columns.setdefault("volume", np.zeros(findings.rows))
-    if "ask_open" in columns:
-        # Orders fill at the open of a bar, so the spread at the open is the relevant one.
-        columns["spread_price"] = columns.pop("ask_open") - columns["open"]
     return columns
 
 
+@np.errstate(over="ignore")
 def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
     """Count bad rows and describe the first of them in file order, whatever its problem."""
     o, h, low, c = (columns[price] for price in PRICES)
@@ -98,11 +110,18 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
             (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
         )
     numbers = [
-        (~np.isfinite(values), f"{name} {{text[{_text_of(name)}]!r}} is not a number; every bar needs one")
+        (~np.isfinite(values), f"{name} {{text[{name}]!r}} is not a number; every bar needs one")
         for name, values in columns.items()
     ]
     signs = [
         (columns[price] <= 0, f"{price} {{{price}:.10g}} is not positive; a price must be above zero")
+        for price in PRICES
+    ]
+    sizes = [
+        (
+            (columns[price] > _LARGEST) | (columns[price] < 1 / _LARGEST),
+            f"{price} {{{price}:.10g}} is no price of anything",
+        )
         for price in PRICES
     ]
     order = [
@@ -120,7 +139,10 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     findings.unreadable = _count([*times, *numbers])
     findings.not_positive = _count(signs)
     findings.inconsistent = _count(order)
-    problems = [*times, *numbers, *signs, *order, *negative]
+    problems = [*times, *numbers, *signs, *sizes, *order, *negative]
+    findings.problem = None if findings.unreadable else find_swapped_sides(rows, columns)
+    if findings.problem:
+        return
     first = min((int(np.argmax(mask)) for mask, _ in problems if mask.any()), default=None)
     if first is None:
         return
@@ -129,13 +151,11 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     when = "" if rows.stamps.unread[first] else f" ({format_time(rows.stamps.seconds[first])})"
     values = {name: column[first] for name, column in columns.items()}
     findings.problem = f"{rows.name} row {number}{when}: " + message.format(text=text, **values)
+    if "is not a number" in message and re.fullmatch(r"[+-]?\d[\d.,' ]*", text.get(message.split()[0], "")):
+        findings.problem += ", written like the others"
     more = _count(problems) - 1
     if more:
         findings.problem += f"; {more} more row{'s are' if more > 1 else ' is'} wrong"
-
-
-def _text_of(name: str) -> str:
-    return "ask_open" if name == "spread_price" else name
 
 
 def _count(problems: list[tuple[np.ndarray, str]]) -> int:
@@ -164,11 +184,15 @@ def _to_utc(rows: Rows, zone: Zone, findings: Findings) -> np.ndarray:
 
 def _in_order(
     rows: Rows, times: np.ndarray, columns: dict[str, np.ndarray], findings: Findings
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Sort the rows by time and keep each time once; a time with two sets of values is recorded as a problem."""
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
+    """Sort the rows by time and keep each time once; a time with two sets of values is recorded as a problem.
+
+    Returns:
+        times and columns [R], and the position in the file of each (None: as they are there).
+    """
     step = np.diff(times)
     if not len(step) or step.min() > 0:
-        return times, columns
+        return times, columns, None
     findings.unsorted = int(np.count_nonzero(step < 0))
     order = np.argsort(times, kind="stable")
     times = times[order]
@@ -191,15 +215,35 @@ def _in_order(
             findings.problem += f" ({findings.conflicts} such rows)"
         if findings.missing or findings.ambiguous:
             findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
-        return times, columns
+        return times, columns, order
     if findings.unsorted:
         what = "newest first" if findings.unsorted > len(step) // 2 else f"{findings.unsorted} of them out of order"
         findings.notices.append(f"{rows.name}: its {findings.rows} rows were sorted by time ({what}).")
     if findings.duplicates:
         findings.notices.append(f"{rows.name}: {findings.duplicates} exact copies of rows were dropped.")
-        times = times[~again]
+        times, order = times[~again], order[~again]
         columns = {name: values[~again] for name, values in columns.items()}
-    return times, columns
+    return times, columns, order
+
+
+def _check_moves(
+    rows: Rows, times: np.ndarray, columns: dict[str, np.ndarray], order: np.ndarray | None, findings: Findings
+) -> None:
+    """Record a high or low that nothing explains as a problem, and steps between bars, which a user may allow."""
+    tradable = columns.get("tradable")
+    if tradable is not None:  # rows that only carry a close would make a step of a long pause
+        kept = np.flatnonzero(tradable > 0.5)
+        times, columns = times[kept], {price: columns[price][kept] for price in PRICES}
+        order = kept if order is None else order[kept]
+    locate = _locator(rows, order)
+    if impossible := find_impossible(times, columns, locate):
+        findings.problem = f"{rows.name} {impossible}; correct the row or remove it"
+    findings.step, findings.steps = find_step(times, columns, locate)
+
+
+def _locator(rows: Rows, order: np.ndarray | None) -> Callable[[int], int]:
+    """Map the position of a bar to its row number in the file."""
+    return lambda position: rows.locate(position if order is None else int(order[position]))[0]
 
 
 def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> None:
@@ -221,21 +265,22 @@ def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> Non
 
 
 def _without_fillers(
-    name: str, times: np.ndarray, columns: dict[str, np.ndarray], findings: Findings
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    name: str, times: np.ndarray, columns: dict[str, np.ndarray], order: np.ndarray | None, findings: Findings
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
     volume, close = columns["volume"], columns["close"]
     if not volume.any() or volume.all():
-        return times, columns
+        return times, columns, order
     flat = (volume == 0) & (columns["high"] == columns["low"]) & (close == columns["high"])
     flat[1:] &= close[1:] == close[:-1]
     findings.fillers = int(np.count_nonzero(flat))
     if not findings.fillers:
-        return times, columns
+        return times, columns, order
     findings.notices.append(
         f"{name}: {findings.fillers} flat bars without volume at the previous price are fillers for closed hours; they "
         "were dropped, and nothing trades there."
     )
-    return times[~flat], {key: values[~flat] for key, values in columns.items()}
+    order = np.flatnonzero(~flat) if order is None else order[~flat]
+    return times[~flat], {key: values[~flat] for key, values in columns.items()}, order
 
 
 def _decimals(columns: dict[str, np.ndarray]) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings
+from mtquant_jax.market.bars.bar_file import BarFile, Findings
+from mtquant_jax.market.bars.price_ranges import in_prices
 from mtquant_jax.market.bars.reading import inspect_bar_file
 from mtquant_jax.market.bars.timeframes import resample
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
-from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.time_zones import Zone
 
 _ENDINGS = (".csv", ".txt", ".tsv", ".prn", ".parquet", ".pq", ".zip")
@@ -30,7 +29,12 @@ class Member:
 
 
 def read_members(
-    data_dir: Path, symbols: Sequence[str], instruments: Mapping[str, Instrument], zone: Zone, timeframe: str
+    data_dir: Path,
+    symbols: Sequence[str],
+    instruments: Mapping[str, Instrument],
+    zone: Zone,
+    timeframe: str,
+    allow_jumps: bool = False,
 ) -> list[Member]:
     """Read the file of each symbol, in the order of symbols; problems of files are recorded and do not raise.
 
@@ -45,7 +49,8 @@ def read_members(
     by_symbol: dict[str | None, list[Path]] = {}
     for path in seen:
         by_symbol.setdefault(symbol_of_file(path.name, instruments), []).append(path)
-    return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, zone, timeframe) for one in chosen]
+    options = zone, timeframe, allow_jumps
+    return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, *options) for one in chosen]
 
 
 def symbols_in(data_dir: Path, instruments: Mapping[str, Instrument]) -> list[str]:
@@ -70,7 +75,13 @@ def bar_files(data_dir: Path) -> list[Path]:
 
 
 def _read(
-    data_dir: Path, instrument: Instrument, matches: list[Path], seen: list[Path], zone: Zone, timeframe: str
+    data_dir: Path,
+    instrument: Instrument,
+    matches: list[Path],
+    seen: list[Path],
+    zone: Zone,
+    timeframe: str,
+    allow_jumps: bool,
 ) -> Member:
     symbol = instrument.symbol
     if len(matches) != 1:
@@ -82,18 +93,28 @@ def _read(
             else f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
         )
         return Member(instrument, None, None, None, Findings(problem=problem))
-    return as_member(instrument, matches[0], *inspect_bar_file(matches[0], zone), zone, timeframe)
+    return as_member(instrument, matches[0], *inspect_bar_file(matches[0], zone), zone, timeframe, allow_jumps)
 
 
 def as_member(
-    instrument: Instrument, path: Path | None, source: BarFile | None, findings: Findings, zone: Zone, timeframe: str
+    instrument: Instrument,
+    path: Path | None,
+    source: BarFile | None,
+    findings: Findings,
+    zone: Zone,
+    timeframe: str,
+    allow_jumps: bool = False,
 ) -> Member:
-    """Scale and resample the bars that were read for an instrument; problems are recorded and do not raise."""
+    """Scale and resample the bars that were read for an instrument; problems are recorded and do not raise.
+
+    A step of a factor two or more between bars is a problem unless ``allow_jumps``.
+    """
     if source is None:
         return Member(instrument, path, None, None, findings)
     file = None
     try:
-        source, notices = _scaled(instrument, source)
+        findings.notices += _check_steps(source, findings, allow_jumps)
+        source, notices = in_prices(instrument, source)
         findings.notices += notices
         if not source.interval:
             raise UserError(f"{source.name} has only one bar; at least two are needed to know the bar interval")
@@ -103,26 +124,11 @@ def as_member(
     return Member(instrument, path, source, file, findings)
 
 
-def _scaled(instrument: Instrument, file: BarFile) -> tuple[BarFile, list[str]]:
-    """Convert integer points into prices, with a notice that says so; other files are returned unchanged.
-
-    Whole prices of an instrument with two or more digits are points, unless that reading is much further from the
-    price in the calibration than the prices themselves are. Read as prices, points make every spread far too small.
-    """
-    if instrument.digits < 2 or file.decimals > 0:
-        return file, []
-    digits, price = instrument.digits, float(file.close[-1])
-    known = load_calibration()["instruments"].get(instrument.symbol, {}).get("start_price")
-    scaled = price / 10**digits
-    what = f"{file.name}: prices such as {price:.10g} have no decimals although {instrument.symbol} is quoted with "
-    what += str(digits)
-    if known is None and digits < 3:
-        raise UserError(f"{what}; if they are points, divide them by {10**digits}; if not, set its digits to 0")
-    if known is not None and abs(math.log10(price / known)) < abs(math.log10(scaled / known)):
-        return file, [f"{what}; they are taken as whole prices, because as points they would be {scaled:.10g}."]
-    if known is not None and abs(math.log10(scaled / known)) > 1.5:
-        raise UserError(f"{what}, and as points they would be {scaled:.10g}, far from the usual {known:.6g}")
-    prices = {name: getattr(file, name) / 10**digits for name in PRICES}
-    spread = None if file.spread is None else file.spread / 10**digits
-    notice = f"{what}; they are points and were divided by {10**digits}, which gives prices such as {scaled:.10g}."
-    return dataclasses.replace(file, **prices, spread=spread, decimals=digits), [notice]
+def _check_steps(source: BarFile, findings: Findings, allow_jumps: bool) -> list[str]:
+    """Raise UserError for the steps of a file, or return a notice that counts them where they are allowed."""
+    if not findings.steps:
+        return []
+    if allow_jumps:
+        return [f"{source.name}: steps of a factor two or more are taken for real (`allow_jumps`): {findings.steps}."]
+    more = f" ({findings.steps} such rows)" if findings.steps > 1 else ""
+    raise UserError(f"{source.name} {findings.step}{more}; correct the file, or use `allow_jumps` if that is real")

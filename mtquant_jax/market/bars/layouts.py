@@ -5,28 +5,24 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES
+from mtquant_jax.market.bars.columns import find_candidates, is_price, names_of, plain_name
+from mtquant_jax.market.bars.numbers import decimal_mark
 from mtquant_jax.market.bars.source import WANTED, Source
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _HEAD_BYTES = 65_536
-# Names of columns, in lower case without blanks and punctuation; the first one present in the file is used.
+_HEAD_LINES = 100
+# Names of the time column, in lower case without blanks and punctuation; the first one present in the file is used.
 _TIME_NAMES = (
     *("datetime", "timestamp", "gmttime", "utctime", "timeutc", "timegmt", "utc", "localtime", "time", "opentime"),
     *("date", "bartime", "unix", "unixtime", "unixtimestamp", "epoch", "index"),
 )
 _UTC_NAMES = ("gmttime", "utctime", "timeutc", "timegmt", "utc")
-_VOLUME_NAMES = ("volume", "tickvolume", "tickvol", "vol", "realvolume")
-_ROLES = {
-    **{price: (price, f"bid{price}", f"{price}bid") for price in PRICES},
-    "volume": _VOLUME_NAMES,
-    "spread": ("spread",),
-    "spread_price": ("spreadprice",),
-    "ask_open": ("askopen", "openask"),
-    "tradable": ("tradable",),
-}
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?|\d{6}|\d{4}")
 _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}")
 
@@ -42,9 +38,11 @@ class Layout:
     offset: int  # bytes before the first bar
     num_columns: int
     time: tuple[int, ...]  # column of the stamp, or of date and clock
-    columns: dict[str, int]  # role -> column: open, high, low, close and those of the other _ROLES that the file has
+    columns: dict[str, int]  # candidate for a role (`columns`) -> column
+    names: dict[str, str]  # candidate -> name of its column, for messages
     is_utc: bool = False  # the format defines its stamps as UTC
     broker_time: bool = False  # the format uses the broker's clock
+    notices: tuple[str, ...] = ()  # about its numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ def sniff(source: Source) -> Layout:
     lines = _head(source)
     first = lines[0]
     if re.match(r"[\"']?\d", first.text.lstrip()):
-        return _headerless(source, first)
+        return _headerless(source, lines)
     separator = max(_SEPARATORS, key=first.text.count)
     names = first.fields(separator)
     if len(lines) > 2 and names[0].lower() == "price" and lines[1].text.lower().startswith("ticker"):
@@ -72,25 +70,28 @@ def sniff(source: Source) -> Layout:
     if len(lines) < 2:
         find_roles(source.name, names, None)  # a wrong header is the more informative error
         raise UserError(f"{source.name} has a header but no bars")
-    return _with_header(source, names, lines[1], separator)
+    return _with_header(source, names, lines[1:], separator)
 
 
 def _head(source: Source) -> list[_Line]:
     """Return the first lines that are neither blank nor comments."""
     lines, offset = [], 0
-    for number, raw in enumerate(source.data[:_HEAD_BYTES].split(b"\n")):
+    raw_lines = source.data[:_HEAD_BYTES].split(b"\n")
+    whole = raw_lines[:-1] if len(source.data) > _HEAD_BYTES and len(raw_lines) > 1 else raw_lines
+    for number, raw in enumerate(whole):
         text = raw.decode(errors="replace").rstrip("\r")
         if text.strip() and not text.lstrip().startswith("#"):
             lines.append(_Line(number, offset, text))
         offset += len(raw) + 1
-        if len(lines) == 5:
+        if len(lines) == _HEAD_LINES:
             break
     if not lines:
         raise UserError(f"{source.name} has comments but no bars; it needs {WANTED}")
     return lines
 
 
-def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -> Layout:
+def _with_header(source: Source, names: list[str], bars: list[_Line], separator: str) -> Layout:
+    bar = bars[0]
     fields = bar.fields(separator)
     if len(fields) == 1 and (other := max(_SEPARATORS, key=bar.text.count)) != separator and other in bar.text:
         raise UserError(
@@ -106,42 +107,37 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
             f"{bar.text[:60]!r}"
         )
     time, columns = find_roles(source.name, names, fields)
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     first = plain[time[0]]
     if names[0].upper() == "<DATE>":
         name = "MetaTrader 5"
     elif first in ("gmttime", "localtime"):
         name = "Dukascopy"
     else:
-        name = "CSV bid/ask" if "ask_open" in columns else "CSV"
+        name = "CSV bid/ask" if "ask.open" in columns else "CSV"
     return Layout(
         format=name,
         separator=separator,
-        decimal_point=_decimal_point(separator, [fields[columns[price]] for price in PRICES]),
+        **_numbers(source, bars, separator, columns),
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(fields),
         time=time,
         columns=columns,
+        names=names_of(columns, names),
         is_utc=first in _UTC_NAMES,
         broker_time=name == "MetaTrader 5",
     )
 
 
 def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Find the columns of the stamp and of each role by the names of columns; ``origin`` has them, for messages.
+    """Find the columns of the stamp and the candidates for each role by their names; ``origin`` has them, for messages.
 
     Raises UserError if a required column is missing or occurs twice.
     """
-    plain = [_plain(name) for name in names]
-    columns = {}
-    for role, choices in _ROLES.items():
-        found = next((choice for choice in choices if choice in plain), None)
-        if found is not None:
-            columns[role] = plain.index(found)
-            if plain.count(found) > 1:
-                raise UserError(f"{origin} has {plain.count(found)} columns called {found}; keep one of them")
-    if any(price not in columns for price in PRICES):
+    plain = [plain_name(name) for name in names]
+    columns = find_candidates(origin, names)
+    if columns is None:
         raise _unknown(origin, names)
     if "date" in plain and "time" in plain:
         both = plain.index("date"), plain.index("time")
@@ -151,10 +147,6 @@ def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple
     if first is None:
         raise _unknown(origin, names)
     return (plain.index(first),), columns
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[str]) -> Layout:
@@ -168,15 +160,16 @@ def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[st
     if len(lines) < 4:
         raise UserError(f"{source.name} has a header but no bars")
     names = [lines[2].fields(separator)[0], *names[1:]]
-    layout = _with_header(source, names, lines[3], separator)
+    layout = _with_header(source, names, lines[3:], separator)
     return dataclasses.replace(layout, format="yfinance")
 
 
-def _headerless(source: Source, bar: _Line) -> Layout:
+def _headerless(source: Source, bars: list[_Line]) -> Layout:
     """Recognise a date and a clock time, together or apart, then open, high, low, close and an optional volume.
 
     Also recognises Lean's files of bid and ask.
     """
+    bar = bars[0]
     separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
     fields = bar.fields(separator)
     while fields and not fields[-1]:  # a separator at the end of each line
@@ -184,12 +177,13 @@ def _headerless(source: Source, bar: _Line) -> Layout:
     split = len(fields) > 1 and bool(_DATE.fullmatch(fields[0]) and _CLOCK.fullmatch(fields[1]))
     time = (0, 1) if split else (0,)
     values = len(fields) - len(time)
-    columns = {price: len(time) + i for i, price in enumerate(PRICES)}
+    side = "bid" if values == 10 and not split else ""
+    columns = {f"{side}.{price}": len(time) + i for i, price in enumerate(PRICES)}
     name, broker_time = "CSV without header", False
-    if values == 10 and not split:
-        name, columns = "Lean bid/ask", {**columns, "volume": 5, "ask_open": 6}
+    if side:
+        name, columns = "Lean bid/ask", {**columns, "volume.0": 5, "ask.open": 6}
     elif values in (4, 5):
-        columns |= {"volume": columns["close"] + 1} if values == 5 else {}
+        columns |= {"volume.0": columns[".close"] + 1} if values == 5 else {}
         if split and "." in fields[0]:
             name, broker_time = "MetaTrader 4", True
         elif separator == ";" and re.fullmatch(r"\d{8} \d{6}", fields[0]):
@@ -202,18 +196,24 @@ def _headerless(source: Source, bar: _Line) -> Layout:
     return Layout(
         format=name,
         separator=separator,
-        decimal_point=_decimal_point(separator, [fields[columns[price]] for price in PRICES]),
+        **_numbers(source, bars, separator, columns),
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(bar.fields(separator)),
         time=time,
         columns=columns,
+        names={key: f"{key.replace('.', ' ').strip()} (column {position + 1})" for key, position in columns.items()},
         broker_time=broker_time,
     )
 
 
-def _decimal_point(separator: str, prices: list[str]) -> str:
-    return "," if separator != "," and any(re.fullmatch(r"\d+,\d+", price) for price in prices) else "."
+def _numbers(source: Source, lines: Sequence[_Line], separator: str, columns: Mapping[str, int]) -> dict[str, Any]:
+    """How the file writes numbers, by its first bars: the fields of a layout."""
+    rows = [line.fields(separator) for line in lines]
+    positions = [position for key, position in columns.items() if is_price(key)]
+    cells = (row[position] for row in rows for position in positions if position < len(row))
+    mark, notices = decimal_mark(source.name, cells)
+    return {"decimal_point": mark, "notices": tuple(notices)}
 
 
 def _unknown(origin: str, names: list[str]) -> UserError:

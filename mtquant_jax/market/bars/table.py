@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.columns import is_price, names_of
 from mtquant_jax.market.bars.layouts import Layout, find_roles
+from mtquant_jax.market.bars.numbers import decimal_mark, is_text, read_numbers
 from mtquant_jax.market.bars.source import Source
 from mtquant_jax.market.bars.stamps import Stamps, read_stamps
 
 _PIECE_BYTES = 1 << 24
+_SAMPLE = 100  # cells of each column of text that show the decimal mark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +32,12 @@ class Rows:
     name: str
     format: str
     stamps: Stamps
-    columns: dict[str, np.ndarray]  # role -> [R] float64
+    columns: dict[str, np.ndarray]  # candidate for a role (`columns`), or role -> [R] float64
     locate: Callable[[int], tuple[int, dict[str, str]]]  # row index -> row number in the file, text by role and "time"
     is_utc: bool
     broker_time: bool
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # candidate -> name of its column
+    notices: tuple[str, ...] = ()  # about the numbers
 
 
 def read_text_rows(source: Source, layout: Layout) -> Rows:
@@ -56,6 +61,8 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
         locate=lambda index: _locate(body, layout, index),
         is_utc=layout.is_utc,
         broker_time=layout.broker_time,
+        names=layout.names,
+        notices=layout.notices,
     )
 
 
@@ -77,9 +84,10 @@ def _read_piece(
     try:
         table = _parse(source, layout, body, lines, kinds)
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
-    except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
+    except pa.ArrowInvalid:  # some cell is not a plain number; if it is none at all, `checks` finds which one
         table = _parse(source, layout, body, lines, {})
-        columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
+        mark = layout.decimal_point
+        columns = {role: read_numbers(table[str(column)], mark) for role, column in layout.columns.items()}
     stamps = [table[str(column)] for column in layout.time]
     return columns, read_stamps(stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" "))
 
@@ -149,19 +157,6 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
     return np.asarray(values.cast(pa.float64()).to_numpy(), np.float64)
 
 
-def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
-    words = {"true": 1.0, "false": 0.0}
-
-    def number(cell: bytes) -> float:
-        text = cell.decode(errors="replace").strip().lower()
-        try:
-            return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
-        except ValueError:
-            return np.nan
-
-    return np.array([number(text) for text in table[str(column)].to_pylist()], np.float64)
-
-
 def read_parquet_rows(source: Source) -> Rows:
     """Read the rows of a Parquet file with columns, or an index, named as in text files."""
     try:
@@ -169,7 +164,9 @@ def read_parquet_rows(source: Source) -> Rows:
         names = list(file.schema_arrow.names)
         columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
         used = [names[position] for position in columns.used]
-        return table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
+        several = len(set(names)) < len(names)  # columns of one name can only be read together
+        table = file.read().select(columns.used) if several else file.read(columns=used).select(used)
+        return table_rows(source.name, "Parquet", table, columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 
@@ -206,6 +203,11 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
     if len(columns.time) > 1:
         stamp = pc.binary_join_element_wise(*(by_position[column].cast(pa.string()) for column in columns.time), " ")
 
+    texts = [
+        cells[:_SAMPLE].cast(pa.string()) for role, cells in shown.items() if is_price(role) and is_text(cells.type)
+    ]
+    mark, notices = decimal_mark(origin, (cell or "" for cells in texts for cell in cells.to_pylist()))
+
     def locate(index: int) -> tuple[int, dict[str, str]]:
         texts = {role: str(column[index].as_py()) for role, column in shown.items()}
         return index + 1, texts | {"time": str(stamp[index].as_py())}
@@ -214,11 +216,16 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
         name=origin,
         format=kind,
         stamps=read_stamps(stamp),
-        columns={
-            role: np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(), np.float64)
-            for role, column in shown.items()
-        },
+        columns={role: _column(cells, mark) for role, cells in shown.items()},
         locate=locate,
         is_utc=columns.names[columns.time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
         broker_time=False,
+        names=names_of(columns.roles, columns.names),
+        notices=tuple(notices),
     )
+
+
+def _column(cells: pa.ChunkedArray, mark: str) -> np.ndarray:
+    if is_text(cells.type):
+        return read_numbers(cells, mark)
+    return np.asarray(pc.fill_null(cells.cast(pa.float64()), np.nan).to_numpy(), np.float64)

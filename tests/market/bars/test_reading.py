@@ -128,10 +128,10 @@ def test_spreads_in_points_and_from_both_sides(tmp_path):
     np.testing.assert_allclose(file.spread / file.point, 10)
     header = "time,bidopen,bidhigh,bidlow,bidclose,askopen,askhigh,asklow,askclose\n"
     file = read_bar_file(
-        put(tmp_path, header + "2024-01-02 00:00,1,2,0.5,1.25,1.5,3,1,2\n2024-01-02 01:00,1,1,1,1,1,1,1,1\n")
+        put(tmp_path, header + "2024-01-02 00:00,1,2,0.75,1.25,1.03125,3,1,2\n2024-01-02 01:00,1,1,1,1,1,1,1,1\n")
     )
-    assert file.format == "CSV bid/ask" and file.spread.tolist() == [0.5, 0.0]
-    bad = header + "2024-01-02 00:00,1.25,2,0.5,1.25,1,3,1,2\n"
+    assert file.format == "CSV bid/ask" and file.spread.tolist() == [0.03125, 0.0]
+    bad = header + "2024-01-02 00:00,1.25,2,0.75,1.25,1,3,1,2\n2024-01-02 01:00,1.25,2,1,1.25,1.25,2,1,1.25\n"
     with pytest.raises(
         UserError, match=r"row 2 \(2024-01-02 00:00\): spread -0.25 is negative: the ask is below the bid"
     ):

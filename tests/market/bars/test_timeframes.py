@@ -253,7 +253,7 @@ def test_points_become_prices_and_a_notice_says_so(tmp_path):
     assert (
         bars.close[0, 0, 0] == 2055 and "are taken as whole prices, because as points they would be 20.55" in notices[0]
     )
-    own = {"BTCUSD": dataclasses.replace(INSTRUMENTS["XAUUSD"], symbol="BTCUSD", aliases=())}
+    own = {"BTCUSD": dataclasses.replace(INSTRUMENTS["XAUUSD"], symbol="BTCUSD", aliases=(), price_range=None)}
     (tmp_path / "BTCUSD.csv").write_text((tmp_path / "XAUUSD.csv").read_text())
     with pytest.raises(
         UserError, match=r"BTCUSD.csv: prices such as 2055 .* divide them by 100; if not, set its digits"
