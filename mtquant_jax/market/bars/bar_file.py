@@ -57,6 +57,7 @@ class Findings:
     unreadable: int = 0  # rows with a time or number that cannot be parsed
     notices: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
+    cause: Exception | None = None  # what raised the problem, if anything did
 
 
 def format_time(seconds: int | np.integer) -> str:

@@ -20,13 +20,12 @@ import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
 from mtquant_jax.market.bars.table import Rows
-from mtquant_jax.time_zones import Zone
+from mtquant_jax.time_zones import Zone, read_zone
 
 _MAX_DECIMALS = 8
 _SAMPLE = 20_000  # rows that determine the number of decimals
 _WIDENED = 5e-5  # largest relative distance of an open or close from the range that widens it
 _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of prices that were float32 once
-_TIME = "the time {text[time]!r} cannot be read; write it as 2024-01-31 13:00:00, in UTC or with its offset (+02:00)"
 
 
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
@@ -34,15 +33,16 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
 
     Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC.
     """
-    findings = Findings(rows=len(rows.stamps.unread))
+    findings = Findings(rows=len(rows.stamps.unread), notices=list(rows.notices))
     columns = _columns(rows, findings)
     _check_rows(rows, columns, findings)
     if findings.problem:
         return None, findings
-    naive = not rows.is_utc and not rows.stamps.has_offset.any()
+    naive = not rows.zone and not rows.stamps.has_offset.any()
     times, clock = rows.stamps.seconds, "UTC (in the file)"
-    if naive:
-        clock = zone.name
+    if naive or not rows.stamps.has_offset.any():
+        zone = zone if naive else read_zone(rows.zone)
+        clock = zone.name if naive else f"{zone.name} (in the file)"
         if not zone.is_utc:
             times = _to_utc(rows, zone, findings)
     times, columns = _in_order(rows, times, columns, findings)
@@ -91,8 +91,8 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     slack = 1.0 + _WIDENED
     read = ~rows.stamps.unread
     offsets, none = read & rows.stamps.has_offset, read & ~rows.stamps.has_offset
-    times = [(rows.stamps.unread, _TIME)]
-    if offsets.any() and none.any() and not rows.is_utc:
+    times = rows.stamps.problems()
+    if offsets.any() and none.any() and rows.zone != "UTC":
         odd, has = (none, "no") if none.sum() < offsets.sum() else (offsets, "an")
         times.append(
             (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
@@ -189,6 +189,8 @@ def _in_order(
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
+        if rows.stamps.are_dates:
+            findings.problem += "; its times are dates without a time of day, whose column is missing"
         if findings.missing or findings.ambiguous:
             findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
         return times, columns

@@ -6,18 +6,18 @@ import csv
 import dataclasses
 import re
 
+import pyarrow as pa
+
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES
 from mtquant_jax.market.bars.source import WANTED, Source
+from mtquant_jax.market.bars.stamps import read_stamps
+from mtquant_jax.market.bars.time_columns import TimeColumns, find_times
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _HEAD_BYTES = 65_536
+_HEAD_LINES = 24  # that determine the columns
 # Names of columns, in lower case without blanks and punctuation; the first one present in the file is used.
-_TIME_NAMES = (
-    *("datetime", "timestamp", "gmttime", "utctime", "timeutc", "timegmt", "utc", "localtime", "time", "opentime"),
-    *("date", "bartime", "unix", "unixtime", "unixtimestamp", "epoch", "index"),
-)
-_UTC_NAMES = ("gmttime", "utctime", "timeutc", "timegmt", "utc")
 _VOLUME_NAMES = ("volume", "tickvolume", "tickvol", "vol", "realvolume")
 _ROLES = {
     **{price: (price, f"bid{price}", f"{price}bid") for price in PRICES},
@@ -43,8 +43,9 @@ class Layout:
     num_columns: int
     time: tuple[int, ...]  # column of the stamp, or of date and clock
     columns: dict[str, int]  # role -> column: open, high, low, close and those of the other _ROLES that the file has
-    is_utc: bool = False  # the format defines its stamps as UTC
+    zone: str = ""  # zone of its stamps, if the format or the header defines it
     broker_time: bool = False  # the format uses the broker's clock
+    notices: tuple[str, ...] = ()  # sentences without a subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +71,9 @@ def sniff(source: Source) -> Layout:
     if len(names) < 5:
         raise _unknown(source.name, names)
     if len(lines) < 2:
-        find_roles(source.name, names, None)  # a wrong header is the more informative error
+        find_roles(source.name, names, [])  # a wrong header is the more informative error
         raise UserError(f"{source.name} has a header but no bars")
-    return _with_header(source, names, lines[1], separator)
+    return _with_header(source, names, lines[1:], separator)
 
 
 def _head(source: Source) -> list[_Line]:
@@ -83,15 +84,16 @@ def _head(source: Source) -> list[_Line]:
         if text.strip() and not text.lstrip().startswith("#"):
             lines.append(_Line(number, offset, text))
         offset += len(raw) + 1
-        if len(lines) == 5:
+        if len(lines) == _HEAD_LINES:
             break
     if not lines:
         raise UserError(f"{source.name} has comments but no bars; it needs {WANTED}")
     return lines
 
 
-def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -> Layout:
-    fields = bar.fields(separator)
+def _with_header(source: Source, names: list[str], bars: list[_Line], separator: str) -> Layout:
+    bar, samples = bars[0], [line.fields(separator) for line in bars]
+    fields = samples[0]
     if len(fields) == 1 and (other := max(_SEPARATORS, key=bar.text.count)) != separator and other in bar.text:
         raise UserError(
             f"{source.name} row {bar.number + 1}: {_SEPARATORS[other]} separate the values but "
@@ -105,9 +107,8 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
             f"{source.name} row {bar.number + 1}: {len(fields)} columns where the header has {len(names)}: "
             f"{bar.text[:60]!r}"
         )
-    time, columns = find_roles(source.name, names, fields)
-    plain = [_plain(name) for name in names]
-    first = plain[time[0]]
+    time, columns = find_roles(source.name, names, samples)
+    first = _plain(names[time.columns[0]])
     if names[0].upper() == "<DATE>":
         name = "MetaTrader 5"
     elif first in ("gmttime", "localtime"):
@@ -121,15 +122,16 @@ def _with_header(source: Source, names: list[str], bar: _Line, separator: str) -
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(fields),
-        time=time,
+        time=time.columns,
         columns=columns,
-        is_utc=first in _UTC_NAMES,
+        zone=time.zone,
         broker_time=name == "MetaTrader 5",
+        notices=time.notices,
     )
 
 
-def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Find the columns of the stamp and of each role by the names of columns; ``origin`` has them, for messages.
+def find_roles(origin: str, names: list[str], samples: list[list[str]]) -> tuple[TimeColumns, dict[str, int]]:
+    """Find the columns of the stamp and of each role by names and first rows; ``origin`` has them, for messages.
 
     Raises UserError if a required column is missing or occurs twice.
     """
@@ -143,14 +145,13 @@ def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple
                 raise UserError(f"{origin} has {plain.count(found)} columns called {found}; keep one of them")
     if any(price not in columns for price in PRICES):
         raise _unknown(origin, names)
-    if "date" in plain and "time" in plain:
-        both = plain.index("date"), plain.index("time")
-        if fields is None or _CLOCK.fullmatch(fields[both[1]]):
-            return both, columns
-    first = next((name for name in _TIME_NAMES if name in plain), "" if plain[0] == "" else None)
-    if first is None:
-        raise _unknown(origin, names)
-    return (plain.index(first),), columns
+    time = find_times(origin, names, samples, tuple(columns.values()))
+    if time is None:
+        raise UserError(
+            f"{origin} has prices but no column of times; its columns are {_shown(names)}; call "
+            "that of the times 'time', or those of dates and times of day 'date' and 'time'"
+        )
+    return time, columns
 
 
 def _plain(name: str) -> str:
@@ -168,14 +169,14 @@ def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[st
     if len(lines) < 4:
         raise UserError(f"{source.name} has a header but no bars")
     names = [lines[2].fields(separator)[0], *names[1:]]
-    layout = _with_header(source, names, lines[3], separator)
+    layout = _with_header(source, names, lines[3:], separator)
     return dataclasses.replace(layout, format="yfinance")
 
 
 def _headerless(source: Source, bar: _Line) -> Layout:
     """Recognise a date and a clock time, together or apart, then open, high, low, close and an optional volume.
 
-    Also recognises Lean's files of bid and ask.
+    Also recognises Lean's files of bid and ask, and klines of exchanges, with or without their last column.
     """
     separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
     fields = bar.fields(separator)
@@ -186,7 +187,9 @@ def _headerless(source: Source, bar: _Line) -> Layout:
     values = len(fields) - len(time)
     columns = {price: len(time) + i for i, price in enumerate(PRICES)}
     name, broker_time = "CSV without header", False
-    if values == 10 and not split:
+    if len(fields) in (11, 12) and _is_kline(fields):
+        name, columns = "klines", {**columns, "volume": 5}
+    elif values == 10 and not split:
         name, columns = "Lean bid/ask", {**columns, "volume": 5, "ask_open": 6}
     elif values in (4, 5):
         columns |= {"volume": columns["close"] + 1} if values == 5 else {}
@@ -212,10 +215,19 @@ def _headerless(source: Source, bar: _Line) -> Layout:
     )
 
 
+def _is_kline(fields: list[str]) -> bool:
+    """Return True if the first and seventh fields are numbers since 1970: the times of open and close."""
+    stamps = read_stamps(pa.array([fields[0], fields[6]], pa.string()))
+    return bool(stamps.has_offset.all() and all(fields[i].isdigit() for i in (0, 6)))
+
+
 def _decimal_point(separator: str, prices: list[str]) -> str:
     return "," if separator != "," and any(re.fullmatch(r"\d+,\d+", price) for price in prices) else "."
 
 
 def _unknown(origin: str, names: list[str]) -> UserError:
-    shown = ", ".join(name[:40] for name in names[:12] if name) or "none"
-    return UserError(f"{origin} has an unknown format: its columns are {shown}; expected {WANTED}")
+    return UserError(f"{origin} has an unknown format: its columns are {_shown(names)}; expected {WANTED}")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(name[:40] for name in names[:12] if name) or "none"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,14 @@ import pyarrow.parquet
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.layouts import Layout, find_roles
 from mtquant_jax.market.bars.source import Source
-from mtquant_jax.market.bars.stamps import Stamps, read_stamps
+from mtquant_jax.market.bars.stamp_forms import Form
+from mtquant_jax.market.bars.stamps import Stamps, join, read_stamps, settle, with_clock
+from mtquant_jax.market.bars.time_columns import TimeColumns
 
 _PIECE_BYTES = 1 << 24
+_SAMPLE_ROWS = 24  # that determine the columns
+_INDEX = re.compile(r"^__index_level_\d+__$")  # what pandas calls an index without a name
+_BLANK = ' \t,;"'  # what a blank line may hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,32 +37,43 @@ class Rows:
     stamps: Stamps
     columns: dict[str, np.ndarray]  # role -> [R] float64
     locate: Callable[[int], tuple[int, dict[str, str]]]  # row index -> row number in the file, text by role and "time"
-    is_utc: bool
+    zone: str  # zone of the stamps, if the format or the header defines it
     broker_time: bool
+    notices: list[str]
 
 
 def read_text_rows(source: Source, layout: Layout) -> Rows:
-    """Read the rows of a text file.
+    """Read the rows of a text file; rows without a time and without values are left out and counted.
 
     Raises UserError, which names the row, if the number of columns differs between rows.
     """
-    end = len(source.data)
-    while source.data[end - 1 : end].isspace():  # ignore blank lines at the end
-        end -= 1
+    end = len(source.data.rstrip(b"\r\n"))  # ignore blank lines at the end
     body = pa.py_buffer(source.data)[layout.offset : end]
     pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
-    columns = {role: np.concatenate([columns.pop(role) for columns, _ in pieces]) for role in layout.columns}
-    parts = [(stamps.seconds, stamps.has_offset, stamps.unread) for _, stamps in pieces]
+    columns = {role: np.concatenate([columns.pop(role) for columns, _, _ in pieces]) for role in layout.columns}
+    stamps, said = _joined([stamps for _, stamps, _ in pieces])
     packed = f" {source.packing}" if source.packing else ""
+    notices = [*source.notices, *layout.notices, *said]
+    if blank := sum(blank for _, _, blank in pieces):
+        notices.insert(0, f"{blank:,} blank line{'s were' if blank > 1 else ' was'} skipped.")
+    if not len(stamps.forms):
+        raise UserError(f"{source.name} has a header but no bars")
     return Rows(
         name=source.name,
         format=layout.format + packed,
-        stamps=Stamps(*(np.concatenate(part) for part in zip(*parts, strict=True))),
+        stamps=stamps,
         columns=columns,
         locate=lambda index: _locate(body, layout, index),
-        is_utc=layout.is_utc,
+        zone=layout.zone,
         broker_time=layout.broker_time,
+        notices=[f"{source.name}: {notice}" for notice in notices],
     )
+
+
+def _joined(pieces: list[list[Stamps]]) -> tuple[Stamps, list[str]]:
+    """Join stamps, or dates and times of day, of consecutive rows; also return sentences about their forms."""
+    parts = [join([piece[part] for piece in pieces]) for part in range(len(pieces[0]))]
+    return settle(parts[0] if len(parts) == 1 else with_clock(*parts))
 
 
 def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -70,25 +87,38 @@ def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _read_piece(
     source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
-) -> tuple[dict[str, np.ndarray], Stamps]:
-    """Parse the columns and stamps of one range of lines."""
+) -> tuple[dict[str, np.ndarray], list[Stamps], int]:
+    """Parse the columns and stamps of one range of lines, and count its blank lines."""
     lines = pa.py_buffer(source.data)[slice(*piece)]
     kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
     try:
-        table = _parse(source, layout, body, lines, kinds)
+        table, blank = _parse(source, layout, body, lines, kinds)
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
     except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
-        table = _parse(source, layout, body, lines, {})
+        table, blank = _parse(source, layout, body, lines, {})
         columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
-    stamps = [table[str(column)] for column in layout.time]
-    return columns, read_stamps(stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" "))
+    stamps = [read_stamps(table[str(column)]) for column in layout.time]
+    empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
+    if empty.any():
+        empty &= np.logical_and.reduce([np.isnan(columns[role]) for role in columns if role != "tradable"])
+    if empty.any():
+        columns = {role: values[~empty] for role, values in columns.items()}
+        stamps = [Stamps(part.seconds[~empty], part.forms[~empty]) for part in stamps]
+    return columns, stamps, blank + int(np.count_nonzero(empty))
 
 
-def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]) -> pa.Table:
-    ragged = []
+def _parse(
+    source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]
+) -> tuple[pa.Table, int]:
+    """Parse lines into the columns in use, and count the blank ones among those that were left out."""
+    ragged, blank, skipped = [], 0, 0
 
     def other_width(row: Any) -> str:
-        if not row.text.lstrip().startswith("#"):
+        nonlocal blank, skipped
+        skipped += 1
+        if not row.text.strip(_BLANK):
+            blank += 1
+        elif not row.text.lstrip().startswith("#"):
             ragged.append(row)
         return "skip"
 
@@ -106,22 +136,52 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, ki
             decimal_point=layout.decimal_point,
         ),
     )
+    if len(table) + skipped != _count_lines(lines):
+        raise _open_quote(source, layout, body)
     if ragged:
         raise _ragged(source, layout, body)
-    return table
+    return table, blank
+
+
+def _count_lines(lines: pa.Buffer) -> int:
+    text = np.frombuffer(lines, np.uint8)
+    return int(np.count_nonzero(text == 10)) + int(len(text) > 0 and text[-1] != 10)
 
 
 def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the row number, text and fields of every line that is not a comment."""
+    """Yield the row number, text and fields of every line that is neither blank nor a comment."""
+    values = [column for role, column in layout.columns.items() if role != "tradable"]
     for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
         text = raw.decode(errors="replace").rstrip("\r\n")
-        if not text.lstrip().startswith("#"):
-            yield number, text, next(csv.reader([text], delimiter=layout.separator), [])
+        fields = _split(text, layout.separator)
+        if len(fields) != layout.num_columns:
+            if text.strip(_BLANK) and not text.lstrip().startswith("#"):
+                yield number, text, fields
+        elif any(fields[column] for column in layout.time) or any(
+            not np.isnan(_number(fields[column].encode(), layout)) for column in values
+        ):
+            yield number, text, fields
+
+
+def _split(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=separator), [])
+    except csv.Error:  # a field of more than 131,072 characters
+        return text.split(separator)
+
+
+def _open_quote(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
+    """Return the error for the first row with a quotation mark that has no second one."""
+    for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
+        if raw.count(b'"') % 2:
+            text = raw.decode(errors="replace").strip()[:60]
+            return UserError(f"{source.name} row {number}: a quotation mark is not closed: {text!r}")
+    return UserError(f"{source.name} has quotation marks that span several rows; remove them")
 
 
 def _ragged(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
     """Return the error for the first row with a different number of columns."""
-    number, text, fields = next(line for line in _lines(body, layout) if line[1] and len(line[2]) != layout.num_columns)
+    number, text, fields = next(line for line in _lines(body, layout) if len(line[2]) != layout.num_columns)
     other = max("\t;,", key=text.count)
     hint = ""
     if other != layout.separator and text.count(other) >= layout.num_columns - 1:
@@ -150,16 +210,17 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
 
 
 def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
+    return np.array([_number(text, layout) for text in table[str(column)].to_pylist()], np.float64)
+
+
+def _number(cell: bytes, layout: Layout) -> float:
+    """Return the number in a cell, NaN if it is none, and 1 and 0 for true and false."""
+    text = cell.decode(errors="replace").strip().lower()
     words = {"true": 1.0, "false": 0.0}
-
-    def number(cell: bytes) -> float:
-        text = cell.decode(errors="replace").strip().lower()
-        try:
-            return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
-        except ValueError:
-            return np.nan
-
-    return np.array([number(text) for text in table[str(column)].to_pylist()], np.float64)
+    try:
+        return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
+    except ValueError:
+        return np.nan
 
 
 def read_parquet_rows(source: Source) -> Rows:
@@ -167,11 +228,27 @@ def read_parquet_rows(source: Source) -> Rows:
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
         names = list(file.schema_arrow.names)
-        columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
+        first = next(file.iter_batches(_SAMPLE_ROWS), None)
+        samples = [] if first is None else sample(first.columns)
+        columns = find_columns(source.name, [re.sub(_INDEX, "index", name) for name in names], samples)
         used = [names[position] for position in columns.used]
-        return table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
+        rows = table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    notices = [f"{source.name}: {notice}" for notice in source.notices]
+    return dataclasses.replace(rows, notices=notices + rows.notices)
+
+
+def sample(columns: Sequence[pa.Array]) -> list[list[str]]:
+    """The first rows of columns as text, for `find_columns`."""
+
+    def texts(column: pa.Array) -> list[str]:
+        column = column[:_SAMPLE_ROWS]
+        if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
+            column = column.cast(pa.string())  # also of dates that Python cannot hold
+        return [str(cell) for cell in column.to_pylist()]
+
+    return [list(row) for row in zip(*map(texts, columns), strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,18 +256,18 @@ class TableColumns:
     """Which columns of a table hold the stamp and each role."""
 
     names: list[str]  # of all columns
-    time: tuple[int, ...]
+    time: TimeColumns
     roles: dict[str, int]
 
     @property
     def used(self) -> list[int]:
         """Positions of the columns in use, each once."""
-        return list(dict.fromkeys((*self.time, *self.roles.values())))
+        return list(dict.fromkeys((*self.time.columns, *self.roles.values())))
 
 
-def find_columns(origin: str, names: list[str]) -> TableColumns:
-    """The columns in use among named ones; UserError where a required column is missing or occurs twice."""
-    return TableColumns(names, *find_roles(origin, names, None))
+def find_columns(origin: str, names: list[str], samples: list[list[str]]) -> TableColumns:
+    """The columns in use, by names and first rows; UserError where a required one is missing or occurs twice."""
+    return TableColumns(names, *find_roles(origin, names, samples))
 
 
 def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -> Rows:
@@ -202,23 +279,32 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
         raise UserError(f"{origin} has columns but no bars")
     by_position = dict(zip(columns.used, table.columns, strict=True))
     shown = {role: by_position[column] for role, column in columns.roles.items()}
-    stamp = by_position[columns.time[0]]
-    if len(columns.time) > 1:
-        stamp = pc.binary_join_element_wise(*(by_position[column].cast(pa.string()) for column in columns.time), " ")
+    times = [by_position[column] for column in columns.time.columns]
 
     def locate(index: int) -> tuple[int, dict[str, str]]:
         texts = {role: str(column[index].as_py()) for role, column in shown.items()}
-        return index + 1, texts | {"time": str(stamp[index].as_py())}
+        return index + 1, texts | {"time": " ".join(_shown(column, index) for column in times)}
 
+    stamps, said = _joined([[read_stamps(column) for column in times]])
     return Rows(
         name=origin,
         format=kind,
-        stamps=read_stamps(stamp),
+        stamps=stamps,
         columns={
             role: np.asarray(pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(), np.float64)
             for role, column in shown.items()
         },
         locate=locate,
-        is_utc=columns.names[columns.time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
+        zone=columns.time.zone,
         broker_time=False,
+        notices=[f"{origin}: {notice}" for notice in (*columns.time.notices, *said)],
     )
+
+
+def _shown(column: pa.ChunkedArray, index: int) -> str:
+    """Return a cell as text; a date that Python cannot hold is shown as Arrow does."""
+    cell = column[index]
+    try:
+        return str(cell.as_py())
+    except (ValueError, OverflowError):
+        return str(cell.cast(pa.string()))
