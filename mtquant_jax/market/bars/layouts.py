@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES
-from mtquant_jax.market.bars.source import WANTED, Source
+from mtquant_jax.market.bars.source import BLANK, WANTED, Source
 from mtquant_jax.market.bars.stamps import read_stamps
 from mtquant_jax.market.bars.time_columns import TimeColumns, find_times
 
@@ -81,7 +81,7 @@ def _head(source: Source) -> list[_Line]:
     lines, offset = [], 0
     for number, raw in enumerate(source.data[:_HEAD_BYTES].split(b"\n")):
         text = raw.decode(errors="replace").rstrip("\r")
-        if text.strip() and not text.lstrip().startswith("#"):
+        if text.strip(BLANK) and not text.lstrip().startswith("#"):
             lines.append(_Line(number, offset, text))
         offset += len(raw) + 1
         if len(lines) == _HEAD_LINES:

@@ -17,6 +17,8 @@ WANTED = (
     "time,open,high,low,close[,volume[,spread]], or a MetaTrader, Dukascopy, HistData, Lean or yfinance file (docs/"
     "bar_files.md)"
 )
+BLANK = ' \t,;"'
+"""Characters of which a blank line may consist."""
 _MAX_BYTES = 1 << 34  # unpacked; more minute bars than there are minutes since 1971
 _MAX_NESTING = 3
 _HEAD_BYTES = 8_192

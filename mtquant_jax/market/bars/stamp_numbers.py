@@ -27,8 +27,8 @@ _NOISE = 1e-6  # of a unit; a float64 of seconds since 1970 is this precise
 def read_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Read numbers as times, each by its own value.
 
-    In the period of bars the forms exclude each other, but for YYYYMMDDHHMM and milliseconds in the spring of 1976; a
-    valid date and time has precedence there.
+    In the period of bars the forms exclude each other, but for YYYYMMDDHHMM and milliseconds in the springs of 1976 and
+    (Buddhist years) 1978; a valid date and time has precedence there.
 
     Args:
         values: [R] integers of any width, or floats; a calendar form has no fraction.
@@ -42,16 +42,15 @@ def read_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not len(whole):
         return seconds, forms
     span = int(whole.min()), int(whole.max())
-    for form, digits in _CALENDAR.items():
-        _read_calendar(whole, form, digits, 0, span, seconds, forms)
+    for lead in (0, BUDDHIST_YEARS):
+        for form, digits in _CALENDAR.items():
+            _read_calendar(whole, form, digits, lead, span, seconds, forms)
     for form, scale in EPOCHS.items():
         first, last = FIRST * scale, last_time() * scale
         if span[0] <= last and span[1] >= first:
             inside = (whole >= first) & (whole <= last) & (forms == Form.NO_DATE)
             np.floor_divide(whole, scale, out=seconds, where=inside)
             forms[inside] = form
-    for form, digits in _CALENDAR.items():
-        _read_calendar(whole, form, digits, BUDDHIST_YEARS, span, seconds, forms)
     if span[0] < 240_000:
         clock = (whole >= 0) & (whole < 240_000) & (forms == Form.NO_DATE)
         seconds[clock], forms[clock] = whole[clock], Form.CLOCK_NUMBER

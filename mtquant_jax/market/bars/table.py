@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.layouts import Layout, find_roles
-from mtquant_jax.market.bars.source import Source
+from mtquant_jax.market.bars.source import BLANK, Source
 from mtquant_jax.market.bars.stamp_forms import Form
 from mtquant_jax.market.bars.stamps import Stamps, join, read_stamps, settle, with_clock
 from mtquant_jax.market.bars.time_columns import TimeColumns
@@ -25,7 +25,6 @@ from mtquant_jax.market.bars.time_columns import TimeColumns
 _PIECE_BYTES = 1 << 24
 _SAMPLE_ROWS = 24  # that determine the columns
 _INDEX = re.compile(r"^__index_level_\d+__$")  # what pandas calls an index without a name
-_BLANK = ' \t,;"'  # what a blank line may hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,9 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
     stamps, said = _joined([stamps for _, stamps, _ in pieces])
     packed = f" {source.packing}" if source.packing else ""
     notices = [*source.notices, *layout.notices, *said]
-    if blank := sum(blank for _, _, blank in pieces):
+    blank = sum(not line.decode().strip(BLANK) for line in source.data[: layout.offset].splitlines())
+    blank += sum(blank for _, _, blank in pieces)
+    if blank:
         notices.insert(0, f"{blank:,} blank line{'s were' if blank > 1 else ' was'} skipped.")
     if not len(stamps.forms):
         raise UserError(f"{source.name} has a header but no bars")
@@ -116,7 +117,7 @@ def _parse(
     def other_width(row: Any) -> str:
         nonlocal blank, skipped
         skipped += 1
-        if not row.text.strip(_BLANK):
+        if not row.text.strip(BLANK):
             blank += 1
         elif not row.text.lstrip().startswith("#"):
             ragged.append(row)
@@ -155,7 +156,7 @@ def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str
         text = raw.decode(errors="replace").rstrip("\r\n")
         fields = _split(text, layout.separator)
         if len(fields) != layout.num_columns:
-            if text.strip(_BLANK) and not text.lstrip().startswith("#"):
+            if text.strip(BLANK) and not text.lstrip().startswith("#"):
                 yield number, text, fields
         elif any(fields[column] for column in layout.time) or any(
             not np.isnan(_number(fields[column].encode(), layout)) for column in values

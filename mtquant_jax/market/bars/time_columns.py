@@ -35,6 +35,7 @@ _UNCLEAR = ("est", "edt", "cst", "cdt", "mst", "mdt", "pst", "pdt", "bst", "ist"
 """Abbreviations of several clocks, or of one that is used for another half of the year."""
 _OF_DAY = ("time", "clock", "hour", "hours", "tm", "hhmm", "hhmmss", "timeofday", "zeit", "uhrzeit", "hora", "heure")
 _CONSTANT = re.compile(r"(?:utc|gmt)?\s*([+-])\s*(\d{1,2})(?::?(\d\d))?")
+_OFFSET = re.compile(r"(?:utc|gmt)\s*[+-]\s*\d{1,2}(?::?\d\d)?")
 _ENDS = re.compile(r"close|end|until|expir|settle", re.IGNORECASE)
 
 
@@ -154,7 +155,7 @@ def _rank(base: str) -> int:
 
 def _base(name: str) -> str:
     """Return a name without its clock, unit, blanks and punctuation: time of `Time (EET)`, `time_utc` and `UTC`."""
-    bare = re.sub(r"[(\[].*", "", name.strip().lower())
+    bare = _OFFSET.sub(" utc ", re.sub(r"[(\[].*", "", name.strip().lower()))
     words = [word for word in re.split(r"[\W_]+", bare) if word]
     words = [word for word in words if word not in _CLOCKS and word not in _UNCLEAR] or ["time"] * bool(words)
     text = "".join(words)
@@ -185,7 +186,7 @@ def _clock_texts(name: str) -> list[str]:
     bare = re.sub(r"[(\[].*", "", lower)
     words = [word for word in re.split(r"[\W_]+", bare) if word]
     joined = re.fullmatch(r"(utc|gmt)?(?:date)?time(utc|gmt)?", "".join(words))
-    constant = re.search(r"(?:utc|gmt)\s*[+-]\s*\d{1,2}(?::?\d\d)?", bare)
+    constant = _OFFSET.search(bare)
     return [
         *re.findall(r"[(\[]\s*([^)\]]+?)\s*[)\]]", lower),
         *([constant[0]] if constant else []),
