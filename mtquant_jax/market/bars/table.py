@@ -97,7 +97,7 @@ def _read_piece(
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
     except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
         table, blank = _parse(source, layout, body, lines, {})
-        columns = {role: _floats_one_by_one(table, column, layout) for role, column in layout.columns.items()}
+        columns = {role: _floats_one_by_one(table, role, layout) for role in layout.columns}
     stamps = [read_stamps(table[str(column)]) for column in layout.time]
     empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
     if empty.any():
@@ -151,7 +151,7 @@ def _count_lines(lines: pa.Buffer) -> int:
 
 def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
     """Yield the row number, text and fields of every line that is neither blank nor a comment."""
-    values = [column for role, column in layout.columns.items() if role != "tradable"]
+    values = [(role, column) for role, column in layout.columns.items() if role != "tradable"]
     for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
         text = raw.decode(errors="replace").rstrip("\r\n")
         fields = _split(text, layout.separator)
@@ -159,7 +159,7 @@ def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str
             if text.strip(BLANK) and not text.lstrip().startswith("#"):
                 yield number, text, fields
         elif any(fields[column] for column in layout.time) or any(
-            not np.isnan(_number(fields[column].encode(), layout)) for column in values
+            not np.isnan(_number(fields[column].encode(), role, layout)) for role, column in values
         ):
             yield number, text, fields
 
@@ -210,16 +210,18 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
     return np.asarray(values.cast(pa.float64()).to_numpy(), np.float64)
 
 
-def _floats_one_by_one(table: pa.Table, column: int, layout: Layout) -> np.ndarray:
-    return np.array([_number(text, layout) for text in table[str(column)].to_pylist()], np.float64)
+def _floats_one_by_one(table: pa.Table, role: str, layout: Layout) -> np.ndarray:
+    cells = table[str(layout.columns[role])].to_pylist()
+    return np.array([_number(cell, role, layout) for cell in cells], np.float64)
 
 
-def _number(cell: bytes, layout: Layout) -> float:
-    """Return the number in a cell, NaN if it is none, and 1 and 0 for true and false."""
-    text = cell.decode(errors="replace").strip().lower()
-    words = {"true": 1.0, "false": 0.0}
+def _number(cell: bytes, role: str, layout: Layout) -> float:
+    """Return the number in a cell, and NaN for what is none or only Python takes for one (1_000, Arabic digits)."""
+    text = cell.strip().lower().decode("ascii", errors="replace")
+    if role == "tradable" and text in ("true", "false"):
+        return float(text == "true")
     try:
-        return words[text] if text in words else float(text.replace(layout.decimal_point, "."))
+        return float(text.replace(layout.decimal_point, ".")) if "_" not in text else np.nan
     except ValueError:
         return np.nan
 
@@ -227,14 +229,14 @@ def _number(cell: bytes, layout: Layout) -> float:
 def read_parquet_rows(source: Source) -> Rows:
     """Read the rows of a Parquet file with columns, or an index, named as in text files."""
     try:
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data), page_checksum_verification=True)
         names = list(file.schema_arrow.names)
         first = next(file.iter_batches(_SAMPLE_ROWS), None)
         samples = [] if first is None else sample(first.columns)
         columns = find_columns(source.name, [re.sub(_INDEX, "index", name) for name in names], samples)
         used = [names[position] for position in columns.used]
         rows = table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
     notices = [f"{source.name}: {notice}" for notice in source.notices]
     return dataclasses.replace(rows, notices=notices + rows.notices)
