@@ -86,6 +86,12 @@ def _cells(original: Original) -> tuple[list[str], list[list[str]]]:
     return lines[: original.head], [line.split(original.layout.separator) for line in lines[original.head :]]
 
 
+def _column(original: Original, price: str) -> int:
+    """The position of the open, high, low or close; in a file with both sides, of the bid."""
+    assert original.layout is not None
+    return next(column for role, column in original.layout.columns.items() if role.rpartition(".")[2] == price)
+
+
 def _with_cells(original: Original, head: list[str], rows: list[list[str]]) -> bytes:
     assert original.layout is not None
     return _join(original, [*head, *(original.layout.separator.join(row) for row in rows)])
@@ -178,8 +184,8 @@ def change_number(rng: Random, original: Original) -> Mutant:
     """A price is no number, far outside its bar, or written in an odd way."""
     head, rows = _cells(original)
     assert original.layout is not None
-    row, column = int(rng.integers(len(rows))), original.layout.columns[str(rng.choice(PRICES))]
-    high, low = (original.layout.columns[price] for price in ("high", "low"))
+    row, column = int(rng.integers(len(rows))), _column(original, str(rng.choice(PRICES)))
+    high, low = (_column(original, price) for price in ("high", "low"))
     odd = str(rng.choice(_ODD_NUMBERS))
     if (column == high and odd == "1e30") or (column == low and odd == "1e-30"):
         odd = "x"
@@ -191,7 +197,7 @@ def scale_numbers(rng: Random, original: Original) -> Mutant:
     """Open or close of one bar, or of all, is in another unit."""
     head, rows = _cells(original)
     assert original.layout is not None
-    column = original.layout.columns[str(rng.choice(["open", "close"]))]
+    column = _column(original, str(rng.choice(["open", "close"])))
     factor = float(rng.choice([1e-5, 0.01, 0.1, 10, 100, 1e5, -1]))
     chosen = rows if rng.random() < 0.5 else [rows[int(rng.integers(len(rows)))]]
     for row in chosen:
@@ -204,7 +210,7 @@ def change_time(rng: Random, original: Original) -> Mutant:
     """The time of one row is none, or has another form or unit."""
     head, rows = _cells(original)
     assert original.layout is not None
-    cells, column = rows[int(rng.integers(len(rows)))], int(rng.choice(original.layout.time))
+    cells, column = rows[int(rng.integers(len(rows)))], int(rng.choice(original.layout.time.columns))
     cell = cells[column]
     changed = [
         *_ODD_TIMES,
@@ -225,7 +231,7 @@ def change_unit(rng: Random, original: Original) -> Mutant | None:
     """Times that are numbers have another unit, from some row on."""
     head, rows = _cells(original)
     assert original.layout is not None
-    column = original.layout.time[0]
+    column = original.layout.time.columns[0]
     if not rows[0][column].isdigit() or len(rows[0][column]) not in (10, 13):
         return None
     zeros = "0" * int(rng.choice([3, 6]))
@@ -239,13 +245,18 @@ def exchange_columns(rng: Random, original: Original) -> Mutant | None:
     head, rows = _cells(original)
     assert original.layout is not None
     names = head[-1].split(original.layout.separator) if head else []
-    if len(names) == len(rows[0]) and len(original.layout.time) == 1 and original.head == 1 and rng.random() < 0.5:
+    if (
+        len(names) == len(rows[0])
+        and len(original.layout.time.columns) == 1
+        and original.head == 1
+        and rng.random() < 0.5
+    ):
         i, j = rng.choice(len(names), 2, replace=False)
         for row in (names, *rows):
             row[i], row[j] = row[j], row[i]
         return Mutant(_with_cells(original, [original.layout.separator.join(names)], rows))
-    time = original.layout.time[0]
-    high, low, open_, close = (original.layout.columns[price] for price in ("high", "low", "open", "close"))
+    time = original.layout.time.columns[0]
+    high, low, open_, close = (_column(original, price) for price in ("high", "low", "open", "close"))
     pairs = [(high, low), (high, open_), (low, close), (time, open_), (time, high), (time, close)]
     i, j = pairs[int(rng.integers(len(pairs)))]
     for row in rows:
@@ -290,7 +301,7 @@ def pack(rng: Random, original: Original) -> Mutant:
 def change_table(rng: Random, original: Original) -> Mutant:
     """A Parquet file has its columns, rows or types in another way."""
     table = pyarrow.parquet.read_table(io.BytesIO(original.content))
-    seconds = original.bars.timestamps
+    seconds = np.asarray(original.bars.timestamps)
     stamps = seconds.astype("datetime64[s]")
     digits = np.char.replace(np.char.replace(np.char.replace(stamps.astype(str), "-", ""), "T", ""), ":", "")
     mixed = np.where(np.arange(len(seconds)) < rng.integers(len(seconds)), seconds * 1000, seconds * 1_000_000)
@@ -326,7 +337,7 @@ def damage_table(rng: Random, original: Original) -> Mutant:
         del data[int(rng.integers(4, len(data))) :]
     for _ in range(int(rng.integers(1, 5))):
         data[rng.integers(4, len(data))] = rng.integers(256)
-    return Mutant(bytes(data), touched=len(original.bars.close))
+    return Mutant(bytes(data), touched=len(original.bars.timestamps))
 
 
 TEXT: tuple[_Mutation, ...] = (

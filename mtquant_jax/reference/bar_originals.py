@@ -12,14 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings
-from mtquant_jax.market.bars.directory import as_member
+from mtquant_jax.market.bars.bar_file import PRICES
 from mtquant_jax.market.bars.layouts import Layout, sniff
-from mtquant_jax.market.bars.reading import inspect_bar_file
+from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.bars.source import Source
-from mtquant_jax.market.bars.timeframes import FILES
-from mtquant_jax.market.instruments import Instrument, load_instruments, symbol_of_file
-from mtquant_jax.time_zones import read_zone
+from mtquant_jax.market.instruments import load_instruments, symbol_of_file
+from mtquant_jax.types import Bars
 
 _FIRST = 1_704_200_400  # 2024-01-02 13:00, a Tuesday
 _RAW_LINES = 60
@@ -45,8 +43,8 @@ class Original:
     name: str  # of the file
     content: bytes
     layout: Layout | None  # None for Parquet
-    instrument: Instrument
-    bars: BarFile
+    symbol: str
+    bars: Bars
     notices: tuple[str, ...]
 
     @property
@@ -79,7 +77,14 @@ class Verdict:
 
 
 def originals(directory: Path, raw: Path | None = None, num_bars: int = 48, seed: int = 0) -> list[Original]:
-    """Write a random walk in every format to a directory, and read it; add the first lines of real exports in `raw`."""
+    """Write a random walk in every format to an empty directory and load it.
+
+    Args:
+        directory: is empty again afterwards.
+        raw: folder of real exports, whose first lines are originals as well.
+        num_bars: length of the random walk.
+        seed: of the random walk.
+    """
     found = [_original(directory, name, content) for name, content in _texts(num_bars, seed).items()]
     found += [_original(directory, name, content) for name, content in _tables(num_bars, seed).items()]
     for path in sorted(raw.iterdir()) if raw is not None else ():
@@ -92,23 +97,23 @@ def originals(directory: Path, raw: Path | None = None, num_bars: int = 48, seed
 
 
 def judge(original: Original, mutant: Mutant, directory: Path) -> Verdict:
-    """Read a mutant and compare it with its original.
+    """Load a mutant, the only file of a directory, and compare it with its original.
 
     Wrong is an exception that is not a sentence for the user, a sentence that does not name the file or comes from the
     wall instead of a loader, and bars that are not those of the file without a notice.
     """
-    path = directory / (mutant.name or original.name)
+    name = mutant.name or original.name
     try:
-        bars, findings = _read(path, mutant.content, original.instrument)
+        bars, notices = _load(directory / name, mutant.content, original.symbol)
+    except UserError as error:
+        return _of_error(name, error)
     except Exception as error:
         return Verdict("wrong", f"{type(error).__name__}: {error}")
-    if bars is None:
-        return _of_error(path.name, findings)
     rows = _rows(original.bars)
     expected = collections.Counter(row for index, row in enumerate(rows) if index not in mutant.lost)
     found = collections.Counter(_rows(bars))
     missing, new = (expected - found).total(), (found - expected).total()
-    said = [notice for notice in findings.notices if notice not in original.notices]
+    said = [notice for notice in notices if notice not in original.notices]
     if not missing and not new:
         return Verdict("repaired" if said else "equal", "".join(said[:1]))
     if said:
@@ -118,41 +123,36 @@ def judge(original: Original, mutant: Mutant, directory: Path) -> Verdict:
     return Verdict("wrong", f"{missing} bars are missing and {new} are new, without a notice")
 
 
-def _of_error(name: str, findings: Findings) -> Verdict:
-    problem = findings.problem or ""
-    cause = findings.cause.__cause__ if findings.cause is not None else None
+def _load(path: Path, content: bytes, symbol: str) -> tuple[Bars, list[str]]:
+    """Write a file, load it through the same door as a training, and remove it."""
+    path.write_bytes(content)
+    try:
+        return load_bars(path.parent, [symbol], _INSTRUMENTS)
+    finally:
+        path.unlink()
+
+
+def _of_error(name: str, error: UserError) -> Verdict:
+    problem = str(error)
     if name not in problem or "\n" in problem:
         return Verdict("wrong", f"the error does not name the file: {problem!r}")
     if f"{name} cannot be read (" in problem:
-        return Verdict("wrong", f"only the wall: {problem} from {cause!r}")
+        return Verdict("wrong", f"only the wall: {problem}")
     return Verdict("error", problem)
 
 
-def _rows(bars: BarFile) -> list[tuple[float, ...]]:
-    spread = np.zeros(len(bars.timestamps)) if bars.spread is None else bars.spread
-    columns = [*(getattr(bars, price) for price in PRICES), bars.volume, np.round(spread, 9)]
-    return list(zip(bars.timestamps.tolist(), *(column.tolist() for column in columns), strict=True))
-
-
-def _read(path: Path, content: bytes, instrument: Instrument) -> tuple[BarFile | None, Findings]:
-    """Read a file through the same door as a training, and remove it; the bars are None if it is refused."""
-    path.write_bytes(content)
-    try:
-        zone = read_zone("UTC")
-        member = as_member(instrument, path, *inspect_bar_file(path, zone), zone, FILES)
-    finally:
-        path.unlink()
-    return (None if member.findings.problem else member.source), member.findings
+def _rows(bars: Bars) -> list[tuple[float, ...]]:
+    columns = [getattr(bars, name)[0, :, 0] for name in (*PRICES, "volume", "tradable")]
+    spread = np.round(bars.spread[0, :, 0], 9)
+    return list(zip(*(np.asarray(column).tolist() for column in (bars.timestamps, *columns, spread)), strict=True))
 
 
 def _original(directory: Path, name: str, content: bytes, symbol: str = "EURUSD") -> Original:
     is_text = content[:4] != b"PAR1"
-    path, instrument = directory / f"{symbol}.{'csv' if is_text else 'parquet'}", _INSTRUMENTS[symbol]
-    bars, findings = _read(path, content, instrument)
-    if bars is None:
-        raise UserError(f"The original of format {name} is refused: {findings.problem}")
+    path = directory / f"{symbol}.{'csv' if is_text else 'parquet'}"
+    bars, notices = _load(path, content, symbol)
     layout = sniff(Source(path.name, content, False, "")) if is_text else None
-    return Original(name, path.name, content, layout, instrument, bars, tuple(findings.notices))
+    return Original(name, path.name, content, layout, symbol, bars, tuple(notices))
 
 
 def _symbol_of(path: Path) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
 from mtquant_jax.market.bars.table import Rows
-from mtquant_jax.time_zones import Zone, read_zone
+from mtquant_jax.time_zones import Zone
 
 _MAX_DECIMALS = 8
 _SAMPLE = 20_000  # rows that determine the number of decimals
@@ -38,10 +38,11 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     _check_rows(rows, columns, findings)
     if findings.problem:
         return None, findings
-    naive = not rows.zone and not rows.stamps.has_offset.any()
+    local = not rows.stamps.has_offset.any()
+    naive = local and rows.zone is None
     times, clock = rows.stamps.seconds, "UTC (in the file)"
-    if naive or not rows.stamps.has_offset.any():
-        zone = zone if naive else read_zone(rows.zone)
+    if local:
+        zone = rows.zone or zone
         clock = zone.name if naive else f"{zone.name} (in the file)"
         if not zone.is_utc:
             times = _to_utc(rows, zone, findings)
@@ -92,7 +93,7 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     read = ~rows.stamps.unread
     offsets, none = read & rows.stamps.has_offset, read & ~rows.stamps.has_offset
     times = rows.stamps.problems()
-    if offsets.any() and none.any() and rows.zone != "UTC":
+    if offsets.any() and none.any() and not (rows.zone and rows.zone.is_utc):
         odd, has = (none, "no") if none.sum() < offsets.sum() else (offsets, "an")
         times.append(
             (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
@@ -189,8 +190,11 @@ def _in_order(
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
-        if rows.stamps.are_dates:
-            findings.problem += "; its times are dates without a time of day, whose column is missing"
+        if rows.stamps.are_dates and findings.conflicts >= (len(times) - 1) // 2:
+            findings.problem = (
+                f"{rows.name} row {numbers[1]} ({format_time(times[second])[:10]}): row {numbers[0]} has the same "
+                "date; the column of the times of day is missing"
+            )
         if findings.missing or findings.ambiguous:
             findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
         return times, columns

@@ -27,7 +27,7 @@ _ROLES = {
     "ask_open": ("askopen", "openask"),
     "tradable": ("tradable",),
 }
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?|\d{6}|\d{4}")
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{1,6}")
 _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}")
 
 
@@ -41,9 +41,8 @@ class Layout:
     first_line: int  # lines before the first bar
     offset: int  # bytes before the first bar
     num_columns: int
-    time: tuple[int, ...]  # column of the stamp, or of date and clock
+    time: TimeColumns
     columns: dict[str, int]  # role -> column: open, high, low, close and those of the other _ROLES that the file has
-    zone: str = ""  # zone of its stamps, if the format or the header defines it
     broker_time: bool = False  # the format uses the broker's clock
     notices: tuple[str, ...] = ()  # sentences without a subject
 
@@ -59,11 +58,33 @@ class _Line:
 
 
 def sniff(source: Source) -> Layout:
-    """Recognise the layout of a text file; an unknown format raises UserError, which names the columns."""
+    """Recognise the layout of a text file; an unknown format raises UserError, which names the columns.
+
+    Lines with a few columns above a table, such as a title or an address, are skipped with a notice.
+    """
     lines = _head(source)
+    start = _start(lines)
+    layout = _sniff(source, lines[start:])
+    if not start:
+        return layout
+    title = f"{start} line{'s' if start > 1 else ''} above the table skipped: {lines[0].text.strip()[:60]!r}."
+    return dataclasses.replace(layout, notices=(title, *layout.notices))
+
+
+def _start(lines: list[_Line]) -> int:
+    """Return the number of lines above a table: those without five columns, where a line with names follows."""
+    for number, line in enumerate(lines):
+        if re.match(r"[\"']?\d", line.text.lstrip()):
+            return 0
+        if max(map(line.text.count, _SEPARATORS)) >= 4:
+            return number
+    return 0
+
+
+def _sniff(source: Source, lines: list[_Line]) -> Layout:
     first = lines[0]
     if re.match(r"[\"']?\d", first.text.lstrip()):
-        return _headerless(source, first)
+        return _headerless(source, lines)
     separator = max(_SEPARATORS, key=first.text.count)
     names = first.fields(separator)
     if len(lines) > 2 and names[0].lower() == "price" and lines[1].text.lower().startswith("ticker"):
@@ -105,7 +126,7 @@ def _with_header(source: Source, names: list[str], bars: list[_Line], separator:
     if len(names) != len(fields):
         raise UserError(
             f"{source.name} row {bar.number + 1}: {len(fields)} columns where the header has {len(names)}: "
-            f"{bar.text[:60]!r}"
+            f"{bar.text[:60]!r}{_unnamed_clock(names, fields)}"
         )
     time, columns = find_roles(source.name, names, samples)
     first = _plain(names[time.columns[0]])
@@ -122,12 +143,18 @@ def _with_header(source: Source, names: list[str], bars: list[_Line], separator:
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(fields),
-        time=time.columns,
+        time=time,
         columns=columns,
-        zone=time.zone,
         broker_time=name == "MetaTrader 5",
-        notices=time.notices,
     )
+
+
+def _unnamed_clock(names: list[str], fields: list[str]) -> str:
+    """Return a hint if it is the time of day that the header has no name for."""
+    clock = next((i for i, field in enumerate(fields) if ":" in field and _CLOCK.fullmatch(field)), None)
+    if clock is None or len(fields) != len(names) + 1 or _plain(names[clock]) == "time":
+        return ""
+    return f"; the header does not name the times of day in column {clock + 1}: insert 'time' there"
 
 
 def find_roles(origin: str, names: list[str], samples: list[list[str]]) -> tuple[TimeColumns, dict[str, int]]:
@@ -173,16 +200,17 @@ def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[st
     return dataclasses.replace(layout, format="yfinance")
 
 
-def _headerless(source: Source, bar: _Line) -> Layout:
+def _headerless(source: Source, bars: list[_Line]) -> Layout:
     """Recognise a date and a clock time, together or apart, then open, high, low, close and an optional volume.
 
     Also recognises Lean's files of bid and ask, and klines of exchanges, with or without their last column.
     """
+    bar = bars[0]
     separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
     fields = bar.fields(separator)
     while fields and not fields[-1]:  # a separator at the end of each line
         fields = fields[:-1]
-    split = len(fields) > 1 and bool(_DATE.fullmatch(fields[0]) and _CLOCK.fullmatch(fields[1]))
+    split = _has_clock([line.fields(separator) for line in bars])
     time = (0, 1) if split else (0,)
     values = len(fields) - len(time)
     columns = {price: len(time) + i for i, price in enumerate(PRICES)}
@@ -209,10 +237,26 @@ def _headerless(source: Source, bar: _Line) -> Layout:
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(bar.fields(separator)),
-        time=time,
+        time=TimeColumns(time),
         columns=columns,
         broker_time=broker_time,
     )
+
+
+def _has_clock(rows: list[list[str]]) -> bool:
+    """Return True if rows have a date and a time of day; a number is one unless it makes a bar with the next three."""
+    rows = [row for row in rows if len(row) > 4]
+    if not rows or not all(_DATE.fullmatch(row[0]) and _CLOCK.fullmatch(row[1]) for row in rows):
+        return False
+    return ":" in rows[0][1] or not all(_is_bar(row[1:5]) for row in rows)
+
+
+def _is_bar(cells: list[str]) -> bool:
+    try:
+        open_, high, low, close = (float(cell.replace(",", ".")) for cell in cells)
+    except ValueError:
+        return False
+    return low <= min(open_, close) and high >= max(open_, close)
 
 
 def _is_kline(fields: list[str]) -> bool:

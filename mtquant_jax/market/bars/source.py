@@ -149,6 +149,7 @@ def _text(name: str, raw: bytes) -> bytes:
             raw = raw.decode(encoding).encode()
         elif raw[:3] == b"\xef\xbb\xbf":
             raw = raw[3:]
+        raw = raw.rstrip(b"\x1a")  # DOS ends a file with it
         if not raw.isascii():
             raw.decode()
     except UnicodeError as error:

@@ -25,7 +25,7 @@ _DATES = tuple(
         r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)",
     )
 )
-_COLONS = r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
+_COLONS = r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?(?: ?(?P<half>[AaPp])\.?[Mm]\b\.?)?"
 _CLOCK = re.compile(
     rf"[ T]?(?:{_COLONS}|(?P<hour2>\d\d)(?P<minute2>\d\d)(?P<second2>\d\d)?|(?<=[ T])(?P<hour3>\d\d?)(?=$|[ Z+-]))"
 )
@@ -146,10 +146,10 @@ def _values(characters: np.ndarray, fields: _Fields) -> tuple[np.ndarray, np.nda
     def get(name: str) -> np.ndarray:
         return _number(characters, fields[name]) if name in fields else np.zeros(len(characters), np.int32)
 
-    clock = get("hour"), get("minute"), get("second")
+    hour, minute, second = clock = _of_24_hours(characters, fields, get("hour")), get("minute"), get("second")
     if "year" not in fields:
-        seconds = (clock[0] * 60 + clock[1]) * 60 + clock[2]
-        valid = (clock[0] < 24) & (clock[1] < 60) & (clock[2] < 60)
+        seconds = (hour * 60 + minute) * 60 + second
+        valid = (hour < 24) & (minute < 60) & (second < 60)
         return seconds.astype(np.int64), np.where(valid, Form.CLOCK, Form.UNREAD).astype(np.uint8)
     year, buddhist = gregorian(get("year"))
     seconds, valid = civil_seconds((year, get("month"), get("day")), clock)
@@ -165,6 +165,14 @@ def _values(characters: np.ndarray, fields: _Fields) -> tuple[np.ndarray, np.nda
     if not valid.all():
         seconds[~valid], forms[~valid] = 0, Form.UNREAD
     return seconds, forms
+
+
+def _of_24_hours(characters: np.ndarray, fields: _Fields, hour: np.ndarray) -> np.ndarray:
+    """Return the hours [G] of a day, 24 for none, where AM or PM may follow the clock."""
+    if "half" not in fields:
+        return hour
+    afternoon = characters[:, fields["half"][0]] % 32 == ord("P") % 32
+    return np.where((hour >= 1) & (hour <= 12), hour % 12 + 12 * afternoon, 24).astype(np.int32)
 
 
 def _numbers(characters: np.ndarray, fields: _Fields) -> tuple[np.ndarray, np.ndarray]:

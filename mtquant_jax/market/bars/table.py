@@ -21,9 +21,11 @@ from mtquant_jax.market.bars.source import BLANK, Source
 from mtquant_jax.market.bars.stamp_forms import Form
 from mtquant_jax.market.bars.stamps import Stamps, join, read_stamps, settle, with_clock
 from mtquant_jax.market.bars.time_columns import TimeColumns
+from mtquant_jax.time_zones import Zone
 
 _PIECE_BYTES = 1 << 24
 _SAMPLE_ROWS = 24  # that determine the columns
+_NOTHING = frozenset(pyarrow.csv.ConvertOptions().null_values)  # "", "NaN" and the like
 _INDEX = re.compile(r"^__index_level_\d+__$")  # what pandas calls an index without a name
 
 
@@ -36,7 +38,7 @@ class Rows:
     stamps: Stamps
     columns: dict[str, np.ndarray]  # role -> [R] float64
     locate: Callable[[int], tuple[int, dict[str, str]]]  # row index -> row number in the file, text by role and "time"
-    zone: str  # zone of the stamps, if the format or the header defines it
+    zone: Zone | None  # clock of the stamps that the header names
     broker_time: bool
     notices: list[str]
 
@@ -52,7 +54,7 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
     columns = {role: np.concatenate([columns.pop(role) for columns, _, _ in pieces]) for role in layout.columns}
     stamps, said = _joined([stamps for _, stamps, _ in pieces])
     packed = f" {source.packing}" if source.packing else ""
-    notices = [*source.notices, *layout.notices, *said]
+    notices = [*source.notices, *layout.notices, *layout.time.notices_for(bool(stamps.has_offset.any())), *said]
     blank = sum(not line.decode().strip(BLANK) for line in source.data[: layout.offset].splitlines())
     blank += sum(blank for _, _, blank in pieces)
     if blank:
@@ -65,7 +67,7 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
         stamps=stamps,
         columns=columns,
         locate=lambda index: _locate(body, layout, index),
-        zone=layout.zone,
+        zone=layout.time.zone,
         broker_time=layout.broker_time,
         notices=[f"{source.name}: {notice}" for notice in notices],
     )
@@ -98,14 +100,21 @@ def _read_piece(
     except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
         table, blank = _parse(source, layout, body, lines, {})
         columns = {role: _floats_one_by_one(table, role, layout) for role in layout.columns}
-    stamps = [read_stamps(table[str(column)]) for column in layout.time]
+    stamps = [read_stamps(table[str(column)]) for column in layout.time.columns]
     empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
     if empty.any():
-        empty &= np.logical_and.reduce([np.isnan(columns[role]) for role in columns if role != "tradable"])
+        empty &= np.logical_and.reduce([_blank_cells(table[str(column)]) for column in layout.columns.values()])
     if empty.any():
         columns = {role: values[~empty] for role, values in columns.items()}
         stamps = [Stamps(part.seconds[~empty], part.forms[~empty]) for part in stamps]
     return columns, stamps, blank + int(np.count_nonzero(empty))
+
+
+def _blank_cells(column: pa.ChunkedArray) -> np.ndarray:
+    """Find the cells [R] that hold nothing, or a word for it such as NaN."""
+    if not pa.types.is_binary(column.type):
+        return np.asarray(np.isnan(pc.fill_null(column, np.nan).to_numpy()), bool)
+    return np.array([cell.decode(errors="replace").strip() in _NOTHING for cell in column.to_pylist()], bool)
 
 
 def _parse(
@@ -123,7 +132,7 @@ def _parse(
             ragged.append(row)
         return "skip"
 
-    used = sorted({*layout.time, *layout.columns.values()})
+    used = sorted({*layout.time.columns, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
     table = pyarrow.csv.read_csv(
         pa.BufferReader(lines),
@@ -151,15 +160,14 @@ def _count_lines(lines: pa.Buffer) -> int:
 
 def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
     """Yield the row number, text and fields of every line that is neither blank nor a comment."""
-    values = [(role, column) for role, column in layout.columns.items() if role != "tradable"]
     for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
         text = raw.decode(errors="replace").rstrip("\r\n")
         fields = _split(text, layout.separator)
         if len(fields) != layout.num_columns:
             if text.strip(BLANK) and not text.lstrip().startswith("#"):
                 yield number, text, fields
-        elif any(fields[column] for column in layout.time) or any(
-            not np.isnan(_number(fields[column].encode(), role, layout)) for role, column in values
+        elif any(fields[column].strip() for column in layout.time.columns) or any(
+            fields[column].strip() not in _NOTHING for column in layout.columns.values()
         ):
             yield number, text, fields
 
@@ -199,7 +207,7 @@ def _locate(body: pa.Buffer, layout: Layout, index: int) -> tuple[int, dict[str,
         if i == index:
             fields += [""] * (layout.num_columns - len(fields))
             texts = {role: fields[column] for role, column in layout.columns.items()}
-            return number, texts | {"time": " ".join(fields[column] for column in layout.time)}
+            return number, texts | {"time": " ".join(fields[column] for column in layout.time.columns)}
     return layout.first_line + 1 + index, {}
 
 
@@ -300,7 +308,7 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
         locate=locate,
         zone=columns.time.zone,
         broker_time=False,
-        notices=[f"{origin}: {notice}" for notice in (*columns.time.notices, *said)],
+        notices=[f"{origin}: {notice}" for notice in (*columns.time.notices_for(bool(stamps.has_offset.any())), *said)],
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.stamp_forms import BUDDHIST, DAY, Form
 from mtquant_jax.market.bars.stamps import Stamps, read_stamps
+from mtquant_jax.time_zones import Zone, read_zone
 
 # Names of columns of times, without clock, blanks and punctuation; the first one that fits is used.
 _NAMES = (
@@ -44,8 +45,18 @@ class TimeColumns:
     """Which columns hold the times of a file, and on which clock by the header."""
 
     columns: tuple[int, ...]  # of the stamp, or of date and time of day
-    zone: str = ""  # zone that the header names; "": none
+    zone: Zone | None = None  # clock that the header names
+    header: str = ""  # name of the column that names it
     notices: tuple[str, ...] = ()  # sentences without a subject
+
+    def notices_for(self, has_offset: bool) -> list[str]:
+        """What there is to say about the choice of columns, and about a clock other than UTC in the header."""
+        if self.zone is None or self.zone.is_utc:
+            return list(self.notices)
+        said = f"its header {self.header!r} names the clock of its times; they are read as {self.zone.name}."
+        if has_offset:
+            said = f"its header {self.header!r} names a clock, which has no effect: its times are in UTC or say theirs."
+        return [*self.notices, said]
 
 
 def find_times(
@@ -68,7 +79,7 @@ def find_times(
     bases = [_base(name) for name in names]
     named = [
         column
-        for column in sorted(range(len(names)), key=lambda column: _rank(bases[column]))
+        for column in sorted(range(len(names)), key=lambda column: (_rank(bases[column]), not _is_utc(names[column])))
         if column not in used and _rank(bases[column]) < len(_NAMES) and (bases[column] or column == 0)
     ]
     stamps = {column: _sample(samples, column) for column in range(len(names)) if column not in used}
@@ -78,8 +89,8 @@ def find_times(
     columns, notices = _choose(origin, names, named, stamps, kinds)
     if not columns:
         return None
-    zone, said = _clock_of([names[column] for column in columns])
-    return TimeColumns(columns, zone, (*notices, *said))
+    zone, header, said = _clock_of([names[column] for column in columns])
+    return TimeColumns(columns, zone, header, (*notices, *said))
 
 
 def _choose(
@@ -89,9 +100,11 @@ def _choose(
     full, dates, clocks, unknown = (
         [column for column in named if kinds[column] == kind] for kind in ("full", "date", "clock", "")
     )
+    full = _best_first(names, full, stamps)
+    clocks += [column for column in unknown if _base(names[column]) in _OF_DAY and len(stamps[column].forms)]
     if full and not (clocks and _at_midnight(stamps[full[0]])):
         return (full[0],), _of_several(names, full, stamps)
-    dates = full[:1] + dates or unknown
+    dates = full[:1] + dates or [column for column in unknown if column not in clocks]
     if clocks and dates:
         return (dates[0], clocks[0]), []
     if dates:
@@ -100,13 +113,28 @@ def _choose(
     written = [column for column in found if column == 0 or not _is_number(stamps[column])]
     if written:
         return (written[0],), [f"its times are taken from the column {names[written[0]]!r}."]
-    if clocks and (stamps[clocks[0]].forms == Form.CLOCK_NUMBER).all():
-        return (clocks[0],), []  # numbers that are no dates; the first row says so
+    if clocks and not (stamps[clocks[0]].forms == Form.CLOCK).any():
+        return (clocks[0],), []  # no dates; the first row says so
     if clocks:
         raise UserError(
             f"{origin} has times of day in the column {names[clocks[0]]!r} but no column of dates; add one called date"
         )
     return (), []
+
+
+def _best_first(names: Sequence[str], full: list[int], stamps: dict[int, Stamps]) -> list[int]:
+    """Prefer times that are certainly in UTC to others, unless both are the same."""
+    if not full:
+        return full
+    seconds = stamps[full[0]].seconds
+    certain = [i for i in full if stamps[i].has_offset.any() or _is_utc(names[i])]
+    best = full[:1] if any(np.array_equal(stamps[i].seconds, seconds) for i in certain) else certain
+    return list(dict.fromkeys([*best, *full]))
+
+
+def _is_utc(name: str) -> bool:
+    zone, _, _ = _clock_of([name])
+    return zone is not None and zone.is_utc
 
 
 def _of_several(names: Sequence[str], full: Sequence[int], stamps: dict[int, Stamps]) -> list[str]:
@@ -163,21 +191,23 @@ def _base(name: str) -> str:
     return short if text not in _NAMES and short in _NAMES else text
 
 
-def _clock_of(names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the zone that a header names and what there is to say about it; "" if it names none or an unclear one."""
+def _clock_of(names: Sequence[str]) -> tuple[Zone | None, str, list[str]]:
+    """Return the clock that a header names, the name it stands in, and a sentence if it names an unclear one."""
     for name in names:
         for text in _clock_texts(name):
             zone = _zone(text)
-            if zone == "UTC":
-                return zone, []
-            if zone:
-                return zone, [f"its header {name!r} names the clock of its times; they are read as {zone}."]
-            if text in _UNCLEAR or _CONSTANT.fullmatch(text):
-                return "", [
-                    f"its header {name!r} names a clock, which has no effect because {text.upper()} is not clear; name "
-                    "its zone with `broker_timezone`."
-                ]
-    return "", []
+            if zone is not None:
+                return zone, name, []
+            if text in _UNCLEAR:
+                return (
+                    None,
+                    name,
+                    [
+                        f"its header {name!r} names a clock, which has no effect as {text.upper()} is not clear; name "
+                        "its zone with `broker_timezone`."
+                    ],
+                )
+    return None, "", []
 
 
 def _clock_texts(name: str) -> list[str]:
@@ -195,18 +225,17 @@ def _clock_texts(name: str) -> list[str]:
     ]
 
 
-def _zone(text: str) -> str:
-    """Return the IANA zone of a text such as eet, gmt+2, new york or europe/helsinki, or ""."""
-    if text in _CLOCKS:
-        return _CLOCKS[text]
+def _zone(text: str) -> Zone | None:
+    """Return the clock of a text such as eet, gmt+2, new york or europe/helsinki, or None."""
     constant = _CONSTANT.fullmatch(text)
     if constant:
         hours, minutes = int(constant[2]), int(constant[3] or 0)
-        sign = "-" if constant[1] == "+" else "+"  # the signs of Etc/GMT are those of POSIX
-        if minutes or hours > (14 if sign == "-" else 12):
-            return ""
-        return f"Etc/GMT{sign}{hours}" if hours else "UTC"
-    return _places().get(text.replace(" ", "_"), "")
+        if hours > 14 or minutes > 59:
+            return None
+        shift = (hours * 3600 + minutes * 60) * (-1 if constant[1] == "-" else 1)
+        return Zone(f"UTC{constant[1]}{hours:02d}:{minutes:02d}", zoneinfo.ZoneInfo("UTC"), shift)
+    name = _CLOCKS.get(text) or _places().get(text.replace(" ", "_"))
+    return read_zone(name) if name else None
 
 
 @functools.cache

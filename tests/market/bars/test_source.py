@@ -81,6 +81,17 @@ def test_a_row_with_a_time_or_a_value_is_not_blank(tmp_path):
         assert inspect_bar_file(put(tmp_path, CSV + row + "\n"))[1].problem.startswith("EURUSD.csv row 5")
 
 
+@pytest.mark.parametrize("title", ["sep=,", "EURUSD, 1 hour", "https://www.example.com\nall bars"])
+def test_lines_above_the_table_are_skipped_and_named(tmp_path, title):
+    file, found = inspect_bar_file(put(tmp_path, f"{title}\n{CSV}\x1a"))
+    lines = title.count("\n") + 1
+    assert file.close.tolist() == [1.113, 1.114, 1.115]
+    named = f"{lines} line{'s' * (lines > 1)} above the table skipped: {title.splitlines()[0]!r}."
+    assert found.notices == [f"EURUSD.csv: {named}"]
+    _, found = inspect_bar_file(put(tmp_path, f"{title}\n{CSV.replace('1.114', 'x')}"))
+    assert found.problem.startswith(f"EURUSD.csv row {3 + lines} ")
+
+
 def test_a_quotation_mark_that_is_not_closed_names_its_row(tmp_path):
     lines = CSV.replace("1.114,14", '"1.114,14').splitlines()
     lines += ["2024-01-02 16:00:00,1.1,1.2,1.0,1.1", '2024-01-02 17:00:00,1.1,1.2,1.0,1.1",5']

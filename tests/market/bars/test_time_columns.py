@@ -51,6 +51,9 @@ def table(tmp_path, names: str, rows: list[str], separator: str = ","):
         ("index,time", [f"{i},{hour}" for i, hour in enumerate(HOURS)]),
         (",time", [f"{i},{hour}" for i, hour in enumerate(HOURS)]),
         ("Date", [f"20240102{hour}" for hour in (13, 14, 15)]),
+        ("Date,Time", ["2024-01-02,1:00 PM", "2024-01-02,2:00 PM", "2024-01-02,3:00 PM"]),
+        ("Date", ["2024-01-02 1:00:00 pm", "2024-01-02 2:00:00 pm", "2024-01-02 3:00:00 p.m."]),
+        ("datetime_local,datetime_utc", [f"2024-01-02 {h + 2}:00,2024-01-02 {h}:00" for h in (13, 14, 15)]),
         ("session,time", [f"london,{hour}" for hour in HOURS]),
     ],
 )
@@ -77,10 +80,56 @@ def test_of_two_columns_with_other_times_the_choice_is_named(tmp_path):
     assert found.notices == ["EURUSD.csv: its times are taken from the column 'timestamp', not from 'time'."]
 
 
+@pytest.mark.parametrize(
+    ("names", "row", "chosen"),
+    [
+        ("time,time_utc", "2024-01-02 15:00,2024-01-02 13:00", "'time_utc', not from 'time'"),
+        ("date,unix", "2024-01-02 15:00,1704200400", "'unix', not from 'date'"),
+        ("time,date", "2024-01-02 15:00,2024-01-02 13:00Z", "'date', not from 'time'"),
+    ],
+)
+def test_times_that_are_certainly_in_utc_win(tmp_path, names, row, chosen):
+    file, found = inspect_bar_file(table(tmp_path, names, [row]))
+    assert [format_time(t) for t in file.timestamps] == HOURS[:1] and not file.naive
+    assert found.notices == [f"EURUSD.csv: its times are taken from the column {chosen}."]
+
+
+def test_the_same_times_on_two_clocks_stay_on_that_of_the_file(tmp_path):
+    file, found = inspect_bar_file(table(tmp_path, "time,datetime", ["1704200400,2024-01-02 13:00"]))
+    assert file.naive and found.notices == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "times", "first_open"),
+    [
+        (["20240102,900,1.1,1.2,1.0,1.15,5", "20240102,1000,1.1,1.2,1.0,1.15,5"], ["09:00", "10:00"], 1.1),
+        (["20240102,90000,1.1,1.2,1.0,1.15,5", "20240102,0,1.1,1.2,1.0,1.15,5"], ["00:00", "09:00"], 1.1),
+        (["20240102,1530,1540,1520,1535,900", "20240103,1530,1540,1520,1535,900"], ["00:00", "00:00"], 1530),
+        (["20240102,1500,1530,1540,1520,1535", "20240102,1600,1530,1540,1520,1535"], ["15:00", "16:00"], 1530),
+    ],
+)
+def test_without_a_header_a_number_is_a_time_of_day_unless_it_makes_a_bar(tmp_path, rows, times, first_open):
+    (tmp_path / "SPX500.csv").write_text("\n".join(rows))
+    file = read_bar_file(tmp_path / "SPX500.csv")
+    assert [format_time(t)[11:] for t in file.timestamps] == times and file.open[0] == first_open
+
+
+def test_an_unreadable_time_of_day_is_not_left_out(tmp_path):
+    with pytest.raises(UserError, match="row 2: the time '2024-01-02 1 o clock' cannot be read"):
+        read_bar_file(table(tmp_path, "Date,Time", ["2024-01-02,1 o clock", "2024-01-02,2 o clock"]))
+    with pytest.raises(
+        UserError, match=r"row 2: 6 columns .* does not name the times of day in column 2: insert 'time'"
+    ):
+        path = table(tmp_path, "Date", ["2024-01-02,13:00", "2024-01-02,14:00"])
+        read_bar_file(path)
+
+
 def test_a_missing_column_is_the_one_that_the_message_names(tmp_path):
     dates = table(tmp_path, "Date", ["2024-01-02"] * 3)
     dates.write_text(dates.read_text().replace("1.15\n", "1.16\n", 1))
-    with pytest.raises(UserError, match=r"row 3 .* its times are dates without a time of day, whose column is missing"):
+    with pytest.raises(
+        UserError, match=r"row 3 .*: row 2 has the same date; the column of the times of day is missing"
+    ):
         read_bar_file(dates)
     with pytest.raises(UserError, match="has times of day in the column 'Time' but no column of dates"):
         read_bar_file(table(tmp_path, "Time", ["13:00", "14:00", "15:00"]))
@@ -99,9 +148,9 @@ def test_a_missing_column_is_the_one_that_the_message_names(tmp_path):
         ("time_utc", "UTC", "2024-01-02 13:00"),
         ("UTC", "UTC", "2024-01-02 13:00"),
         ("Gmt time", "UTC", "2024-01-02 13:00"),
-        ("Date (GMT+2)", "Etc/GMT-2", "2024-01-02 11:00"),
-        ("Datetime [UTC-05:00]", "Etc/GMT+5", "2024-01-02 18:00"),
-        ("Time GMT+3", "Etc/GMT-3", "2024-01-02 10:00"),
+        ("Date (GMT+2)", "UTC+02:00", "2024-01-02 11:00"),
+        ("Datetime [UTC-05:00]", "UTC-05:00", "2024-01-02 18:00"),
+        ("Time GMT+3", "UTC+03:00", "2024-01-02 10:00"),
         ("Time (Europe/Helsinki)", "Europe/Helsinki", "2024-01-02 11:00"),
         ("Time (New York)", "America/New_York", "2024-01-02 18:00"),
         ("Time CET", "Europe/Berlin", "2024-01-02 12:00"),
@@ -120,10 +169,17 @@ def test_the_clock_of_either_of_two_columns_counts_and_summer_is_summer(tmp_path
     assert format_time(read_bar_file(path).timestamps[0]) == "2024-07-02 10:00"
 
 
+def test_a_clock_in_a_header_has_no_effect_on_times_that_say_theirs(tmp_path):
+    for row in ("1704200400", "2024-01-02 13:00Z"):
+        file, found = inspect_bar_file(table(tmp_path, "Time (EET)", [row]))
+        assert format_time(file.timestamps[0]) == HOURS[0] and file.zone == "UTC (in the file)"
+        assert "names a clock, which has no effect: its times are in UTC or say theirs" in found.notices[0]
+
+
 def test_an_unclear_clock_has_no_effect_and_says_so(tmp_path):
     file, found = inspect_bar_file(table(tmp_path, "Time (EST)", HOURS), read_zone("America/New_York"))
     assert file.naive and format_time(file.timestamps[0]) == "2024-01-02 18:00"
-    assert "names a clock, which has no effect because EST is not clear; name its zone" in found.notices[0]
+    assert "names a clock, which has no effect as EST is not clear; name its zone" in found.notices[0]
 
 
 @pytest.mark.parametrize("index", [None, "Date", "Datetime", "when", "time", "bar_time"])
