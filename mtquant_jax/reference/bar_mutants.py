@@ -7,68 +7,26 @@ the last number of a file cut short. Random bytes may still do so; then the othe
 
 from __future__ import annotations
 
-import gzip
-import io
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 
 from mtquant_jax.market.bars.bar_file import PRICES
-from mtquant_jax.reference.bar_originals import Mutant, Original, parquet
+from mtquant_jax.reference.bar_originals import Mutant, Original
+from mtquant_jax.reference.bar_table_mutants import change_table, damage_table, pack
 
 Random = np.random.Generator
 _Mutation = Callable[[Random, Original], Mutant | None]
 
 _ODD_NUMBERS = (
-    *(
-        "",
-        " ",
-        "abc",
-        "nan",
-        "inf",
-        "-inf",
-        "1e30",
-        "1e999",
-        "-1.1",
-        "0",
-        "0.0",
-        "1.1.1",
-        "--1",
-        "1_1",
-        "0x1p3",
-        "1e-30",
-    ),
-    *(
-        "1,1,1",
-        "1.1e",
-        "None",
-        "null",
-        "#N/A",
-        "=1+1",
-        "\u0661\u066b\u0661",
-        "\uff11.\uff11",
-        "1.1\u00a0",
-        "$1.1",
-        "1.1%",
-        "true",
-        "1'1",
-    ),
-)
+    "| |abc|nan|inf|-inf|1e30|1e999|-1.1|0|0.0|1.1.1|--1|1_1|0x1p3|1e-30|1,1,1|1.1e|None|null|#N/A|=1+1|$1.1|1.1%|true|"
+    "1'1|1.1\u00a0|\u0661\u066b\u0661|\uff11.\uff11"
+).split("|")
 _ODD_TIMES = (
-    *("", " ", "x", "0", "-1", "5", "99999999999999999999", "1e9", "nan", "2024-02-30 10:00", "2024-13-01", "24:00"),
-    *("01/02/2024 10:00", "2567-01-02 10:00", "1970-01-01 00:00", "2099-01-01 00:00", "0000-00-00", "45293", "13:00"),
-    *(
-        "2024-01-02 10:00 PM",
-        "2024-01-02 10:00+25:00",
-        "Tue Jan  2 2024",
-        "20241399",
-        "2024-1-2T",
-        "\u4e8c\u3007\u4e8c\u56db",
-    ),
-)
+    "| |x|0|-1|5|99999999999999999999|1e9|nan|2024-02-30 10:00|2024-13-01|24:00|01/02/2024 10:00|2567-01-02 10:00|"
+    "1970-01-01 00:00|2099-01-01 00:00|0000-00-00|45293|13:00|2024-01-02 13:00 PM|2024-01-02 10:00+25:00|"
+    "Tue Jan  2 2024|20241399|2024-1-2T|\u4e8c\u3007\u4e8c\u56db"
+).split("|")
 
 
 def _join(original: Original, lines: list[str]) -> bytes:
@@ -277,67 +235,6 @@ def change_separator(rng: Random, original: Original) -> Mutant | None:
     for i in set(where):
         lines[i] = lines[i].replace(original.layout.separator, other)
     return Mutant(_join(original, lines))
-
-
-def pack(rng: Random, original: Original) -> Mutant:
-    """The file is packed, perhaps beside notes, and the archive may be damaged."""
-    if rng.random() < 0.5:
-        data, name = gzip.compress(original.content), original.name + ".gz"
-    else:
-        buffer, name = io.BytesIO(), "EURUSD.zip"
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(original.name, original.content)
-            if rng.random() < 0.5:
-                archive.writestr("readme.txt", "Bars, and nothing else.\n")
-        data = buffer.getvalue()
-    how, damaged = rng.random(), bytearray(data)
-    if how < 0.4:
-        damaged[rng.integers(len(damaged))] = rng.integers(256)
-    elif how < 0.7:
-        del damaged[int(rng.integers(1, len(damaged))) :]
-    return Mutant(bytes(damaged), name)
-
-
-def change_table(rng: Random, original: Original) -> Mutant:
-    """A Parquet file has its columns, rows or types in another way."""
-    table = pyarrow.parquet.read_table(io.BytesIO(original.content))
-    seconds = np.asarray(original.bars.timestamps)
-    stamps = seconds.astype("datetime64[s]")
-    digits = np.char.replace(np.char.replace(np.char.replace(stamps.astype(str), "-", ""), "T", ""), ":", "")
-    mixed = np.where(np.arange(len(seconds)) < rng.integers(len(seconds)), seconds * 1000, seconds * 1_000_000)
-    times = [
-        *(pa.array(seconds * scale) for scale in (1, 1_000, 1_000_000, 1_000_000_000)),
-        *(pa.array((seconds * scale).astype(float)) for scale in (1, 1_000, 1_000_000)),
-        *(pa.array(stamps, pa.timestamp(unit, zone)) for unit in ("s", "ms", "us", "ns") for zone in (None, "UTC")),
-        *(pa.array(kind) for kind in (stamps.astype(str), digits, digits.astype(np.int64), mixed)),
-        *(pa.array(seconds // divisor) for divisor in (86_400, 3_600, 60)),
-        *(pa.nulls(len(seconds)), pa.array([[1]] * len(seconds)), pa.array([True] * len(seconds))),
-        pa.array(np.where(np.arange(len(seconds)) == 3, np.datetime64("2567-01-02", "s"), stamps)),
-    ]
-    how = rng.integers(4)
-    if how == 0:
-        table = table.set_column(table.column_names.index("time"), "time", times[int(rng.integers(len(times)))])
-    elif how == 1:
-        table = table.select([table.column_names[i] for i in rng.permutation(table.num_columns)])
-    elif how == 2:
-        table = table.take(pa.array(rng.permutation(len(table))))
-    else:
-        name = str(rng.choice(table.column_names))
-        cells = table[name].to_pylist()
-        cells[int(rng.integers(len(cells)))] = None
-        odd = [pa.array(cells), pa.array(list(map(str, cells))), pa.nulls(len(cells)), pa.array([b"\xff"] * len(cells))]
-        table = table.set_column(table.column_names.index(name), name, odd[int(rng.integers(len(odd)))])
-    return Mutant(parquet(table))
-
-
-def damage_table(rng: Random, original: Original) -> Mutant:
-    """Bytes of a Parquet file with checksums are changed or cut."""
-    data = bytearray(original.content)
-    if rng.random() < 0.5:
-        del data[int(rng.integers(4, len(data))) :]
-    for _ in range(int(rng.integers(1, 5))):
-        data[rng.integers(4, len(data))] = rng.integers(256)
-    return Mutant(bytes(data), touched=len(original.bars.timestamps))
 
 
 TEXT: tuple[_Mutation, ...] = (

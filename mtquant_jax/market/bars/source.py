@@ -10,6 +10,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from mtquant_jax.errors import UserError
 
 _WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
@@ -170,11 +172,15 @@ def _text(name: str, raw: bytes) -> bytes:
 
 def _with_line_ends(raw: bytes) -> tuple[bytes, list[str]]:
     """Replace CR CR LF and CR alone, which no reader of tables knows, and say how many there were."""
-    total = raw.count(b"\r")
-    if total == raw.count(b"\r\n"):
+    if b"\r" not in raw:
+        return raw, []
+    characters = np.frombuffer(raw, np.uint8)
+    behind = np.flatnonzero(characters == ord("\r")) + 1
+    if behind[-1] < len(raw) and (characters[behind] == ord("\n")).all():
         return raw, []
     doubled = raw.count(b"\r\r\n")
     rest = raw.replace(b"\r\n", b"\n") if not doubled else re.sub(rb"\r+\n", b"\n", raw)
     alone = rest.count(b"\r")
-    parts = [f"{doubled:,} lines end in CR CR LF"] * bool(doubled) + [f"{alone:,} lines end in CR alone"] * bool(alone)
+    kinds = ((doubled, "CR CR LF"), (alone, "CR alone"))
+    parts = [f"{count:,} line{' ends' if count == 1 else 's end'} in {end}" for count, end in kinds if count]
     return _LINE_END.sub(b"\n", raw), [f"{' and '.join(parts)}; each was read as one end of a line."]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars import lines
 from mtquant_jax.market.bars.layouts import Layout, find_roles
 from mtquant_jax.market.bars.source import BLANK, Source
 from mtquant_jax.market.bars.stamp_forms import Form
@@ -25,7 +24,6 @@ from mtquant_jax.time_zones import Zone
 
 _PIECE_BYTES = 1 << 24
 _SAMPLE_ROWS = 24  # that determine the columns
-_NOTHING = frozenset(pyarrow.csv.ConvertOptions().null_values)  # "", "NaN" and the like
 _INDEX = re.compile(r"^__index_level_\d+__$")  # what pandas calls an index without a name
 
 
@@ -48,7 +46,9 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
 
     Raises UserError, which names the row, if the number of columns differs between rows.
     """
-    end = len(source.data.rstrip(b"\r\n"))  # ignore blank lines at the end
+    end = len(source.data)
+    while source.data[end - 1 : end] in (b"\r", b"\n"):  # ignore blank lines at the end
+        end -= 1
     body = pa.py_buffer(source.data)[layout.offset : end]
     pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
     columns = {role: np.concatenate([columns.pop(role) for columns, _, _ in pieces]) for role in layout.columns}
@@ -66,7 +66,7 @@ def read_text_rows(source: Source, layout: Layout) -> Rows:
         format=layout.format + packed,
         stamps=stamps,
         columns=columns,
-        locate=lambda index: _locate(body, layout, index),
+        locate=lambda index: lines.locate(body, layout, index),
         zone=layout.time.zone,
         broker_time=layout.broker_time,
         notices=[f"{source.name}: {notice}" for notice in notices],
@@ -92,13 +92,13 @@ def _read_piece(
     source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
 ) -> tuple[dict[str, np.ndarray], list[Stamps], int]:
     """Parse the columns and stamps of one range of lines, and count its blank lines."""
-    lines = pa.py_buffer(source.data)[slice(*piece)]
+    text = pa.py_buffer(source.data)[slice(*piece)]
     kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
     try:
-        table, blank = _parse(source, layout, body, lines, kinds)
+        table, blank = _parse(source, layout, body, text, kinds)
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
     except pa.ArrowInvalid:  # some cell is not a number; `checks` finds which one
-        table, blank = _parse(source, layout, body, lines, {})
+        table, blank = _parse(source, layout, body, text, {})
         columns = {role: _floats_one_by_one(table, role, layout) for role in layout.columns}
     stamps = [read_stamps(table[str(column)]) for column in layout.time.columns]
     empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
@@ -114,11 +114,11 @@ def _blank_cells(column: pa.ChunkedArray) -> np.ndarray:
     """Find the cells [R] that hold nothing, or a word for it such as NaN."""
     if not pa.types.is_binary(column.type):
         return np.asarray(np.isnan(pc.fill_null(column, np.nan).to_numpy()), bool)
-    return np.array([cell.decode(errors="replace").strip() in _NOTHING for cell in column.to_pylist()], bool)
+    return np.array([cell.decode(errors="replace").strip() in lines.NOTHING for cell in column.to_pylist()], bool)
 
 
 def _parse(
-    source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]
+    source: Source, layout: Layout, body: pa.Buffer, text: pa.Buffer, kinds: dict[int, Any]
 ) -> tuple[pa.Table, int]:
     """Parse lines into the columns in use, and count the blank ones among those that were left out."""
     ragged, blank, skipped = [], 0, 0
@@ -135,7 +135,7 @@ def _parse(
     used = sorted({*layout.time.columns, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(lines),
+        pa.BufferReader(text),
         read_options=pyarrow.csv.ReadOptions(column_names=names),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
@@ -146,69 +146,16 @@ def _parse(
             decimal_point=layout.decimal_point,
         ),
     )
-    if len(table) + skipped != _count_lines(lines):
-        raise _open_quote(source, layout, body)
+    if len(table) + skipped != _count_lines(text):
+        raise lines.open_quote(source, layout, body)
     if ragged:
-        raise _ragged(source, layout, body)
+        raise lines.ragged(source, layout, body)
     return table, blank
 
 
-def _count_lines(lines: pa.Buffer) -> int:
-    text = np.frombuffer(lines, np.uint8)
-    return int(np.count_nonzero(text == 10)) + int(len(text) > 0 and text[-1] != 10)
-
-
-def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the row number, text and fields of every line that is neither blank nor a comment."""
-    for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
-        text = raw.decode(errors="replace").rstrip("\r\n")
-        fields = _split(text, layout.separator)
-        if len(fields) != layout.num_columns:
-            if text.strip(BLANK) and not text.lstrip().startswith("#"):
-                yield number, text, fields
-        elif any(fields[column].strip() for column in layout.time.columns) or any(
-            fields[column].strip() not in _NOTHING for column in layout.columns.values()
-        ):
-            yield number, text, fields
-
-
-def _split(text: str, separator: str) -> list[str]:
-    try:
-        return next(csv.reader([text], delimiter=separator), [])
-    except csv.Error:  # a field of more than 131,072 characters
-        return text.split(separator)
-
-
-def _open_quote(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
-    """Return the error for the first row with a quotation mark that has no second one."""
-    for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
-        if raw.count(b'"') % 2:
-            text = raw.decode(errors="replace").strip()[:60]
-            return UserError(f"{source.name} row {number}: a quotation mark is not closed: {text!r}")
-    return UserError(f"{source.name} has quotation marks that span several rows; remove them")
-
-
-def _ragged(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
-    """Return the error for the first row with a different number of columns."""
-    number, text, fields = next(line for line in _lines(body, layout) if len(line[2]) != layout.num_columns)
-    other = max("\t;,", key=text.count)
-    hint = ""
-    if other != layout.separator and text.count(other) >= layout.num_columns - 1:
-        hint = f" (separated by {other!r}, not by {layout.separator!r})"
-    columns = f"{len(fields)} column{'s' if len(fields) != 1 else ''}"
-    return UserError(
-        f"{source.name} row {number}: {columns} where the rows above and the header have {layout.num_columns}{hint}: "
-        f"{text[:60]!r}"
-    )
-
-
-def _locate(body: pa.Buffer, layout: Layout, index: int) -> tuple[int, dict[str, str]]:
-    for i, (number, _, fields) in enumerate(_lines(body, layout)):
-        if i == index:
-            fields += [""] * (layout.num_columns - len(fields))
-            texts = {role: fields[column] for role, column in layout.columns.items()}
-            return number, texts | {"time": " ".join(fields[column] for column in layout.time.columns)}
-    return layout.first_line + 1 + index, {}
+def _count_lines(text: pa.Buffer) -> int:
+    characters = np.frombuffer(text, np.uint8)
+    return int(np.count_nonzero(characters == 10)) + int(len(characters) > 0 and characters[-1] != 10)
 
 
 def _floats(table: pa.Table, column: int) -> np.ndarray:

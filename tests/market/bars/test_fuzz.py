@@ -18,8 +18,9 @@ from mtquant_jax.market.bars.reading import inspect_bar_file
 from mtquant_jax.market.bars.wall import wall
 from mtquant_jax.market.frames import load_frames
 from mtquant_jax.market.instruments import load_instruments
-from mtquant_jax.reference.bar_mutants import TABLE, TEXT, change_table, mutate
+from mtquant_jax.reference.bar_mutants import TABLE, TEXT, mutate
 from mtquant_jax.reference.bar_originals import KINDS, Mutant, judge, originals
+from mtquant_jax.reference.bar_table_mutants import change_table
 from tests.conftest import SHARED
 
 RAW = SHARED / "raw_formats"

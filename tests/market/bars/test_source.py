@@ -59,7 +59,7 @@ def test_both_wrong_ends_of_lines_are_counted(tmp_path):
     lines = CSV.splitlines()
     mixed = lines[0] + "\r\r\n" + lines[1] + "\r" + lines[2] + "\r\n" + lines[3] + "\n"
     assert inspect_bar_file(put(tmp_path, mixed))[1].notices == [
-        "EURUSD.csv: 1 lines end in CR CR LF and 1 lines end in CR alone; each was read as one end of a line."
+        "EURUSD.csv: 1 line ends in CR CR LF and 1 line ends in CR alone; each was read as one end of a line."
     ]
 
 
