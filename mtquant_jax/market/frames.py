@@ -14,9 +14,9 @@ from mtquant_jax.market.bars.bar_file import PRICES, Findings
 from mtquant_jax.market.bars.checks import examine
 from mtquant_jax.market.bars.directory import Member, as_member
 from mtquant_jax.market.bars.loading import align
-from mtquant_jax.market.bars.stamps import Stamps
 from mtquant_jax.market.bars.table import Rows, find_columns, table_rows
 from mtquant_jax.market.bars.timeframes import FILES
+from mtquant_jax.market.bars.wall import wall
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
 from mtquant_jax.time_zones import Zone, read_zone
 from mtquant_jax.types import Bars
@@ -24,6 +24,7 @@ from mtquant_jax.types import Bars
 if TYPE_CHECKING:
     import pandas as pd
 
+_SAMPLE_ROWS = 24  # that determine the columns
 _METATRADER = ("tick_volume", "real_volume")
 """Columns of which MetaTrader's rates have at least one; their integer times are seconds of the server's clock."""
 
@@ -115,11 +116,13 @@ def _member(
         if matches:
             problem = f"There are {len(matches)} frames for {symbol}: {' and '.join(matches)}; keep one of them"
         return Member(instrument, None, None, None, Findings(problem=problem))
+    origin = f"frame {matches[0]}"
     try:
-        rows = _rows(f"frame {matches[0]}", frames[matches[0]])
+        with wall(origin):
+            file, findings = examine(_rows(origin, frames[matches[0]]), zone)
     except UserError as error:
-        return Member(instrument, None, None, None, Findings(problem=str(error)))
-    return as_member(instrument, None, *examine(rows, zone), zone, timeframe, allow_jumps)
+        return Member(instrument, None, None, None, Findings(problem=str(error), cause=error))
+    return as_member(instrument, None, file, findings, zone, timeframe, allow_jumps)
 
 
 def _rows(origin: str, frame: Any) -> Rows:
@@ -133,7 +136,7 @@ def _rows(origin: str, frame: Any) -> Rows:
             f"{origin} is {_described(frame)}; give a DataFrame, or the array that MetaTrader5.copy_rates_range returns"
         )
     names, series = _columns(origin, frame)
-    columns = find_columns(origin, names)
+    columns = find_columns(origin, names, _sample(series))
     arrays = [_arrow(origin, names[position], series[position]) for position in columns.used]
     try:
         table = pa.table(arrays, [str(position) for position in columns.used])
@@ -166,6 +169,12 @@ def _columns(origin: str, frame: pd.DataFrame) -> tuple[list[str], list[Any]]:
     return names, series
 
 
+def _sample(series: Sequence[Any]) -> list[list[str]]:
+    """First rows of columns as text, for `find_columns`."""
+    cells = ([str(cell) for cell in getattr(values, "array", values)[:_SAMPLE_ROWS]] for values in series)
+    return [list(row) for row in zip(*cells, strict=True)]
+
+
 def _arrow(origin: str, name: str, values: Any) -> pa.Array:
     try:
         return pa.array(values, from_pandas=True)
@@ -178,7 +187,7 @@ def _on_server_clock(rows: Rows, kind: pa.DataType) -> Rows:
     """MetaTrader counts seconds of its server's clock: as numbers they look like UTC, which they are not."""
     stamps = rows.stamps
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        stamps = Stamps(stamps.seconds, np.zeros_like(stamps.has_offset), stamps.unread)
+        stamps = stamps.without_offset()
     return dataclasses.replace(rows, format="MetaTrader 5", stamps=stamps, broker_time=True)
 
 

@@ -276,13 +276,16 @@ def symbol_of_file(file_name: str, instruments: Mapping[str, Instrument]) -> str
     """Return the symbol that the name of a bar file refers to, or None.
 
     Recognises `EURUSD.csv.gz`, `EURUSD_H1_2020_2024.csv`, `EURUSD60.csv`, `EURUSDm.csv`, `EURUSD.pro.csv` and aliases
-    (`GOLD.csv`), HistData's `DAT_ASCII_EURUSD_M1_2023.csv` and a broker's `#US30.csv`, in upper or lower case. If two
-    names fit, the longer one is used (US3060.csv is US30 in 60 minutes).
+    (`GOLD.csv`), pairs with a mark in between (`EUR_USD_H1.csv`, `EUR-USD.csv`), HistData's `DAT_ASCII_EURUSD_M1_2023`
+    and `HISTDATA_COM_ASCII_EURUSD_M1_2023.zip`, TradingView's `FX_EURUSD, 60.csv` and a broker's `#US30.csv`, in upper
+    or lower case. If two names fit, the longer one is used (US3060.csv is US30 in 60 minutes).
     """
     stem = re.sub(r"\.(csv|txt|tsv|prn|parquet|pq|zip)(\.gz)?$", "", file_name, flags=re.IGNORECASE).upper()
-    stem = re.sub(r"^(DAT_[A-Z]+_|[#.!])", "", stem)  # HistData's names, and marks that brokers put before CFDs
+    stem = re.sub(r"^((HISTDATA_COM|DAT)_[A-Z]+_|[#.!])", "", stem)  # marks that brokers put before CFDs
+    stem = re.sub(r"^[A-Z]+(_[A-Z]+)?_(?=[^,_]+(_[^,_]+)?, ?\d)", "", stem)  # the exchange in TradingView's names
     names = _owners(instruments)
     for name in sorted(names, key=len, reverse=True):
-        if re.fullmatch(rf"{re.escape(name)}({_SUFFIXES})?({_TIMEFRAMES})?([^A-Z0-9].*)?", stem):
+        spelt = rf"{name[:3]}[-_ .]?{name[3:]}" if re.fullmatch("[A-Z]{6}", name) else re.escape(name)
+        if re.fullmatch(rf"{spelt}({_SUFFIXES})?({_TIMEFRAMES})?([^A-Z0-9].*)?", stem):
             return names[name]
     return None

@@ -128,7 +128,8 @@ def permit(
     steps.append(reduced * again)
     steps.append(jnp.where(state.worst_loss >= rules.flattening_loss, 0.0, steps[-1]))
     sizes = jnp.stack([wanted, *(jnp.sum(jnp.abs(step)) for step in steps)])
-    return Permission(weights=steps[-1], cuts=(sizes[:-1] - sizes[1:]) / jnp.maximum(wanted, _TINY))
+    cut = jnp.maximum(sizes[:-1] - sizes[1:], 0.0)  # equal sums may differ in their last digit
+    return Permission(weights=steps[-1], cuts=cut / jnp.maximum(wanted, _TINY))
 
 
 def value_at_risk(weights: jax.Array, covariance: jax.Array, rules: RiskRules) -> jax.Array:

@@ -157,7 +157,10 @@ FRAME = pd.DataFrame(rates())
         ({"FOO": FRAME}, "No contract specification for FOO"),
         ({"EURUSD": FRAME, "EURUSDm": FRAME}, "There are 2 frames for EURUSD: EURUSD and EURUSDm; keep one"),
         ({"EURUSD": FRAME.drop(columns="high")}, "frame EURUSD has an unknown format: its columns are time, open, low"),
-        ({"EURUSD": FRAME.drop(columns="time")}, "frame EURUSD has an unknown format"),
+        (
+            {"EURUSD": FRAME.drop(columns="time")},
+            "frame EURUSD has prices but no column of times",
+        ),
         ({"EURUSD": FRAME.head(0)}, "frame EURUSD has columns but no bars"),
         ({"EURUSD": FRAME.head(1)}, "frame EURUSD has only one bar"),
         ({"EURUSD": FRAME.rename(columns={"high": "open"})}, "frame EURUSD has 2 columns called open"),

@@ -59,6 +59,7 @@ class Findings:
     steps: int = 0  # rows with such a step
     notices: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
+    cause: Exception | None = None  # what raised the problem, if anything did
 
 
 def format_time(seconds: int | np.integer) -> str:

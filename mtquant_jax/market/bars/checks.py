@@ -33,7 +33,6 @@ _LARGEST = 1e15  # price, and the inverse of the smallest
 _SAMPLE = 20_000  # rows that determine the number of decimals
 _WIDENED = 5e-5  # largest relative distance of an open or close from the range that widens it
 _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of prices that were float32 once
-_TIME = "the time {text[time]!r} cannot be read; write it as 2024-01-31 13:00:00, in UTC or with its offset (+02:00)"
 
 
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
@@ -48,10 +47,12 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     _check_rows(rows, columns, findings)
     if findings.problem:
         return None, findings
-    naive = not rows.is_utc and not rows.stamps.has_offset.any()
+    local = not rows.stamps.has_offset.any()
+    naive = local and rows.zone is None
     times, clock = rows.stamps.seconds, "UTC (in the file)"
-    if naive:
-        clock = zone.name
+    if local:
+        zone = rows.zone or zone
+        clock = zone.name if naive else f"{zone.name} (in the file)"
         if not zone.is_utc:
             times = _to_utc(rows, zone, findings)
     times, columns, order = _in_order(rows, times, columns, findings)
@@ -103,8 +104,8 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     slack = 1.0 + _WIDENED
     read = ~rows.stamps.unread
     offsets, none = read & rows.stamps.has_offset, read & ~rows.stamps.has_offset
-    times = [(rows.stamps.unread, _TIME)]
-    if offsets.any() and none.any() and not rows.is_utc:
+    times = rows.stamps.problems()
+    if offsets.any() and none.any() and not (rows.zone and rows.zone.is_utc):
         odd, has = (none, "no") if none.sum() < offsets.sum() else (offsets, "an")
         times.append(
             (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
@@ -213,6 +214,11 @@ def _in_order(
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
+        if rows.stamps.are_dates and findings.conflicts >= (len(times) - 1) // 2:
+            findings.problem = (
+                f"{rows.name} row {numbers[1]} ({format_time(times[second])[:10]}): row {numbers[0]} has the same "
+                "date; the column of the times of day is missing"
+            )
         if findings.missing or findings.ambiguous:
             findings.problem += "; or these stamps are not in the zone given as `broker_timezone`"
         return times, columns, order

@@ -10,7 +10,9 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import BarFile, Findings
 from mtquant_jax.market.bars.price_ranges import in_prices
 from mtquant_jax.market.bars.reading import inspect_bar_file
+from mtquant_jax.market.bars.source import holds_table
 from mtquant_jax.market.bars.timeframes import resample
+from mtquant_jax.market.bars.wall import wall
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
 from mtquant_jax.time_zones import Zone
 
@@ -84,6 +86,8 @@ def _read(
     allow_jumps: bool,
 ) -> Member:
     symbol = instrument.symbol
+    if len(matches) > 1:  # HistData's archives have a report beside the bars, of the same name
+        matches = [path for path in matches if holds_table(path)] or matches
     if len(matches) != 1:
         names = ", ".join(path.name for path in seen) or "none"
         several = " and ".join(path.name for path in matches)
@@ -113,14 +117,15 @@ def as_member(
         return Member(instrument, path, None, None, findings)
     file = None
     try:
-        findings.notices += _check_steps(source, findings, allow_jumps)
-        source, notices = in_prices(instrument, source)
-        findings.notices += notices
-        if not source.interval:
-            raise UserError(f"{source.name} has only one bar; at least two are needed to know the bar interval")
-        file = resample(source, timeframe, zone)
+        with wall(source.name):
+            findings.notices += _check_steps(source, findings, allow_jumps)
+            source, notices = in_prices(instrument, source)
+            findings.notices += notices
+            if not source.interval:
+                raise UserError(f"{source.name} has only one bar; at least two are needed to know the bar interval")
+            file = resample(source, timeframe, zone)
     except UserError as error:
-        findings.problem = str(error)
+        findings.problem, findings.cause = str(error), error
     return Member(instrument, path, source, file, findings)
 
 

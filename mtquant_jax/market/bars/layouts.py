@@ -8,22 +8,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES
 from mtquant_jax.market.bars.columns import find_candidates, is_price, names_of, plain_name
 from mtquant_jax.market.bars.numbers import decimal_mark
-from mtquant_jax.market.bars.source import WANTED, Source
+from mtquant_jax.market.bars.source import BLANK, WANTED, Source
+from mtquant_jax.market.bars.stamps import read_stamps
+from mtquant_jax.market.bars.time_columns import TimeColumns, find_times
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _HEAD_BYTES = 65_536
-_HEAD_LINES = 100
-# Names of the time column, in lower case without blanks and punctuation; the first one present in the file is used.
-_TIME_NAMES = (
-    *("datetime", "timestamp", "gmttime", "utctime", "timeutc", "timegmt", "utc", "localtime", "time", "opentime"),
-    *("date", "bartime", "unix", "unixtime", "unixtimestamp", "epoch", "index"),
-)
-_UTC_NAMES = ("gmttime", "utctime", "timeutc", "timegmt", "utc")
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?|\d{6}|\d{4}")
+_HEAD_LINES = 100  # that determine the columns and the way of writing numbers
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{1,6}")
 _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}")
 
 
@@ -37,12 +35,11 @@ class Layout:
     first_line: int  # lines before the first bar
     offset: int  # bytes before the first bar
     num_columns: int
-    time: tuple[int, ...]  # column of the stamp, or of date and clock
+    time: TimeColumns
     columns: dict[str, int]  # candidate for a role (`columns`) -> column
     names: dict[str, str]  # candidate -> name of its column, for messages
-    is_utc: bool = False  # the format defines its stamps as UTC
     broker_time: bool = False  # the format uses the broker's clock
-    notices: tuple[str, ...] = ()  # about its numbers
+    notices: tuple[str, ...] = ()  # sentences without a subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +53,30 @@ class _Line:
 
 
 def sniff(source: Source) -> Layout:
-    """Recognise the layout of a text file; an unknown format raises UserError, which names the columns."""
+    """Recognise the layout of a text file; an unknown format raises UserError, which names the columns.
+
+    Lines with a few columns above a table, such as a title or an address, are skipped with a notice.
+    """
     lines = _head(source)
+    start = _start(lines)
+    layout = _sniff(source, lines[start:])
+    if not start:
+        return layout
+    title = f"{start} line{'s' if start > 1 else ''} above the table skipped: {lines[0].text.strip()[:60]!r}."
+    return dataclasses.replace(layout, notices=(title, *layout.notices))
+
+
+def _start(lines: list[_Line]) -> int:
+    """Return the number of lines above a table: those without five columns, where a line with names follows."""
+    for number, line in enumerate(lines):
+        if re.match(r"[\"']?\d", line.text.lstrip()):
+            return 0
+        if max(map(line.text.count, _SEPARATORS)) >= 4:
+            return number
+    return 0
+
+
+def _sniff(source: Source, lines: list[_Line]) -> Layout:
     first = lines[0]
     if re.match(r"[\"']?\d", first.text.lstrip()):
         return _headerless(source, lines)
@@ -68,7 +87,7 @@ def sniff(source: Source) -> Layout:
     if len(names) < 5:
         raise _unknown(source.name, names)
     if len(lines) < 2:
-        find_roles(source.name, names, None)  # a wrong header is the more informative error
+        find_roles(source.name, names, [])  # a wrong header is the more informative error
         raise UserError(f"{source.name} has a header but no bars")
     return _with_header(source, names, lines[1:], separator)
 
@@ -80,7 +99,7 @@ def _head(source: Source) -> list[_Line]:
     whole = raw_lines[:-1] if len(source.data) > _HEAD_BYTES and len(raw_lines) > 1 else raw_lines
     for number, raw in enumerate(whole):
         text = raw.decode(errors="replace").rstrip("\r")
-        if text.strip() and not text.lstrip().startswith("#"):
+        if text.strip(BLANK) and not text.lstrip().startswith("#"):
             lines.append(_Line(number, offset, text))
         offset += len(raw) + 1
         if len(lines) == _HEAD_LINES:
@@ -91,8 +110,8 @@ def _head(source: Source) -> list[_Line]:
 
 
 def _with_header(source: Source, names: list[str], bars: list[_Line], separator: str) -> Layout:
-    bar = bars[0]
-    fields = bar.fields(separator)
+    bar, samples = bars[0], [line.fields(separator) for line in bars]
+    fields = samples[0]
     if len(fields) == 1 and (other := max(_SEPARATORS, key=bar.text.count)) != separator and other in bar.text:
         raise UserError(
             f"{source.name} row {bar.number + 1}: {_SEPARATORS[other]} separate the values but "
@@ -104,11 +123,10 @@ def _with_header(source: Source, names: list[str], bars: list[_Line], separator:
     if len(names) != len(fields):
         raise UserError(
             f"{source.name} row {bar.number + 1}: {len(fields)} columns where the header has {len(names)}: "
-            f"{bar.text[:60]!r}"
+            f"{bar.text[:60]!r}{_unnamed_clock(names, fields)}"
         )
-    time, columns = find_roles(source.name, names, fields)
-    plain = [plain_name(name) for name in names]
-    first = plain[time[0]]
+    time, columns = find_roles(source.name, names, samples)
+    first = plain_name(names[time.columns[0]])
     if names[0].upper() == "<DATE>":
         name = "MetaTrader 5"
     elif first in ("gmttime", "localtime"):
@@ -125,28 +143,33 @@ def _with_header(source: Source, names: list[str], bars: list[_Line], separator:
         time=time,
         columns=columns,
         names=names_of(columns, names),
-        is_utc=first in _UTC_NAMES,
         broker_time=name == "MetaTrader 5",
     )
 
 
-def find_roles(origin: str, names: list[str], fields: list[str] | None) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Find the columns of the stamp and the candidates for each role by their names; ``origin`` has them, for messages.
+def _unnamed_clock(names: list[str], fields: list[str]) -> str:
+    """Return a hint if it is the time of day that the header has no name for."""
+    clock = next((i for i, field in enumerate(fields) if ":" in field and _CLOCK.fullmatch(field)), None)
+    if clock is None or len(fields) != len(names) + 1 or plain_name(names[clock]) == "time":
+        return ""
+    return f"; the header does not name the times of day in column {clock + 1}: insert 'time' there"
+
+
+def find_roles(origin: str, names: list[str], samples: list[list[str]]) -> tuple[TimeColumns, dict[str, int]]:
+    """Find the columns of the stamp and the candidates for each role by names and first rows of ``origin``.
 
     Raises UserError if a required column is missing or occurs twice.
     """
-    plain = [plain_name(name) for name in names]
     columns = find_candidates(origin, names)
     if columns is None:
         raise _unknown(origin, names)
-    if "date" in plain and "time" in plain:
-        both = plain.index("date"), plain.index("time")
-        if fields is None or _CLOCK.fullmatch(fields[both[1]]):
-            return both, columns
-    first = next((name for name in _TIME_NAMES if name in plain), "" if plain[0] == "" else None)
-    if first is None:
-        raise _unknown(origin, names)
-    return (plain.index(first),), columns
+    time = find_times(origin, names, samples, tuple(columns.values()))
+    if time is None:
+        raise UserError(
+            f"{origin} has prices but no column of times; its columns are {_shown(names)}; call "
+            "that of the times 'time', or those of dates and times of day 'date' and 'time'"
+        )
+    return time, columns
 
 
 def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[str]) -> Layout:
@@ -167,20 +190,23 @@ def _yfinance(source: Source, lines: list[_Line], separator: str, names: list[st
 def _headerless(source: Source, bars: list[_Line]) -> Layout:
     """Recognise a date and a clock time, together or apart, then open, high, low, close and an optional volume.
 
-    Also recognises Lean's files of bid and ask.
+    Also recognises Lean's files of bid and ask, and klines of exchanges, with or without their last column.
     """
     bar = bars[0]
     separator = max(_SEPARATORS, key=bar.text.count) if ";" not in bar.text else ";"
     fields = bar.fields(separator)
     while fields and not fields[-1]:  # a separator at the end of each line
         fields = fields[:-1]
-    split = len(fields) > 1 and bool(_DATE.fullmatch(fields[0]) and _CLOCK.fullmatch(fields[1]))
+    split = _has_clock([line.fields(separator) for line in bars])
     time = (0, 1) if split else (0,)
     values = len(fields) - len(time)
-    side = "bid" if values == 10 and not split else ""
+    is_kline = len(fields) in (11, 12) and _is_kline(fields)
+    side = "bid" if values == 10 and not split and not is_kline else ""
     columns = {f"{side}.{price}": len(time) + i for i, price in enumerate(PRICES)}
     name, broker_time = "CSV without header", False
-    if side:
+    if is_kline:
+        name, columns = "klines", {**columns, "volume.0": 5}
+    elif side:
         name, columns = "Lean bid/ask", {**columns, "volume.0": 5, "ask.open": 6}
     elif values in (4, 5):
         columns |= {"volume.0": columns[".close"] + 1} if values == 5 else {}
@@ -200,7 +226,7 @@ def _headerless(source: Source, bars: list[_Line]) -> Layout:
         first_line=bar.number,
         offset=bar.offset,
         num_columns=len(bar.fields(separator)),
-        time=time,
+        time=TimeColumns(time),
         columns=columns,
         names={key: f"{key.replace('.', ' ').strip()} (column {position + 1})" for key, position in columns.items()},
         broker_time=broker_time,
@@ -211,11 +237,36 @@ def _numbers(source: Source, lines: Sequence[_Line], separator: str, columns: Ma
     """How the file writes numbers, by its first bars: the fields of a layout."""
     rows = [line.fields(separator) for line in lines]
     positions = [position for key, position in columns.items() if is_price(key)]
-    cells = (row[position] for row in rows for position in positions if position < len(row))
+    cells = (row[position] for row in rows if len(row) == len(rows[0]) for position in positions)
     mark, notices = decimal_mark(source.name, cells)
     return {"decimal_point": mark, "notices": tuple(notices)}
 
 
+def _has_clock(rows: list[list[str]]) -> bool:
+    """Return True if rows have a date and a time of day; a number is one unless it makes a bar with the next three."""
+    rows = [row for row in rows if len(row) > 4]
+    if not rows or not all(_DATE.fullmatch(row[0]) and _CLOCK.fullmatch(row[1]) for row in rows):
+        return False
+    return ":" in rows[0][1] or not all(_is_bar(row[1:5]) for row in rows)
+
+
+def _is_bar(cells: list[str]) -> bool:
+    try:
+        open_, high, low, close = (float(cell.replace(",", ".")) for cell in cells)
+    except ValueError:
+        return False
+    return low <= min(open_, close) and high >= max(open_, close)
+
+
+def _is_kline(fields: list[str]) -> bool:
+    """Return True if the first and seventh fields are numbers since 1970: the times of open and close."""
+    stamps = read_stamps(pa.array([fields[0], fields[6]], pa.string()))
+    return bool(stamps.has_offset.all() and all(fields[i].isdigit() for i in (0, 6)))
+
+
 def _unknown(origin: str, names: list[str]) -> UserError:
-    shown = ", ".join(name[:40] for name in names[:12] if name) or "none"
-    return UserError(f"{origin} has an unknown format: its columns are {shown}; expected {WANTED}")
+    return UserError(f"{origin} has an unknown format: its columns are {_shown(names)}; expected {WANTED}")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(name[:40] for name in names[:12] if name) or "none"

@@ -27,7 +27,7 @@ _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")  # three digits follow th
 
 
 def decimal_mark(origin: str, cells: Iterable[str]) -> tuple[str, list[str]]:
-    """The decimal mark of a file, "." or ",", by some of its prices, and notices about numbers that need a word.
+    """The decimal mark of a file, "." or ",", by some of its prices, and sentences about numbers that need a word.
 
     Raises UserError, with an example of each, if some prices have a decimal point and others a decimal comma.
     """
@@ -54,9 +54,9 @@ def decimal_mark(origin: str, cells: Iterable[str]) -> tuple[str, list[str]]:
     grouped = grouped or (unclear.get(_OTHER[mark], "") if shown else "")
     if grouped:
         value = float(read_numbers(pa.array([grouped]), mark)[0])
-        return mark, [f"{origin}: numbers have thousands separators; '{grouped.strip()}' is read as {value:.10g}."]
+        return mark, [f"numbers have thousands separators; '{grouped.strip()}' is read as {value:.10g}."]
     if mark == "," and not shown:
-        return mark, [f"{origin}: the comma in prices such as {unclear[','].strip()!r} is taken as a decimal comma."]
+        return mark, [f"the comma in prices such as {unclear[','].strip()!r} is taken as a decimal comma."]
     return mark, []
 
 

@@ -40,4 +40,4 @@ def write_parquet(bars: Bars, index: int, path: Path) -> None:
             "tradable": np.asarray(bars.tradable)[0, :, index],
         }
     )
-    pyarrow.parquet.write_table(table, path)
+    pyarrow.parquet.write_table(table, path, write_page_checksum=True)

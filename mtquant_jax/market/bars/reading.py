@@ -14,6 +14,7 @@ from mtquant_jax.market.bars.checks import examine
 from mtquant_jax.market.bars.layouts import sniff
 from mtquant_jax.market.bars.source import read_source
 from mtquant_jax.market.bars.table import read_parquet_rows, read_text_rows
+from mtquant_jax.market.bars.wall import wall
 from mtquant_jax.time_zones import Zone, read_zone
 
 __all__ = ["PRICES", "BarFile", "Findings", "format_time", "inspect_bar_file", "read_bar_file"]
@@ -28,12 +29,13 @@ def inspect_bar_file(path: Path, zone: Zone | None = None) -> tuple[BarFile | No
     difference.
     """
     try:
-        source = read_source(path)
-        rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
+        with wall(path.name):
+            source = read_source(path)
+            rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
+            del source  # frees the text unless the rows keep it to locate a row
+            return examine(rows, zone or read_zone("UTC"))
     except UserError as error:
-        return None, Findings(problem=str(error))
-    del source  # frees the text unless the rows keep it to locate a row
-    return examine(rows, zone or read_zone("UTC"))
+        return None, Findings(problem=str(error), cause=error)
 
 
 def read_bar_file(path: Path, zone: Zone | None = None) -> BarFile:
@@ -44,5 +46,5 @@ def read_bar_file(path: Path, zone: Zone | None = None) -> BarFile:
     """
     file, findings = inspect_bar_file(path, zone)
     if file is None:
-        raise UserError(findings.problem or f"{path.name} has no bars")
+        raise UserError(findings.problem or f"{path.name} has no bars") from findings.cause
     return file

@@ -1,205 +1,214 @@
-"""Turns a column of time stamps into seconds, a whole column at a time.
+"""Turns one or two columns of times, in any of their forms, into seconds, with a notice or a reason per kind of row.
 
-Stamps of equal shape (digits in the same places) are parsed together; regular expressions match each shape once.
+`stamp_text` reads what is written and `stamp_numbers` what is counted; here they are joined and judged as a whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MAX_SHAPES = 40  # of one file; stamps of further shapes are left unread
-_DATES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?P<year>\d{4})([-./])(?P<month>\d{1,2})\2(?P<day>\d{1,2})",
-        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
-        r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)",
-    )
+from mtquant_jax.market.bars.stamp_forms import (
+    BUDDHIST,
+    BUDDHIST_YEARS,
+    DAY,
+    EPOCHS,
+    NAMES,
+    Form,
+    forms_of_times,
+    last_time,
 )
-_CLOCK = re.compile(
-    r"[ T]?(?:(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
-    r"|(?P<hour2>\d\d)(?P<minute2>\d\d)(?P<second2>\d\d)?)"
-)
-_ZONE = re.compile(r" ?(?:Z|(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d\d)(?::?(?P<minutes>\d\d))?|UTC|GMT)")
-# Whole seconds, milliseconds, microseconds, nanoseconds since 1970, by the number of digits.
-_EPOCHS = {9: 1, 10: 1, 11: 1, 13: 1_000, 16: 1_000_000, 19: 1_000_000_000}
+from mtquant_jax.market.bars.stamp_numbers import read_numbers
+from mtquant_jax.market.bars.stamp_text import read_text
+
+_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_SPREADSHEET = 25_934, 60_000  # day numbers of spreadsheets, which count from 1899-12-30: from 1971
+_LATEST = 20_000_000_000  # seconds since 1970, in the year 2603
+_AS_TEXT = "write it as 2024-01-31 13:00:00, in UTC or with its offset (+02:00)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Stamps:
-    """Times parsed from a column."""
+    """Times read from a column, or from one of dates and one of times of day."""
 
     seconds: np.ndarray  # [R] int64 since 1970-01-01: UTC if the stamp has an offset, else on the file's own clock
-    has_offset: np.ndarray  # [R] bool, True if the stamp has an offset from UTC
-    unread: np.ndarray  # [R] bool, True if the stamp cannot be parsed; its seconds are 0
+    forms: np.ndarray  # [R] uint8, the `Form` of each stamp, or why it cannot be read
+
+    @functools.cached_property
+    def has_offset(self) -> np.ndarray:
+        """True [R] for a stamp with an offset from UTC; numbers since 1970 are in UTC."""
+        forms = self.forms % BUDDHIST
+        return (forms >= Form.OFFSET) & (forms <= Form.NANOSECONDS)
+
+    @functools.cached_property
+    def unread(self) -> np.ndarray:
+        """True [R] for a stamp that cannot be read as a time from 1971 to tomorrow."""
+        return (self.forms < Form.DATE) | (self.forms >= BUDDHIST)
+
+    @property
+    def are_dates(self) -> bool:
+        """True if no stamp has a time of day."""
+        return bool(np.isin(self.forms, (Form.DATE, Form.DAYS)).all())
+
+    def without_offset(self) -> Stamps:
+        """The same stamps, of which numbers since 1970 are on the file's own clock."""
+        return Stamps(self.seconds, np.where(np.isin(self.forms, list(EPOCHS)), Form.STAMP, self.forms))
+
+    def problems(self) -> list[tuple[np.ndarray, str]]:
+        """Return the unread rows [R] bool by reason, and the sentence about each, which has ``{text[time]!r}``."""
+        if not self.unread.any():
+            return []
+        tomorrow = np.datetime_as_string(np.datetime64(last_time(), "s"), unit="D")
+        number = np.isin(self.forms, (Form.NO_DATE, Form.CLOCK_NUMBER))
+        sheet = number & (self.seconds >= _SPREADSHEET[0]) & (self.seconds <= _SPREADSHEET[1])
+        the = "the time {text[time]!r} "
+        found = [
+            (np.isin(self.forms, (Form.UNREAD, Form.BLANK)), f"{the}cannot be read; {_AS_TEXT}"),
+            (
+                self.forms == Form.OUTSIDE,
+                f"{the}does not lie between 1971-01-01 and {tomorrow}; correct it, or the unit if it was made of a "
+                "number",
+            ),
+            (
+                sheet,
+                f"{the}is a day number of a spreadsheet; format the column there as date and time and save it again",
+            ),
+            (
+                number & ~sheet,
+                f"{the}cannot be read; as a number it is no date between 1971-01-01 and {tomorrow}, in seconds, "
+                "milliseconds, microseconds or nanoseconds since 1970 or as YYYYMMDD, alone or with HH, HHMM or HHMMSS",
+            ),
+            (self.forms == Form.CLOCK, f"{the}has no date; {_AS_TEXT}"),
+            (
+                self.forms >= BUDDHIST,
+                f"{the}has a year of the Buddhist calendar, unlike other rows; subtract {BUDDHIST_YEARS} years",
+            ),
+        ]
+        return [(mask, sentence) for mask, sentence in found if mask.any()]
+
+    def notices(self) -> list[str]:
+        """Return a sentence, without a subject, if the stamps have several forms."""
+        counts = {form: int(np.count_nonzero(self.forms == form)) for form in NAMES}
+        present = {form: count for form, count in counts.items() if count}
+        if len(present) < 2:
+            return []
+        first = {form: int(np.argmax(self.forms == form)) + 1 for form in present}
+        parts = [
+            f"{count:,} {'is' if count == 1 else 'are'} {NAMES[form]} (from the {_ordinal(first[form])})"
+            for form, count in sorted(present.items(), key=lambda item: first[item[0]])
+        ]
+        return [f"its times have {len(present)} forms: {', '.join(parts)}; each was read by its own."]
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
 
 
 def read_stamps(column: Any) -> Stamps:
-    """Parse a column of text, numbers (since 1970-01-01, the unit by magnitude) or Arrow timestamps."""
+    """Read an Arrow column [R] of text, numbers (each by its own value) or Arrow times; a time of day stays one."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _of_timestamps(column)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _of_numbers(column)
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
-    return _of_text(column.cast(pa.string()).cast(pa.binary()))
+        kind = column.type
+    if pa.types.is_null(kind):
+        return Stamps(np.zeros(len(column), np.int64), np.full(len(column), Form.BLANK, np.uint8))
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
+        return _of_times(column)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _of_numbers(column)
+    return Stamps(*read_text(column))
 
 
-def _of_timestamps(column: pa.Array) -> Stamps:
-    unread = np.asarray(column.is_null().to_numpy(zero_copy_only=False))
-    seconds = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
-    seconds = pc.fill_null(seconds, 0).to_numpy(zero_copy_only=False) // 1_000_000
-    aware = getattr(column.type, "tz", None) is not None
-    return Stamps(np.asarray(seconds, np.int64), np.full(len(seconds), aware), unread)
+def _of_times(column: pa.Array) -> Stamps:
+    kind = column.type
+    blank = np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+    if pa.types.is_date32(kind):
+        seconds = pc.fill_null(column.cast(pa.int32()), 0).to_numpy(zero_copy_only=False).astype(np.int64) * DAY
+    else:
+        scale = _UNITS[getattr(kind, "unit", "ms")]
+        number = column.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+        seconds = pc.fill_null(number, 0).to_numpy(zero_copy_only=False).astype(np.int64) // scale
+    if pa.types.is_time(kind):
+        forms = np.full(len(column), Form.CLOCK, np.uint8)
+    else:
+        form = Form.DATE if pa.types.is_date(kind) else Form.OFFSET if kind.tz else Form.STAMP
+        forms = forms_of_times(seconds, form)
+        seconds = _from_buddhist(seconds, forms, form)
+    forms[blank] = Form.BLANK
+    return Stamps(seconds, forms)
+
+
+def _from_buddhist(seconds: np.ndarray, forms: np.ndarray, form: Form) -> np.ndarray:
+    """Convert dates outside the period of bars that lie in it by the Buddhist calendar, and mark them in forms."""
+    rows = np.flatnonzero((forms == Form.OUTSIDE) & (seconds > 0) & (seconds < _LATEST))
+    if not len(rows):
+        return seconds
+    months = seconds[rows].astype("datetime64[s]").astype("datetime64[M]")
+    inside = seconds[rows] - months.astype("datetime64[s]").astype(np.int64)
+    earlier = (months - 12 * BUDDHIST_YEARS).astype("datetime64[s]").astype(np.int64) + inside
+    fits = forms_of_times(earlier, form) == form
+    forms[rows[fits]] = form + BUDDHIST
+    seconds = seconds.copy()
+    seconds[rows[fits]] = earlier[fits]
+    return seconds
 
 
 def _of_numbers(column: pa.Array) -> Stamps:
-    numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    unread = ~np.isfinite(numbers)
-    digits = len(f"{abs(float(np.median(numbers[~unread]))):.0f}") if not unread.all() else 0
-    scale = next((scale for length, scale in _EPOCHS.items() if digits in (length, length - 1)), 0)
-    unread |= scale == 0
-    seconds = np.where(unread, 0, numbers) // max(scale, 1)
-    return Stamps(seconds.astype(np.int64), np.ones(len(numbers), bool), unread)
+    if not pa.types.is_integer(column.type):
+        column = column.cast(pa.float64())
+    blank = np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+    seconds, forms = read_numbers(pc.fill_null(column, 0).to_numpy(zero_copy_only=False))
+    forms[blank] = Form.BLANK
+    return Stamps(seconds, forms)
 
 
-def _of_text(column: pa.Array) -> Stamps:
-    rows = len(column)
-    result = Stamps(np.zeros(rows, np.int64), np.zeros(rows, bool), np.ones(rows, bool))
-    if rows == 0:
-        return result
-    if any(value.as_py() != value.as_py().strip() for value in column[:3]):
-        column = pc.utf8_trim_whitespace(column.cast(pa.string())).cast(pa.binary())
-    _, offset_buffer, data_buffer = column.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[column.offset : column.offset + rows + 1]
-    data = np.frombuffer(data_buffer or b"", np.uint8)
-    widths = np.diff(offsets)
-    shapes = 0
-    for width in np.unique(widths):
-        group = slice(None) if np.all(widths == width) else np.flatnonzero(widths == width)
-        if width == 0:
-            continue
-        starts = offsets[:-1][group]
-        if isinstance(group, slice):
-            characters = data[starts[0] : starts[0] + rows * width].reshape(rows, width)
-        else:
-            characters = data[starts[:, None] + np.arange(width)]
-        shapes += _read_width(characters, group, result)
-        if shapes > _MAX_SHAPES:
-            break
-    return result
+def join(pieces: Sequence[Stamps]) -> Stamps:
+    """Join the stamps of consecutive rows."""
+    return Stamps(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("seconds", "forms")))
 
 
-def _read_width(characters: np.ndarray, group: slice | np.ndarray, result: Stamps) -> int:
-    """Parse stamps of one width [G, W] uint8 into result, shape by shape, and return the number of shapes."""
-    rows = np.arange(len(result.unread))[group] if isinstance(group, slice) else group
-    shapes = 0
-    while len(characters) and shapes < _MAX_SHAPES:
-        shapes += 1
-        example = bytes(characters[0]).decode(errors="replace")
-        fields = _fields(example)
-        alike = _alike(characters, example)
-        every = bool(alike.all())
-        if fields is not None:
-            seconds, valid = _seconds(characters if every else characters[alike], fields, example)
-            target = rows if every else rows[alike]
-            result.seconds[target] = np.where(valid, seconds, 0)
-            result.has_offset[target] = "epoch" in fields or "zone" in fields
-            result.unread[target] = ~valid
-        if every:
-            break
-        characters, rows = characters[~alike], rows[~alike]
-    return shapes
+def with_clock(dates: Stamps, clock: Stamps) -> Stamps:
+    """Add times of day, as text or numbers, to the dates of the same rows; a row that lacks one of them is unread."""
+    number = clock.forms == Form.CLOCK_NUMBER
+    of_day, exists = _of_day(clock.seconds, number)
+    forms = dates.forms.copy()
+    rest = dates.seconds % DAY
+    whole = ~dates.unread | (dates.forms >= BUDDHIST)
+    forms[whole & ~(exists & (number | (clock.forms == Form.CLOCK)) & ((rest == 0) | (rest == of_day)))] = Form.UNREAD
+    forms[(dates.forms == Form.BLANK) & (clock.forms != Form.BLANK)] = Form.UNREAD
+    plain = np.isin(forms % BUDDHIST, (Form.DATE, Form.DAYS)) & (whole & (forms != Form.UNREAD))
+    forms[plain] = forms[plain] // BUDDHIST * BUDDHIST + Form.STAMP
+    seconds = np.where(forms >= Form.DATE, dates.seconds - rest + of_day, 0)
+    return Stamps(seconds, forms)
 
 
-def _alike(characters: np.ndarray, example: str) -> np.ndarray:
-    """Find the stamps with digits where the example has digits, an offset of either sign, and otherwise its text."""
-    alike = np.ones(len(characters), bool)
-    for place, character in enumerate(example):
-        values = characters[:, place]
-        if character.isdigit():
-            alike &= (values >= 48) & (values <= 57)
-        elif character in "+-" and place > 10:
-            alike &= (values == 43) | (values == 45)
-        else:
-            alike &= values == ord(character) % 256
-    return alike
+def _of_day(values: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return seconds of the day [R] and whether they exist, where numbers are hours, HHMM or HHMMSS by the highest."""
+    if not number.any():
+        return values, np.ones(len(values), bool)
+    highest = int(values[number].max())
+    parts = values * (10_000 if highest < 24 else 100 if highest < 2_400 else 1)
+    hour, minute, second = parts // 10_000, parts // 100 % 100, parts % 100
+    exists = ~number | ((hour < 24) & (minute < 60) & (second < 60))
+    return np.where(number, (hour * 60 + minute) * 60 + second, values), exists
 
 
-def _fields(example: str) -> dict[str, tuple[int, int]] | None:
-    """Return the first and last position of the year, month and so on in a stamp; None for an unknown shape."""
-    epoch = re.fullmatch(r"(\d+)(?:\.0*)?", example)
-    if epoch and len(epoch[1]) in _EPOCHS:
-        return {"epoch": epoch.span(1)}
-    for pattern in _DATES:
-        date = pattern.match(example)
-        if date is None:
-            continue
-        fields = {name: date.span(name) for name in ("year", "month", "day")}
-        place = date.end()
-        clock = _CLOCK.match(example, place)
-        if clock:
-            for name in clock.groupdict():
-                if clock[name] is not None:
-                    fields[name.rstrip("2")] = clock.span(name)
-            place = clock.end()
-        zone = _ZONE.match(example, place) if clock else None
-        if zone:
-            fields["zone"] = zone.span()
-            fields |= {name: zone.span(name) for name in zone.groupdict() if zone[name] is not None}
-            place = zone.end()
-        if place == len(example):
-            return fields
-    return None
-
-
-def _seconds(characters: np.ndarray, fields: dict[str, tuple[int, int]], example: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seconds [G] of stamps of one shape, and which of them are valid dates and times."""
-    if "epoch" in fields:
-        number = _number(characters, fields["epoch"], np.int64)
-        width = fields["epoch"][1] - fields["epoch"][0]
-        return number // _EPOCHS[width], np.ones(len(number), bool)
-
-    def get(name: str) -> np.ndarray:
-        return _number(characters, fields[name]) if name in fields else np.zeros(len(characters), np.int32)
-
-    year, month, day = get("year"), get("month"), get("day")
-    hour, minute, second = get("hour"), get("minute"), get("second")
-    valid = (year >= 1900) & (year < 2200) & (month >= 1) & (month <= 12) & (day >= 1)
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    length = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int32)[np.where(valid, month, 0)]
-    valid &= (day <= length + (leap & (month == 2))) & (hour < 24) & (minute < 60) & (second < 60)
-    seconds = _days(year, month, day).astype(np.int64) * 86_400
-    seconds += (hour * 60 + minute) * 60 + second
-    if "sign" in fields:
-        sign = np.where(characters[:, fields["sign"][0]] == 45, -1, 1)
-        seconds -= sign * (get("hours") * 3600 + get("minutes") * 60)
-    return seconds, valid
-
-
-def _number(characters: np.ndarray, span: tuple[int, int], kind: Any = np.int32) -> np.ndarray:
-    result = np.zeros(len(characters), kind)
-    for place in range(*span):
-        result *= 10
-        result += characters[:, place]
-        result -= 48
-    return result
-
-
-def _days(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Days since 1970-01-01 of Gregorian dates (Hinnant, "chrono-compatible low-level date algorithms")."""
-    early = month <= 2
-    year = year - early
-    month = month + np.where(early, 9, -3).astype(np.int32)
-    century = year // 100
-    day_of_year = (153 * month + 2) // 5 + day - 1
-    return 365 * year + year // 4 - century + century // 4 + day_of_year - 719_468
+def settle(stamps: Stamps) -> tuple[Stamps, list[str]]:
+    """Accept the Buddhist calendar if all stamps are of it; return the stamps and sentences about their forms."""
+    notices = []
+    if len(stamps.forms) and (stamps.forms >= BUDDHIST).all():
+        stamps = Stamps(stamps.seconds, stamps.forms - np.uint8(BUDDHIST))
+        notices.append(
+            f"the years of its times are of the Buddhist calendar; {BUDDHIST_YEARS} years were subtracted from all "
+            f"{len(stamps.forms):,}."
+        )
+    return stamps, notices + stamps.notices()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,20 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars import lines
 from mtquant_jax.market.bars.columns import is_price, names_of
 from mtquant_jax.market.bars.layouts import Layout, find_roles
 from mtquant_jax.market.bars.numbers import decimal_mark, is_text, read_numbers
-from mtquant_jax.market.bars.source import Source
-from mtquant_jax.market.bars.stamps import Stamps, read_stamps
+from mtquant_jax.market.bars.source import BLANK, Source
+from mtquant_jax.market.bars.stamp_forms import Form
+from mtquant_jax.market.bars.stamps import Stamps, join, read_stamps, settle, with_clock
+from mtquant_jax.market.bars.time_columns import TimeColumns
+from mtquant_jax.time_zones import Zone
 
 _PIECE_BYTES = 1 << 24
+_SAMPLE_ROWS = 24  # that determine the columns
 _SAMPLE = 100  # cells of each column of text that show the decimal mark
+_INDEX = re.compile(r"^__index_level_\d+__$")  # what pandas calls an index without a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,36 +39,49 @@ class Rows:
     stamps: Stamps
     columns: dict[str, np.ndarray]  # candidate for a role (`columns`), or role -> [R] float64
     locate: Callable[[int], tuple[int, dict[str, str]]]  # row index -> row number in the file, text by role and "time"
-    is_utc: bool
+    zone: Zone | None  # clock of the stamps that the header names
     broker_time: bool
+    notices: list[str]
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # candidate -> name of its column
-    notices: tuple[str, ...] = ()  # about the numbers
 
 
 def read_text_rows(source: Source, layout: Layout) -> Rows:
-    """Read the rows of a text file.
+    """Read the rows of a text file; rows without a time and without values are left out and counted.
 
     Raises UserError, which names the row, if the number of columns differs between rows.
     """
     end = len(source.data)
-    while source.data[end - 1 : end].isspace():  # ignore blank lines at the end
+    while source.data[end - 1 : end] in (b"\r", b"\n"):  # ignore blank lines at the end
         end -= 1
     body = pa.py_buffer(source.data)[layout.offset : end]
     pieces = [_read_piece(source, layout, body, piece) for piece in _pieces(source.data, layout.offset, end)]
-    columns = {role: np.concatenate([columns.pop(role) for columns, _ in pieces]) for role in layout.columns}
-    parts = [(stamps.seconds, stamps.has_offset, stamps.unread) for _, stamps in pieces]
+    columns = {role: np.concatenate([columns.pop(role) for columns, _, _ in pieces]) for role in layout.columns}
+    stamps, said = _joined([stamps for _, stamps, _ in pieces])
     packed = f" {source.packing}" if source.packing else ""
+    notices = [*source.notices, *layout.notices, *layout.time.notices_for(bool(stamps.has_offset.any())), *said]
+    blank = sum(not line.decode().strip(BLANK) for line in source.data[: layout.offset].splitlines())
+    blank += sum(blank for _, _, blank in pieces)
+    if blank:
+        notices.insert(0, f"{blank:,} blank line{'s were' if blank > 1 else ' was'} skipped.")
+    if not len(stamps.forms):
+        raise UserError(f"{source.name} has a header but no bars")
     return Rows(
         name=source.name,
         format=layout.format + packed,
-        stamps=Stamps(*(np.concatenate(part) for part in zip(*parts, strict=True))),
+        stamps=stamps,
         columns=columns,
-        locate=lambda index: _locate(body, layout, index),
-        is_utc=layout.is_utc,
+        locate=lambda index: lines.locate(body, layout, index),
+        zone=layout.time.zone,
         broker_time=layout.broker_time,
+        notices=[f"{source.name}: {notice}" for notice in notices],
         names=layout.names,
-        notices=layout.notices,
     )
+
+
+def _joined(pieces: list[list[Stamps]]) -> tuple[Stamps, list[str]]:
+    """Join stamps, or dates and times of day, of consecutive rows; also return sentences about their forms."""
+    parts = [join([piece[part] for piece in pieces]) for part in range(len(pieces[0]))]
+    return settle(parts[0] if len(parts) == 1 else with_clock(*parts))
 
 
 def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -77,33 +95,53 @@ def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _read_piece(
     source: Source, layout: Layout, body: pa.Buffer, piece: tuple[int, int]
-) -> tuple[dict[str, np.ndarray], Stamps]:
-    """Parse the columns and stamps of one range of lines."""
-    lines = pa.py_buffer(source.data)[slice(*piece)]
+) -> tuple[dict[str, np.ndarray], list[Stamps], int]:
+    """Parse the columns and stamps of one range of lines, and count its blank lines."""
+    text = pa.py_buffer(source.data)[slice(*piece)]
     kinds = {column: pa.float64() for role, column in layout.columns.items() if role != "tradable"}
     try:
-        table = _parse(source, layout, body, lines, kinds)
+        table, blank = _parse(source, layout, body, text, kinds)
         columns = {role: _floats(table, column) for role, column in layout.columns.items()}
     except pa.ArrowInvalid:  # some cell is not a plain number; if it is none at all, `checks` finds which one
-        table = _parse(source, layout, body, lines, {})
+        table, blank = _parse(source, layout, body, text, {})
         mark = layout.decimal_point
         columns = {role: read_numbers(table[str(column)], mark) for role, column in layout.columns.items()}
-    stamps = [table[str(column)] for column in layout.time]
-    return columns, read_stamps(stamps[0] if len(stamps) == 1 else pc.binary_join_element_wise(*stamps, b" "))
+    stamps = [read_stamps(table[str(column)]) for column in layout.time.columns]
+    empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
+    if empty.any():
+        empty &= np.logical_and.reduce([_blank_cells(table[str(column)]) for column in layout.columns.values()])
+    if empty.any():
+        columns = {role: values[~empty] for role, values in columns.items()}
+        stamps = [Stamps(part.seconds[~empty], part.forms[~empty]) for part in stamps]
+    return columns, stamps, blank + int(np.count_nonzero(empty))
 
 
-def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, kinds: dict[int, Any]) -> pa.Table:
-    ragged = []
+def _blank_cells(column: pa.ChunkedArray) -> np.ndarray:
+    """Find the cells [R] that hold nothing, or a word for it such as NaN."""
+    if not pa.types.is_binary(column.type):
+        return np.asarray(np.isnan(pc.fill_null(column, np.nan).to_numpy()), bool)
+    return np.array([cell.decode(errors="replace").strip() in lines.NOTHING for cell in column.to_pylist()], bool)
+
+
+def _parse(
+    source: Source, layout: Layout, body: pa.Buffer, text: pa.Buffer, kinds: dict[int, Any]
+) -> tuple[pa.Table, int]:
+    """Parse lines into the columns in use, and count the blank ones among those that were left out."""
+    ragged, blank, skipped = [], 0, 0
 
     def other_width(row: Any) -> str:
-        if not row.text.lstrip().startswith("#"):
+        nonlocal blank, skipped
+        skipped += 1
+        if not row.text.strip(BLANK):
+            blank += 1
+        elif not row.text.lstrip().startswith("#"):
             ragged.append(row)
         return "skip"
 
-    used = sorted({*layout.time, *layout.columns.values()})
+    used = sorted({*layout.time.columns, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(lines),
+        pa.BufferReader(text),
         read_options=pyarrow.csv.ReadOptions(column_names=names),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
@@ -114,40 +152,16 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, ki
             decimal_point=layout.decimal_point,
         ),
     )
+    if len(table) + skipped != _count_lines(text):
+        raise lines.open_quote(source, layout, body)
     if ragged:
-        raise _ragged(source, layout, body)
-    return table
+        raise lines.ragged(source, layout, body)
+    return table, blank
 
 
-def _lines(body: pa.Buffer, layout: Layout) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the row number, text and fields of every line that is not a comment."""
-    for number, raw in enumerate(io.BytesIO(body), layout.first_line + 1):
-        text = raw.decode(errors="replace").rstrip("\r\n")
-        if not text.lstrip().startswith("#"):
-            yield number, text, next(csv.reader([text], delimiter=layout.separator), [])
-
-
-def _ragged(source: Source, layout: Layout, body: pa.Buffer) -> UserError:
-    """Return the error for the first row with a different number of columns."""
-    number, text, fields = next(line for line in _lines(body, layout) if line[1] and len(line[2]) != layout.num_columns)
-    other = max("\t;,", key=text.count)
-    hint = ""
-    if other != layout.separator and text.count(other) >= layout.num_columns - 1:
-        hint = f" (separated by {other!r}, not by {layout.separator!r})"
-    columns = f"{len(fields)} column{'s' if len(fields) != 1 else ''}"
-    return UserError(
-        f"{source.name} row {number}: {columns} where the rows above and the header have {layout.num_columns}{hint}: "
-        f"{text[:60]!r}"
-    )
-
-
-def _locate(body: pa.Buffer, layout: Layout, index: int) -> tuple[int, dict[str, str]]:
-    for i, (number, _, fields) in enumerate(_lines(body, layout)):
-        if i == index:
-            fields += [""] * (layout.num_columns - len(fields))
-            texts = {role: fields[column] for role, column in layout.columns.items()}
-            return number, texts | {"time": " ".join(fields[column] for column in layout.time)}
-    return layout.first_line + 1 + index, {}
+def _count_lines(text: pa.Buffer) -> int:
+    characters = np.frombuffer(text, np.uint8)
+    return int(np.count_nonzero(characters == 10)) + int(len(characters) > 0 and characters[-1] != 10)
 
 
 def _floats(table: pa.Table, column: int) -> np.ndarray:
@@ -160,15 +174,31 @@ def _floats(table: pa.Table, column: int) -> np.ndarray:
 def read_parquet_rows(source: Source) -> Rows:
     """Read the rows of a Parquet file with columns, or an index, named as in text files."""
     try:
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data))
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data), page_checksum_verification=True)
         names = list(file.schema_arrow.names)
-        columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
+        first = next(file.iter_batches(_SAMPLE_ROWS), None)
+        samples = [] if first is None else sample(first.columns)
+        columns = find_columns(source.name, [re.sub(_INDEX, "index", name) for name in names], samples)
         used = [names[position] for position in columns.used]
         several = len(set(names)) < len(names)  # columns of one name can only be read together
         table = file.read().select(columns.used) if several else file.read(columns=used).select(used)
-        return table_rows(source.name, "Parquet", table, columns)
-    except (pa.ArrowException, OSError) as error:
+        rows = table_rows(source.name, "Parquet", table, columns)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    notices = [f"{source.name}: {notice}" for notice in source.notices]
+    return dataclasses.replace(rows, notices=notices + rows.notices)
+
+
+def sample(columns: Sequence[pa.Array]) -> list[list[str]]:
+    """The first rows of columns as text, for `find_columns`."""
+
+    def texts(column: pa.Array) -> list[str]:
+        column = column[:_SAMPLE_ROWS]
+        if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
+            column = column.cast(pa.string())  # also of dates that Python cannot hold
+        return [str(cell) for cell in column.to_pylist()]
+
+    return [list(row) for row in zip(*map(texts, columns), strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,18 +206,18 @@ class TableColumns:
     """Which columns of a table hold the stamp and each role."""
 
     names: list[str]  # of all columns
-    time: tuple[int, ...]
+    time: TimeColumns
     roles: dict[str, int]
 
     @property
     def used(self) -> list[int]:
         """Positions of the columns in use, each once."""
-        return list(dict.fromkeys((*self.time, *self.roles.values())))
+        return list(dict.fromkeys((*self.time.columns, *self.roles.values())))
 
 
-def find_columns(origin: str, names: list[str]) -> TableColumns:
-    """The columns in use among named ones; UserError where a required column is missing or occurs twice."""
-    return TableColumns(names, *find_roles(origin, names, None))
+def find_columns(origin: str, names: list[str], samples: list[list[str]]) -> TableColumns:
+    """The columns in use, by names and first rows; UserError where a required one is missing or occurs twice."""
+    return TableColumns(names, *find_roles(origin, names, samples))
 
 
 def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -> Rows:
@@ -199,9 +229,7 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
         raise UserError(f"{origin} has columns but no bars")
     by_position = dict(zip(columns.used, table.columns, strict=True))
     shown = {role: by_position[column] for role, column in columns.roles.items()}
-    stamp = by_position[columns.time[0]]
-    if len(columns.time) > 1:
-        stamp = pc.binary_join_element_wise(*(by_position[column].cast(pa.string()) for column in columns.time), " ")
+    times = [by_position[column] for column in columns.time.columns]
 
     texts = [
         cells[:_SAMPLE].cast(pa.string()) for role, cells in shown.items() if is_price(role) and is_text(cells.type)
@@ -210,18 +238,20 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
 
     def locate(index: int) -> tuple[int, dict[str, str]]:
         texts = {role: str(column[index].as_py()) for role, column in shown.items()}
-        return index + 1, texts | {"time": str(stamp[index].as_py())}
+        return index + 1, texts | {"time": " ".join(_shown(column, index) for column in times)}
 
+    stamps, said = _joined([[read_stamps(column) for column in times]])
+    clocks = columns.time.notices_for(bool(stamps.has_offset.any()))
     return Rows(
         name=origin,
         format=kind,
-        stamps=read_stamps(stamp),
+        stamps=stamps,
         columns={role: _column(cells, mark) for role, cells in shown.items()},
         locate=locate,
-        is_utc=columns.names[columns.time[0]].lower().replace(" ", "") in ("gmttime", "utc", "utctime"),
+        zone=columns.time.zone,
         broker_time=False,
+        notices=[f"{origin}: {notice}" for notice in (*clocks, *said, *notices)],
         names=names_of(columns.roles, columns.names),
-        notices=tuple(notices),
     )
 
 
@@ -229,3 +259,12 @@ def _column(cells: pa.ChunkedArray, mark: str) -> np.ndarray:
     if is_text(cells.type):
         return read_numbers(cells, mark)
     return np.asarray(pc.fill_null(cells.cast(pa.float64()), np.nan).to_numpy(), np.float64)
+
+
+def _shown(column: pa.ChunkedArray, index: int) -> str:
+    """Return a cell as text; a date that Python cannot hold is shown as Arrow does."""
+    cell = column[index]
+    try:
+        return str(cell.as_py())
+    except (ValueError, OverflowError):
+        return str(cell.cast(pa.string()))

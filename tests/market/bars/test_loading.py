@@ -154,7 +154,7 @@ GOOD = [row(t) for t in hours(0, 6)]
         ("2024-01-02 03:00:00,1.1\n", "row 5: 2 columns where the rows above and the header have 7"),
         ("2024-01-02 03:00:00,,1.2,1,1.1,1,1\n", "row 5 (2024-01-02 03:00): open '' is not a number"),
         ("2024-01-02 03:00:00;1;1;1;1;1;1\n", "have 7 (separated by ';', not by ',')"),
-        ("\n", "row 5: the time '' cannot be read"),
+        (",1.1,1.2,1.0,1.1,1,1\n", "row 5: the time '' cannot be read"),
         ("2024-01-02 03:00:00,1,1,1,1,1,1,1,1\n", "row 5: 9 columns where the rows above and the header have 7"),
     ],
 )
@@ -183,7 +183,7 @@ def test_files_without_bars_are_refused(tmp_path):
     for name, message in {
         "a.csv": "a.csv is empty",
         "b.csv": "b.csv has a header but no bars",
-        "c.csv": "c.csv has an unknown format: its columns are Day, Open, High, Low, Close; expected time,open",
+        "c.csv": "c.csv row 2: the time '1' cannot be read; as a number it is no date between 1971-01-01 and",
         "d.csv.gz": "d.csv.gz cannot be unpacked: Not a gzipped file",
         "e.csv.gz": "e.csv.gz is truncated: Compressed file ended before the end-of-stream marker was reached; copy or",
         "f.csv": "f.csv is not a text file",

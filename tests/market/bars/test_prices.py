@@ -80,10 +80,10 @@ def test_prices_of_another_unit_are_refused_with_the_factor(tmp_path, symbol, le
 @pytest.mark.parametrize(
     ("symbol", "year", "level"),
     [
-        *(("XAUUSD", year, level) for year, level in ((2005, 420.0), (2015, 1050.0), (2025, 4300.0), (2030, 9000.0))),
-        *(("SPX500", year, level) for year, level in ((2009, 676.5), (2021, 3700.4), (2030, 15_000.5))),
+        *(("XAUUSD", year, level) for year, level in ((2005, 420.0), (2015, 1050.0), (2025, 4300.0), (2026, 9000.0))),
+        *(("SPX500", year, level) for year, level in ((2009, 676.5), (2021, 3700.4), (2026, 15_000.5))),
         *(("NAS100", year, level) for year, level in ((2008, 1050.5), (2022, 10_700.5))),
-        *(("US30", year, level) for year, level in ((2009, 6550.5), (2030, 120_000.5))),
+        *(("US30", year, level) for year, level in ((2009, 6550.5), (2026, 120_000.5))),
         *(("WTIUSD", year, level) for year, level in ((2008, 145.2), (2020, 11.6), (2022, 123.7))),
         *(("EURUSD", year, level) for year, level in ((2008, 1.599), (2022, 0.956))),
         *(("GBPUSD", year, level) for year, level in ((2007, 2.1), (2022, 1.05))),

@@ -245,14 +245,20 @@ def test_a_blank_volume_column_counts_as_missing(tmp_path):
         (b"time;open;high;low;close\n1;2;3;4\n", "EURUSD.csv row 2: 4 columns where the header has 5: '1;2;3;4'"),
         (b"time,open,open,high,low,close\n", "EURUSD.csv has 2 columns called open; keep one of them"),
         (b"time,open,high,low\n", "EURUSD.csv has an unknown format: its columns are time, open, high, low; expected"),
-        (b"when,open,high,low,close\n1,2,3,4,5\n", "its columns are when, open, high, low, close; expected time,open"),
+        (
+            b"when,open,high,low,close\n1,2,3,4,5\n",
+            "EURUSD.csv has prices but no column of times; its columns are when, open, high, low, close; call that of",
+        ),
         (b"20240102,1,2,1\n", "EURUSD.csv row 1: '20240102,1,2,1' has no header above and 4 columns"),
         (
             b"Price,Close,High,Low,Open\nTicker,A,B,A,B\nDate,,,,\n2024-01-02,1,1,1,1\n",
             "EURUSD.csv row 2: it has the tickers A, B; write one file per ticker",
         ),
         (b"time,open,high,low,close\n01/02/2024 00:00,1,1,1,1\n", "row 2: the time '01/02/2024 00:00' cannot be read"),
-        (b"time,open,high,low,close\n5,1,1,1,1\n", "row 2: the time '5' cannot be read; write it as 2024-01-31 13:00"),
+        (
+            b"time,open,high,low,close\n5,1,1,1,1\n",
+            "row 2: the time '5' cannot be read; as a number it is no date",
+        ),
         (
             ("".join(ROWS[:3]) + ROWS[2].replace("1.16001", "1.16002") + ROWS[3]).encode(),
             "row 4 (2024-01-02 14:00): row 3 has the same time, with close 1.16001 there and 1.16002 here; keep",
