@@ -80,7 +80,7 @@ def pick_volume(origin: str, moves: Mapping[str, float], names: Mapping[str, str
     Returns:
         the candidate, and no notice where it is the first and no other moves.
     """
-    chosen, *_ = (key for key in moves if 2 * moves[key] >= max(moves.values()))
+    chosen = next(key for key in moves if 2 * moves[key] >= max(moves.values()))
     others = [key for key in moves if key != chosen]
     still = "" if any(moves[key] for key in others) else " (which never changes)"
     if still and (chosen == next(iter(moves)) or not moves[chosen]):
