@@ -15,7 +15,7 @@ import re
 import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES
-from mtquant_jax.market.bars.columns import SIDES, plain_name, shown_names
+from mtquant_jax.market.bars.columns import SIDES, pick_volume, plain_name, shown_names
 from mtquant_jax.market.bars.table import Rows
 
 _SAMPLE = 200_000  # bars that show how often a volume moves
@@ -47,6 +47,7 @@ def choose(rows: Rows) -> tuple[Rows, list[str]]:
         columns.pop("spread", None)
         chosen["spread_price"] = ask
 
+    found.clear()  # the caller keeps the rows; a column of millions of bars that nobody takes would stay
     located = rows.locate
 
     def locate(index: int) -> tuple[int, dict[str, str]]:
@@ -89,18 +90,11 @@ def _volume(rows: Rows, notices: list[str]) -> str:
     keys = [key for key in rows.columns if key.startswith("volume.")]
     if len(keys) < 2:
         return keys[0] if keys else ""
-    moves = {key: _share_of_moves(rows.columns[key]) for key in keys}
-    chosen = next(key for key in keys if 2 * moves[key] >= max(moves.values()))
-    if not moves[chosen]:  # all are frozen
-        chosen = next((key for key in keys if np.nan_to_num(rows.columns[key]).any()), keys[0])
-    others = [key for key in keys if key != chosen]
-    if chosen != keys[0] or any(moves[key] for key in others):
-        frozen = "" if any(moves[key] for key in others) else " (which never changes)"
-        notices.append(
-            f"{rows.name}: its volume is the column {shown_names([chosen], rows.names)}, and not "
-            f"{shown_names(others, rows.names)}{frozen}."
-        )
-    return chosen
+    chosen, named = pick_volume({key: _share_of_moves(rows.columns[key]) for key in keys}, rows.names)
+    notices += [f"{rows.name}: {sentence}" for sentence in named]
+    if named or not np.isnan(rows.columns[chosen]).all():
+        return chosen
+    return next((key for key in keys if not np.isnan(rows.columns[key]).all()), chosen)
 
 
 def _share_of_moves(values: np.ndarray) -> float:

@@ -69,6 +69,25 @@ def is_price(key: str) -> bool:
     return key.partition(".")[0] in SIDES and "." in key
 
 
+def pick_volume(moves: Mapping[str, float], names: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The first volume that moves at least half as often as the one that moves most, and a sentence that names it.
+
+    Args:
+        moves: candidate -> how often it differs from the bar before; two or more, in the order of preference.
+        names: candidate -> name of its column.
+
+    Returns:
+        the candidate, and no sentence where it is the first and no other moves.
+    """
+    chosen = next(key for key in moves if 2 * moves[key] >= max(moves.values()))
+    others = [key for key in moves if key != chosen]
+    still = "" if any(moves[key] for key in others) else " (which never changes)"
+    if still and (chosen == next(iter(moves)) or not moves[chosen]):
+        return chosen, []
+    shown = shown_names(others, names)
+    return chosen, [f"its volume is the column {shown_names([chosen], names)}, and not {shown}{still}."]
+
+
 def names_of(columns: Mapping[str, int], names: Sequence[str]) -> dict[str, str]:
     """The name of the column of each candidate, with its number where several columns have that name."""
     numbers = {key: f" (column {at + 1})" if names.count(names[at]) > 1 else "" for key, at in columns.items()}

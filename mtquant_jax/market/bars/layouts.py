@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES
-from mtquant_jax.market.bars.columns import find_candidates, is_price, names_of, plain_name
+from mtquant_jax.market.bars.columns import find_candidates, is_price, names_of, pick_volume, plain_name
 from mtquant_jax.market.bars.numbers import decimal_mark
 from mtquant_jax.market.bars.source import BLANK, WANTED, Source
 from mtquant_jax.market.bars.stamps import read_stamps
@@ -21,6 +21,8 @@ from mtquant_jax.market.bars.time_columns import TimeColumns, find_times
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _HEAD_BYTES = 65_536
 _HEAD_LINES = 100  # that determine the columns and the way of writing numbers
+_LARGE = 1 << 22  # bytes from which a file's volumes are chosen by probes
+_PROBES = 200
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{1,6}")
 _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{8}|\d{1,2}\.\d{1,2}\.\d{4}")
 
@@ -59,7 +61,7 @@ def sniff(source: Source) -> Layout:
     """
     lines = _head(source)
     start = _start(lines)
-    layout = _sniff(source, lines[start:])
+    layout = _with_one_volume(source, _sniff(source, lines[start:]))
     if not start:
         return layout
     title = f"{start} line{'s' if start > 1 else ''} above the table skipped: {lines[0].text.strip()[:60]!r}."
@@ -262,6 +264,26 @@ def _is_kline(fields: list[str]) -> bool:
     """Return True if the first and seventh fields are numbers since 1970: the times of open and close."""
     stamps = read_stamps(pa.array([fields[0], fields[6]], pa.string()))
     return bool(stamps.has_offset.all() and all(fields[i].isdigit() for i in (0, 6)))
+
+
+def _with_one_volume(source: Source, layout: Layout) -> Layout:
+    """Leave the volumes of a large file out that do not move where it is probed: reading a column takes time."""
+    volumes = [key for key in layout.columns if key.startswith("volume.")]
+    if len(volumes) < 2 or len(source.data) < _LARGE:
+        return layout
+    moves = dict.fromkeys(volumes, 0)
+    for place in range(layout.offset, len(source.data), len(source.data) // _PROBES):
+        start = source.data.find(b"\n", place) + 1
+        lines = source.data[start : start + 4096].split(b"\n")[:2]
+        rows = list(csv.reader((line.decode(errors="replace") for line in lines), delimiter=layout.separator))
+        for key in volumes:
+            cells = {row[layout.columns[key]].strip() for row in rows if len(row) == layout.num_columns}
+            moves[key] += len(cells) == 2
+    chosen, notices = pick_volume(moves, layout.names)
+    if not moves[chosen]:
+        return layout
+    columns = {key: at for key, at in layout.columns.items() if key == chosen or key not in volumes}
+    return dataclasses.replace(layout, columns=columns, notices=(*layout.notices, *notices))
 
 
 def _unknown(origin: str, names: list[str]) -> UserError:

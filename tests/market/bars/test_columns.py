@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars import layouts
 from mtquant_jax.market.bars.bar_file import PRICES
 from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.frames import load_frames
@@ -230,3 +231,22 @@ def test_cases_of_volumes_and_mids():
     for name in (*PRICES, "spread", "volume"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     np.testing.assert_allclose(first.spread, 16e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ({"TickVolume": MOVING, "Volume": 0}, "TickVolume"),
+        ({"Volume": MOVING, "TickVolume": MOVING * 2}, "Volume"),
+        ({"tick_volume": MOVING, "real_volume": 0}, "tick_volume"),
+        ({"Volume": 0, "TickVolume": 0}, "Volume"),
+    ],
+)
+def test_a_large_file_is_probed_and_the_choice_is_the_same(tmp_path, monkeypatch, columns, chosen):
+    frame = mids().drop(columns="volume").assign(spread=7, **columns)
+    whole, said = load(tmp_path, frame)
+    monkeypatch.setattr(layouts, "_LARGE", 100)
+    probed, notices = load(tmp_path, frame)
+    np.testing.assert_array_equal(probed.volume, whole.volume)
+    np.testing.assert_array_equal(probed.volume[0, :, 0], np.broadcast_to(columns[chosen], len(MOVING)))
+    assert notices == said
