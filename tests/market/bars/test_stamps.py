@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtquant_jax.market.bars import stamp_forms
@@ -37,6 +37,7 @@ def seconds(text: str) -> int:
     return int(np.datetime64(text, "s").astype(np.int64))
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(TIMES, st.sampled_from(list(PATTERNS)))
 def test_a_number_is_read_in_the_calendar_form_in_which_it_is_a_date(time, form):
     time -= time % STEPS[form]
@@ -48,6 +49,7 @@ def test_a_number_is_read_in_the_calendar_form_in_which_it_is_a_date(time, form)
     assert (written.seconds[0], written.forms[0]) == (found[0], forms[0])
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(TIMES, st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]))
 def test_a_number_is_read_in_the_unit_in_which_it_is_a_date(time, scale):
     found, forms = read_numbers(np.array([time * scale, time * scale + scale - 1]))
@@ -56,6 +58,7 @@ def test_a_number_is_read_in_the_unit_in_which_it_is_a_date(time, scale):
         assert set(forms) == {{1: 9, 1_000: 10, 1_000_000: 11, 1_000_000_000: 12}[scale]}
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=8))
 def test_no_number_is_read_as_a_time_outside_the_period(values):
     stamps = read_stamps(pa.array(values, pa.int64()))
@@ -209,6 +212,7 @@ def test_blanks_and_quotes_around_a_stamp_do_not_matter_in_any_row():
     ]
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.text(max_size=24), max_size=6))
 def test_any_text_is_read_or_not_and_never_raises(cells):
     stamps, _ = settle(texts(*cells))
