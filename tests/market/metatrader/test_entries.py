@@ -145,3 +145,17 @@ def test_names_that_yaml_would_misread_are_quoted(tmp_path):
 def test_the_class_comes_from_currencies_calculation_or_path(fields, margin_class):
     (found,) = entries(fields, commission=0.0).found
     assert found.values["margin_class"] == margin_class
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "symbol"),
+    [
+        ("EUR/USD", "EUR", "EURUSD"),
+        ("eurusd_i", "EUR", "EURUSD"),
+        ("NOK/USD.x", "NOK", "NOKUSD"),
+        ("_NFLX-24", "USD", "NFLX"),
+    ],
+)
+def test_symbols_have_plain_names(name, base, symbol):
+    fields = share_info(name) if base == "USD" else symbol_info(name, currency_base=base)
+    assert [entry.symbol for entry in entries(fields).found] == [symbol]
