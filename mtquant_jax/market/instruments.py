@@ -72,7 +72,7 @@ class Instrument:
     aliases: tuple[str, ...] = ()
     """Other names, upper case."""
     price_range: tuple[float, float] | None = None
-    """Lowest and highest plausible close; bar files with others are refused. None: around the calibration's price."""
+    """Lowest and highest plausible price; bar files with others are refused. None: around the calibration's price."""
 
     @property
     def point(self) -> float:
