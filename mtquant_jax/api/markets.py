@@ -22,6 +22,7 @@ def load_config(path: str | Path | None = None, /, **overrides: Any) -> TrainCon
         path: a YAML file, which need only hold what differs; None: the shipped settings.
         overrides: by name, or by dotted key as in ``load_config(quick_test=True, **{"ppo.gamma": 0.99})``.
             ``specialists`` replaces all asset classes, ``specialists.NAME.KEY`` changes or adds one.
+            ``symbols`` leaves the classes with these instruments and finds one for others.
 
     Raises:
         UserError: a key does not exist (the message names the nearest one) or a value is wrong.

@@ -113,16 +113,16 @@ def _chosen(
     wanted: Iterable[str],
     instruments: Mapping[str, Instrument],
 ) -> Sequence[SymbolRecord]:
-    """The records of wanted names; without any, all."""
+    """The records of wanted names, of several that are one instrument the first by rank; without any, all."""
     chosen: dict[str, SymbolRecord] = {}
     for name in wanted:
         found = [record for record in records if record.name.upper() == name.upper()]
         symbol = plain_name(name, instruments)
-        found = found or [record for record in records if kinds[record.name].symbol == symbol]
+        found = found or sorted((record for record in records if kinds[record.name].symbol == symbol), key=_rank)
         if not found:
             names = ", ".join(record.name for record in records[:8]) + (", ..." if len(records) > 8 else "")
             raise UserError(f"`symbols` {name}: the dump has no such symbol; it has {names}")
-        chosen |= {record.name: record for record in found}
+        chosen[found[0].name] = found[0]
     return list(chosen.values()) or records
 
 
@@ -141,18 +141,15 @@ def _entry(
         raise _NotPossible(str(error)) from None
     example, notes = kind.example, [note for note in (swap.note, about_day) if note]
     like = example or _typical(kind, instruments)
-    charges = _charges(like, size, account, swap.mode == "money", notes)
     base = record.text("currency_base").upper()
     values = {
         "digits": digits,
         "contract_size": size,
         "spread": _spread(record, example, unit, digits, notes),
-        "commission": charges["commission"],
-        "fee_currency": charges["fee_currency"],
+        **_charges(like, size, account, swap.mode == "money", notes),
         "base_currency": base if kind.base_is_unit else example.base_currency if example else kind.symbol,
         "profit_currency": record.text("currency_profit").upper(),
         "margin_class": kind.margin_class,
-        "margin_rate": charges["margin_rate"],
         "swap_mode": swap.mode,
         "swap_long": swap.long,
         "swap_short": swap.short,

@@ -65,9 +65,10 @@ def kind_of(record: SymbolRecord, instruments: Mapping[str, Instrument]) -> Kind
     """The kind of a symbol: by its currencies, its calculation mode and its path, and by the example of its name."""
     mode = int(record.number("trade_calc_mode", 0.0))
     base, profit = record.text("currency_base").upper(), record.text("currency_profit").upper()
-    symbol = find_symbol(record.name, instruments)
-    example = instruments[symbol] if symbol else None
-    margin_class = _class_of(record, base, profit) or _CALCULATION.get(mode, "")
+    pair = base + profit if re.sub(r"[^A-Z0-9]", "", record.name.upper()).startswith(base + profit) else ""
+    symbol = find_symbol(record.name, instruments) or pair
+    example = instruments.get(symbol)
+    margin_class = _class_of(record, mode, base, profit)
     if example and not _is_same(example, margin_class, base, profit):
         example = None
     margin_class = example.margin_class if example else margin_class
@@ -80,7 +81,7 @@ def kind_of(record: SymbolRecord, instruments: Mapping[str, Instrument]) -> Kind
             f"neither its path {record.text('path') or '(none)'} nor its currencies say whether it is forex, a metal, "
             "energy, an index, a share or crypto; write its entry by hand"
         )
-    name = example.symbol if example else _own_name(record.name, base, profit, margin_class)
+    name = example.symbol if example else _own_name(record.name, pair)
     return Kind(name, margin_class, example, unit, problem)
 
 
@@ -89,17 +90,17 @@ def plain_name(name: str, instruments: Mapping[str, Instrument]) -> str:
     return find_symbol(name, instruments) or name.upper()
 
 
-def _class_of(record: SymbolRecord, base: str, profit: str) -> str:
+def _class_of(record: SymbolRecord, mode: int, base: str, profit: str) -> str:
+    """The margin class that currencies, calculation mode or path tell; empty where none of them does."""
     if base in _METALS:
         return "metals"
     if base in _COINS:
         return "crypto"
-    path = record.text("path").lower()
-    folders = path.replace("\\", "/").rpartition("/")[0] or path  # the last part is the symbol's name
-    found = next((margin_class for word, margin_class in _PATHS if word in folders), "")
-    if not found and base != profit and {base, profit} <= CURRENCIES and record.name.upper().find(base + profit) >= 0:
+    if base != profit and {base, profit} <= CURRENCIES and (mode in (0, 5) or base + profit in record.name.upper()):
         return "forex"
-    return found
+    path = record.text("path").lower().replace("\\", "/")
+    folders = path.rpartition("/")[0] or path  # the last part is the symbol's name
+    return _CALCULATION.get(mode, "") or next((found for word, found in _PATHS if word in folders), "")
 
 
 def _is_same(example: Instrument, margin_class: str, base: str, profit: str) -> bool:
@@ -111,9 +112,7 @@ def _is_same(example: Instrument, margin_class: str, base: str, profit: str) -> 
     return example.margin_class not in ("metals", "crypto") or profit == example.profit_currency
 
 
-def _own_name(name: str, base: str, profit: str, margin_class: str) -> str:
+def _own_name(name: str, pair: str) -> str:
     """A name for an instrument without an example: the currencies' of a pair, else the broker's without its suffix."""
-    upper = re.sub(r"^[#.!_]+", "", name.upper())
-    if margin_class in ("forex", "metals", "crypto") and upper.startswith(base + profit):
-        return base + profit
-    return re.split(r"[^A-Z0-9]", upper)[0] or re.sub(r"[\s/\\]", "_", name.upper())
+    upper = re.sub(r"^[^A-Z0-9]+", "", name.upper())
+    return pair or re.split(r"[^A-Z0-9]", upper)[0] or re.sub(r"[\s/\\]", "_", name.upper())

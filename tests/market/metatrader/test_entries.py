@@ -97,8 +97,9 @@ def test_of_two_names_of_an_instrument_the_one_in_the_market_watch_is_taken():
     found = entries(hidden, shown)
     assert [entry.name for entry in found.found] == ["EURUSD.raw"]
     assert "another EURUSD, of which EURUSD.raw is taken" in found.left_out["EURUSD"]
-    (chosen,) = entries(hidden, shown, wanted=("EURUSD",)).found
-    assert chosen.name == "EURUSD"
+    assert [entry.name for entry in entries(hidden, shown, wanted=("EURUSD",)).found] == ["EURUSD"]
+    several = entries(symbol_info("EURUSD.b", visible=False), symbol_info("EURUSD.ab"), wanted=("eurusd",))
+    assert [entry.name for entry in several.found] == ["EURUSD.ab"]
 
 
 def test_a_wanted_symbol_is_found_by_our_name_and_a_missing_one_is_named():
@@ -124,3 +125,37 @@ def test_names_that_yaml_would_misread_are_quoted(tmp_path):
     assert "EURUSD!" in instruments["EURUSD"].aliases
     assert instruments["T"].aliases == ("#T&T",)
     assert instruments["1E5"].aliases == ("1E5.US",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "margin_class"),
+    [
+        (symbol_info("EUR/USD", path="Stock account\\EUR/USD"), "forex"),
+        (symbol_info("XPDUSD", currency_base="XPD", path="Commodities\\XPDUSD"), "metals"),
+        (symbol_info("SOLUSD", currency_base="SOL", trade_calc_mode=4, path=""), "crypto"),
+        (index_info("SPA35", path="Equity Indices\\SPA35"), "indices"),
+        (index_info("GASOIL", path="Energies\\GASOIL"), "energy"),
+        (
+            share_info("SAP.DE", currency_profit="EUR", currency_base="EUR", trade_calc_mode=2, path="EU/Shares/SAP"),
+            "shares",
+        ),
+        (index_info("USOIL.f", path="Commodities\\USOIL", currency_profit="USD", currency_base="USD"), "energy"),
+    ],
+)
+def test_the_class_comes_from_currencies_calculation_or_path(fields, margin_class):
+    (found,) = entries(fields, commission=0.0).found
+    assert found.values["margin_class"] == margin_class
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "symbol"),
+    [
+        ("EUR/USD", "EUR", "EURUSD"),
+        ("eurusd_i", "EUR", "EURUSD"),
+        ("NOK/USD.x", "NOK", "NOKUSD"),
+        ("_NFLX-24", "USD", "NFLX"),
+    ],
+)
+def test_symbols_have_plain_names(name, base, symbol):
+    fields = share_info(name) if base == "USD" else symbol_info(name, currency_base=base)
+    assert [entry.symbol for entry in entries(fields).found] == [symbol]
