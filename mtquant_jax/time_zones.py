@@ -29,6 +29,8 @@ class Zone:
     zone: zoneinfo.ZoneInfo
     shift: int = 0
     """Seconds ahead of the zone's local time."""
+    forced: bool = False
+    """True if it is the clock also of stamps that state another one."""
 
     @property
     def is_utc(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtquant_jax.commands.bar_flags import BarFlags, load, print_list, symbols_of
 from mtquant_jax.errors import UserError
-from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.config import READING, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,9 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.market.prepare import instruments_of
 
     instruments = instruments_of(config)
-    bars, notices = load_bars(
-        Path(config.data_dir),
-        symbols_of(config),
-        instruments,
-        config.market.start,
-        config.market.end,
-        config.broker_timezone,
-        config.timeframe,
-    )
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("timeframe", *READING)}
+    options |= {"start": config.market.start, "end": config.market.end}
+    bars, notices = load_bars(Path(config.data_dir), symbols_of(config), instruments, **options)
     _check_output(config, output, bars.symbols)
     print_list("Notices", notices)
     try:

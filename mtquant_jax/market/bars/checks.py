@@ -32,7 +32,8 @@ _TIME = "the time {text[time]!r} cannot be read; write it as 2024-01-31 13:00:00
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     """Validate rows and return the bars (None if the rows are refused) and the findings.
 
-    Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC.
+    Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC; a forced zone is
+    the clock of all stamps but those of `data convert`, which are known to be UTC.
     """
     findings = Findings(rows=len(rows.stamps.unread))
     columns = _columns(rows, findings)
@@ -40,6 +41,7 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     if findings.problem:
         return None, findings
     naive = not rows.is_utc and not rows.stamps.has_offset.any()
+    naive |= zone.forced and "tradable" not in rows.columns
     times, clock = rows.stamps.seconds, "UTC (in the file)"
     if naive:
         clock = zone.name
