@@ -27,15 +27,9 @@ class PeriodFlags:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BarFlags:
-    """Where bars are and how they are read."""
+class ReadingFlags:
+    """On which clocks bars are read, and what a spread of zero means."""
 
-    data_dir: str
-    """Directory of bar files, one per symbol."""
-    config: str
-    """YAML file with settings; its specialists say which symbols are needed."""
-    instruments: str
-    """YAML of contract specifications laid over the shipped ones."""
     broker_timezone: str
     """Clock of files whose stamps have no offset: an IANA zone, or NewYork+7."""
     force_broker_timezone: bool
@@ -48,6 +42,18 @@ class BarFlags:
     """The same for single symbols, as EURUSD=close."""
     zero_spread: ZeroSpread
     """Spread of bars for which a file has zero: the median of its others, the instrument's default, or keep."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BarFlags(ReadingFlags):
+    """Where bars are and how they are read."""
+
+    data_dir: str
+    """Directory of bar files, one per symbol."""
+    config: str
+    """YAML file with settings; its specialists say which symbols are needed."""
+    instruments: str
+    """YAML of contract specifications laid over the shipped ones."""
     timeframe: Timeframe
     """Bars to make of those of the files."""
     market: PeriodFlags

@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
+from mtquant_jax.market.bars.clocks import repeating_zones
 from mtquant_jax.market.bars.table import Rows
 from mtquant_jax.time_zones import Zone
 
@@ -187,7 +188,7 @@ def _in_order(
         findings.problem = (
             f"{rows.name} row {numbers[1]} ({format_time(times[second])}): row {numbers[0]} has the same time, "
             f"with {name.partition('_')[0]} {columns[name][first]:.10g} there and {columns[name][second]:.10g} here; "
-            "keep the correct row"
+            + _on_a_repeated_time(rows.stamps.seconds[order][differ], bool(rows.stamps.has_offset.any()))
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
@@ -202,6 +203,18 @@ def _in_order(
         times = times[~again]
         columns = {name: values[~again] for name, values in columns.items()}
     return times, columns
+
+
+def _on_a_repeated_time(stamps: np.ndarray, stated: bool) -> str:
+    """What to do about stamps ``[K]`` that have two rows each: both are right where local clocks go back."""
+    zones = repeating_zones(stamps)
+    if not zones:
+        return "keep the correct row"
+    return (
+        f"clocks go back at that hour, so it occurs twice in {' and in '.join(zones[:2])}: keep both rows, and name "
+        f"the zone of the file with `broker_timezone`, such as {zones[0]}"
+        + (", and `force_broker_timezone`" if stated else "")
+    )
 
 
 def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> None:

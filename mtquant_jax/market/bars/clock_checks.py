@@ -13,15 +13,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mtquant_jax.market.bars.bar_file import BarFile
+from mtquant_jax.market.bars.bar_file import PRICES, BarFile
 from mtquant_jax.market.bars.clocks import (
     BETWEEN,
     MANY_WEEKS,
-    SEASONS,
     Contradiction,
     Weeks,
     contradiction,
-    week_time,
+    usual_time,
     weeks_of,
 )
 from mtquant_jax.market.bars.directory import Member
@@ -33,6 +32,7 @@ from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.time_zones import Zone, read_zone
 
 _DAY = 86_400
+_HALF = 0.5  # of the returns of two files: years with a lag that hold as many are refused, fewer are reported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +65,14 @@ def check_clocks(members: Sequence[Member], options: ReadingOptions) -> tuple[li
         problems, for which bars are refused, and notices; sentences that name files, hours and what to do.
     """
     reads = [_read(member.source, member.instrument, options) for member in members if member.file and member.source]
+    reads = [one for one in reads if len(one.file.timestamps)]
     checked = [one for one in reads if one.file.tradable is None]
     problems: list[str] = []
     notices: list[str] = []
     named: set[str] = set()
     for culprit, others, lag in _out_of_step(checked):
-        strong = lag.when in (ALWAYS, *SEASONS) and not all(one.declared for one in (culprit, *others))
+        strong = not lag.is_of_years or lag.share >= _HALF
+        strong &= not all(one.declared for one in (culprit, *others))
         strong &= lag.interval < _DAY or all(_trades_around_the_clock(one.instrument) for one in (culprit, *others))
         (problems if strong else notices).append(_lag_sentence(culprit, others, lag, checked))
         named |= {culprit.name} if strong else set()
@@ -88,7 +90,8 @@ def _read(file: BarFile, instrument: Instrument, options: ReadingOptions) -> _Re
     """Gather the evidence of one file."""
     symbol = instrument.symbol
     given = options.zone_of(symbol)
-    zone = given if file.naive else read_zone("UTC")
+    file = _within(file, options.period)
+    zone = read_zone(file.zone.removesuffix(" (in the file)"))
     weeks = weeks_of(file)
     return _Read(
         file=file,
@@ -101,6 +104,16 @@ def _read(file: BarFile, instrument: Instrument, options: ReadingOptions) -> _Re
         weeks=weeks,
         against=contradiction(file, weeks, zone),
     )
+
+
+def _within(file: BarFile, period: tuple[int, int]) -> BarFile:
+    """The bars of a file whose times are in a period, from its first second to before its last."""
+    part = slice(*np.searchsorted(file.timestamps, period))
+    if part == slice(0, len(file.timestamps)):
+        return file
+    columns = {name: getattr(file, name)[part] for name in ("timestamps", *PRICES, "volume")}
+    columns |= {name: None if (c := getattr(file, name)) is None else c[part] for name in ("spread", "tradable")}
+    return dataclasses.replace(file, **columns)
 
 
 def _trades_around_the_clock(instrument: Instrument) -> bool:
@@ -125,7 +138,7 @@ def _out_of_step(reads: Sequence[_Read]) -> Iterator[tuple[_Read, list[_Read], L
         count = collections.Counter(position for lag in lags for position in (lag.early, lag.late))
         odd = max(count, key=lambda position: (reads[position].against is not None, count[position], position))
         found = sorted((lag for lag in lags if odd in (lag.early, lag.late)), key=lambda lag: -abs(lag.correlation))
-        found.sort(key=lambda lag: lag.when not in (ALWAYS, *SEASONS))
+        found.sort(key=lambda lag: lag.is_of_years)
         others = [lag.early + lag.late - odd for lag in found]
         yield reads[odd], [reads[position] for position in others], found[0]
         lags = [lag for lag in lags if lag not in found]
@@ -152,8 +165,8 @@ def _lag_sentence(culprit: _Read, others: Sequence[_Read], lag: Lag, reads: Sequ
             f"`symbol_bar_stamps` {late.symbol}=close; otherwise one of the two is on another clock: name it with "
             f"`symbol_timezones`, as {culprit.symbol}=NewYork+7"
         )
-    if lag.when not in (ALWAYS, *SEASONS):
-        return f"{sentence}; its clock is wrong in that time: begin after it with `market.start`, or correct the file."
+    if lag.is_of_years:
+        return f"{sentence}; one clock is wrong in that time: begin after it with `market.start`, or correct the file."
     return (
         f"{sentence}. One of them is on another clock than it is read on: name it with `symbol_timezones`, such as "
         f"{culprit.symbol}=NewYork+7 (or both as they are, if they are right)"
@@ -177,18 +190,15 @@ def _week_sentence(one: _Read, other: _Read | None) -> str:
 def _what_weeks_say(one: _Read, other: _Read | None) -> str:
     against = one.against
     assert against is not None
-    clock = "UTC, which its stamps state" if one.stated else "UTC, which is assumed" if one.assumed else one.zone.name
+    clock = one.zone.name + (", which its stamps state" if one.stated else ", which is assumed" if one.assumed else "")
     odd = one.weeks.contradicts
-    local = one.weeks.local[odd] // 1800
-    seen = int(local[0] if not len(local) else collections.Counter((local % 336).tolist()).most_common(1)[0][0])
     sentence = (
         f"{one.name}: {against.count} of its {against.of} weeks open at {against.opened} on the clock it is read on "
-        f"({clock}), which is {week_time(seen * 1800)} in New York, where {_market_opens(one.instrument)}"
+        f"({clock}), which is {usual_time(one.weeks.local[odd])} in New York, where {_market_opens(one.instrument)}"
     )
-    if other is not None:
-        hours = collections.Counter((other.weeks.local[other.weeks.clear] // 1800 % 336).tolist())
-        sentence += f"; those of {other.name} open at {week_time(hours.most_common(1)[0][0] * 1800)} there"
-    return sentence
+    if other is None:
+        return sentence
+    return f"{sentence}; those of {other.name} open at {usual_time(other.weeks.local[other.weeks.clear])} there"
 
 
 def _market_opens(instrument: Instrument) -> str:

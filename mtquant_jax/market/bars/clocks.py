@@ -123,23 +123,21 @@ def contradiction(file: BarFile, weeks: Weeks, zone: Zone) -> Contradiction | No
     found = [(np.count_nonzero(odd & group), np.count_nonzero(group)) for group in groups]
     if not any(count >= _FEW_WEEKS and count >= _SHARE * of for count, of in found):
         return None
-    stated = zone.from_utc(weeks.opens[odd]) % _WEEK // _HALF * _HALF
-    usual = int(np.bincount(stated // _HALF).argmax()) * _HALF
     late = (weeks.low[odd] <= file.interval) & (weeks.high[odd] >= file.interval)
     return Contradiction(
         count=int(np.count_nonzero(odd)),
         of=int(np.count_nonzero(clear)),
         strong=bool(np.count_nonzero(odd) >= MANY_WEEKS and file.interval <= _HOUR),
-        opened=week_time(usual),
+        opened=usual_time(zone.from_utc(weeks.opens[odd])),
         likely=likely_zones(weeks, zone),
         at_end=bool(np.mean(late) > 0.9 and file.interval <= _HOUR and np.mean(odd[clear]) > 0.9),
     )
 
 
-def week_time(seconds: int) -> str:
-    """Seconds since 1970-01-01 on some clock as a weekday and a time: ``Sunday 17:00``."""
+def usual_time(seconds: np.ndarray) -> str:
+    """The most frequent half hour of a week among times ``[K]`` on some clock: ``Sunday 17:00``."""
     names = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")
-    minutes = seconds % _WEEK // 60
+    minutes = 30 * int(np.bincount(seconds % _WEEK // _HALF).argmax())
     return f"{names[minutes // 1440]} {minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
 
@@ -156,6 +154,13 @@ def likely_zones(weeks: Weeks, zone: Zone) -> tuple[str, ...]:
         fits[candidate.name] = int(np.count_nonzero((shift >= weeks.low[clear]) & (shift <= weeks.high[clear])))
     best = max(fits.values())
     return tuple(name for name, count in fits.items() if count == best) if best >= 0.9 * len(opens) else ()
+
+
+def repeating_zones(local: np.ndarray) -> tuple[str, ...]:
+    """The usual clocks on which each of these local times ``[K]`` occurs twice, as clocks go back."""
+    times = np.sort(np.unique(local))
+    zones = (zone for zone in _candidates() if not zone.name.startswith("Etc/"))
+    return tuple(zone.name for zone in zones if zone.to_utc(times).ambiguous == len(times))
 
 
 @functools.cache

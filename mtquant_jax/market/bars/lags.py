@@ -36,17 +36,26 @@ class Lag:
     interval: int  # seconds per bar that was compared
     correlation: float  # of returns this time apart
     at_zero: float  # of returns in the same bar
-    pairs: int  # of returns that the correlation is computed from
-    when: str  # the returns that are compared: ALWAYS, a season or a year
+    when: str  # the returns that are compared: ALWAYS, a season or years
+    share: float  # of all returns of the two files
+
+    @property
+    def is_of_years(self) -> bool:
+        """True if the lag is found neither over all bars nor in a season, but in some years."""
+        return self.when not in (ALWAYS, *SEASONS)
 
 
 def find_lags(files: Sequence[BarFile]) -> list[Lag]:
-    """Find the pairs of files that correlate at a lag only: over all their bars, in a season, or in a year."""
+    """Find the pairs of files that correlate at a lag only: over all their bars, in a season, or in some years."""
     found: dict[tuple[int, int], Lag] = {}
     usual = max((file.interval for file in files), default=0)
     for interval in dict.fromkeys((usual, max(usual, _HOUR))):
         for lag in _lags(files, interval) if len(files) > 1 and 0 < interval <= _DAY else ():
-            found.setdefault((min(lag.early, lag.late), max(lag.early, lag.late)), lag)
+            pair = min(lag.early, lag.late), max(lag.early, lag.late)
+            before = found.setdefault(pair, lag)
+            if before is not lag and before.is_of_years and lag.is_of_years and before.interval == interval:
+                both = f"{before.when}, {lag.when}"
+                found[pair] = dataclasses.replace(before, when=both, share=before.share + lag.share)
     return list(found.values())
 
 
@@ -55,11 +64,15 @@ def _lags(files: Sequence[BarFile], interval: int) -> Iterator[Lag]:
     first = max(min(int(file.timestamps[0]) for file in files) // interval, last - _MOST_CELLS)
     returns = np.stack([_returns(file, interval, first, last) for file in files])  # [N, T]
     times = np.arange(first, last + 1) * interval
+    whole = np.ones((len(files), len(files)))
     longest = 4 if interval < _HOUR else max(_LONGEST // interval, 2)
     for when, inside in _stretches(times, interval):
         part = returns[:, inside]
-        if part.shape[1] >= _FEWEST:
-            yield from _peaks(*_correlations(part, longest), interval, when)
+        if part.shape[1] < _FEWEST:
+            continue
+        correlations, pairs = _correlations(part, longest)
+        whole = pairs[0] if when == ALWAYS else whole
+        yield from _peaks(correlations, pairs, pairs[0] / np.maximum(whole, 1), interval, when)
 
 
 def _stretches(times: np.ndarray, interval: int) -> Iterator[tuple[str, slice | np.ndarray]]:
@@ -103,7 +116,7 @@ def _correlations(returns: np.ndarray, longest: int) -> tuple[np.ndarray, np.nda
     return np.stack(correlations), np.stack(pairs)
 
 
-def _peaks(correlations: np.ndarray, pairs: np.ndarray, interval: int, when: str) -> Iterator[Lag]:
+def _peaks(correlations: np.ndarray, pairs: np.ndarray, share: np.ndarray, interval: int, when: str) -> Iterator[Lag]:
     """The pairs of files whose strongest correlation is at a lag, and stronger than chance and than that at none."""
     num_files = correlations.shape[1]
     for i, j in ((i, j) for i in range(num_files) for j in range(num_files) if i != j):
@@ -112,4 +125,4 @@ def _peaks(correlations: np.ndarray, pairs: np.ndarray, interval: int, when: str
         zero, count = correlations[0, i, j], int(pairs[lag, i, j])
         enough = count >= _FEWEST and abs(peak) >= max(_LEAST, _STANDARD_ERRORS / np.sqrt(count))
         if enough and abs(peak) > other and abs(zero) <= _ZERO * abs(peak):
-            yield Lag(i, j, lag * interval, interval, float(peak), float(zero), count, when)
+            yield Lag(i, j, lag * interval, interval, float(peak), float(zero), when, float(share[i, j]))

@@ -18,9 +18,9 @@ from mtquant_jax.market.bars.common import common_period, short_symbols
 from mtquant_jax.market.bars.directory import Member, read_members
 from mtquant_jax.market.bars.options import MoreOptions, ReadingOptions
 from mtquant_jax.market.bars.sessions import LONG_GAP
-from mtquant_jax.market.bars.spreads import filled_spread, spread_notices
 from mtquant_jax.market.bars.stretches import quality_notices, stretches_of
 from mtquant_jax.market.bars.timeframes import FILES, timeframe_name
+from mtquant_jax.market.bars.zero_spreads import filled_spread, spread_notices
 from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.types import Bars
 

@@ -95,11 +95,11 @@ def _runs(same: np.ndarray, least: int) -> Iterator[tuple[int, int]]:
 
 
 def _frozen(volume: np.ndarray) -> np.ndarray:
-    """``[R]`` bool, the bars in long runs of one volume, in a file whose volume changes at all."""
+    """``[R]`` bool, the bars in long runs of one volume, in a file that has volumes at all."""
     found = np.zeros(len(volume), bool)
-    same = volume[1:] == volume[:-1]
-    if same.all():
+    if not volume.any():
         return found
+    same = volume[1:] == volume[:-1]
     for first, last in _runs(same, _FROZEN - 1):
         found[first : last + 2] = True
     return found
