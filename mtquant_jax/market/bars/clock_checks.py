@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mtquant_jax.market.bars.bar_file import PRICES, BarFile
+from mtquant_jax.market.bars.bar_file import PRICES, BarFile, format_time
 from mtquant_jax.market.bars.clocks import (
     BETWEEN,
     MANY_WEEKS,
@@ -192,9 +192,12 @@ def _what_weeks_say(one: _Read, other: _Read | None) -> str:
     assert against is not None
     clock = one.zone.name + (", which its stamps state" if one.stated else ", which is assumed" if one.assumed else "")
     odd = one.weeks.contradicts
+    when = ""
+    if against.count < against.of:
+        when = f" from {format_time(against.first)[:10]} to {format_time(against.last)[:10]}"
     sentence = (
-        f"{one.name}: {against.count} of its {against.of} weeks open at {against.opened} on the clock it is read on "
-        f"({clock}), which is {usual_time(one.weeks.local[odd])} in New York, where {_market_opens(one.instrument)}"
+        f"{one.name}: {against.count} of its {against.of} weeks{when} open at {against.opened} on the clock it is read "
+        f"on ({clock}), which is {usual_time(one.weeks.local[odd])} in New York, where {_market_opens(one.instrument)}"
     )
     if other is None:
         return sentence

@@ -33,7 +33,15 @@ WINTER, SUMMER, BETWEEN = 0, 1, 2
 SEASONS = ("winter", "summer", "the weeks in which only New York has summer time")
 _USUAL = (
     *("UTC", "NewYork+7", "Europe/Helsinki", "Etc/GMT-2", "Etc/GMT-3", "Etc/GMT+5", "America/New_York"),
-    *("Europe/London", "Europe/Berlin", "America/Chicago", "NewYork+8", "NewYork+6", "Asia/Kolkata"),
+    *(
+        "Europe/London",
+        "Europe/Berlin",
+        "America/Chicago",
+        "NewYork+8",
+        "NewYork+6",
+        "Asia/Kolkata",
+        "Australia/Sydney",
+    ),
 )
 
 
@@ -67,8 +75,7 @@ def season_of(times: np.ndarray) -> np.ndarray:
 
 def weeks_of(file: BarFile) -> Weeks:
     """Find the weeks of a file that are whole, with the clock shifts that explain where they open and close."""
-    times = file.timestamps if file.tradable is None else file.timestamps[file.tradable]
-    interval = file.interval
+    times, interval = _times_of_trading(file), file.interval
     step = np.diff(times)
     last = np.flatnonzero(step > max(WEEKEND, interval)) if 0 < interval <= 4 * _HOUR else np.zeros(0, np.int64)
     opens, closes = times[last[:-1] + 1], times[last[1:]] + interval
@@ -79,6 +86,16 @@ def weeks_of(file: BarFile) -> Weeks:
     late, beyond = local - week, _new_york().from_utc(closes) - week - _WORKING_WEEK
     low, high = _shifts(late, beyond, interval, bool(breaks >= 2 * len(opens)))
     return Weeks(opens, season_of(opens), low, high, local)
+
+
+def _times_of_trading(file: BarFile) -> np.ndarray:
+    """The times ``[R]`` of bars that moved: hours in which a market is closed may be filled with its last price."""
+    close = file.close
+    moved = np.ones(len(close), bool)
+    moved[1:] = (file.high[1:] != file.low[1:]) | (close[1:] != close[:-1])
+    if file.tradable is not None:
+        moved &= file.tradable
+    return file.timestamps if moved.all() else file.timestamps[moved]
 
 
 def _shifts(late: np.ndarray, beyond: np.ndarray, interval: int, breaks: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +126,8 @@ class Contradiction:
     count: int  # weeks that contradict the clock
     of: int  # weeks that say anything about the clock
     strong: bool  # enough weeks to refuse the file
+    first: int  # open of the first week that contradicts the clock, seconds since 1970-01-01 UTC as read
+    last: int  # open of the last one
     opened: str  # where most of them open on the clock they are read on: "Monday 00:00"
     likely: tuple[str, ...]  # clocks that fit best, the most usual one first
     at_end: bool  # the weeks are late by exactly one bar, as those of bars that are stamped at their end
@@ -128,6 +147,8 @@ def contradiction(file: BarFile, weeks: Weeks, zone: Zone) -> Contradiction | No
         count=int(np.count_nonzero(odd)),
         of=int(np.count_nonzero(clear)),
         strong=bool(np.count_nonzero(odd) >= MANY_WEEKS and file.interval <= _HOUR),
+        first=int(weeks.opens[odd][0]),
+        last=int(weeks.opens[odd][-1]),
         opened=usual_time(zone.from_utc(weeks.opens[odd])),
         likely=likely_zones(weeks, zone),
         at_end=bool(np.mean(late) > 0.9 and file.interval <= _HOUR and np.mean(odd[clear]) > 0.9),

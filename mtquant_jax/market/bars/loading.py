@@ -18,7 +18,7 @@ from mtquant_jax.market.bars.common import common_period, short_symbols
 from mtquant_jax.market.bars.directory import Member, read_members
 from mtquant_jax.market.bars.options import MoreOptions, ReadingOptions
 from mtquant_jax.market.bars.sessions import LONG_GAP
-from mtquant_jax.market.bars.stretches import quality_notices, stretches_of
+from mtquant_jax.market.bars.stretches import other_lengths, quality_notices, stretches_of
 from mtquant_jax.market.bars.timeframes import FILES, timeframe_name
 from mtquant_jax.market.bars.zero_spreads import filled_spread, spread_notices
 from mtquant_jax.market.instruments import Instrument
@@ -161,7 +161,7 @@ def _most_frequent(values: np.ndarray) -> int:
 
 def _check_lengths(member: Member, file: BarFile, first: int, last: int) -> None:
     """Refuse bars longer than those of their file in the common period: read as short ones, they show the future."""
-    for other in stretches_of(member.source).other_lengths if member.source else ():
+    for other in other_lengths(member.source) if member.source else ():
         if other.seconds > file.interval and other.first <= last and other.last >= first:
             after = np.datetime64(other.last + other.seconds, "s").astype("datetime64[D]") + 1
             raise UserError(

@@ -61,12 +61,11 @@ def stretches_of(file: BarFile) -> Stretches:
     keep = np.ones(len(file.timestamps), bool) if file.tradable is None else file.tradable
     times, volume = file.timestamps[keep], file.volume[keep]
     spread = np.ones(len(times)) if file.spread is None or not file.spread.any() else file.spread[keep]
-    step = np.diff(times)
     return Stretches(
         zero_spread=_stretch(spread == 0, times),
         frozen_volume=_stretch(_frozen(volume), times),
-        overlapping=_stretch(np.concatenate([[False], step < file.interval]), times),
-        other_lengths=tuple(_other_lengths(times, step, file.interval)) if file.tradable is None else (),
+        overlapping=_stretch(np.concatenate([[False], np.diff(times) < file.interval]), times),
+        other_lengths=other_lengths(file),
     )
 
 
@@ -105,15 +104,21 @@ def _frozen(volume: np.ndarray) -> np.ndarray:
     return found
 
 
-def _other_lengths(times: np.ndarray, step: np.ndarray, interval: int) -> Iterator[OtherLength]:
-    """Yield the long runs without a step of the file's interval in which nearly all bars are of one other length."""
-    for first, last in _runs(step != interval, _OTHER_LENGTH):
+def other_lengths(file: BarFile) -> tuple[OtherLength, ...]:
+    """The long runs without a step of the file's interval in which nearly all bars are of one other length.
+
+    Files of `data convert` have none: a bar that is missing in one of them is there and not tradable.
+    """
+    times, found = file.timestamps, []
+    step = np.diff(times)
+    for first, last in _runs(step != file.interval, _OTHER_LENGTH):
         lengths, counts = np.unique(step[first : last + 1], return_counts=True)
         usual = int(lengths[np.argmax(counts)])
         phase = np.unique(times[first : last + 2] % usual, return_counts=True)[1].max()
         regular = counts.max() >= _REGULAR * (last - first + 1) and phase >= _ALIGNED * (last - first + 2)
         if regular and usual < _LONGEST:
-            yield OtherLength(usual, int(times[first]), int(times[last + 1]), last - first + 2)
+            found.append(OtherLength(usual, int(times[first]), int(times[last + 1]), last - first + 2))
+    return tuple(found)
 
 
 def quality_notices(file: BarFile, found: Stretches) -> list[str]:
