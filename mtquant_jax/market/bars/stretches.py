@@ -122,9 +122,12 @@ def other_lengths(file: BarFile) -> tuple[OtherLength, ...]:
 
 
 def quality_notices(file: BarFile, found: Stretches) -> list[str]:
-    """Notices about frozen volume, overlapping bars and bars of another length."""
+    """Notices about overlapping bars, bars of another length, and volume that is frozen for a time.
+
+    Volume that never moves is shown by `data check` alone: nobody expects made-up bars to have another.
+    """
     notices = []
-    if found.frozen_volume.count:
+    if 0 < found.frozen_volume.share < 1:
         notices.append(f"{file.name}: the volume does not move on {found.frozen_volume.in_words()}.")
     if found.overlapping.count:
         notices.append(
