@@ -79,13 +79,22 @@ def weeks_of(file: BarFile) -> Weeks:
     step = np.diff(times)
     last = np.flatnonzero(step > max(WEEKEND, interval)) if 0 < interval <= 4 * _HOUR else np.zeros(0, np.int64)
     opens, closes = times[last[:-1] + 1], times[last[1:]] + interval
-    lost = step - interval
-    breaks = np.count_nonzero((lost >= max(interval, _HALF)) & (lost < 1.5 * _HOUR))
     local = _new_york().from_utc(opens)
     week = np.round((local - _SUNDAY_CLOSE) / _WEEK).astype(np.int64) * _WEEK + _SUNDAY_CLOSE
     late, beyond = local - week, _new_york().from_utc(closes) - week - _WORKING_WEEK
-    low, high = _shifts(late, beyond, interval, bool(breaks >= 2 * len(opens)))
+    low, high = _shifts(late, beyond, interval, _has_breaks(times, step - interval, interval, opens))
     return Weeks(opens, season_of(opens), low, high, local)
+
+
+def _has_breaks(times: np.ndarray, lost: np.ndarray, interval: int, opens: np.ndarray) -> bool:
+    """Return True if bars pause for an hour on two days a week or more, and resume at the hour at which weeks open.
+
+    Other pauses of an hour are bars that are missing.
+    """
+    resumed = times[1:][(lost >= max(interval, _HALF)) & (lost < 1.5 * _HOUR)]
+    week = np.searchsorted(opens, resumed, side="right") - 1
+    apart = (resumed - opens[week])[week >= 0] if len(opens) else resumed[:0]
+    return bool(np.count_nonzero((apart + _STRAY) % _DAY <= 2 * _STRAY) >= 2 * max(len(opens), 1))
 
 
 def _times_of_trading(file: BarFile) -> np.ndarray:
@@ -143,14 +152,17 @@ def contradiction(file: BarFile, weeks: Weeks, zone: Zone) -> Contradiction | No
     if not any(count >= _FEW_WEEKS and count >= _SHARE * of for count, of in found):
         return None
     late = (weeks.low[odd] <= file.interval) & (weeks.high[odd] >= file.interval)
+    likely = likely_zones(weeks, zone)
+    # An hour that no clock explains is a session which does not follow New York's daylight saving.
+    explained = bool(likely) or np.median(np.maximum(weeks.low[odd], -weeks.high[odd])) > _HOUR
     return Contradiction(
         count=int(np.count_nonzero(odd)),
         of=int(np.count_nonzero(clear)),
-        strong=bool(np.count_nonzero(odd) >= MANY_WEEKS and file.interval <= _HOUR),
+        strong=bool(np.count_nonzero(odd) >= MANY_WEEKS and file.interval <= _HOUR and explained),
         first=int(weeks.opens[odd][0]),
         last=int(weeks.opens[odd][-1]),
         opened=usual_time(zone.from_utc(weeks.opens[odd])),
-        likely=likely_zones(weeks, zone),
+        likely=likely,
         at_end=bool(np.mean(late) > 0.9 and file.interval <= _HOUR and np.mean(odd[clear]) > 0.9),
     )
 

@@ -100,6 +100,23 @@ def test_a_file_on_its_own_clock_is_not_suspected(kind, step):
     assert contradiction(file, weeks_of(file), UTC) is None
 
 
+@pytest.mark.parametrize("missing", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("kind", ["currencies", "metals"])
+def test_missing_bars_are_no_evidence(kind, missing):
+    file = bar_file(week_times(kind))
+    file = pick(file, np.random.default_rng(3).random(len(file.close)) > missing)
+    assert contradiction(file, weeks_of(file), UTC) is None
+
+
+def test_a_session_that_ignores_daylight_saving_is_reported_and_not_refused(tmp_path):
+    times = np.arange(seconds("2022-01-03"), seconds("2024-01-01"), 3600)
+    hours = (times - 3 * 86_400) // 3600 % 168  # from Sunday 22:00 to Friday 21:00 UTC, with a break at 21:00
+    times = times[(hours >= 22) & (hours < 5 * 24 + 21) & (hours % 24 != 21)]
+    put(tmp_path, "XAUUSD.csv", bar_file(times), "utc")
+    _, notices = load_bars(tmp_path, ["XAUUSD"], INSTRUMENTS)
+    assert "weeks from 2022-01-09" in notices[0] and "no clock fits all of its weeks" in notices[0]
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/London"])
 @pytest.mark.parametrize("kind", ["currencies", "metals"])
 def test_a_week_without_its_sunday_says_nothing(kind, zone):
