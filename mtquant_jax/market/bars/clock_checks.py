@@ -31,7 +31,7 @@ from mtquant_jax.market.bars.timeframes import timeframe_name
 from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.time_zones import Zone, read_zone
 
-_DAY = 86_400
+_HOUR, _DAY = 3600, 86_400
 _HALF = 0.5  # of the returns of two files: years with a lag that hold as many are refused, fewer are reported
 
 
@@ -156,9 +156,10 @@ def _lag_sentence(culprit: _Read, others: Sequence[_Read], lag: Lag, reads: Sequ
         f"correlate at a lag of {bars} {timeframe_name(lag.interval)} bar{plural} ({lag.correlation:.2g}) and not in "
         f"the same bar ({lag.at_zero:.2g}){when}{more}"
     )
-    if culprit.against is not None:
+    one_bar = bars == 1 and lag.when == ALWAYS
+    if culprit.against is not None and not (one_bar and lag.interval > _HOUR):
         return f"{sentence}. {_what_weeks_say(culprit, other)}; {_advice(culprit, alone=True)}"
-    if bars == 1 and lag.when == ALWAYS:
+    if one_bar:
         late = culprit if behind else other
         return (
             f"{sentence}. {late.name} is probably stamped at the end of its bars (as NinjaTrader writes them): give "

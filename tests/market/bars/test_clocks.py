@@ -229,6 +229,42 @@ def test_bars_stamped_at_their_end_are_found_and_can_be_declared(tmp_path, step,
     np.testing.assert_array_equal(bars.timestamps, times)
 
 
+@pytest.mark.parametrize("timeframe", ["H4", "D1"])
+def test_long_bars_stamped_at_their_end_are_found(tmp_path, timeframe):
+    times = week_times("currencies")
+    early, late = (resample(bar_file(times, seed), timeframe, UTC) for seed in (1, 2))
+    put(tmp_path, "EURUSD.csv", early, "utc")
+    put(tmp_path, "GBPUSD.csv", dataclasses.replace(late, timestamps=late.timestamps + late.interval), "utc")
+    with pytest.raises(UserError, match=rf"a lag of 1 {timeframe} bar .* give `symbol_bar_stamps` GBPUSD=close"):
+        load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
+    bars, notices = load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_bar_stamps=["GBPUSD=close"])
+    np.testing.assert_array_equal(bars.timestamps, early.timestamps)
+    assert notices == []
+
+
+def test_a_lag_between_two_declared_clocks_is_a_notice(tmp_path):
+    times = week_times("crypto", last="2022-06-01")
+    put(tmp_path, "EURUSD.csv", bar_file(times, 1))
+    put(tmp_path, "GBPUSD.csv", on_clock(bar_file(times, 2), "Etc/GMT-5"))
+    one, both = ["GBPUSD=UTC"], ["EURUSD=UTC", "GBPUSD=UTC"]
+    with pytest.raises(UserError, match=r"GBPUSD.csv is 5 h behind EURUSD.csv: .* \(or both as they are"):
+        load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_timezones=one)
+    _, notices = load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_timezones=both)
+    assert len(notices) == 1 and "correlate at a lag of 5 H1 bars" in notices[0]
+
+
+def test_an_index_that_leads_another_by_a_day_is_a_notice(tmp_path):
+    times = resample(bar_file(week_times("currencies")), "D1", UTC).timestamps
+    instruments = dict(INSTRUMENTS, JP225=dataclasses.replace(INSTRUMENTS["SPX500"], symbol="JP225", aliases=(),
+                                                              profit_currency="JPY", digits=1))  # fmt: skip
+    first = resample(bar_file(week_times("currencies"), 1), "D1", UTC)
+    put(tmp_path, "SPX500.csv", first)
+    second = resample(bar_file(week_times("currencies"), 2), "D1", UTC)
+    put(tmp_path, "JP225.csv", dataclasses.replace(second, timestamps=times + 86_400))
+    _, notices = load_bars(tmp_path, ["SPX500", "JP225"], instruments)
+    assert any("correlate at a lag of 1 D1 bar" in notice for notice in notices)
+
+
 def test_days_that_are_stamped_at_their_end_open_at_midnight_of_the_zone():
     days = read_zone("NewYork+7").to_utc(np.arange(seconds("2023-03-06"), seconds("2023-03-17"), 86_400)).utc
     opened = opens_of(bar_file(days), read_zone("NewYork+7"))
