@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import zoneinfo
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ class Zone:
     zone: zoneinfo.ZoneInfo
     shift: int = 0
     """Seconds ahead of the zone's local time."""
+    forced: bool = False
+    """True if it is the clock also of stamps that state another one."""
 
     @property
     def is_utc(self) -> bool:
@@ -73,23 +76,29 @@ class Zone:
 
         Without a change, one with equal offsets stands before everything.
         """
-        found = []
-        days = list(range(first - first % _DAY, last + _DAY, _DAY))
-        offsets = [self._offset(day) for day in days]
-        for i in range(1, len(days)):
-            low, high = days[i - 1], days[i]
-            while offsets[i] != offsets[i - 1] and high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self._offset(middle) == offsets[i] else (middle, high)
-            if offsets[i] != offsets[i - 1]:
-                found.append((high, offsets[i - 1], offsets[i]))
-        found = found or [(days[0], offsets[0], offsets[0])]
-        when, before, after = np.array(found, np.int64).T
-        return when, before, after
+        when, before, after = np.array(_changes(self.zone, first // _DAY, last // _DAY + 1), np.int64).T
+        return when, before + self.shift, after + self.shift
 
-    def _offset(self, utc: int) -> int:
-        offset = (_EPOCH + timedelta(seconds=utc)).astimezone(self.zone).utcoffset()
-        return int((offset or timedelta()).total_seconds()) + self.shift
+
+@functools.lru_cache(256)
+def _changes(zone: zoneinfo.ZoneInfo, first: int, last: int) -> list[tuple[int, int, int]]:
+    """Changes of the offset from day to day since 1970: when, offset before, offset after; all in seconds."""
+    found = []
+    days = [day * _DAY for day in range(first, last + 1)]
+    offsets = [_offset(zone, day) for day in days]
+    for i in range(1, len(days)):
+        low, high = days[i - 1], days[i]
+        while offsets[i] != offsets[i - 1] and high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if _offset(zone, middle) == offsets[i] else (middle, high)
+        if offsets[i] != offsets[i - 1]:
+            found.append((high, offsets[i - 1], offsets[i]))
+    return found or [(days[0], offsets[0], offsets[0])]
+
+
+def _offset(zone: zoneinfo.ZoneInfo, utc: int) -> int:
+    offset = (_EPOCH + timedelta(seconds=utc)).astimezone(zone).utcoffset()
+    return int((offset or timedelta()).total_seconds())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +110,7 @@ class LocalTimes:
     missing: int
 
 
+@functools.cache
 def read_zone(name: str, setting: str = "broker_timezone") -> Zone:
     """The zone of a name; UserError names similar ones for an unknown name."""
     text = name.strip()

@@ -10,14 +10,44 @@ import tyro
 
 from mtquant_jax.errors import with_flags
 from mtquant_jax.settings.checks import validate
-from mtquant_jax.settings.config import Timeframe, TrainConfig
+from mtquant_jax.settings.config import READING, BarStamps, Timeframe, TrainConfig, ZeroSpread
 from mtquant_jax.settings.layers import base_of
 
-_SETTINGS = ("data_dir", "symbols", "instruments", "broker_timezone", "timeframe", "allow_jumps")
+_SETTINGS = ("data_dir", "symbols", "instruments", "timeframe", *READING)
+
+
+@dataclasses.dataclass(frozen=True)
+class PeriodFlags:
+    """The wanted period."""
+
+    start: str
+    """First bar used, UTC, as YYYY-MM-DD; empty: as early as all instruments allow."""
+    end: str
+    """Bars before this date are used, UTC, as YYYY-MM-DD; empty: as late as all instruments allow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BarFlags:
+class ReadingFlags:
+    """On which clocks bars are read, and what a spread of zero means."""
+
+    broker_timezone: str
+    """Clock of files whose stamps have no offset: an IANA zone, or NewYork+7."""
+    force_broker_timezone: bool
+    """Read stamps with an offset, and seconds since 1970, as local times of that zone, too."""
+    symbol_timezones: tuple[str, ...]
+    """Clocks of single symbols, as EURUSD=NewYork+7, also where their stamps have an offset."""
+    bar_stamps: BarStamps
+    """Whether stamps are the open of a bar or, as NinjaTrader writes them, its close."""
+    symbol_bar_stamps: tuple[str, ...]
+    """The same for single symbols, as EURUSD=close."""
+    zero_spread: ZeroSpread
+    """Spread of bars for which a file has zero: the median of its others, the instrument's default, or keep."""
+    allow_jumps: bool
+    """Take steps of a factor two or more between bars for real."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BarFlags(ReadingFlags):
     """Where bars are and how they are read."""
 
     data_dir: str
@@ -28,12 +58,9 @@ class BarFlags:
     """Instruments to look at, each in the class of its kind; empty: those of the specialists."""
     instruments: str
     """YAML of contract specifications laid over the shipped ones."""
-    broker_timezone: str
-    """Clock of files whose stamps have no offset: an IANA zone, or NewYork+7."""
     timeframe: Timeframe
     """Bars to make of those of the files."""
-    allow_jumps: bool
-    """Take steps of a factor two or more between bars for real."""
+    market: PeriodFlags
 
 
 _Command = TypeVar("_Command", bound=BarFlags)
@@ -49,8 +76,10 @@ def load(kind: type[_Command], arguments: Sequence[str], prog: str) -> tuple[_Co
     base = base_of(arguments, prog)
     defaults = {field.name: tyro.MISSING for field in dataclasses.fields(kind)}
     defaults |= {name: getattr(base.settings, name) for name in _SETTINGS if name != "data_dir"}
+    defaults["market"] = PeriodFlags(base.settings.market.start, base.settings.market.end)
     command = tyro.cli(kind, default=kind(**defaults | {"config": base.config}), args=list(arguments), prog=prog)
-    config = dataclasses.replace(base.settings, **{name: getattr(command, name) for name in _SETTINGS})
+    market = dataclasses.replace(base.settings.market, start=command.market.start, end=command.market.end)
+    config = dataclasses.replace(base.settings, market=market, **{name: getattr(command, name) for name in _SETTINGS})
     validate(config)
     from mtquant_jax.market.traded import with_symbols  # brings JAX, which the help must not wait for
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from mtquant_jax.commands.bar_flags import ReadingFlags
 from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.settings.config import READING, TrainConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class CalibrateCommand:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrateCommand(ReadingFlags):
     """Measure hourly bar files and write the calibration of a synthetic market like them.
 
     Train on it with `mtquant-jax train --market.calibration FILE`.
@@ -37,7 +40,9 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: whatever is wrong with the directory, a file, a symbol, or the output's folder.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(CalibrateCommand, args=list(arguments), prog=prog)
+    usual = {name: getattr(TrainConfig(), name) for name in READING}
+    default = CalibrateCommand(data_dir=tyro.MISSING, output=tyro.MISSING, **usual)
+    command = tyro.cli(CalibrateCommand, default=default, args=list(arguments), prog=prog)
     from mtquant_jax.market.bars.bar_file import format_time
     from mtquant_jax.market.bars.loading import load_bars
     from mtquant_jax.market.instruments import load_instruments, symbol_of_file
@@ -52,7 +57,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     if not symbols and folder.is_dir():
         present = {symbol_of_file(path.name, instruments) for path in folder.iterdir()}
         symbols = [symbol for symbol in instruments if symbol in present]
-    bars, notices = load_bars(folder, symbols or list(instruments), instruments, command.start, command.end)
+    options: dict[str, Any] = {name: getattr(command, name) for name in ("start", "end", *READING)}
+    bars, notices = load_bars(folder, symbols or list(instruments), instruments, **options)
     for notice in notices:
         print(with_flags(notice))
     period = f"{format_time(bars.timestamps[0])} to {format_time(bars.timestamps[-1])}"

@@ -34,14 +34,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
     _, config = load(CheckCommand, arguments, prog)
     from mtquant_jax.market.bars.directory import read_members
     from mtquant_jax.market.bars.inspection import render, report
+    from mtquant_jax.market.bars.options import options_of
     from mtquant_jax.market.prepare import instruments_of
-    from mtquant_jax.time_zones import read_zone
 
     instruments = instruments_of(config)
-    zone = read_zone(config.broker_timezone)
     traded, conversion = symbols_of(config)
-    folder, options = Path(config.data_dir), (zone, config.timeframe, config.allow_jumps)
-    members = read_members(folder, (*traded, *conversion), instruments, *options)
+    members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, options_of(config))
     for title, rows in report(members):
         print(f"{title}\n\n{render(rows)}\n")
     bars, problems, notices = _combined(config, members, conversion)
@@ -61,21 +59,23 @@ def _combined(
     config: TrainConfig, members: Sequence[Member], conversion: Sequence[str]
 ) -> tuple[Bars | None, list[str], list[str]]:
     """The bars of the files that can be used, all problems on the way to a training, and all notices."""
-    from mtquant_jax.market.bars.loading import combine, misfits, notices_of
+    from mtquant_jax.market.bars.loading import combine, notices_of, problems_of
+    from mtquant_jax.market.bars.options import options_of
     from mtquant_jax.market.bars.selection import choose
     from mtquant_jax.market.features import table_plan
     from mtquant_jax.market.prepare import asset_classes, instruments_of, splits_of
 
+    options = options_of(config)
     problems = [member.findings.problem for member in members if member.findings.problem]
-    notices = [notice for member in members for notice in notices_of(member)]
     usable = [member for member in members if member.file is not None]
-    misfitting = misfits([member.file for member in usable if member.file is not None]) if usable else []
+    misfitting, notices = problems_of(usable, options)
+    notices += [notice for member in members for notice in notices_of(member, options)]
     problems += misfitting
     if misfitting or not usable:
         return None, problems, notices
     bars = None
     try:
-        bars, notices_of_all = combine(usable, config.market.start, config.market.end)
+        bars, notices_of_all = combine(usable, options)
         notices = list(dict.fromkeys(notices + notices_of_all))
         if conversion:
             traded = [symbol for symbol in bars.symbols if symbol not in conversion]

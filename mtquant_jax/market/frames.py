@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES, Findings
-from mtquant_jax.market.bars.checks import examine
 from mtquant_jax.market.bars.directory import Member, as_member
 from mtquant_jax.market.bars.loading import align
+from mtquant_jax.market.bars.options import MoreOptions, ReadingOptions
 from mtquant_jax.market.bars.table import Rows, find_columns, table_rows
 from mtquant_jax.market.bars.timeframes import FILES
 from mtquant_jax.market.bars.wall import wall
+from mtquant_jax.market.bars.wanted import examine_wanted
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
-from mtquant_jax.time_zones import Zone, read_zone
 from mtquant_jax.types import Bars
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def load_frames(
     end: str = "",
     broker_timezone: str = "UTC",
     timeframe: str = FILES,
-    allow_jumps: bool = False,
+    **more: Unpack[MoreOptions],
 ) -> tuple[Bars, list[str]]:
     """Load the bars of symbols from DataFrames by name, with notices for the user.
 
@@ -53,18 +53,17 @@ def load_frames(
         end: the same.
         broker_timezone: the same; it is the clock of MetaTrader's stamps and of times without an offset.
         timeframe: the same.
-        allow_jumps: the same.
+        more: the same.
 
     Raises:
         UserError: as of `load_bars`, with the position of a row in its frame, which counts from 0.
     """
     names = _names_by_symbol(frames, instruments, keep_unknown=not symbols)
-    zone = read_zone(broker_timezone)
-    chosen = select(symbols or list(names), instruments)
-    members = [_member(frames, names, one, zone, timeframe, allow_jumps) for one in chosen]
+    options = ReadingOptions(start, end, broker_timezone, timeframe, **more)
+    members = [_member(frames, names, one, options) for one in select(symbols or list(names), instruments)]
     if not members:
         raise UserError("No frames are given; give at least one, such as {'EURUSD': frame}")
-    return align(members, start, end)
+    return align(members, options)
 
 
 def bars_frame(bars: Bars, symbol: str, path: int = 0) -> pd.DataFrame:
@@ -101,12 +100,7 @@ def _names_by_symbol(
 
 
 def _member(
-    frames: Mapping[str, Any],
-    names: Mapping[str, list[str]],
-    instrument: Instrument,
-    zone: Zone,
-    timeframe: str,
-    allow_jumps: bool,
+    frames: Mapping[str, Any], names: Mapping[str, list[str]], instrument: Instrument, options: ReadingOptions
 ) -> Member:
     """Read the frame of an instrument; its problems are recorded and do not raise."""
     symbol = instrument.symbol
@@ -119,10 +113,11 @@ def _member(
     origin = f"frame {matches[0]}"
     try:
         with wall(origin):
-            file, findings = examine(_rows(origin, frames[matches[0]]), zone)
+            rows = _rows(origin, frames[matches[0]])
+            file, findings = examine_wanted(rows, options.zone_of(symbol), options.stamps_wanted(symbol))
     except UserError as error:
         return Member(instrument, None, None, None, Findings(problem=str(error), cause=error))
-    return as_member(instrument, None, file, findings, zone, timeframe, allow_jumps)
+    return as_member(instrument, None, file, findings, options)
 
 
 def _rows(origin: str, frame: Any) -> Rows:

@@ -23,7 +23,7 @@ from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.market.synthetic.scenarios import STAGES, find_scenario
 from mtquant_jax.market.trading_costs import typical_costs
 from mtquant_jax.market.universe import Universe, arrange_contracts, arrange_table, universe_of
-from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.config import READING, TrainConfig
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
 EXAMPLE_CONTRACTS = (
@@ -71,7 +71,7 @@ def instruments_of(config: TrainConfig) -> dict[str, Instrument]:
 
 def market_settings(config: TrainConfig, given: bool = False) -> dict[str, Any]:
     """The settings besides its classes that a market depends on, by key; ``given``: one of bars given in Python."""
-    of_source = ("curriculum", "data_dir", "broker_timezone", "timeframe", "allow_jumps")
+    of_source = ("curriculum", "data_dir", "timeframe", *READING)
     keys: tuple[str, ...] = ("instruments", "market", "simulation", *(() if given else of_source))
     keys += () if given or config.data_dir else ("seed",)
     return {key: getattr(config, key) for key in keys}
@@ -204,16 +204,9 @@ def read_bars(
     """
     from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
 
-    bars, notices = load_bars(
-        Path(config.data_dir),
-        (*traded, *conversion),
-        instruments,
-        config.market.start,
-        config.market.end,
-        config.broker_timezone,
-        config.timeframe,
-        config.allow_jumps,
-    )
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("timeframe", *READING)}
+    options |= {"start": config.market.start, "end": config.market.end}
+    bars, notices = load_bars(Path(config.data_dir), (*traded, *conversion), instruments, **options)
     bars = dataclasses.replace(bars, notices=tuple(notices))
     return choose(bars, traded, beside=conversion) if conversion else bars
 

@@ -19,7 +19,7 @@ from mtquant_jax.runs.handover import earlier_results, restore_policies
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
 from mtquant_jax.settings.checks import parse_phases, validate
-from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.config import READING, TrainConfig
 from mtquant_jax.storage.checkpoints import CheckpointWriter
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
@@ -89,7 +89,9 @@ def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths)
     except OSError as error:
         raise UserError(f"{paths.bars} cannot be written: {error.strerror}") from None
     whole = dataclasses.replace(config.market, start="", end="")
-    config = dataclasses.replace(config, data_dir=str(paths.bars), timeframe="files", market=whole)
+    usual = TrainConfig()
+    read = {name: getattr(usual, name) for name in READING if name != "broker_timezone"} | {"zero_spread": "keep"}
+    config = dataclasses.replace(config, data_dir=str(paths.bars), timeframe="files", market=whole, **read)
     return config, dataclasses.replace(market, description=market.description.replace(GIVEN, f"bars of {paths.bars}"))
 
 

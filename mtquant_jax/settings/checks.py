@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -26,7 +27,7 @@ def validate(config: TrainConfig) -> None:
     _check_specialists(config)
     _check_batch_sizes(config)
     _check_market(config)
-    _check_zone(config.broker_timezone)
+    _check_reading(config)
     if config.timeframe != "files" and not config.data_dir:
         raise UserError(
             f"`timeframe` {config.timeframe}: the synthetic market has hourly bars of its own; give `data_dir`"
@@ -40,10 +41,43 @@ def validate(config: TrainConfig) -> None:
         )
 
 
-def _check_zone(broker_timezone: str) -> None:
+def _check_reading(config: TrainConfig) -> None:
+    """Whether clocks and stamps of bar files are given as they can be read, for symbols that there are."""
     from mtquant_jax.time_zones import read_zone  # brings NumPy, which the help must not wait for
 
-    read_zone(broker_timezone)
+    read_zone(config.broker_timezone)
+    clocks = by_symbol("symbol_timezones", config.symbol_timezones)
+    stamps = by_symbol("symbol_bar_stamps", config.symbol_bar_stamps)
+    for name in clocks.values():
+        read_zone(name, "symbol_timezones")
+    for symbol, stamp in stamps.items():
+        if stamp not in ("open", "close"):
+            raise UserError(f"`symbol_bar_stamps` {symbol}={stamp}: must be {symbol}=open or {symbol}=close")
+    symbols = [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
+    for setting, given in (("symbol_timezones", clocks), ("symbol_bar_stamps", stamps)):
+        for symbol in given:
+            if symbol not in symbols:
+                raise UserError(
+                    f"`{setting}` {symbol}={given[symbol]}: no class trades {symbol}, only {', '.join(symbols)}"
+                )
+
+
+def by_symbol(setting: str, pairs: Sequence[str]) -> dict[str, str]:
+    """Split pairs such as ``EURUSD=NewYork+7`` into values by symbol.
+
+    Raises:
+        UserError: a text is no such pair, or a symbol is given twice; the message names the setting.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        symbol, equals, value = (part.strip() for part in pair.partition("="))
+        if not (symbol and equals and value):
+            example = "NewYork+7" if setting == "symbol_timezones" else "close"
+            raise UserError(f'`{setting}` "{pair}": must be a symbol and its value, such as EURUSD={example}')
+        if symbol in found:
+            raise UserError(f"`{setting}`: {symbol} is given twice")
+        found[symbol] = value
+    return found
 
 
 def parse_phases(phases: str) -> tuple[int, ...]:

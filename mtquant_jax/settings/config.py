@@ -27,6 +27,14 @@ DomainName = Literal["generic", "forex", "commodities", "equity"]
 NetworkName = Literal["dense"]
 LearnerName = Literal["ppo"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
+BarStamps = Literal["open", "close"]
+ZeroSpread = Literal["median", "default", "keep"]
+READING = (
+    *("broker_timezone", "force_broker_timezone", "symbol_timezones", "bar_stamps", "symbol_bar_stamps"),
+    "zero_spread",
+    "allow_jumps",
+)
+"""Settings of `TrainConfig` that say how bar files are read, besides the period and the timeframe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +286,17 @@ class TrainConfig:
     """Clock of bar files whose stamps have no offset: an IANA zone such as Europe/Helsinki, or NewYork+7."""
     allow_jumps: Annotated[bool, Data("m")] = False
     """Take steps of a factor two or more between bars of a file for real (a split, a crash), instead of refusing it."""
+    force_broker_timezone: Annotated[bool, Data("m")] = False
+    """Read stamps with an offset, and seconds since 1970, as local times of broker_timezone, too: MetaTrader's Python
+    package counts seconds on its server's clock."""
+    symbol_timezones: Annotated[tuple[str, ...], Data("m")] = ()
+    """Clocks of single symbols, as EURUSD=NewYork+7, also where their stamps have an offset."""
+    bar_stamps: Annotated[BarStamps, Data("1 2 3 m")] = "open"
+    """Whether the stamps of bar files are the open of a bar or, as NinjaTrader writes them, its close."""
+    symbol_bar_stamps: Annotated[tuple[str, ...], Data("1 2 3 m")] = ()
+    """The same for single symbols, as EURUSD=close."""
+    zero_spread: Annotated[ZeroSpread, Data("m")] = "median"
+    """Spread of bars for which a file has zero: the median of its others, the instrument's default, or keep."""
     timeframe: Annotated[Timeframe, Data("1 2 3 m")] = "files"
     """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: Annotated[str, Unit("folder"), Host] = "."

@@ -269,3 +269,50 @@ def test_real_bars_survive_conversion(tmp_path):
     before, _ = load_bars(SHARED / "h1", SYMBOLS, INSTRUMENTS)
     after, _ = load_bars(tmp_path, SYMBOLS, INSTRUMENTS)
     assert_same(before, after)
+
+
+def test_a_check_takes_the_period_of_a_training(data, capsys):
+    lines = (data / "EURUSD.csv").read_text().splitlines()
+    (data / "EURUSD.csv").write_text("\n".join([*lines[:10], lines[10].replace(",", ",x", 1), *lines[11:]]) + "\n")
+    assert run("check", data) == 1
+    assert "EURUSD.csv row 11 (2024-01-01 09:00): open 'x" in capsys.readouterr().out
+    assert run("check", data, "--market.start", "2024-01-02", "--market.end", "2024-06-01") == 0
+    output = capsys.readouterr().out
+    assert (
+        "24 rows outside the wanted period" not in output and "rows outside the wanted period were left out" in output
+    )
+    assert "Common period: 2024-01-02 00:00 to 2024-05-31 23:00 UTC" in output
+    assert run("check", data, "--market.start", "tomorrow") == 2
+    assert '--market.start "tomorrow": must be a date as YYYY-MM-DD' in capsys.readouterr().err
+
+
+def test_clocks_and_stamps_can_be_given_to_every_command(data, tmp_path, capsys):
+    flags = ["--symbol-timezones", "EURUSD=Etc/GMT-2", "USDJPY=Etc/GMT-2", "--symbol-bar-stamps", "EURUSD=close"]
+    assert run("check", data, *flags) == 0
+    output = capsys.readouterr().out
+    assert cells(output, "Files", "EURUSD")["clock of stamps"] == "Etc/GMT-2"
+    assert cells(output, "Files", "EURUSD")["first (UTC)"] == "2023-12-31 21:00"
+    assert cells(output, "Files", "USDJPY")["first (UTC)"] == "2023-12-31 22:00"
+    assert run("convert", data, "--output", str(tmp_path / "new"), *flags) == 0
+    config, _ = load_config(["--config", str(data.parent / "mine.yaml"), "--data-dir", str(data), *flags])
+    assert config.symbol_timezones == ("EURUSD=Etc/GMT-2", "USDJPY=Etc/GMT-2")
+    market = prepare_market(config)
+    bars, _ = load_bars(tmp_path / "new", ["EURUSD", "USDJPY"], INSTRUMENTS, force_broker_timezone=True)
+    np.testing.assert_array_equal(market.timestamps, bars.timestamps)
+    assert run("check", data, "--symbol-timezones", "XAUUSD=UTC") == 2
+    assert "--symbol-timezones XAUUSD=UTC: no class trades XAUUSD, only EURUSD, USDJPY" in capsys.readouterr().err
+    assert run("check", data, "--symbol-bar-stamps", "EURUSD=end") == 2
+    assert "must be EURUSD=open or EURUSD=close" in capsys.readouterr().err
+
+
+def test_stretches_are_shown_and_zero_spreads_chosen(data, capsys):
+    lines = (data / "EURUSD.csv").read_text().splitlines()
+    free = [line.rpartition(",")[0] + ",0" for line in lines[1:501]]
+    (data / "EURUSD.csv").write_text("\n".join([lines[0], *free, *lines[501:]]) + "\n")
+    assert run("check", data, "--zero-spread", "default") == 0
+    output = capsys.readouterr().out
+    row = cells(output, "Stretches", "EURUSD")
+    assert row["zero spread"] == "12.5%, from 2024-01-01 00:00 to 2024-01-21 19:00"
+    assert (row["frozen volume"], row["overlapping"], row["other lengths"]) == ("none", "0", "none")
+    assert "the default of EURUSD, 7e-05, is used there (--zero-spread median, default or keep decides)" in output
+    assert cells(output, "Spreads", "EURUSD")["median"] == "7"

@@ -243,7 +243,7 @@ def recorded(group: Any, read: set[str], prefix: str = "") -> Any:
 
 
 def test_the_market_is_made_of_the_settings_called_data_and_of_no_traced_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_bars(*_: Any) -> Any:
+    def no_bars(*_: Any, **__: Any) -> Any:
         raise UserError("no bars")
 
     read: set[str] = set()

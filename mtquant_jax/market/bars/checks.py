@@ -23,6 +23,7 @@ import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
 from mtquant_jax.market.bars.choice import choose
+from mtquant_jax.market.bars.clocks import repeating_zones
 from mtquant_jax.market.bars.prices import find_impossible, find_step
 from mtquant_jax.market.bars.spreads import find_bad_spread, find_swapped_sides, spread_in_price
 from mtquant_jax.market.bars.table import Rows
@@ -38,7 +39,8 @@ _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of pr
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     """Validate rows and return the bars (None if the rows are refused) and the findings.
 
-    Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC.
+    Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC; a forced zone is
+    the clock of all stamps but those of `data convert`, which are known to be UTC.
     """
     findings = Findings(rows=len(rows.stamps.unread))
     rows, notices = choose(rows)
@@ -47,11 +49,12 @@ def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
     _check_rows(rows, columns, findings)
     if findings.problem:
         return None, findings
-    local = not rows.stamps.has_offset.any()
-    naive = local and rows.zone is None
+    forced = zone.forced and "tradable" not in columns
+    local = forced or not rows.stamps.has_offset.any()
+    naive = forced or (local and rows.zone is None)
     times, clock = rows.stamps.seconds, "UTC (in the file)"
     if local:
-        zone = rows.zone or zone
+        zone = zone if forced else rows.zone or zone
         clock = zone.name if naive else f"{zone.name} (in the file)"
         if not zone.is_utc:
             times = _to_utc(rows, zone, findings)
@@ -210,7 +213,7 @@ def _in_order(
         findings.problem = (
             f"{rows.name} row {numbers[1]} ({format_time(times[second])}): row {numbers[0]} has the same time, "
             f"with {name.partition('_')[0]} {columns[name][first]:.10g} there and {columns[name][second]:.10g} here; "
-            "keep the correct row"
+            + _on_a_repeated_time(rows.stamps.seconds[order][differ], bool(rows.stamps.has_offset.any()))
         )
         if findings.conflicts > 1:
             findings.problem += f" ({findings.conflicts} such rows)"
@@ -250,6 +253,18 @@ def _check_moves(
 def _locator(rows: Rows, order: np.ndarray | None) -> Callable[[int], int]:
     """Map the position of a bar to its row number in the file."""
     return lambda position: rows.locate(position if order is None else int(order[position]))[0]
+
+
+def _on_a_repeated_time(stamps: np.ndarray, stated: bool) -> str:
+    """What to do about stamps ``[K]`` that have two rows each: both are right where local clocks go back."""
+    zones = repeating_zones(stamps)
+    if not zones:
+        return "keep the correct row"
+    return (
+        f"clocks go back at that hour, so it occurs twice in {' and in '.join(zones[:2])}: keep both rows, and name "
+        f"the zone of the file with `broker_timezone`, such as {zones[0]}"
+        + (", and `force_broker_timezone`" if stated else "")
+    )
 
 
 def _widen(name: str, columns: dict[str, np.ndarray], findings: Findings) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import BarFile, Findings
+from mtquant_jax.market.bars.options import ReadingOptions
 from mtquant_jax.market.bars.price_ranges import in_prices
 from mtquant_jax.market.bars.reading import inspect_bar_file
 from mtquant_jax.market.bars.source import holds_table
-from mtquant_jax.market.bars.timeframes import resample
+from mtquant_jax.market.bars.timeframes import opens_of, resample
 from mtquant_jax.market.bars.wall import wall
 from mtquant_jax.market.instruments import Instrument, select, symbol_of_file
-from mtquant_jax.time_zones import Zone
 
 _ENDINGS = (".csv", ".txt", ".tsv", ".prn", ".parquet", ".pq", ".zip")
 
@@ -31,12 +31,7 @@ class Member:
 
 
 def read_members(
-    data_dir: Path,
-    symbols: Sequence[str],
-    instruments: Mapping[str, Instrument],
-    zone: Zone,
-    timeframe: str,
-    allow_jumps: bool = False,
+    data_dir: Path, symbols: Sequence[str], instruments: Mapping[str, Instrument], options: ReadingOptions
 ) -> list[Member]:
     """Read the file of each symbol, in the order of symbols; problems of files are recorded and do not raise.
 
@@ -51,8 +46,7 @@ def read_members(
     by_symbol: dict[str | None, list[Path]] = {}
     for path in seen:
         by_symbol.setdefault(symbol_of_file(path.name, instruments), []).append(path)
-    options = zone, timeframe, allow_jumps
-    return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, *options) for one in chosen]
+    return [_read(data_dir, one, by_symbol.get(one.symbol, []), seen, options) for one in chosen]
 
 
 def symbols_in(data_dir: Path, instruments: Mapping[str, Instrument]) -> list[str]:
@@ -77,13 +71,7 @@ def bar_files(data_dir: Path) -> list[Path]:
 
 
 def _read(
-    data_dir: Path,
-    instrument: Instrument,
-    matches: list[Path],
-    seen: list[Path],
-    zone: Zone,
-    timeframe: str,
-    allow_jumps: bool,
+    data_dir: Path, instrument: Instrument, matches: list[Path], seen: list[Path], options: ReadingOptions
 ) -> Member:
     symbol = instrument.symbol
     if len(matches) > 1:  # HistData's archives have a report beside the bars, of the same name
@@ -97,17 +85,12 @@ def _read(
             else f"{data_dir} has no file for {symbol} (such as {symbol}.csv or {symbol}.csv.gz); files seen: {names}"
         )
         return Member(instrument, None, None, None, Findings(problem=problem))
-    return as_member(instrument, matches[0], *inspect_bar_file(matches[0], zone), zone, timeframe, allow_jumps)
+    read = inspect_bar_file(matches[0], options.zone_of(symbol), options.stamps_wanted(symbol))
+    return as_member(instrument, matches[0], *read, options)
 
 
 def as_member(
-    instrument: Instrument,
-    path: Path | None,
-    source: BarFile | None,
-    findings: Findings,
-    zone: Zone,
-    timeframe: str,
-    allow_jumps: bool = False,
+    instrument: Instrument, path: Path | None, source: BarFile | None, findings: Findings, options: ReadingOptions
 ) -> Member:
     """Scale and resample the bars that were read for an instrument; problems are recorded and do not raise.
 
@@ -118,12 +101,14 @@ def as_member(
     file = None
     try:
         with wall(source.name):
-            findings.notices += _check_steps(source, findings, allow_jumps)
+            findings.notices += _check_steps(source, findings, options.allow_jumps)
             source, notices = in_prices(instrument, source)
             findings.notices += notices
             if not source.interval:
                 raise UserError(f"{source.name} has only one bar; at least two are needed to know the bar interval")
-            file = resample(source, timeframe, zone)
+            if options.at_end(instrument.symbol) and source.tradable is None:
+                source = opens_of(source, options.zone_of(instrument.symbol))
+            file = resample(source, options.timeframe, options.zone)
     except UserError as error:
         findings.problem, findings.cause = str(error), error
     return Member(instrument, path, source, file, findings)

@@ -11,6 +11,7 @@ import numpy as np
 from mtquant_jax.market.bars.bar_file import BarFile, format_time
 from mtquant_jax.market.bars.directory import Member
 from mtquant_jax.market.bars.sessions import Gaps, find_gaps
+from mtquant_jax.market.bars.stretches import Stretch, stretches_of
 from mtquant_jax.market.bars.timeframes import timeframe_name
 
 _OUTLIER = 15.0  # returns beyond this many standard deviations are reported
@@ -55,19 +56,22 @@ def _local_deviation(size: np.ndarray) -> np.ndarray:
 
 
 def report(members: Sequence[Member]) -> list[tuple[str, list[list[str]]]]:
-    """Return three tables of text cells (files, bars and spreads), each with its title and its header as first row."""
+    """Return tables of text cells: files, bars, stretches and spreads; each has its title, and its header first."""
     files = [["symbol", "file", "format", "rows", "first (UTC)", "last (UTC)", "clock of stamps", "bars"]]
     bars = [["symbol", "gaps", "missing", "longest gap", "daily breaks", "duplicates", "unsorted", "stale", "fillers"]]
     bars[0] += ["bad OHLC", "outliers", "largest move"]
+    stretches = [["symbol", "zero spread", "frozen volume", "overlapping", "other lengths"]]
     spreads = [["symbol", "point", "median", "95 %", "highest", "in price", "default", "ratio"]]
     for member in members:
         files.append(_file_row(member))
         bars.append(_bar_row(member))
+        stretches.append(_stretch_row(member))
         spreads.append(_spread_row(member))
     return [
         ("Files", files),
         ("Bars (gaps: inside the week, without daily breaks; bad OHLC: range without open or close)", bars),
-        ("Spreads (in points of the file; default: configs/instruments.yaml)", spreads),
+        ("Stretches (share of bars, and the longest stretch of them)", stretches),
+        ("Spreads (in points of the file, without zeros; default: configs/instruments.yaml)", spreads),
     ]
 
 
@@ -82,7 +86,15 @@ def _file_row(member: Member) -> list[str]:
     elif member.file is not source:
         interval += f" to {timeframe_name(member.file.interval)}"
     period = [format_time(source.timestamps[i]) for i in (0, -1)]
-    return [*row, source.format, f"{member.findings.rows:,}", *period, source.zone, interval]
+    return [*row, _format(source), f"{member.findings.rows:,}", *period, source.zone, interval]
+
+
+def _format(file: BarFile) -> str:
+    """The name of a file's format; only names of files tell HistData's from NinjaTrader's."""
+    if not file.format.startswith("HistData") or file.name.upper().startswith("DAT_"):
+        return file.format
+    ninja = re.search(r"\.(bid|ask|last)\b", file.name, re.IGNORECASE)
+    return file.format.replace("HistData", "NinjaTrader" if ninja else "HistData or NinjaTrader")
 
 
 def _bar_row(member: Member) -> list[str]:
@@ -109,6 +121,25 @@ def _bar_row(member: Member) -> list[str]:
     ]
 
 
+def _stretch_row(member: Member) -> list[str]:
+    symbol = member.instrument.symbol
+    if member.source is None:
+        return [symbol, *[""] * 4]
+    found = stretches_of(member.source)
+    others = (
+        f"{timeframe_name(one.seconds)} from {format_time(one.first)[:10]} to {format_time(one.last)[:10]}"
+        for one in found.other_lengths
+    )
+    both = (_stretch_cell(one) for one in (found.zero_spread, found.frozen_volume))
+    return [symbol, *both, f"{found.overlapping.count:,}", ", ".join(others) or "none"]
+
+
+def _stretch_cell(stretch: Stretch) -> str:
+    if not stretch.count:
+        return "none"
+    return f"{stretch.share:.1%}, from {format_time(stretch.first)} to {format_time(stretch.last)}"
+
+
 def _spread_row(member: Member) -> list[str]:
     instrument, source = member.instrument, member.source
     default = f"{instrument.default_spread:.6g}"
@@ -116,7 +147,7 @@ def _spread_row(member: Member) -> list[str]:
         return [instrument.symbol, "", "", "", "", "", default, ""]
     if source.spread is None or not source.spread.any():
         return [instrument.symbol, f"{source.point:g}", "", "", "", "", default, "none in the file"]
-    points = source.spread / source.point
+    points = source.spread[source.spread > 0] / source.point
     median, high = np.percentile(points, [50, 95])
     in_price = float(median * source.point)
     ratio = f"{in_price / instrument.default_spread:.2f} x" if instrument.default_spread else ""

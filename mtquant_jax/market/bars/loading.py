@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import BarFile, format_time
+from mtquant_jax.market.bars.clock_checks import check_clocks
+from mtquant_jax.market.bars.common import common_period, short_symbols
 from mtquant_jax.market.bars.directory import Member, read_members
-from mtquant_jax.market.bars.sessions import LONG_GAP, looks_like_broker_time
+from mtquant_jax.market.bars.options import MoreOptions, ReadingOptions
+from mtquant_jax.market.bars.sessions import LONG_GAP
+from mtquant_jax.market.bars.stretches import other_lengths, quality_notices, stretches_of
 from mtquant_jax.market.bars.timeframes import FILES, timeframe_name
+from mtquant_jax.market.bars.zero_spreads import filled_spread, spread_notices
 from mtquant_jax.market.instruments import Instrument
-from mtquant_jax.time_zones import read_zone
 from mtquant_jax.types import Bars
-
-_SPREAD_FACTOR = 5.0
 
 
 def load_bars(
@@ -31,7 +33,7 @@ def load_bars(
     end: str = "",
     broker_timezone: str = "UTC",
     timeframe: str = FILES,
-    allow_jumps: bool = False,
+    **more: Unpack[MoreOptions],
 ) -> tuple[Bars, list[str]]:
     """Load the bars of symbols (float64 NumPy, P = 1) from the files of data_dir, with notices for the user.
 
@@ -39,53 +41,66 @@ def load_bars(
     (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock of broker_timezone (see
     `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; a file
     without spreads, or with zero spreads only, gets the instrument's default spread. Steps of a factor two or more
-    between bars are refused unless allow_jumps.
+    between bars are refused unless they are allowed. `ReadingOptions` has `more`.
 
     Notices are plain sentences: long holes, missing or unusual spreads, repairs, broker times taken as UTC. Raises
     UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
     bar intervals or clocks, and files without a common period.
     """
-    zone = read_zone(broker_timezone)
-    return align(read_members(Path(data_dir), symbols, instruments, zone, timeframe, allow_jumps), start, end)
+    options = ReadingOptions(start, end, broker_timezone, timeframe, **more)
+    return align(read_members(Path(data_dir), symbols, instruments, options), options)
 
 
-def align(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
+def align(members: Sequence[Member], options: ReadingOptions) -> tuple[Bars, list[str]]:
     """Align members, as `load_bars` describes; UserError for the first that has a problem, or if they do not fit."""
     for member in members:
         if member.findings.problem:
             raise UserError(member.findings.problem)
-    return combine(members, start, end)
-
-
-def combine(members: Sequence[Member], start: str = "", end: str = "") -> tuple[Bars, list[str]]:
-    """Align individually valid files, as `load_bars` describes; UserError if they do not fit together."""
-    files = [member.file for member in members if member.file is not None]
-    for problem in misfits(files):
+    problems, about_clocks = problems_of(members, options)
+    for problem in problems:
         raise UserError(problem)
-    first, last = _period(files, start, end)
+    bars, notices = combine(members, options)
+    return bars, about_clocks + notices
+
+
+def problems_of(members: Sequence[Member], options: ReadingOptions) -> tuple[list[str], list[str]]:
+    """Problems of usable files with each other's bars and clocks, for which they are refused, and notices on clocks."""
+    files = [member.file for member in members if member.file is not None]
+    problems, notices = check_clocks(members, options)
+    return (misfits(files) if files else []) + problems, notices
+
+
+def combine(members: Sequence[Member], options: ReadingOptions) -> tuple[Bars, list[str]]:
+    """Align files without problems, as `load_bars` describes; UserError if they have no common bars."""
+    files = [member.file for member in members if member.file is not None]
+    first, last = common_period(files, options)
     clock = _clock(files, first, last)
     if clock.size == 0:
         raise UserError(f"No bars between {format_time(first)} and {format_time(last)}")
     _check_clock(files, clock)
 
-    notices: list[str] = []
+    notices: list[str] = short_symbols(members, options)
     shape = (1, len(clock), len(files))
     columns: dict[str, Any] = {name: np.empty(shape) for name in ("open", "high", "low", "close", "spread", "volume")}
     tradable = np.empty(shape, bool)
     for index, (member, file) in enumerate(zip(members, files, strict=True)):
+        _check_lengths(member, file, first, last)
         present = tradable[0, :, index]
-        _align(file, _spread(member.instrument, file), clock, present, {n: c[0, :, index] for n, c in columns.items()})
-        notices += notices_of(member)
+        spread = filled_spread(member.instrument, file, options.zero_spread)
+        _align(file, spread, clock, present, {n: c[0, :, index] for n, c in columns.items()})
+        notices += notices_of(member, options)
         notices += _hole_notices(member.instrument.symbol, clock[present], clock, file.interval)
     symbols = tuple(member.instrument.symbol for member in members)
     return Bars(symbols=symbols, timestamps=clock, tradable=tradable, **columns), notices
 
 
-def notices_of(member: Member) -> list[str]:
-    """Return the notices about one usable file."""
-    if member.file is None:
+def notices_of(member: Member, options: ReadingOptions) -> list[str]:
+    """Return the notices about one usable file, without those about its clock."""
+    if member.file is None or member.source is None:
         return member.findings.notices
-    return member.findings.notices + _clock_notices(member) + _spread_notices(member.instrument, member.file)
+    source, found = member.source, stretches_of(member.source)
+    spreads = spread_notices(member.instrument, source, found.zero_spread, options.zero_spread)
+    return member.findings.notices + quality_notices(source, found) + spreads
 
 
 def misfits(files: Sequence[BarFile]) -> list[str]:
@@ -145,74 +160,17 @@ def _most_frequent(values: np.ndarray) -> int:
     return int(found[np.lexsort((first, -counts))[0]])
 
 
-def _period(files: Sequence[BarFile], start: str, end: str) -> tuple[int, int]:
-    """Return the first and last bar time, inclusive, of the common period of all files within start and end."""
-    first = max(int(file.timestamps[0]) for file in files)
-    last = min(int(file.timestamps[-1]) for file in files)
-    if first > last:
-        periods = "; ".join(
-            f"{file.name} {format_time(file.timestamps[0])} to {format_time(file.timestamps[-1])}" for file in files
-        )
-        raise UserError(f"The files have no common period: {periods}")
-    common = f"{format_time(first)} to {format_time(last)}"
-    first = max(first, _date("start", start)) if start else first
-    last = min(last, _date("end", end) - 1) if end else last
-    if first > last:
-        raise UserError(
-            f"No bars are left between start {start or '(none)'} and end {end or '(none)'}: the files share {common}"
-        )
-    return first, last
-
-
-def _date(name: str, value: str) -> int:
-    try:
-        return int(np.datetime64(value, "s").astype(np.int64))
-    except ValueError as error:
-        raise UserError(f"The {name} date {value!r} is not YYYY-MM-DD") from error
-
-
-def _clock_notices(member: Member) -> list[str]:
-    """Return the notices about stamps taken as UTC that may be on a broker's clock."""
-    file = member.source
-    if file is None or not file.naive or file.zone != "UTC":
-        return []
-    if file.broker_time:
-        return [
-            f"{file.name} holds bars of {file.format}; its times are taken as UTC. They are usually on the broker's "
-            "clock: name its zone with `broker_timezone` (often NewYork+7)."
-        ]
-    if file.format.startswith("HistData"):
-        return [
-            f"{file.name} is a HistData file; its times are taken as UTC. HistData writes New York winter time all "
-            "year: use `broker_timezone` Etc/GMT+5."
-        ]
-    if looks_like_broker_time(file):
-        return [
-            f"{file.name}: its weeks begin at the same hour in summer and in winter, as on the clock of a broker and "
-            "not in UTC; name its zone with `broker_timezone` (often NewYork+7)."
-        ]
-    return []
-
-
-def _spread(instrument: Instrument, file: BarFile) -> np.ndarray:
-    """Return the spread [R] in price units: that of the file if it has one, else the instrument's default."""
-    if file.spread is None or not file.spread.any():
-        return np.full(len(file.timestamps), instrument.default_spread)
-    return file.spread
-
-
-def _spread_notices(instrument: Instrument, file: BarFile) -> list[str]:
-    default, spread = instrument.default_spread, file.spread
-    if spread is None or not spread.any():
-        why = "has no spread column" if spread is None else "has a spread of zero on every bar"
-        return [f"{file.name} {why}: the default of {default:.6g} is used for {instrument.symbol} on every bar."]
-    median = float(np.median(spread))
-    if default / _SPREAD_FACTOR <= median <= default * _SPREAD_FACTOR:
-        return []
-    return [
-        f"{file.name}: the median spread of {median:.6g} (its points taken as {file.point:g}) is far from the default "
-        f"of {default:.6g} for {instrument.symbol}; check the spread column and instruments.yaml."
-    ]
+def _check_lengths(member: Member, file: BarFile, first: int, last: int) -> None:
+    """Refuse bars longer than those of their file in the common period: read as short ones, they show the future."""
+    for other in other_lengths(member.source) if member.source else ():
+        if other.seconds > file.interval and other.first <= last and other.last >= first:
+            after = np.datetime64(other.last + other.seconds, "s").astype("datetime64[D]") + 1
+            raise UserError(
+                f"{file.name} has {timeframe_name(other.seconds)} bars from {format_time(other.first)} to "
+                f"{format_time(other.last)} ({other.bars:,}) and {timeframe_name(file.interval)} bars otherwise; they "
+                f"would show prices before they are known: begin after them with `market.start` {after}, end before "
+                f"them with `market.end`, or make longer bars with `timeframe`"
+            )
 
 
 def _hole_notices(symbol: str, times: np.ndarray, clock: np.ndarray, interval: int) -> list[str]:

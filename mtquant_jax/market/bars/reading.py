@@ -10,30 +10,32 @@ from pathlib import Path
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
-from mtquant_jax.market.bars.checks import examine
 from mtquant_jax.market.bars.layouts import sniff
 from mtquant_jax.market.bars.source import read_source
 from mtquant_jax.market.bars.table import read_parquet_rows, read_text_rows
 from mtquant_jax.market.bars.wall import wall
+from mtquant_jax.market.bars.wanted import examine_wanted
 from mtquant_jax.time_zones import Zone, read_zone
 
 __all__ = ["PRICES", "BarFile", "Findings", "format_time", "inspect_bar_file", "read_bar_file"]
 
 
-def inspect_bar_file(path: Path, zone: Zone | None = None) -> tuple[BarFile | None, Findings]:
+def inspect_bar_file(
+    path: Path, zone: Zone | None = None, period: tuple[int, int] | None = None
+) -> tuple[BarFile | None, Findings]:
     """Read one bar file; for an unusable file the bars are None and `Findings.problem` gives the reason.
 
     Stamps with an offset are converted; those without are on the clock of `zone` (None: UTC), unless the format
     defines them as UTC. A spread column counts points of the file's last quoted decimal (a gold file with three
     decimals has points of 0.001 whatever the instrument's digits are); in a file with bid and ask the spread is their
-    difference.
+    difference. Wrong rows outside of `period` (see `examine_wanted`) do not matter.
     """
     try:
         with wall(path.name):
             source = read_source(path)
             rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
             del source  # frees the text unless the rows keep it to locate a row
-            return examine(rows, zone or read_zone("UTC"))
+            return examine_wanted(rows, zone or read_zone("UTC"), period)
     except UserError as error:
         return None, Findings(problem=str(error), cause=error)
 

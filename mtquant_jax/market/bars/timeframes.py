@@ -60,6 +60,13 @@ def resample(file: BarFile, timeframe: str, zone: Zone) -> BarFile:
     return _aggregate(file, label)
 
 
+def opens_of(file: BarFile, zone: Zone) -> BarFile:
+    """The bars of a file that stamps them at their end, stamped at their open; days end at midnight on the zone."""
+    if file.interval < _DAY or zone.is_utc:
+        return dataclasses.replace(file, timestamps=file.timestamps - file.interval)
+    return dataclasses.replace(file, timestamps=zone.to_utc(zone.from_utc(file.timestamps) - file.interval).utc)
+
+
 def _labels(times: np.ndarray, target: int, zone: Zone) -> np.ndarray:
     """Return the open [R] of the coarse bar that holds each UTC time."""
     if target < _DAY or zone.is_utc:
