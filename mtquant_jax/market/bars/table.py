@@ -94,9 +94,11 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, ki
 
     used = sorted({*layout.time, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
+    # On this thread: a worker of Arrow's may drop its last reference to our bytes after the call has returned, and while
+    # the interpreter shuts down that ends the process ("terminate called without an active exception").
     table = pyarrow.csv.read_csv(
         pa.BufferReader(lines),
-        read_options=pyarrow.csv.ReadOptions(column_names=names),
+        read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
         ),
@@ -169,7 +171,7 @@ def read_parquet_rows(source: Source) -> Rows:
         names = list(file.schema_arrow.names)
         columns = find_columns(source.name, [name.replace("__index_level_0__", "index") for name in names])
         used = [names[position] for position in columns.used]
-        return table_rows(source.name, "Parquet", file.read(columns=used).select(used), columns)
+        return table_rows(source.name, "Parquet", file.read(columns=used, use_threads=False).select(used), columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 
