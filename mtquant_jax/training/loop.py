@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.divergence import Diverged, Symptom, symptom
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.phases import Plan
@@ -100,6 +102,25 @@ class _Runner:
         self.seconds += time.perf_counter() - start
         return [unstack(metrics, i) for i in range(self._count)] if self._parallel else [metrics]
 
+    def kept(self) -> TrainState:
+        """A copy of the state, which the next chunk donates; on a CPU of NumPy arrays, which is quick."""
+        copied: TrainState = jax.tree.map(_kept, self._state)
+        return copied
+
+    def policies(self, state: TrainState) -> list[Policy]:
+        """The policy of each member in a state."""
+        policy = Policy(state.params, state.normalizers)
+        return [unstack(policy, i) for i in range(self._count)] if self._parallel else [policy]
+
+    def params(self) -> list[Any]:
+        """The parameters of each member, on the host."""
+        params = jax.device_get(self._state.params)
+        return [unstack(params, i) for i in range(self._count)] if self._parallel else [params]
+
+    def go_back(self, state: TrainState) -> None:
+        """Go on from a state that was kept."""
+        self._state = jax.tree.map(jnp.asarray, state)
+
     def states(self) -> list[TrainState]:
         """The state of each member."""
         return [unstack(self._state, i) for i in range(self._count)] if self._parallel else [self._state]
@@ -115,6 +136,11 @@ def _started(compiler: Compiler, plan: Plan) -> TrainState:
 
 def _copy(leaf: jax.Array) -> jax.Array:
     return jax.device_put(np.array(leaf)) if jax.default_backend() == "cpu" else jnp.copy(leaf)
+
+
+def _kept(leaf: jax.Array) -> Any:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.copy(leaf) if is_key or jax.default_backend() != "cpu" else np.array(leaf)
 
 
 def _with_curriculum(plan: Plan, curriculum: Curriculum) -> Plan:
@@ -147,15 +173,46 @@ class _Training:
             self._move_on(0.0, self._checkpoint(0))
         rates: list[float] = []
         for updates, saves in chunks(plan.total_updates, per_update, schedule.save_freq):
+            kept = self._runner.kept()
             start = time.perf_counter()
             metrics = self._runner.run(updates)
             rates.append(updates * per_update * len(self._members) / (time.perf_counter() - start))
+            self._check(done // per_update, updates, kept, metrics, rates[-1])
             done += updates * per_update
             validation = self._checkpoint(done) if saves else None
             self._report(done, total, rates[-1], metrics, validation)
             if done < total:
                 self._move_on(done / total, validation)
         return self._outcomes(done, rates, metrics)
+
+    def _check(
+        self, before: int, updates: int, kept: TrainState, metrics: list[dict[str, np.ndarray]], rate: float
+    ) -> None:
+        """Stop with `Diverged` where a member has left the numbers in the chunk after ``before`` updates.
+
+        The chunk is then run again update by update from the state that it began with, to find the one.
+        """
+        if not any(self._symptoms(metrics)):
+            return
+        plan = self._members[0].plan
+        per_update, total = plan.program.timesteps_per_update, plan.total_updates
+        self._report((before + updates) * per_update, total * per_update, rate, metrics, None)
+        good = self._runner.policies(kept)
+        self._runner.go_back(kept)
+        which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
+        for update in range(before + 1, before + updates + 1):
+            again = self._runner.run(1)
+            if any(self._symptoms(again)):
+                metrics, which = again, f"update {update}"
+                break
+        index, found = next((i, found) for i, found in enumerate(self._symptoms(metrics)) if found is not None)
+        member = self._members[index]
+        raise Diverged(found, member, f"{which} of {total}", before * per_update, good[index])
+
+    def _symptoms(self, metrics: list[dict[str, np.ndarray]]) -> list[Symptom | None]:
+        """What is wrong with each member, after the metrics' updates."""
+        both = zip(metrics, self._runner.params(), self._members, strict=True)
+        return [symptom(of_member, params, member) for of_member, params, member in both]
 
     def _checkpoint(self, timesteps: int) -> list[Performance] | None:
         """Show the states to the observer and validate their policies; performance of each member."""
