@@ -12,6 +12,7 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import save_checkpoint
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
+from mtquant_jax.statistics.significance import chance_bound
 from mtquant_jax.storage.checkpoints import CheckpointWriter
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
@@ -136,15 +137,17 @@ class RunObserver(TrainingObserver):
     def _diagnose(self, member: Member, outcome: Outcome, continuous: Performance) -> list[Finding]:
         """What has collapsed in what a member hands on, be it its starting point."""
         classes = {c.name: c.symbols for c in self._files.market.universe.classes}
+        looks = len(outcome.history)
         if member.phase == 1:
-            found = diagnose(member.name, outcome.validation, {member.name: classes[member.name]}, continuous)
+            own = {member.name: classes[member.name]}
+            found = diagnose(member.name, outcome.validation, own, continuous, looks=looks)
         else:
             # Phase 2 leaves the specialists as they are: the findings of phase 1 cover their positions.
             trained = classes if member.phase == 3 else {}
             handed_on = f"the starting point of phase {member.phase}, handed on"
             note = handed_on if outcome.best_timesteps == 0 else ""
             places = (*classes, "cash")
-            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note)
+            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note, looks)
         updates = outcome.timesteps // member.plan.program.timesteps_per_update
         metrics = outcome.training_metrics
         return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
@@ -156,9 +159,11 @@ def beaten_start(outcome: Outcome) -> list[str]:
         return ["no checkpoint beat the starting point on the validation split; it is handed on"]
     # The first of the history is the start: as a candidate, it is validated before anything is learnt.
     ahead = score(outcome.validation) - score(outcome.history[0][1])
-    error = outcome.validation.sharpe_standard_error
-    if error is None or ahead >= error:
+    error, looks = outcome.validation.sharpe_standard_error, len(outcome.history) - 1
+    if error is None or ahead > (bound := chance_bound(looks)) * error:
         return []
+    best = "the only checkpoint" if looks == 1 else f"the best of {looks} checkpoints"
     return [
-        f"the best checkpoint is ahead of the starting point by {ahead:.2f}, within one standard error ({error:.2f})"
+        f"{best} is ahead of the starting point by {ahead:.2f}, {ahead / error:.1f} standard errors; up to {bound:.1f} "
+        "may be chance"
     ]

@@ -244,8 +244,9 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
     ("best_timesteps", "start", "best", "expected"),
     [
         (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
-        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, within one standard error (0.80)"),
-        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, within one standard error (0.80)"),
+        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, 0.6 standard errors; up to 2.3 may be chance"),
+        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, 0.4 standard errors; up to 2.3 may be chance"),
+        (2000, 1.0, (2.6, 0.8), "best of 2 checkpoints is ahead of the starting point by 1.60, 2.0 standard errors"),
         (2000, 1.0, (3.0, 0.8), ""),
         (2000, -1.0, (None, None), ""),
     ],
@@ -253,7 +254,7 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
 def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
     outcome = SimpleNamespace(
         best_timesteps=best_timesteps,
-        history=[(0, SimpleNamespace(sharpe=start))],
+        history=[(timesteps, SimpleNamespace(sharpe=start)) for timesteps in (0, 1000, 2000)],
         validation=SimpleNamespace(sharpe=best[0], sharpe_standard_error=best[1]),
     )
     lines = beaten_start(outcome)

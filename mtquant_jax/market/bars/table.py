@@ -94,8 +94,8 @@ def _parse(source: Source, layout: Layout, body: pa.Buffer, lines: pa.Buffer, ki
 
     used = sorted({*layout.time, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
-    # On this thread: a worker of Arrow's may drop its last reference to our bytes after the call has returned, and while
-    # the interpreter shuts down that ends the process ("terminate called without an active exception").
+    # On this thread: a worker of Arrow's may drop its last reference to our bytes after the call has returned, which
+    # aborts the process where the interpreter is shutting down ("terminate called without an active exception").
     table = pyarrow.csv.read_csv(
         pa.BufferReader(lines),
         read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
