@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from mtquant_jax.settings.flags import FLAGS
+
 
 @dataclasses.dataclass(frozen=True)
 class CompareCommand:
@@ -33,7 +35,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: fewer than two runs, one that is missing or not evaluated, nothing in common, or no extra eval.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)
+    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog, registry=FLAGS)
     from mtquant_jax.evaluation.comparison import compare, open_evaluated
     from mtquant_jax.reports.comparison import lines, write
     from mtquant_jax.statistics.intervals import check_draws

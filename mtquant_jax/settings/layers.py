@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
+from mtquant_jax.settings.flags import FLAGS
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 
 
@@ -132,7 +133,7 @@ def load_command(
     """
     base = base_of(argv, prog, phases)
     default = kind(settings=base.settings, config=base.config)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=_REGISTRY)
+    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=FLAGS)
     validate(command.settings)
     return command, base.source
 
@@ -165,10 +166,7 @@ def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
 
 
-_REGISTRY = ConstructorRegistry()
-
-
-@_REGISTRY.struct_rule
+@FLAGS.struct_rule
 def _group_of_settings(info: StructTypeInfo) -> StructConstructorSpec | None:
     """A group of settings as tyro would read it anyway, with the range of a number behind its help."""
     if info.type.__module__ != TrainConfig.__module__:
