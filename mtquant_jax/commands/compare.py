@@ -26,6 +26,8 @@ class CompareCommand:
     """Directory of comparison.json and comparison.png."""
     draws: int = 1000
     """Draws of the bootstrap behind every interval."""
+    other_markets: bool = False
+    """Compare runs although they were evaluated on different markets; a warning says on which."""
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -41,7 +43,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.statistics.intervals import check_draws
 
     check_draws(command.draws)
-    comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws)
+    comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws, command.other_markets)
     write(comparison, Path(command.output))
     for line in lines(comparison):
         print(line)

@@ -13,6 +13,7 @@ import numpy as np
 
 from mtquant_jax.market.bars.selection import choose
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
+from mtquant_jax.market.fingerprint import of_history, of_synthetic
 from mtquant_jax.market.instruments import Instrument, contracts, load_instruments
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
@@ -54,6 +55,7 @@ class Market:
     stages: tuple[str, ...] = ()  # of the curriculum; the paths are ordered by stage, equally many of each
     settings: TrainConfig | None = None  # that it was prepared with; None for one that was made otherwise
     given: Bars | None = None  # that it was made of, where they were neither read nor generated
+    fingerprint: str = ""  # the same for the same bars, contracts and classes; empty for one that was made otherwise
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
@@ -90,9 +92,9 @@ def prepare_market(
     """
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
-    given = bars is not None
+    given, is_history = bars is not None, bars is not None or bool(config.data_dir)
     bars, source = _bars(config, universe, instruments, bars)
-    example = not config.instruments and bool(given or config.data_dir)
+    example = not config.instruments and is_history
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -114,6 +116,9 @@ def prepare_market(
         stages=STAGES if config.curriculum else (),
         settings=config,
         given=bars if given else None,
+        fingerprint=of_history(bars, specifications, universe, config)
+        if is_history
+        else of_synthetic(specifications, universe, config),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import save_checkpoint
+from mtquant_jax.runs.identity import write_checkpoint_identity
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.statistics.significance import chance_bound
@@ -19,6 +20,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
+from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
@@ -49,14 +51,14 @@ class RunObserver(TrainingObserver):
         self._reports: dict[str, dict[str, Any]] = {}
         self._findings: list[Finding] = []
         self._equal_allocation: Performance | None = None
+        self._saved: dict[tuple[int, str], tuple[Path, int]] = {}  # phase, member -> its last checkpoint
         self._began = (0.0, 0.0)
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
-        """Clear what an earlier run left of the phase; validate what phase 2 is compared with."""
+        """Validate what phase 2 is compared with."""
         self._began = time.perf_counter(), self._compiler.seconds
         self._reports, self._findings = {}, []
         self._recorder.info(f"phase {phase}: {_TITLES[phase]}")
-        self._files.clear(phase)
         if phase == 2:
             (member,) = members
             self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
@@ -64,7 +66,17 @@ class RunObserver(TrainingObserver):
 
     def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
         """Save it in the background."""
-        save_checkpoint(self._writer, self._checkpoint_path(member, timesteps), state)
+        path = self._checkpoint_path(member, timesteps)
+        write_checkpoint_identity(path, self._files.run_id, self._files.identity)
+        save_checkpoint(self._writer, path, state)
+        self._saved[member.phase, member.name] = path, timesteps
+
+    def last_good(self, error: Diverged) -> str:
+        """Where the last good state of a training that diverged lies, in words."""
+        saved = self._saved.get((error.phase, error.name))
+        if saved is None:
+            return "No checkpoint of it had been saved"
+        return f"Its last good checkpoint is {saved[0]} (after {saved[1]:,} timesteps)"
 
     def chunk(self, progress: Progress) -> None:
         """Write a row of metrics and a line."""

@@ -63,6 +63,7 @@ class Diverged(UserError):
         )
         super().__init__(f"{self.sentence}. The policy after {timesteps:,} timesteps was good; the exception holds it")
         self.found, self.member, self.updates, self.timesteps, self.policy = found, member, updates, timesteps, policy
+        self.phase, self.name, self.seed = member.phase, member.name, member.seed
 
     def blaming(self, config: TrainConfig) -> Diverged:
         """The same with the setting that is most likely at fault."""
