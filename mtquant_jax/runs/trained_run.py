@@ -159,8 +159,8 @@ def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summa
                 f"not belong together. {_AGAIN}"
             )
     ids = {file: found.get("run_id") for file, found in files.items()}
-    if not unknown and summary.get("run_id") not in ids.values():
-        last, run_id = list(ids.items())[-1]
+    last = paths.phase_results(max(set(summary.get("phases") or ()) & set(results), default=max(results)))
+    if not unknown and summary.get("run_id") != (run_id := ids[last]):
         raise UserError(
             f"{paths.training_summary} is of training {summary.get('run_id')}, but {last} is of training {run_id}; "
             f"they do not belong together. {_AGAIN}"
