@@ -38,7 +38,7 @@ class Symptom:
 
     agent: str
     text: str
-    of_market: bool  # whether rewards are not finite though the parameters are: learning is not to blame
+    of_market: bool = False  # whether good parameters earned rewards that are not finite: learning is not to blame
 
 
 class Diverged(UserError):
@@ -79,26 +79,32 @@ def symptom(metrics: Mapping[str, np.ndarray], params: Any, member: Member) -> S
         params: ``{group: parameters}`` after the updates, on the host.
         member: whose they are.
     """
-    sizes = [float(np.max(np.abs(leaf), initial=0.0)) for leaf in jax.tree.leaves(params)]
-    largest = max(sizes, default=0.0) if not any(map(math.isnan, sizes)) else math.nan
     for name, value in _watched(metrics):
         bad = ~np.isfinite(value)
-        if name == "reward" and bad.any() and math.isfinite(largest):
-            return Symptom(_agent(member, bad), "the reward is not a number", True)
         if bad.any():
-            return Symptom(_agent(member, bad), f"{name} is not a number", False)
+            # A rollout comes before what is learnt from it: what is wrong with its reward is not learnt in this update.
+            return Symptom(_agent(member, bad), f"{name} is not a number", of_market=name == "reward")
         if name == "approximate_kl" and (far := np.abs(value) > LARGEST_KL).any():
             distance = float(np.max(np.abs(value)))
-            return Symptom(_agent(member, far), f"an update moved the policy by {distance:.2g} nats", False)
+            return Symptom(_agent(member, far), f"an update moved the policy by {distance:.2g} nats")
+    sizes = (float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(params) if leaf.size)
+    largest = max(sizes, key=_nan_first, default=0.0)
     if not largest <= LARGEST_PARAMETER:
-        return Symptom(member.name, f"a parameter of the networks is {largest:.2g}", False)
+        return Symptom(member.name, f"a parameter of the networks is {largest:.2g}")
     return None
 
 
+def _nan_first(size: float) -> float:
+    """Sorts not-a-number above all numbers."""
+    return math.inf if math.isnan(size) else size
+
+
 def _watched(metrics: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in metrics.items():
-        if name in _MUST_BE_FINITE or name.startswith("gradient_norm/"):
-            yield name, np.ravel(value)
+    """Those that a training cannot do without, in the order in which an update makes them."""
+    norms = (name for name in metrics if name.startswith("gradient_norm/"))
+    for name in (*_MUST_BE_FINITE, *norms):
+        if name in metrics:
+            yield name, np.ravel(metrics[name])
 
 
 def _agent(member: Member, bad: np.ndarray) -> str:

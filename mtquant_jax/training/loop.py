@@ -192,7 +192,8 @@ class _Training:
 
         The chunk is then run again update by update from the state that it began with, to find the one.
         """
-        if not any(self._symptoms(metrics)):
+        symptoms = self._symptoms(metrics)
+        if not any(symptoms):
             return
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
@@ -201,11 +202,10 @@ class _Training:
         self._runner.go_back(kept)
         which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
         for update in range(before + 1, before + updates + 1):
-            again = self._runner.run(1)
-            if any(self._symptoms(again)):
-                metrics, which = again, f"update {update}"
+            if any(now := self._symptoms(self._runner.run(1))):
+                symptoms, which = now, f"update {update}"
                 break
-        index, found = next((i, found) for i, found in enumerate(self._symptoms(metrics)) if found is not None)
+        index, found = next((i, found) for i, found in enumerate(symptoms) if found is not None)
         member = self._members[index]
         raise Diverged(found, member, f"{which} of {total}", before * per_update, good[index])
 

@@ -31,7 +31,7 @@ def member(phase: int = 3, name: str = "portfolio") -> Member:
     ("metrics", "params", "agent", "text"),
     [
         ({}, {}, "", ""),
-        ({"reward": np.array(np.nan)}, {}, "portfolio", "the reward is not a number"),
+        ({"reward": np.array(np.nan)}, {}, "portfolio", "reward is not a number"),
         (
             {"approximate_kl": np.array([0.1, 2.0 * LARGEST_KL])},
             {},
