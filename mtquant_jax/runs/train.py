@@ -67,6 +67,8 @@ def run(
     market = prepare_market(config) if market is None else market
     notices += check_same_market(config, market, paths, results)
     policies = restore_policies(config, paths, market, results)
+    if market.given is not None and (num_paths := np.shape(market.given.close)[0]) != 1:
+        raise UserError(f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {num_paths}")
     with claimed(paths):
         _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
         clear(paths, wanted, all_of_it=overwrite)
@@ -111,10 +113,6 @@ def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths)
     """Write bars given in Python into the run directory, and name them in the settings: a run can be repeated."""
     from mtquant_jax.market.bars.parquet import write_bars  # brings pyarrow
 
-    if np.shape(bars.close)[0] != 1:
-        raise UserError(
-            f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {np.shape(bars.close)[0]}"
-        )
     try:
         write_bars(bars, paths.bars)
     except OSError as error:
