@@ -16,16 +16,16 @@ from mtquant_jax.market.universe import Universe
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.types import Bars, Contracts
 
-_BARS = ("timestamps", "open", "high", "low", "close", "spread", "volume", "tradable")
+_PRICES = ("open", "high", "low", "close", "spread", "volume")
 
 
 def of_history(bars: Bars, contracts: Contracts, universe: Universe, config: TrainConfig) -> str:
     """The fingerprint of bars that were read or given: of every number of theirs."""
     digest = _common(contracts, universe, config)
-    for name in _BARS:
-        array = np.ascontiguousarray(getattr(bars, name))
-        digest.update(f"{name} {array.shape}".encode())
-        digest.update(array.data)
+    digest.update(np.ascontiguousarray(bars.timestamps, np.int64).data)
+    for name in _PRICES:
+        digest.update(np.ascontiguousarray(getattr(bars, name), np.float64).data)
+    digest.update(np.ascontiguousarray(bars.tradable, bool).data)
     return digest.hexdigest()[:16]
 
 

@@ -63,12 +63,8 @@ def run(
     validate(config)
     paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
     _check_directory(paths, wanted, overwrite)
-    config, results, notices = earlier_results(config, paths, wanted)
-    market = prepare_market(config) if market is None else market
-    notices += check_same_market(config, market, paths, results)
+    config, market, results, notices = _prepared(config, paths, wanted, market)
     policies = restore_policies(config, paths, market, results)
-    if market.given is not None and (num_paths := np.shape(market.given.close)[0]) != 1:
-        raise UserError(f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {num_paths}")
     with claimed(paths):
         _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
         clear(paths, wanted, all_of_it=overwrite)
@@ -77,7 +73,7 @@ def run(
         files, compiler = RunFiles(config, paths, market, new_run_id(start)), Compiler()
         with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer:
             setup = time.perf_counter() - began
-            _introduce(recorder, files, [*market.notices, *notices], config_source, setup)
+            _introduce(recorder, files, notices, config_source, setup)
             observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)
             _train(files, wanted, policies, observer, compiler)
             total = time.perf_counter() - began
@@ -85,6 +81,18 @@ def run(
             summary = files.write_summary(wanted, start, seconds, results)
             _conclude(recorder, files, summary, total)
     return summary
+
+
+def _prepared(
+    config: TrainConfig, paths: RunPaths, wanted: Sequence[int], market: Market | None
+) -> tuple[TrainConfig, Market, dict[int, dict[str, Any]], list[str]]:
+    """Settings, market, results of earlier phases that fit both, and notices for the user."""
+    config, results, notices = earlier_results(config, paths, wanted)
+    market = prepare_market(config) if market is None else market
+    notices += check_same_market(config, market, paths, results)
+    if market.given is not None and (num_paths := np.shape(market.given.close)[0]) != 1:
+        raise UserError(f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {num_paths}")
+    return config, market, results, [*market.notices, *notices]
 
 
 def _train(
