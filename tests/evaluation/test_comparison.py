@@ -195,7 +195,7 @@ def test_evaluations_written_elsewhere_are_found(tmp_path):
 def test_help_shows_what_must_be_given(capsys):
     assert main(["compare", "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: mtquant-jax compare [-h] RUN RUN [RUN ...] [--output STR]")
+    assert text.startswith("usage: mtquant-jax compare [-h] [OPTIONS] RUN RUN [RUN ...]\n")
     assert "(required)" in text and "(default: )" not in text
 
 
