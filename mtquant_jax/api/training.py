@@ -51,6 +51,7 @@ def train(
     phases: Sequence[int] = (),
     on_chunk: Callable[[Progress], None] | None = None,
     quiet: bool = True,
+    overwrite: bool = False,
 ) -> Run: ...
 def train(
     config: TrainConfig,
@@ -62,6 +63,7 @@ def train(
     on_chunk: Callable[[Progress], None] | None = None,
     run_dir: str | Path | None = None,
     quiet: bool = True,
+    overwrite: bool = False,
 ) -> TrainedHierarchy | tuple[TrainedHierarchy, ...] | Run:
     """Train a hierarchy of agents: specialists, the meta-controller over them, and all of them together.
 
@@ -75,12 +77,14 @@ def train(
         run_dir: directory that receives logs, models, checkpoints and metrics, as from ``mtquant-jax train``. Earlier
             phases are then read from it. None trains in memory alone.
         quiet: with a run directory, print nothing; what the command prints as a warning is logged.
+        overwrite: replace the training that the run directory holds, and its evaluation.
 
     Returns:
         What was trained: one hierarchy, one per seed where ``seeds`` are given, or the finished run on disk.
 
     Raises:
-        UserError: a setting is wrong, or the market is not that of the settings.
+        UserError: a setting is wrong, the market is not that of the settings, a training diverges, or the directory
+            holds another training.
         ValueError: a phase lacks the policies of an earlier one.
     """
     config = dataclasses.replace(config, phases=",".join(map(str, phases)) or config.phases)
@@ -95,11 +99,11 @@ def train(
             _check_same_market(config, market)
         keep_compiled_programs()
         in_directory = dataclasses.replace(config, run_dir=str(run_dir))
-        summary = run(in_directory, "Python", market, on_chunk, _SILENT if quiet else logging.INFO)
+        summary = run(in_directory, "Python", market, on_chunk, _SILENT if quiet else logging.INFO, overwrite)
         if quiet:
             log(summary["market"]["notices"] if market is None else ())
             log(f"phase {finding['phase']}: {finding['sentence']}" for finding in summary["diagnosis"])
-        return load_run(run_dir)
+        return load_run(summary["configuration"]["run_dir"])
     market = prepare(config) if market is None else market
     keep_compiled_programs()
     trained = train_phases(

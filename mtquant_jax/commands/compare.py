@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from mtquant_jax.settings.flags import FLAGS
+
 
 @dataclasses.dataclass(frozen=True)
 class CompareCommand:
@@ -24,6 +26,8 @@ class CompareCommand:
     """Directory of comparison.json and comparison.png."""
     draws: int = 1000
     """Draws of the bootstrap behind every interval."""
+    other_markets: bool = False
+    """Compare runs although they were evaluated on different markets; a warning says on which."""
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -33,13 +37,13 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: fewer than two runs, one that is missing or not evaluated, nothing in common, or no extra eval.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog)
+    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog, registry=FLAGS)
     from mtquant_jax.evaluation.comparison import compare, open_evaluated
     from mtquant_jax.reports.comparison import lines, write
     from mtquant_jax.statistics.intervals import check_draws
 
     check_draws(command.draws)
-    comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws)
+    comparison = compare(open_evaluated([Path(path) for path in command.runs]), command.draws, command.other_markets)
     write(comparison, Path(command.output))
     for line in lines(comparison):
         print(line)

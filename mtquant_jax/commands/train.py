@@ -17,6 +17,9 @@ class TrainCommand(WithSettings):
     A flag wins over the YAML file, the YAML file over the shipped configs/agents.yaml.
     """
 
+    overwrite: bool = False
+    """Replace the training that --run-dir holds, its models, results and evaluation."""
+
 
 def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     """Train and write; `phases` is what --phases is when no flag gives it, None leaves it to the YAML file.
@@ -31,4 +34,4 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs import train
 
-    train.run(with_symbols(command.settings), config_source=source)
+    train.run(with_symbols(command.settings), config_source=source, overwrite=command.overwrite)

@@ -42,6 +42,8 @@ class WalkForwardCommand(WithSettings):
     """Share of all bars before which the training of the first fold ends."""
     draws: int = 1000
     """Draws of the bootstrap behind every interval."""
+    overwrite: bool = False
+    """Replace the walk-forward or training that --run-dir holds."""
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -56,16 +58,26 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.reports import walk_forward as report
+    from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
+    from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
-    command = dataclasses.replace(command, settings=with_symbols(command.settings))
+    run_dir = named(command.settings.run_dir, datetime.now())
+    settings = dataclasses.replace(with_symbols(command.settings), run_dir=run_dir)
+    command = dataclasses.replace(command, settings=settings)
     _check(command)
+    paths = RunPaths(Path(run_dir))
+    check_paths(paths)
+    check_free(paths, command.overwrite)
     config, compiler = command.settings, Compiler()
     market, folds = _folds(command)
     configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
-    folder = Path(config.run_dir).absolute()
-    done = _trained(command, configs, market, folds, compiler, source, began)
+    folder = paths.run_dir
+    with claimed(paths):
+        check_free(paths, command.overwrite)
+        clear(paths, (1, 2, 3), all_of_it=command.overwrite)
+        done = _trained(command, configs, market, folds, compiler, source, began)
     stitched = walk_forward_result.stitch(done, command.draws)
     metrics = dataclasses.replace(
         walk_forward_result.result(done, stitched, [c.seed for c in configs]),

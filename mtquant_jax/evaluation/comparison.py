@@ -144,15 +144,37 @@ def _read(directory: Path, file: Path, name: str) -> Evaluated:
         raise UserError(f"{error}; it is of another version, so evaluate its run again") from None
     # An evaluation that was written elsewhere names its run, beside which the trials lie.
     run_dir = Path(metrics.run.directory) if file.parent == directory else directory
+    if file.parent != directory:
+        _check_not_stale(RunPaths(directory), metrics, file)
     return Evaluated(name, RunPaths(run_dir), metrics)
 
 
-def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
+def _check_not_stale(paths: RunPaths, metrics: EvaluationMetrics, file: Path) -> None:
+    """Refuse the evaluation of a training that the run directory holds no longer."""
+    files = [path for phase in (1, 2, 3) if (path := paths.phase_results(phase)).is_file()]
+    if not files:
+        return
+    there = read_json(files[-1], "compare needs evaluations").get("run_id")
+    if there != metrics.run.run_id:
+        raise UserError(
+            f"{file} is of training {metrics.run.run_id}, but {paths.run_dir} holds training {there}; run: mtquant-jax "
+            f"evaluate --run-dir {paths.run_dir}"
+        )
+
+
+def compare(runs: Sequence[Evaluated], draws: int = 1000, other_markets: bool = False) -> Comparison:
     """Put runs side by side.
 
+    Args:
+        runs: of `open_evaluated`.
+        draws: of the bootstrap.
+        other_markets: whether they may be evaluated on different markets; a warning then says so.
+
     Raises:
-        UserError: too few common days, or other markets (paths) under the same days.
+        UserError: too few common days, or other markets under the same days.
     """
+    if not other_markets:
+        _check_one_market(runs)
     common = sorted(set.intersection(*(set(run.days.tolist()) for run in runs)))
     if len(common) < _FEWEST_DAYS:
         periods = "; ".join(f"{run.name} {run.days[0]} to {run.days[-1]}" for run in runs)
@@ -188,6 +210,35 @@ def compare(runs: Sequence[Evaluated], draws: int = 1000) -> Comparison:
         warnings=tuple(_warnings(runs, returns)),
     )
     return Comparison(tuple(runs), np.asarray(common), returns, metrics)
+
+
+def _check_one_market(runs: Sequence[Evaluated]) -> None:
+    """Refuse runs that were evaluated on different markets: their difference is also that of the markets."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.metrics.bars.market != first.metrics.bars.market:
+            raise UserError(
+                f"{first.name} was evaluated on {first.metrics.bars.market}, but {other.name} on "
+                f"{other.metrics.bars.market}: their difference is also that of the markets; evaluate them on one "
+                "market, or allow it with `other_markets`"
+            )
+
+
+def _market_warnings(runs: Sequence[Evaluated]) -> list[str]:
+    """In what the markets of the runs differ, where they do."""
+    found = []
+    if len({run.metrics.bars.market for run in runs}) > 1:
+        markets = "; ".join(f"{run.name}: {run.metrics.bars.market}" for run in runs)
+        found.append(
+            f"the runs were evaluated on different markets, whose difference is part of every difference ({markets})"
+        )
+    bars = {run.metrics.bars.fingerprint or run.name for run in runs}
+    if len({run.metrics.bars.source for run in runs}) > 1 and len(bars) > 1:
+        found.append("the runs were evaluated on bars of different sources")
+    if len({run.metrics.run.trained_on_synthetic for run in runs} - {None}) > 1:
+        markets = "; ".join(f"{run.name}: {run.metrics.run.trained_on}" for run in runs)
+        found.append(f"some runs were trained on a synthetic market and some on real bars ({markets})")
+    return found
 
 
 def _trials(runs: Sequence[Evaluated]) -> TrialSpread:
@@ -226,8 +277,7 @@ def _warnings(runs: Sequence[Evaluated], returns: Mapping[str, np.ndarray]) -> l
         for run in runs
         if run.metrics.bars.in_sample
     ]
-    if len({run.metrics.bars.source for run in runs}) > 1:
-        found.append("the runs were evaluated on bars of different sources")
+    found += _market_warnings(runs)
     found += [
         f"{one.name} and {other.name} are the same training with the same returns; a copy is nothing to compare with"
         for one, other in itertools.combinations(runs, 2)

@@ -28,10 +28,11 @@ from mtquant_jax.evaluation.metrics import (
 )
 from mtquant_jax.evaluation.risk import risk_rules, value_at_risk
 from mtquant_jax.evaluation.verdict import judgement, period
-from mtquant_jax.evaluation.warnings import warnings_of
+from mtquant_jax.evaluation.warnings import SYNTHETIC_TRAINING, warnings_of
 from mtquant_jax.market.periods import date_of, moment, month_name, month_of
 from mtquant_jax.market.prepare import EXAMPLE_CONTRACTS
 from mtquant_jax.market.synthetic.scenarios import STAGES
+from mtquant_jax.runs.identity import identity_in
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.statistics.intervals import CONFIDENCE, Bootstrap, Difference, bootstrap
 from mtquant_jax.statistics.returns import daily_returns, trading_days_per_year
@@ -123,10 +124,15 @@ def _metrics(
             days=tuple(str(date_of(d)) for d in days),
             returns=tuple(tuple(path) for path in returns[traded.last].T.tolist()),
         ),
-        verdict=verdict(bars, phases[traded.last], ahead_of),
+        verdict=_of_other_market(run, judged) + verdict(bars, phases[traded.last], ahead_of),
         account=AccountDescription(account.initial_capital, account.account_currency),
         lots=by_lots(last, traded.unrounded, account.initial_capital, judged),
     )
+
+
+def _of_other_market(run: TrainedRun, judged: EvaluationBars) -> str:
+    """What the verdict begins with where policies are judged on real bars that learnt on synthetic ones."""
+    return "" if judged.is_synthetic or not run.is_synthetic else f"{SYNTHETIC_TRAINING}. "
 
 
 def verdict(bars: BarsDescription, last: BookMetrics, ahead_of: Mapping[str, Difference]) -> str:
@@ -149,6 +155,7 @@ def _describe_run(run: TrainedRun) -> RunDescription:
         seed=run.config.seed,
         phases=tuple(sorted(run.results)),
         trained_on=run.market["description"],
+        trained_on_synthetic=run.is_synthetic,
         splits={
             name: from_json(SplitPeriod, split, f"{run.paths.training_summary}, split {name}")
             for name, split in run.market["splits"].items()
@@ -157,6 +164,7 @@ def _describe_run(run: TrainedRun) -> RunDescription:
             str(phase): describe(Performance.from_json(content, str(run.paths.phase_results(phase))))
             for phase, content in found.items()
         },
+        identity=identity_in(run.summary, run.paths.training_summary),
     )
 
 
@@ -169,6 +177,7 @@ def _describe_bars(judged: EvaluationBars, days_per_year: float) -> BarsDescript
     return BarsDescription(
         source=judged.source,
         market=judged.identity,
+        fingerprint=judged.market.fingerprint,
         description=judged.market.description,
         notices=tuple(notice for notice in judged.market.notices if notice != EXAMPLE_CONTRACTS),
         split=judged.part,

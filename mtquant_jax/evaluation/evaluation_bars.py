@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -53,9 +54,14 @@ class EvaluationBars:
         return self.market.timestamps[self.first : self.last]
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether the bars are generated."""
+        return self.source.startswith(SYNTHETIC)
+
+    @property
     def identity(self) -> str:
         """What the bars are of, wherever their files lie: bars of the same symbols, interval and time are the same."""
-        origin = self.source if self.source.startswith(SYNTHETIC) else "bars"
+        origin = self.source if self.is_synthetic else "bars"
         return f"{origin}, {bar_interval(self.timestamps)} s: {' '.join(sorted(self.market.universe.symbols))}"
 
     @property
@@ -115,10 +121,15 @@ def prepare_evaluation_bars(
     comparable = is_history == bool(run.config.data_dir)
     judged = market.timestamps[first + 1 : last]
     overlap = {
-        name: int(((judged >= times[name][0]) & (judged <= times[name][1])).sum()) if comparable else 0
-        for name in ("train", "validation")
+        name: _num_within(judged, run.learnt_times(name)) if comparable else 0 for name in ("train", "validation")
     }
     return EvaluationBars(market, first, last, part, source, overlap)
+
+
+def _num_within(times: np.ndarray, periods: Sequence[tuple[int, int]]) -> int:
+    """How many of the times are within any of the periods, ends included."""
+    within = [(times >= first) & (times <= last) for first, last in periods]
+    return int(np.any(within, axis=0).sum())
 
 
 def _settings(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:

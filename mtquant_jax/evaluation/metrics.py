@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.runs.identity import Identity
 from mtquant_jax.statistics.intervals import Difference, Interval, Intervals, normal_interval
 from mtquant_jax.statistics.track_record import TrackRecord
 from mtquant_jax.statistics.trades import TradeStatistics
@@ -42,6 +43,8 @@ class RunDescription:
     trained_on: str  # its market
     splits: Mapping[str, SplitPeriod]
     validation: Mapping[str, str]  # phase -> its performance on the validation split, in words
+    trained_on_synthetic: bool | None = None  # whether that market was generated
+    identity: Identity | None = None  # of the training; None of one by an earlier version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ class BarsDescription:
     paths: int
     overlap: Mapping[str, int]  # split of the training -> bars of it among these
     in_sample: bool
+    fingerprint: str | None = None  # the same for the same bars and contracts
 
 
 @dataclasses.dataclass(frozen=True)

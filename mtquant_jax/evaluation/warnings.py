@@ -16,10 +16,13 @@ from mtquant_jax.runs.trained_run import TrainedRun
 IN_SAMPLE = "IN SAMPLE"
 """How a warning begins that takes all meaning from the numbers."""
 
+SYNTHETIC_TRAINING = "TRAINED ON SYNTHETIC BARS, TRADED ON REAL ONES"
+"""How the warning and the verdict begin where a policy is judged in another world than it learnt in."""
+
 
 def warnings_of(run: TrainedRun, judged: EvaluationBars, traded: Traded, days: int) -> list[str]:
     """Warnings in the order of their weight; ``days`` is the number of daily returns."""
-    found = list(_in_sample(judged))
+    found = [*_in_sample(judged), *_other_market(run, judged), *run.notices]
     if days < FEW_DAYS:
         found.append(
             f"only {days} trading days: intervals of so few are too narrow, and any Sharpe ratio may be luck; "
@@ -47,6 +50,14 @@ def _in_sample(judged: EvaluationBars) -> Iterator[str]:
                 f"{IN_SAMPLE}: {judged.overlap[split]:,} of {judged.num_steps:,} bars are of the {split} split that "
                 f"{use}; these figures say nothing about new bars"
             )
+
+
+def _other_market(run: TrainedRun, judged: EvaluationBars) -> Iterator[str]:
+    if run.is_synthetic and not judged.is_synthetic:
+        yield (
+            f"{SYNTHETIC_TRAINING}: the policies learnt on a {run.market['description']}, and never saw a real bar; "
+            "their scales, costs and habits are that market's. Train on real bars before you draw any conclusion"
+        )
 
 
 def _never_held(judged: EvaluationBars, traded: Traded, capital: float) -> Iterator[str]:

@@ -16,6 +16,7 @@ from mtquant_jax.market.bars.selection import choose
 from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.conversion import conversion_symbols
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
+from mtquant_jax.market.fingerprint import of_history, of_synthetic
 from mtquant_jax.market.instruments import Instrument, load_instruments, select
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
@@ -57,6 +58,7 @@ class Market:
     stages: tuple[str, ...] = ()  # of the curriculum; the paths are ordered by stage, equally many of each
     settings: TrainConfig | None = None  # that it was prepared with; None for one that was made otherwise
     given: Bars | None = None  # that it was made of, where they were neither read nor generated
+    fingerprint: str = ""  # the same for the same bars, contracts and classes; empty for one that was made otherwise
 
 
 def asset_classes(config: TrainConfig) -> tuple[AssetClass, ...]:
@@ -122,10 +124,10 @@ def prepare_market(
         raise UserError("`symbols` chooses instruments when settings are loaded: give it to load_config")
     universe = universe_of(asset_classes(config))
     instruments = instruments_of(config)
-    given = bars is not None
+    given, is_history = bars is not None, bars is not None or bool(config.data_dir)
     conversion = conversion_of(config, universe.symbols, instruments, bars)
     bars, source = _bars(config, universe, conversion, instruments, bars)
-    example = not config.instruments and bool(given or config.data_dir)
+    example = not config.instruments and is_history
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
     leverages = dataclasses.asdict(simulation.margin_leverage).items()
@@ -147,6 +149,9 @@ def prepare_market(
         stages=STAGES if config.curriculum else (),
         settings=config,
         given=bars if given else None,
+        fingerprint=of_history(bars, specifications, universe, config)
+        if is_history
+        else of_synthetic(specifications, universe, config),
     )
 
 

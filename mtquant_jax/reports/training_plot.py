@@ -39,18 +39,19 @@ class Curve:
     agent: str
     reward: list[tuple[int, float]]  # (timesteps, mean per decision in training, in typical per-bar returns)
     sharpe: list[tuple[int, float, float]]  # (timesteps, annualised ratio on the validation split, its standard error)
+    handed_on: int | None = None  # timesteps of the checkpoint that its results name; None until the phase has results
 
     @property
-    def best(self) -> tuple[int, float, float] | None:
-        """The checkpoint with the highest validation Sharpe ratio."""
-        return max(self.sharpe, key=lambda point: point[1], default=None)
+    def chosen(self) -> tuple[int, float, float] | None:
+        """The checkpoint that is handed on; None where there is none yet, or it never traded."""
+        return next((point for point in self.sharpe if point[0] == self.handed_on), None)
 
 
 def plot_training(run_dir: Path, output: Path) -> None:
     """Draw a run's metrics as a PNG, 1200 pixels wide; a phase that has not been trained is left out, with its width.
 
     Args:
-        run_dir: directory of the run; its ``metrics/training`` and ``phase2_results.json`` are read.
+        run_dir: directory of the run; its ``metrics/training`` and ``phaseN_results.json`` are read.
         output: the .png to write.
 
     Raises:
@@ -115,22 +116,41 @@ def read_curves(path: Path) -> list[Curve]:
 def _with_references(
     paths: RunPaths, curves: dict[int, list[Curve]]
 ) -> tuple[dict[int, list[Curve]], dict[int, tuple[float, str]]]:
-    """The curves, phase 3's with its starting point, and the lines they are compared with: a Sharpe ratio, its name."""
+    """The curves with what the results say of them, and the lines they are compared with: a Sharpe ratio, its name."""
+    results = {
+        phase: read_json(paths.phase_results(phase), "the checkpoints that are handed on")
+        for phase in PHASES
+        if paths.phase_results(phase).exists()
+    }
+    curves = {phase: [_of_results(curve, results.get(phase, {})) for curve in found] for phase, found in curves.items()}
     lines: dict[int, tuple[float, str]] = {}
-    results = paths.phase_results(2)
-    if not results.exists():
-        return curves, lines
-    content = read_json(results, "the equal-allocation line")
-    equal = _sharpe(content.get("equal_allocation"))
+    second = results.get(2, {})
+    equal = _sharpe(second.get("equal_allocation"))
     if 2 in curves and equal is not None:
         lines[2] = (equal[0], "equal allocation")
-    report = content.get("meta_controller")
-    start = _sharpe(report.get("validation") if isinstance(report, dict) else None)
+    start = _sharpe(_report(second, "meta_controller").get("validation"))
     if 3 in curves and start is not None:
         lines[3] = (start[0], "phase 2's policies")
-        extended = [dataclasses.replace(curve, sharpe=[(0, *start), *curve.sharpe]) for curve in curves[3]]
-        curves = {**curves, 3: extended}
+        if 3 not in results:  # what it starts from is known before its results are
+            curves[3] = [dataclasses.replace(curve, sharpe=[(0, *start), *curve.sharpe]) for curve in curves[3]]
     return curves, lines
+
+
+def _of_results(curve: Curve, results: dict[str, Any]) -> Curve:
+    """The curve with its starting point, where that was validated, and the checkpoint that is handed on."""
+    specialists = results.get("specialists")
+    report = _report(specialists if isinstance(specialists, dict) else results, curve.agent)
+    history, handed_on = report.get("history"), report.get("best_timesteps")
+    first = history[0] if isinstance(history, list) and history else None
+    start = _sharpe(first) if isinstance(first, dict) and first.get("timesteps") == 0 else None
+    sharpe = curve.sharpe if start is None else [(0, *start), *curve.sharpe]
+    return dataclasses.replace(curve, sharpe=sharpe, handed_on=handed_on if isinstance(handed_on, int) else None)
+
+
+def _report(results: dict[str, Any], agent: str) -> dict[str, Any]:
+    """The report of an agent's training in the results of a phase; empty where there is none."""
+    found = results.get(agent)
+    return found if isinstance(found, dict) else {}
 
 
 def _sharpe(performance: Any) -> tuple[float, float] | None:
@@ -171,20 +191,20 @@ def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -
 
 
 def _validation(axes: Axes, agents: Sequence[Curve], line: tuple[float, str] | None) -> None:
-    """Validation Sharpe of every checkpoint; the best one is filled and carries its standard error."""
+    """Validation Sharpe of every checkpoint; the one handed on is filled and carries its standard error."""
     if line is not None:
         level, name = line
         axes.axhline(level, color=_QUIET, linewidth=1.2, linestyle=(0, (5, 3)), label=f"{name}, {level:.2f}", zorder=2)
     for curve, (colour, marker) in zip(agents, _styles(agents), strict=True):
-        best = curve.best
-        if best is None:
+        if not curve.sharpe:
             axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=f"{_label(curve)}: no Sharpe ratio")
             continue
         timesteps, sharpe, _ = zip(*curve.sharpe, strict=True)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.6}
         axes.plot(timesteps, sharpe, label=_label(curve), markerfacecolor="white", markeredgewidth=1.3, **style)
-        bar: dict[str, Any] = {"elinewidth": 1.3, "capsize": 4, "markersize": 7, "zorder": 4, "clip_on": False}
-        axes.errorbar(best[0], best[1], yerr=best[2], color=colour, marker=marker, **bar)
+        if curve.chosen is not None:
+            bar: dict[str, Any] = {"elinewidth": 1.3, "capsize": 4, "markersize": 7, "zorder": 4, "clip_on": False}
+            axes.errorbar(*curve.chosen[:2], yerr=curve.chosen[2], color=colour, marker=marker, **bar)
     if agents or line is not None:
         handles, labels = axes.get_legend_handles_labels()
         if line is not None:  # the agents first
@@ -223,7 +243,9 @@ def _styles(agents: Sequence[Curve]) -> list[tuple[str, str]]:
 
 
 def _label(curve: Curve) -> str:
-    return curve.agent.replace("_", "-") if curve.agent in _PORTFOLIO else curve.agent
+    name = curve.agent.replace("_", "-") if curve.agent in _PORTFOLIO else curve.agent
+    flat = curve.sharpe and curve.handed_on is not None and curve.chosen is None
+    return f"{name}: flat handed on" if flat else name
 
 
 def _tidy(axes: Axes, last: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,19 +14,36 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import restore_policy
+from mtquant_jax.runs.identity import (
+    EARLIER_VERSION,
+    Identity,
+    check_checkpoint,
+    identity_in,
+    learnt_by,
+    settings_hash,
+)
+from mtquant_jax.runs.manifest import ActionSettings
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.quick_test import usual
+from mtquant_jax.settings.yaml_files import as_mapping, read_yaml
 from mtquant_jax.storage.bundles import check_symbols, read_manifest
 from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.records import flat_row
 from mtquant_jax.training import phases
-from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
+from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies
 
 
-def earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int]) -> dict[int, dict[str, Any]]:
+def earlier_results(
+    config: TrainConfig, paths: RunPaths, wanted: Sequence[int]
+) -> tuple[TrainConfig, dict[int, dict[str, Any]], list[str]]:
     """Results of earlier phases that the wanted ones build on and that are not trained in this run.
 
+    Returns:
+        The settings with the timesteps that the earlier phases had, their results, and notices for the user.
+
     Raises:
-        UserError: they are missing, are of other symbols, or do not belong together.
+        UserError: results are missing, of other symbols or another budget, or do not belong together.
     """
     needed = sorted({before for phase in wanted for before in range(1, phase)} - set(wanted))
     found = {
@@ -43,7 +62,84 @@ def earlier_results(config: TrainConfig, paths: RunPaths, wanted: Sequence[int])
         )
     if 2 in found and 1 in wanted:
         raise UserError("`phases` 1,3 would put new specialists under an old meta-controller; use `phases` 1,2,3")
-    return found
+    notices: list[str] = []
+    for phase, results in found.items():
+        config = _with_budget(config, paths, phase, results, notices)
+    return config, found, notices
+
+
+def _with_budget(
+    config: TrainConfig, paths: RunPaths, phase: int, results: dict[str, Any], notices: list[str]
+) -> TrainConfig:
+    """The settings with the timesteps that an earlier phase really had, unless they contradict them."""
+    identity = identity_in(results, paths.phase_results(phase))
+    if identity is not None and identity.quick_test != config.quick_test:
+        was, now = ("a quick test", "none") if identity.quick_test else ("no quick test", "one")
+        raise UserError(
+            f"phase {phase} in {paths.run_dir} was {was}, and this training is {now}: `quick_test` must be the same in "
+            "all phases of a run; train all of them into another `run_dir`"
+        )
+    had, wanted, key = results.get("timesteps_requested"), config.timesteps(phase), f"phase{phase}_timesteps"
+    if not isinstance(had, int) or had == wanted:
+        return config
+    if wanted != usual(key, config.quick_test):
+        raise UserError(
+            f"`{key}` {wanted}: phase {phase} in {paths.run_dir} was trained for {had} timesteps, and "
+            f"`phases` {config.phases} does not train it again; leave the setting out, or train phase {phase} as well"
+        )
+    notices.append(f"phase {phase} was trained for {had:,} timesteps; the settings of this run say so, too")
+    timesteps: dict[str, Any] = {key: had}
+    return dataclasses.replace(config, **timesteps)
+
+
+def check_same_market(
+    config: TrainConfig, market: Market, paths: RunPaths, earlier: dict[int, dict[str, Any]]
+) -> list[str]:
+    """Refuse to continue on another market or other splits: what one phase learns from would be out of sample in none.
+
+    Returns:
+        Notices on what cannot be checked, and on settings that differ.
+
+    Raises:
+        UserError: both markets, or both splits, are named.
+    """
+    mine, notices = Identity.of(config, market), []
+    for phase, results in earlier.items():
+        identity = identity_in(results, paths.phase_results(phase))
+        if identity is None:
+            notices.append(
+                f"phase {phase} was {EARLIER_VERSION}: whether its market and splits are these is not checked"
+            )
+            continue
+        if identity.market != mine.market:
+            raise UserError(
+                f"phase {phase} in {paths.run_dir} was trained on another market: {results.get('market')} "
+                f"({identity.market}); this one is {market.description} ({mine.market}). Give the settings of the "
+                "earlier phase, or train all phases into another `run_dir`"
+            )
+        for name, (first, last) in mine.splits.items():
+            if identity.splits.get(name) != (first, last):
+                before = " to ".join(identity.splits.get(name, ("none",)))
+                raise UserError(
+                    f"phase {phase} in {paths.run_dir} was trained with other splits: its {name} split is {before}, "
+                    f"and here it is {first} to {last}; give `market.train_fraction`, `market.validation_fraction` and "
+                    "`market.gap_bars` as they were"
+                )
+        if identity.settings != mine.settings:
+            notices += _changed_settings(config, paths, phase, identity)
+    return notices
+
+
+def _changed_settings(config: TrainConfig, paths: RunPaths, phase: int, identity: Identity) -> list[str]:
+    """A notice on the settings that differ from those of an earlier phase, where they are still known."""
+    then = read_yaml(paths.resolved_config) if paths.resolved_config.is_file() else {}
+    if settings_hash(then) != identity.settings:
+        return [f"phase {phase} was trained with other settings"]
+    before, now = (flat_row(learnt_by(mapping)) for mapping in (then, as_mapping(config)))
+    changed = [
+        f"`{key.replace('/', '.')}` {before[key]}, now {now.get(key)}" for key in before if before[key] != now.get(key)
+    ]
+    return [f"phase {phase} was trained with other settings: {'; '.join(changed)}"] if changed else []
 
 
 def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, Any]) -> None:
@@ -55,7 +151,20 @@ def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, 
                 f"it has {', '.join(results.get('specialists', {})) or 'none'}"
             )
         bundle = paths.specialist_bundle(name)
-        check_symbols(bundle, read_manifest(bundle), settings.symbols)
+        manifest = read_manifest(bundle)
+        check_symbols(bundle, manifest, settings.symbols)
+        _check_action(config, bundle, manifest)
+
+
+def _check_action(config: TrainConfig, bundle: Path, manifest: dict[str, Any]) -> None:
+    """Whether an action of a specialist still means the same trade."""
+    for name, value in dataclasses.asdict(ActionSettings.of(config)).items():
+        had, key = (manifest.get("action") or {}).get(name, value), f"simulation.{name}"
+        if had != value:
+            raise UserError(
+                f"{bundle} was trained with `{key}` {had:g}, and here it is {value:g}: its actions would "
+                "mean other trades; give the setting of the earlier phase"
+            )
 
 
 def restore_policies(
@@ -64,29 +173,36 @@ def restore_policies(
     """The policies of earlier phases, before anything is written: a network of another size is refused here."""
     if 1 not in earlier:
         return HierarchyPolicies()
-    specialists = tuple(restore_specialists(config, paths, market, earlier[1]["specialists"]))
+    specialists = tuple(restore_specialists(config, paths, market, earlier[1]))
     if 2 not in earlier:
         return HierarchyPolicies(specialists)
-    meta = restore_meta(config, paths, market, earlier[2][META_CONTROLLER]["best_checkpoint"])
+    meta = restore_meta(config, paths, market, earlier[2])
     return HierarchyPolicies(specialists, meta)
 
 
-def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, reports: dict[str, Any]) -> list[Policy]:
-    """Phase 1's best specialists in the order of the classes."""
+def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, results: dict[str, Any]) -> list[Policy]:
+    """Phase 1's best specialists in the order of the classes, by its results."""
+    reports = results["specialists"]
     # Classes are padded to the widest: all specialists have the shapes of the first.
     like = jax.eval_shape(functools.partial(phases.start_specialist, config, market, 0))
     checkpoints = [reports[asset_class.name]["best_checkpoint"] for asset_class in market.universe.classes]
-    return [restore_policy(paths.run_dir / checkpoint, like) for checkpoint in checkpoints]
+    return [_restored(paths, 1, results, checkpoint, like) for checkpoint in checkpoints]
 
 
-def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, checkpoint: str) -> Policy:
-    """Phase 2's best meta-controller."""
-    return restore_policy(
-        paths.run_dir / checkpoint, jax.eval_shape(functools.partial(phases.start_meta, config, market))
-    )
+def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, results: dict[str, Any]) -> Policy:
+    """Phase 2's best meta-controller, by its results."""
+    like = jax.eval_shape(functools.partial(phases.start_meta, config, market))
+    return _restored(paths, 2, results, results[META_CONTROLLER]["best_checkpoint"], like)
 
 
-def restore_portfolio(paths: RunPaths, checkpoint: str, specialists: Sequence[Policy], meta: Policy) -> Policy:
-    """Phase 3's best hierarchy, which has the shapes of those that it was made of."""
+def restore_portfolio(paths: RunPaths, results: dict[str, Any], specialists: Sequence[Policy], meta: Policy) -> Policy:
+    """Phase 3's best hierarchy, by its results; it has the shapes of those that it was made of."""
     like = jax.eval_shape(lambda: phases.hierarchy(phases.stacked_specialists(specialists), meta))
-    return restore_policy(paths.run_dir / checkpoint, like)
+    return _restored(paths, 3, results, results[PORTFOLIO]["best_checkpoint"], like)
+
+
+def _restored(paths: RunPaths, phase: int, results: dict[str, Any], checkpoint: str, like: Policy) -> Policy:
+    """The policy of a checkpoint, once it is known to be of the training that the results are of."""
+    path = paths.run_dir / checkpoint
+    check_checkpoint(path, results, paths.phase_results(phase))
+    return restore_policy(path, like)

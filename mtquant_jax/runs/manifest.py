@@ -11,6 +11,8 @@ import numpy as np
 
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.market.universe import Universe
+from mtquant_jax.runs.identity import Identity
+from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.storage.records import JsonRecord
 from mtquant_jax.types import Contracts
 
@@ -30,6 +32,11 @@ class ActionSettings:
 
     leverage: float  # gross exposure of a fully used class budget, as a multiple of it
     trade_decay: float  # share of the relative weight that is given up per bar before the action is added
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> ActionSettings:
+        """Those that a training with these settings learns to act with."""
+        return cls(config.simulation.leverage, config.simulation.trade_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,7 @@ class ModelManifest(JsonRecord):
     scales: Scales
     validation: Any  # `Performance` of the portfolio, or of the specialist alone, and which of the two
     versions: Mapping[str, str]
+    identity: Identity | None = None  # of the training; None in models of earlier versions
 
 
 def contract_hash(contracts: Contracts, universe: Universe, symbols: Sequence[str]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import secrets
-import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
@@ -19,6 +19,7 @@ from mtquant_jax.jax_setup import device
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
+from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.manifest import ActionSettings, ModelManifest, NetworkSize, Scales, contract_hash
 from mtquant_jax.settings.config import PPOConfig, TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
@@ -43,16 +44,15 @@ class RunFiles:
     market: Market
     run_id: str
 
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """What the training is of."""
+        return Identity.of(self.config, self.market)
+
     def write_settings(self) -> None:
         """Write the resolved settings."""
         self.paths.resolved_config.parent.mkdir(parents=True, exist_ok=True)
         self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
-
-    def clear(self, phase: int) -> None:
-        """Remove the checkpoints and results that an earlier run left of a phase."""
-        # Checkpoints of an earlier run with other settings must not be mistaken for this one's.
-        shutil.rmtree(self.paths.checkpoints(phase), ignore_errors=True)
-        self.paths.phase_results(phase).unlink(missing_ok=True)
 
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""
@@ -86,7 +86,7 @@ class RunFiles:
 
     def _manifest(self, phase: int, outcome: Outcome, symbols: tuple[str, ...]) -> dict[str, Any]:
         """The fields of a manifest that both kinds of models have."""
-        simulation, market = self.config.simulation, self.market
+        market = self.market
         return {
             "bar_seconds": bar_interval(market.timestamps),
             "contracts": contract_hash(market.contracts, market.universe, symbols),
@@ -95,10 +95,11 @@ class RunFiles:
             "seed": self.config.seed,
             "features": FEATURE_NAMES,
             "network": NetworkSize(self.config.ppo.hidden_size, market.universe.width, _network_kind(self.config)),
-            "action": ActionSettings(simulation.leverage, simulation.trade_decay),
+            "action": ActionSettings.of(self.config),
             "scales": Scales.of(market),
             "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation.to_json()},
             "versions": _versions(),
+            "identity": self.identity,
         }
 
     def report(self, outcome: Outcome, checkpoint: Path, model: Path, continuous: Performance) -> dict[str, Any]:
@@ -129,6 +130,7 @@ class RunFiles:
             "timesteps_requested": timesteps,
             "seconds": seconds,
             "scales": Scales.of(self.market),
+            "identity": self.identity,
         }
         results = {**head, **result}
         write_json(self.paths.phase_results(phase), results)
@@ -158,6 +160,7 @@ class RunFiles:
             "versions": _versions(),
             "seed": self.config.seed,
             "market": self._describe_market(),
+            "identity": self.identity,
             "diagnosis": [{"phase": phase, **finding} for phase in wanted for finding in results[phase]["diagnosis"]],
             "results": {f"phase{phase}": results[phase] for phase in wanted},
             "models": self._models(results),

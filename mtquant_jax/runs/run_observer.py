@@ -10,14 +10,17 @@ from typing import Any
 from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import save_checkpoint
+from mtquant_jax.runs.identity import write_checkpoint_identity
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
+from mtquant_jax.statistics.significance import chance_bound
 from mtquant_jax.storage.checkpoints import CheckpointWriter
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
+from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
@@ -48,14 +51,14 @@ class RunObserver(TrainingObserver):
         self._reports: dict[str, dict[str, Any]] = {}
         self._findings: list[Finding] = []
         self._equal_allocation: Performance | None = None
+        self._saved: dict[tuple[int, str], tuple[Path, int]] = {}  # phase, member -> its last checkpoint
         self._began = (0.0, 0.0)
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
-        """Clear what an earlier run left of the phase; validate what phase 2 is compared with."""
+        """Validate what phase 2 is compared with."""
         self._began = time.perf_counter(), self._compiler.seconds
         self._reports, self._findings = {}, []
         self._recorder.info(f"phase {phase}: {_TITLES[phase]}")
-        self._files.clear(phase)
         if phase == 2:
             (member,) = members
             self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
@@ -63,7 +66,17 @@ class RunObserver(TrainingObserver):
 
     def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
         """Save it in the background."""
-        save_checkpoint(self._writer, self._checkpoint_path(member, timesteps), state)
+        path = self._checkpoint_path(member, timesteps)
+        write_checkpoint_identity(path, self._files.run_id, self._files.identity)
+        save_checkpoint(self._writer, path, state)
+        self._saved[member.phase, member.name] = path, timesteps
+
+    def last_good(self, error: Diverged) -> str:
+        """Where the last good state of a training that diverged lies, in words."""
+        saved = self._saved.get((error.phase, error.name))
+        if saved is None:
+            return "No checkpoint of it had been saved"
+        return f"Its last good checkpoint is {saved[0]} (after {saved[1]:,} timesteps)"
 
     def chunk(self, progress: Progress) -> None:
         """Write a row of metrics and a line."""
@@ -136,15 +149,17 @@ class RunObserver(TrainingObserver):
     def _diagnose(self, member: Member, outcome: Outcome, continuous: Performance) -> list[Finding]:
         """What has collapsed in what a member hands on, be it its starting point."""
         classes = {c.name: c.symbols for c in self._files.market.universe.classes}
+        looks = len(outcome.history)
         if member.phase == 1:
-            found = diagnose(member.name, outcome.validation, {member.name: classes[member.name]}, continuous)
+            own = {member.name: classes[member.name]}
+            found = diagnose(member.name, outcome.validation, own, continuous, looks=looks)
         else:
             # Phase 2 leaves the specialists as they are: the findings of phase 1 cover their positions.
             trained = classes if member.phase == 3 else {}
             handed_on = f"the starting point of phase {member.phase}, handed on"
             note = handed_on if outcome.best_timesteps == 0 else ""
             places = (*classes, "cash")
-            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note)
+            found = diagnose(member.name, outcome.validation, trained, continuous, META_CONTROLLER, places, note, looks)
         updates = outcome.timesteps // member.plan.program.timesteps_per_update
         metrics = outcome.training_metrics
         return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
@@ -156,9 +171,11 @@ def beaten_start(outcome: Outcome) -> list[str]:
         return ["no checkpoint beat the starting point on the validation split; it is handed on"]
     # The first of the history is the start: as a candidate, it is validated before anything is learnt.
     ahead = score(outcome.validation) - score(outcome.history[0][1])
-    error = outcome.validation.sharpe_standard_error
-    if error is None or ahead >= error:
+    error, looks = outcome.validation.sharpe_standard_error, len(outcome.history) - 1
+    if error is None or ahead > (bound := chance_bound(looks)) * error:
         return []
+    best = "the only checkpoint" if looks == 1 else f"the best of {looks} checkpoints"
     return [
-        f"the best checkpoint is ahead of the starting point by {ahead:.2f}, within one standard error ({error:.2f})"
+        f"{best} is ahead of the starting point by {ahead:.2f}, {ahead / error:.1f} standard errors; up to {bound:.1f} "
+        "may be chance"
     ]

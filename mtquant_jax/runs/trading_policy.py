@@ -205,6 +205,11 @@ def _check_partner(file: Path, specialist: ModelManifest, meta_file: Path, meta:
     if specialist.kind != SPECIALIST or symbols != specialist.symbols:
         raise UserError(f"{file} is not the specialist that {meta_file} allocates capital to")
     expected = {2: 1, 3: 3}.get(meta.phase)
+    if specialist.identity is not None and meta.identity is not None:
+        for name in ("market", "splits"):
+            mine, theirs = getattr(specialist.identity, name), getattr(meta.identity, name)
+            if mine != theirs:
+                raise UserError(f"{file} was trained on other {name} ({mine}) than {meta_file} ({theirs})")
     same = ("seed", "network", "action", "scales", "bar_seconds")
     differing = [name for name in same if getattr(specialist, name) != getattr(meta, name)]
     if specialist.phase != expected or differing:

@@ -15,7 +15,8 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
-from mtquant_jax.runs.handover import earlier_results, restore_policies
+from mtquant_jax.runs.handover import check_same_market, earlier_results, restore_policies
+from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
 from mtquant_jax.settings.checks import parse_phases, validate
@@ -25,8 +26,9 @@ from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Progress
-from mtquant_jax.training.trainer import train_phases
+from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
 from mtquant_jax.version import __version__
 
@@ -37,6 +39,7 @@ def run(
     market: Market | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
     console: int = logging.INFO,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train the phases a configuration asks for and write everything a run leaves on disk.
 
@@ -46,44 +49,78 @@ def run(
         market: prepared with these settings; None prepares it. Bars that it was given are written to the run.
         on_chunk: called after every chunk of every training.
         console: level from which lines are printed; the log has all of them.
+        overwrite: replace the training that the run directory holds, and its evaluation.
 
     Returns:
         The content of ``training_summary.json``.
 
     Raises:
-        UserError: bad settings or data, or a phase without the results it needs; raised before anything is written.
+        UserError: bad settings or data, a directory that holds another training or cannot be written, or a phase
+            without the results it needs; raised before anything is written. Later where a training diverges.
     """
-    began = time.perf_counter()
+    began, start = time.perf_counter(), datetime.now()
+    config = dataclasses.replace(config, run_dir=named(config.run_dir, start))
     validate(config)
-    paths = RunPaths(Path(config.run_dir))
-    wanted = parse_phases(config.phases)
-    results = earlier_results(config, paths, wanted)
-    market = prepare_market(config) if market is None else market
+    paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
+    _check_directory(paths, wanted, overwrite)
+    config, market, results, notices = _prepared(config, paths, wanted, market)
     policies = restore_policies(config, paths, market, results)
-    if market.given is not None:
-        config, market = _keep_bars(config, market, market.given, paths)
-    start, compiler = datetime.now(), Compiler()
-    files = RunFiles(config, paths, market, new_run_id(start))
-    with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer:
-        setup = time.perf_counter() - began
-        _introduce(recorder, files, results, config_source, setup)
-        observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)
-        train_phases(config, market, phases=wanted, start=policies, observer=observer, compiler=compiler)
-        total = time.perf_counter() - began
-        seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
-        summary = files.write_summary(wanted, start, seconds, results)
-        _conclude(recorder, files, summary, total)
+    with claimed(paths):
+        _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
+        clear(paths, wanted, all_of_it=overwrite)
+        if market.given is not None:
+            config, market = _keep_bars(config, market, market.given, paths)
+        files, compiler = RunFiles(config, paths, market, new_run_id(start)), Compiler()
+        with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer:
+            setup = time.perf_counter() - began
+            _introduce(recorder, files, notices, config_source, setup)
+            observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)
+            _train(files, wanted, policies, observer, compiler)
+            total = time.perf_counter() - began
+            seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
+            summary = files.write_summary(wanted, start, seconds, results)
+            _conclude(recorder, files, summary, total)
     return summary
+
+
+def _prepared(
+    config: TrainConfig, paths: RunPaths, wanted: Sequence[int], market: Market | None
+) -> tuple[TrainConfig, Market, dict[int, dict[str, Any]], list[str]]:
+    """Settings, market, results of earlier phases that fit both, and notices for the user."""
+    config, results, notices = earlier_results(config, paths, wanted)
+    market = prepare_market(config) if market is None else market
+    notices += check_same_market(config, market, paths, results)
+    if market.given is not None and (num_paths := np.shape(market.given.close)[0]) != 1:
+        raise UserError(f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {num_paths}")
+    return config, market, results, [*market.notices, *notices]
+
+
+def _train(
+    files: RunFiles, wanted: Sequence[int], start: HierarchyPolicies, observer: RunObserver, compiler: Compiler
+) -> None:
+    """Train the phases; one that diverges is said to with its last checkpoint."""
+    try:
+        train_phases(files.config, files.market, phases=wanted, start=start, observer=observer, compiler=compiler)
+    except Diverged as error:
+        raise UserError(f"{error.sentence}. {observer.last_good(error)}") from None
+
+
+def _check_directory(paths: RunPaths, wanted: Sequence[int], overwrite: bool) -> None:
+    """Whether a training of these phases may write into the directory, and can."""
+    check_paths(paths)
+    if wanted[0] == 1:
+        check_free(paths, overwrite)
+    elif overwrite:
+        raise UserError(
+            f"`overwrite` would replace the earlier phases that `phases` {','.join(map(str, wanted))} continue; leave "
+            "it out, for a phase that is trained again replaces itself and those after it"
+        )
 
 
 def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths) -> tuple[TrainConfig, Market]:
     """Write bars given in Python into the run directory, and name them in the settings: a run can be repeated."""
     from mtquant_jax.market.bars.parquet import write_bars  # brings pyarrow
 
-    if np.shape(bars.close)[0] != 1:
-        raise UserError(
-            f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {np.shape(bars.close)[0]}"
-        )
     try:
         write_bars(bars, paths.bars)
     except OSError as error:
@@ -95,15 +132,13 @@ def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths)
     return config, dataclasses.replace(market, description=market.description.replace(GIVEN, f"bars of {paths.bars}"))
 
 
-def _introduce(
-    record: RunRecorder, files: RunFiles, earlier: dict[int, dict[str, Any]], config_source: str, setup: float
-) -> None:
+def _introduce(record: RunRecorder, files: RunFiles, notices: Sequence[str], config_source: str, setup: float) -> None:
     """Write the resolved settings, and lines on what is about to happen."""
     config, market = files.config, files.market
     files.write_settings()
     record.note(f"mtquant-jax {__version__} on {device()}, settings from {config_source}")
     record.info(f"{market.description}; ready in {setup:.1f} s")
-    for notice in _notices(market, earlier):
+    for notice in notices:
         record.warning(notice)
     for phase in parse_phases(config.phases):
         timesteps = config.timesteps(phase)
@@ -113,15 +148,6 @@ def _introduce(
                 f"phase {phase}: {timesteps:,} timesteps are rounded up to {rounded:,}, whole updates of "
                 f"{config.num_envs} environments x {config.num_steps} steps"
             )
-
-
-def _notices(market: Market, earlier: dict[int, dict[str, Any]]) -> Sequence[str]:
-    others = [
-        f"phase {phase} was trained on another market: {result.get('market')}"
-        for phase, result in earlier.items()
-        if result.get("market") != market.description
-    ]
-    return [*market.notices, *others]
 
 
 def _conclude(record: RunRecorder, files: RunFiles, summary: dict[str, Any], seconds: float) -> None:

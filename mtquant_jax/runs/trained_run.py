@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
+from mtquant_jax.runs.identity import EARLIER_VERSION, Identity, check_checkpoint, identity_in, settings_hash
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
@@ -24,7 +26,7 @@ from mtquant_jax.storage.files import read_json
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.phases import Plan
-from mtquant_jax.training.trainer import META_CONTROLLER, HierarchyPolicies
+from mtquant_jax.training.trainer import HierarchyPolicies
 
 _AGAIN = "Train all phases again"
 
@@ -40,6 +42,7 @@ class TrainedRun:
     config: TrainConfig
     results: dict[int, dict[str, Any]]  # of every finished phase
     summary: dict[str, Any]
+    notices: tuple[str, ...] = ()  # what could not be checked
 
     @property
     def name(self) -> str:
@@ -77,6 +80,21 @@ class TrainedRun:
         split = self.market["splits"][name]
         return _seconds(split["first"]), _seconds(split["last"])
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it was trained on a synthetic market."""
+        return not self.config.data_dir
+
+    def learnt_times(self, name: str) -> list[tuple[int, int]]:
+        """First and last bar of a split in every phase, seconds since 1970 UTC; phases of one run have the same."""
+        found = {self.split_times(name)}
+        for phase, results in self.results.items():
+            identity = identity_in(results, self.paths.phase_results(phase))
+            if identity is not None and name in identity.splits:
+                first, last = identity.splits[name]
+                found.add((_seconds(first), _seconds(last)))
+        return sorted(found)
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -113,16 +131,79 @@ def open_run(run_dir: Path) -> TrainedRun:
     }
     if 1 not in results:
         raise UserError(f"`run_dir` {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
+    _check_origins(paths, results)
     results = _that_belong_together(results)
     summary = read_json(paths.training_summary, _WHAT)
+    notices = _check_identities(paths, results, summary)
     for key in ("splits", "interval_seconds", "symbols"):
         if key not in summary.get("market", {}):
             raise UserError(f"{paths.training_summary} lacks {key} of its market; train again to evaluate")
-    return TrainedRun(paths, config, results, summary)
+    return TrainedRun(paths, config, results, summary, notices)
+
+
+def _check_origins(paths: RunPaths, results: dict[int, dict[str, Any]]) -> None:
+    """Refuse a phase that was trained on other earlier ones than those that are there.
+
+    Raises:
+        UserError: both trainings are named.
+    """
+    for phase, key, before in ((2, "specialists_from", 1), (3, "specialists_from", 1), (3, "meta_controller_from", 2)):
+        found = results.get(phase, {})
+        there = results.get(before, {}).get("run_id")
+        if found.get("identity") is not None and found.get(key) != there:
+            raise UserError(
+                f"{paths.phase_results(phase)} continues phase {before} of training {found.get(key)}, but phase "
+                f"{before} in {paths.run_dir} is of training {there}; train phase {phase} again"
+            )
+
+
+def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summary: dict[str, Any]) -> tuple[str, ...]:
+    """Refuse files of different trainings; notices on those that do not say of which they are.
+
+    Raises:
+        UserError: both trainings are named.
+    """
+    files = {paths.phase_results(phase): found for phase, found in results.items()}
+    identities = {file: identity_in(found, file) for file, found in [*files.items(), (paths.training_summary, summary)]}
+    unknown = [file.name for file, identity in identities.items() if identity is None]
+    known = {file: identity for file, identity in identities.items() if identity is not None}
+    for (one, identity), (other, another) in itertools.pairwise(known.items()):
+        if identity.market != another.market:
+            raise UserError(
+                f"{one} is of a training on market {identity.market}, but {other} of one on {another.market}; they do "
+                f"not belong together. {_AGAIN}"
+            )
+    ids = {file: found.get("run_id") for file, found in files.items()}
+    last = paths.phase_results(max(set(summary.get("phases") or ()) & set(results), default=max(results)))
+    if not unknown and summary.get("run_id") != (run_id := ids[last]):
+        raise UserError(
+            f"{paths.training_summary} is of training {summary.get('run_id')}, but {last} is of training {run_id}; "
+            f"they do not belong together. {_AGAIN}"
+        )
+    _check_settings(paths, known, ids, summary)
+    if not unknown:
+        return ()
+    which = "its files were" if len(unknown) == len(identities) else f"{', '.join(unknown)} was"
+    return (f"{which} {EARLIER_VERSION}: whether models, splits and results belong together was not checked",)
+
+
+def _check_settings(
+    paths: RunPaths, known: dict[Path, Identity], ids: dict[Path, Any], summary: dict[str, Any]
+) -> None:
+    """Refuse settings that are not those of the training that wrote the summary."""
+    identity = known.get(paths.training_summary)
+    if identity is None:
+        return
+    found = settings_hash(read_yaml(paths.resolved_config))
+    if found != identity.settings:
+        raise UserError(
+            f"{paths.resolved_config} holds settings {found}, but the training {summary.get('run_id')} had "
+            f"{identity.settings}; an evaluation would trade by other rules than the policies learnt. {_AGAIN}"
+        )
 
 
 def _that_belong_together(results: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Without later phases that were trained on other earlier ones."""
+    """Without later phases that were trained on other earlier ones, where no identity says so."""
     kept = {1: results[1]}
     for phase in (2, 3):
         found = results.get(phase)
@@ -142,12 +223,12 @@ def restore_all(run: TrainedRun, market: Market) -> HierarchyPolicies:
     Raises:
         UserError: a checkpoint is missing, broken or of another network.
     """
-    specialists = restore_specialists(run.config, run.paths, market, run.results[1]["specialists"])
+    specialists = restore_specialists(run.config, run.paths, market, run.results[1])
     meta = portfolio = None
     if 2 in run.results:
-        meta = restore_meta(run.config, run.paths, market, run.results[2][META_CONTROLLER]["best_checkpoint"])
+        meta = restore_meta(run.config, run.paths, market, run.results[2])
     if meta is not None and 3 in run.results:
-        portfolio = restore_portfolio(run.paths, run.results[3]["portfolio"]["best_checkpoint"], specialists, meta)
+        portfolio = restore_portfolio(run.paths, run.results[3], specialists, meta)
     return HierarchyPolicies(tuple(specialists), meta, portfolio)
 
 
@@ -198,5 +279,6 @@ def open_checkpoint(run: TrainedRun, market: Market, phase: int, timesteps: int,
         if policies.meta is None:
             raise UserError(f"`run_dir` {run.paths.run_dir} has no meta-controller; phase 3 was not trained")
         plan = phases.plan_joint(run.config, market, policies.specialists, policies.meta)
+    check_checkpoint(folder, run.results[phase], run.paths.phase_results(phase))
     like = jax.eval_shape(functools.partial(start_training, plan.program), *plan.start_arguments)
     return Checkpoint(plan, restore_checkpoint(folder, like))

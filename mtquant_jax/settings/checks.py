@@ -12,6 +12,7 @@ from typing import Any
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
+from mtquant_jax.settings.quick_test import usual
 
 PHASES = ("1", "2", "3")
 
@@ -173,6 +174,12 @@ def _check_market(config: TrainConfig) -> None:
     if config.data_dir and (market.scenario != "neutral" or market.calibration):
         given = f"`market.scenario` {market.scenario}" if market.scenario != "neutral" else "`market.calibration`"
         raise UserError(f"{given} shapes the synthetic market, and `data_dir` takes its place; give one of the two")
+    for name in ("num_paths", "num_bars", "edge"):
+        value, normal = getattr(market, name), usual(f"market.{name}", config.quick_test)
+        if config.data_dir and value not in (normal, usual(f"market.{name}", quick_test=False)):
+            raise UserError(
+                f"`market.{name}` {value:g} shapes the synthetic market, and `data_dir` takes its place; leave one out"
+            )
     if config.curriculum and config.data_dir:
         raise UserError("`curriculum` draws the scenarios of the synthetic market, and `data_dir` takes its place")
     if config.curriculum and market.scenario != "neutral":

@@ -300,7 +300,7 @@ class TrainConfig:
     timeframe: Annotated[Timeframe, Data("1 2 3 m")] = "files"
     """Bars to trade on, made from those of the files; files: as they are there."""
     run_dir: Annotated[str, Unit("folder"), Host] = "."
-    """Directory that receives logs, models and metrics."""
+    """Directory that receives logs, models and metrics; {time} in it becomes the start of the training."""
     seed: Annotated[int, Range("[0, 4294967295]"), Data()] = 0
     """Seed of the synthetic market, of the networks and of the training."""
     learner: Annotated[LearnerName, Static("1 2 3")] = "ppo"

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
+from mtquant_jax.settings.flags import FLAGS
+from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 
 
@@ -46,22 +48,6 @@ class _Early:
     risk_preset: str
     quick_test: bool
 
-
-_QUICK_TEST: dict[str, Any] = {
-    "quick_test": True,
-    "phase1_timesteps": 1000,
-    "phase2_timesteps": 500,
-    "phase3_timesteps": 500,
-    "save_freq": 500,
-    "num_envs": 10,
-    "num_steps": 25,
-    "meta_controller": {"batch_size": 125},
-    "joint_training": {"batch_size": 125},
-    "market": {"num_paths": 4, "num_bars": 3000},
-}
-
-
-_QUICK_TEST_SPECIALIST: dict[str, Any] = {"batch_size": 125}
 
 _IN_PYTHON = "load_config"
 """What messages name as the source of overrides: the function that takes them."""
@@ -96,7 +82,7 @@ def override_config(path: str | Path | None, overrides: Mapping[str, Any]) -> Tr
     config = _layers(source, None, nested.get("quick_test"), nested.get("risk_preset"), whole)
     if "specialists" in nested:
         present = as_mapping(config)["specialists"]
-        added = {name: _QUICK_TEST_SPECIALIST for name in nested["specialists"] if name not in present}
+        added = {name: QUICK_TEST_SPECIALIST for name in nested["specialists"] if name not in present}
         nested["specialists"] = _merge(present | (added if config.quick_test else {}), nested["specialists"])
     config = apply(config, nested, _IN_PYTHON)
     validate(config)
@@ -132,7 +118,7 @@ def load_command(
     """
     base = base_of(argv, prog, phases)
     default = kind(settings=base.settings, config=base.config)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=_REGISTRY)
+    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=FLAGS)
     validate(command.settings)
     return command, base.source
 
@@ -165,10 +151,7 @@ def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
 
 
-_REGISTRY = ConstructorRegistry()
-
-
-@_REGISTRY.struct_rule
+@FLAGS.struct_rule
 def _group_of_settings(info: StructTypeInfo) -> StructConstructorSpec | None:
     """A group of settings as tyro would read it anyway, with the range of a number behind its help."""
     if info.type.__module__ != TrainConfig.__module__:
@@ -218,7 +201,7 @@ def _layers(
     mapping |= {key: value for key, value in given.items() if value is not None}
     if quick_test or (quick_test is None and config.quick_test):
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])
-        quick = {**_QUICK_TEST, "specialists": {name: _QUICK_TEST_SPECIALIST for name in classes}}
+        quick = {**QUICK_TEST, "specialists": {name: QUICK_TEST_SPECIALIST for name in classes}}
         whole = {"specialists": classes}
         # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
         # its resolved configuration. Asked for as a flag, it wins over the file.

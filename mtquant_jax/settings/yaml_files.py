@@ -27,6 +27,10 @@ DEFAULT_CONFIG = "configs/agents.yaml"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
+_LARGE = 1000.0
+"""Whole numbers from here on may be written as 1e6, which YAML and Python take for numbers with a point; a 1.0 may not:
+it looks like a setting that takes fractions."""
+
 _MOVED = {  # keys of files written before, which a similar name alone would lead astray
     "simulation.reward": "reward.objective (what a specialist is paid) and portfolio_reward.objective (the portfolio)",
     "simulation.risk_aversion": "reward.risk_aversion and portfolio_reward.risk_aversion",
@@ -208,6 +212,8 @@ def _scalar(hint: type, value: Any, source: str, key: str) -> Any:
         return float(value)
     if type(value) is hint:
         return value
+    if hint is int and type(value) is float and value.is_integer() and abs(value) >= _LARGE:
+        return int(value)
     wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[hint]
     advice = f'; put it in quotes: "{value}"' if hint is str and type(value) in (int, float) else ""
     raise UserError(f"{source}: {key} must be {wanted}, not {_shown(value)}{advice}")

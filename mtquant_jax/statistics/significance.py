@@ -13,7 +13,20 @@ from statistics import NormalDist
 import numpy as np
 
 _NORMAL = NormalDist()
+
+TWO_SIDED = 2.0 * _NORMAL.cdf(-2.0)
+"""Chance that a normal figure without substance is two standard errors from zero, to either side."""
 _NO_RISK = 1e-12  # standard deviation under which returns have no Sharpe ratio
+
+
+def chance_bound(looks: int) -> float:
+    """Standard errors up to which the most extreme of so many figures without substance lies by chance alone.
+
+    Two for a single figure; for several, the bound that any of them passes as rarely (Sidak 1967). Checkpoints of one
+    training resemble each other, for which the bound is on the safe side.
+    """
+    single = 1.0 - (1.0 - TWO_SIDED) ** (1.0 / max(looks, 1))
+    return -_NORMAL.inv_cdf(single / 2.0)
 
 
 @dataclasses.dataclass(frozen=True)

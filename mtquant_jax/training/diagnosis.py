@@ -10,6 +10,7 @@ from typing import Any
 from mtquant_jax.backtest.performance import AllocationPerformance, Performance
 from mtquant_jax.backtest.scenarios import ScenarioPerformance
 from mtquant_jax.simulation.market_env import IN_MARKET
+from mtquant_jax.statistics.significance import chance_bound
 
 FLAT = 0.01
 """Share of bars in the market under which a policy counts as flat: what it earns on so few of them is chance."""
@@ -60,6 +61,7 @@ def diagnose(
     allocator: str = "",
     places: Sequence[str] = (),
     note: str = "",
+    looks: int = 1,
 ) -> list[Finding]:
     """Signs of collapse in the validation of a policy.
 
@@ -71,6 +73,7 @@ def diagnose(
         allocator: who decides on the allocation, if the figures have one.
         places: where it can put capital, in the order of the figures: the classes, and cash last.
         note: said of the agent in brackets, such as where the policy comes from.
+        looks: checkpoints validated, of which this is the best; the more, the further chance alone reaches.
 
     Returns:
         Findings, the one that explains most first; empty where nothing was found.
@@ -88,7 +91,7 @@ def diagnose(
     if figures.allocation:
         found += _pinned_allocation(allocator, figures.allocation, places)
     if not _is_flat(figures) and figures.total_return < 0.0:
-        found += _worse_than_flat(agent, who, figures)
+        found += _worse_than_flat(agent, who, figures, looks)
     elif figures.scenarios:
         found += _losing_scenarios(agent, who, figures.scenarios)
     return found
@@ -203,7 +206,7 @@ def _pinned_allocation(agent: str, allocation: AllocationPerformance, names: Seq
     return [_finding(agent, "pinned", text)]
 
 
-def _worse_than_flat(agent: str, who: str, figures: Performance) -> list[Finding]:
+def _worse_than_flat(agent: str, who: str, figures: Performance, looks: int) -> list[Finding]:
     net, gross = _percent(figures.total_return, 2), figures.gross_return
     swap = figures.swap_share
     costs = (
@@ -214,18 +217,18 @@ def _worse_than_flat(agent: str, who: str, figures: Performance) -> list[Finding
         how = f"it earned {_percent(gross, 2)} before costs, and {costs} made {net} of it"
         if -swap > figures.cost_share:
             cure = (
-                "It finds something but pays more for holding overnight than for trading: check the swaps of the "
-                "instruments, or leave out those that are dear to hold"
+                "It may be right before costs, but pays more for holding overnight than for trading: check the swaps "
+                "of the instruments, or leave out those that are dear to hold"
             )
         else:
             cure = (
-                "It finds something but trades too much for it: train longer, or lower "
+                "It may be right before costs, but trades too much for it: train longer, or lower "
                 "specialists.NAME.exploration_cost"
             )
     else:
         how = f"it lost {_percent(-gross, 2)} before costs already and ends at {net} after {costs}"
-        cure = "What it learnt does not hold on other bars: train on more of them, or stop earlier"
-    text = f"{who} is worse than flat: {how}. {_chance(figures)}{cure}"
+        cure = "What it learnt may not hold on other bars: train on more of them, or stop earlier"
+    text = f"{who} is worse than flat: {how}. {_chance(figures, looks)}{cure}"
     return [_finding(agent, "worse_than_flat", text)]
 
 
@@ -242,15 +245,21 @@ def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, ScenarioPerf
     return [_finding(agent, "scenario", text)]
 
 
-def _chance(figures: Performance) -> str:
-    """Whether the loss may be chance."""
+def _chance(figures: Performance, looks: int) -> str:
+    """Whether the loss may be chance, given how many checkpoints were looked at."""
     sharpe, error = figures.sharpe, figures.sharpe_standard_error
     if sharpe is None or error is None:
         return ""
+    bound = chance_bound(looks)
     ratio = f"Sharpe {sharpe:+.2f} ± {error:.2f}"
-    if sharpe >= -error:
-        return f"The loss is within one standard error ({ratio}) and may be chance. "
-    return f"The loss is {-sharpe / error:.1f} standard errors from zero ({ratio}): not chance alone. "
+    best = "of one checkpoint" if looks <= 1 else f"of the best of {looks} checkpoints"
+    if sharpe >= -bound * error:
+        return f"The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), and up to {bound:.1f} may be chance. "
+    return f"The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), more than the {bound:.1f} of chance. "
+
+
+def _errors(sharpe: float, error: float) -> str:
+    return f"{abs(sharpe) / error:.1f} standard errors"
 
 
 def _finding(agent: str, kind: str, text: str) -> Finding:

@@ -11,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.agents.hierarchy import stack, unstack
 from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
-from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.divergence import Diverged, Symptom, symptom
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
-from mtquant_jax.training.phases import Plan
+from mtquant_jax.training.runner import Runner
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
 
@@ -63,66 +62,6 @@ def chunks(total_updates: int, timesteps_per_update: int, save_freq: int) -> lis
     return result
 
 
-class _Runner:
-    """Holds the training state on the device and advances it chunk by chunk."""
-
-    def __init__(self, compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum]) -> None:
-        self._plans, self._count, self.seconds = plans, len(plans), 0.0
-        self._parallel = len(plans) > 1
-        self._shared = self._parallel and all(plan.env_params is plans[0].env_params for plan in plans)
-        if curricula:
-            plans = [_with_curriculum(plan, curriculum) for plan, curriculum in zip(plans, curricula, strict=True)]
-            self._shared = False
-        program = plans[0].program
-        states = [_started(compiler, plan) for plan in plans]
-        self._state = stack(states) if self._parallel else states[0]
-        self._hyper = stack([plan.hyper for plan in plans]) if self._parallel else plans[0].hyper
-        each_market = self._parallel and not self._shared
-        self._env_params = stack([plan.env_params for plan in plans]) if each_market else plans[0].env_params
-        function = train_chunk_parallel if self._parallel else train_chunk
-        static = (program, self._shared) if self._parallel else (program,)
-        arguments = (self._state, self._env_params, self._hyper, jnp.ones((), jnp.int32))
-        self._chunk = compiler(function, static, *arguments)
-
-    def follow(self, curricula: Sequence[Curriculum]) -> None:
-        """Let new episodes start where each member's curriculum stands; nothing without one."""
-        if curricula:
-            num_paths = self._plans[0].env_params.path_probability.shape[0]
-            drawn = [jnp.asarray(curriculum.path_probability(num_paths)) for curriculum in curricula]
-            probability = stack(drawn) if self._parallel else drawn[0]
-            self._env_params = dataclasses.replace(self._env_params, path_probability=probability)
-
-    def run(self, updates: int) -> list[dict[str, np.ndarray]]:
-        """Advance by a number of updates; metrics of each member."""
-        start = time.perf_counter()
-        self._state, metrics = self._chunk(self._state, self._env_params, self._hyper, jnp.asarray(updates, jnp.int32))
-        metrics = jax.device_get(metrics)
-        self.seconds += time.perf_counter() - start
-        return [unstack(metrics, i) for i in range(self._count)] if self._parallel else [metrics]
-
-    def states(self) -> list[TrainState]:
-        """The state of each member."""
-        return [unstack(self._state, i) for i in range(self._count)] if self._parallel else [self._state]
-
-
-def _started(compiler: Compiler, plan: Plan) -> TrainState:
-    """The first state of a plan, in buffers of its own, since it is donated."""
-    arguments = jax.tree.map(_copy, (plan.start.params, plan.start.normalizers, plan.reference))
-    arguments = (*arguments, plan.env_params, plan.key)
-    started: TrainState = compiler(start_training, (plan.program,), *arguments)(*arguments)
-    return started
-
-
-def _copy(leaf: jax.Array) -> jax.Array:
-    return jax.device_put(np.array(leaf)) if jax.default_backend() == "cpu" else jnp.copy(leaf)
-
-
-def _with_curriculum(plan: Plan, curriculum: Curriculum) -> Plan:
-    """The plan with episodes that start as often on each path as the curriculum wants."""
-    drawn = jnp.asarray(curriculum.path_probability(plan.env_params.table.open.shape[0]))
-    return dataclasses.replace(plan, env_params=dataclasses.replace(plan.env_params, path_probability=drawn))
-
-
 class _Training:
     """The chunks of members side by side, with their candidates and curricula."""
 
@@ -132,7 +71,7 @@ class _Training:
         self._began, self._compiled_before = time.perf_counter(), compiler.seconds
         self._members, self._schedule, self._observer, self._compiler = members, schedule, observer, compiler
         self._curricula = [schedule.curriculum] * len(members) if schedule.curriculum else []
-        self._runner = _Runner(compiler, [member.plan for member in members], self._curricula)
+        self._runner = Runner(compiler, [member.plan for member in members], self._curricula)
         self._candidates: list[Candidate | None] = [None] * len(members)
         self._history: list[list[tuple[int, Performance]]] = [[] for _ in members]
         self._validating = 0.0
@@ -147,15 +86,46 @@ class _Training:
             self._move_on(0.0, self._checkpoint(0))
         rates: list[float] = []
         for updates, saves in chunks(plan.total_updates, per_update, schedule.save_freq):
+            kept = self._runner.kept()
             start = time.perf_counter()
             metrics = self._runner.run(updates)
             rates.append(updates * per_update * len(self._members) / (time.perf_counter() - start))
+            self._check(done // per_update, updates, kept, metrics, rates[-1])
             done += updates * per_update
             validation = self._checkpoint(done) if saves else None
             self._report(done, total, rates[-1], metrics, validation)
             if done < total:
                 self._move_on(done / total, validation)
         return self._outcomes(done, rates, metrics)
+
+    def _check(
+        self, before: int, updates: int, kept: TrainState, metrics: list[dict[str, np.ndarray]], rate: float
+    ) -> None:
+        """Stop with `Diverged` where a member has left the numbers in the chunk after ``before`` updates.
+
+        The chunk is then run again update by update from the state that it began with, to find the one.
+        """
+        symptoms = self._symptoms(metrics)
+        if not any(symptoms):
+            return
+        plan = self._members[0].plan
+        per_update, total = plan.program.timesteps_per_update, plan.total_updates
+        self._report((before + updates) * per_update, total * per_update, rate, metrics, None)
+        good = self._runner.policies(kept)
+        self._runner.go_back(kept)
+        which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
+        for update in range(before + 1, before + updates + 1):
+            if any(now := self._symptoms(self._runner.run(1))):
+                symptoms, which = now, f"update {update}"
+                break
+        index, found = next((i, found) for i, found in enumerate(symptoms) if found is not None)
+        member = self._members[index]
+        raise Diverged(found, member, f"{which} of {total}", before * per_update, good[index])
+
+    def _symptoms(self, metrics: list[dict[str, np.ndarray]]) -> list[Symptom | None]:
+        """What is wrong with each member, after the metrics' updates."""
+        both = zip(metrics, self._runner.params(), self._members, strict=True)
+        return [symptom(of_member, params, member) for of_member, params, member in both]
 
     def _checkpoint(self, timesteps: int) -> list[Performance] | None:
         """Show the states to the observer and validate their policies; performance of each member."""

@@ -21,6 +21,7 @@ from mtquant_jax.simulation.market_params import class_params, portfolio_params
 from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
@@ -91,6 +92,7 @@ def train_phases(
         One `TrainedHierarchy` per seed, in their order.
 
     Raises:
+        Diverged: a training left the numbers; it is stopped after the chunk in which it did.
         ValueError: a phase lacks the policies of an earlier one, or a seed is given twice.
     """
     if len(set(seeds)) < len(seeds):
@@ -132,7 +134,7 @@ class _Trainer:
         schedule = Schedule(self.configs[0].save_freq, phase > 1, self.validate, curriculum)
         found: dict[tuple[int, str], Outcome] = {}
         for group in groups:
-            for member, outcome in zip(group, train(group, schedule, self.observer, self.compiler), strict=True):
+            for member, outcome in zip(group, self._train(group, schedule), strict=True):
                 found[member.seed, member.name] = outcome
                 self.observer.trained(member, outcome)
         for hierarchy in self.trained:
@@ -140,6 +142,13 @@ class _Trainer:
             hierarchy.outcomes[phase] = outcomes
             hierarchy.policies = self._handed_on(hierarchy.policies, phase, outcomes)
         self.observer.phase_ends(phase)
+
+    def _train(self, group: Sequence[Member], schedule: Schedule) -> list[Outcome]:
+        """Train members side by side; one that diverges is said to with the setting at fault."""
+        try:
+            return train(group, schedule, self.observer, self.compiler)
+        except Diverged as error:
+            raise error.blaming(self.configs[0]) from None
 
     def _handed_on(self, before: HierarchyPolicies, phase: int, outcomes: dict[str, Outcome]) -> HierarchyPolicies:
         """The policies after a phase; those of later phases rest on others, and are dropped."""

@@ -17,6 +17,7 @@ from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.convert import ConvertCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
+from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.market.bars.loading import load_bars
@@ -68,7 +69,8 @@ def test_no_message_of_the_library_names_a_flag() -> None:
 
 def test_every_setting_that_a_message_names_exists() -> None:
     known = keys(TrainConfig) | {"{}", "{}.batch_size", "market.{}"}
-    for command in (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand):
+    commands = (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand, TrainCommand)
+    for command in commands:
         known |= keys(command)
     named = {(place, name) for place, text in messages() for name in re.findall(r"`([a-z{][\w.{}]*)`", text)}
     assert len(named) > 30

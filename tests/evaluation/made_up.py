@@ -10,7 +10,7 @@ import numpy as np
 from mtquant_jax.backtest.trading import BacktestRecord, Detail
 from mtquant_jax.evaluation.backtests import Traded
 from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
-from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.evaluation.evaluation_bars import SYNTHETIC, EvaluationBars
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.settings.config import TrainConfig
@@ -93,8 +93,15 @@ def alone(record: BacktestRecord, index: int) -> BacktestRecord:
     return dataclasses.replace(record, detail=own)
 
 
-def made_up(folder, days: int = 90, scale: float = 1e-3, in_sample: bool = False, allocated: bool = True) -> Evaluation:
-    """An evaluation of records that nobody traded."""
+def made_up(
+    folder,
+    days: int = 90,
+    scale: float = 1e-3,
+    in_sample: bool = False,
+    allocated: bool = True,
+    source: str = f"{SYNTHETIC} 0",
+) -> Evaluation:
+    """An evaluation of records that nobody traded, of a training on a synthetic market."""
     overlap = {"train": days if in_sample else 0, "validation": 0}
     splits = {name: {"first": "2020-01-01 00:00", "last": "2020-12-31 00:00"} for name in ("train", "validation")}
     agent = {
@@ -119,10 +126,11 @@ def made_up(folder, days: int = 90, scale: float = 1e-3, in_sample: bool = False
         description="bars of C:\\data\\<b>",
         notices=("a notice with <tags>",),
         bars_per_day=float(BARS_A_DAY),
+        fingerprint="0123456789abcdef",
         timestamps=1_702_000_000 + 21_600 * np.arange(steps + 1),
         day=day,
     )
-    judged = EvaluationBars(market, 0, steps + 1, "test", "synthetic", overlap)
+    judged = EvaluationBars(market, 0, steps + 1, "test", source, overlap)
     records = [book(days, seed, scale, allocated=allocated) for seed in range(5)]
     traded = Traded(
         specialists={c.name: alone(records[4], index) for index, c in enumerate(CLASSES)},

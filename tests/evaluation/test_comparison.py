@@ -24,6 +24,7 @@ from mtquant_jax.statistics.intervals import Difference, Interval
 from mtquant_jax.statistics.returns import sharpe_ratio
 from mtquant_jax.statistics.track_record import track_record
 from mtquant_jax.storage.files import write_json
+from mtquant_jax.storage.paths import RunPaths
 from tests.evaluation.made_up import made_up
 from tests.forms import check_form
 
@@ -194,7 +195,7 @@ def test_evaluations_written_elsewhere_are_found(tmp_path):
 def test_help_shows_what_must_be_given(capsys):
     assert main(["compare", "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: mtquant-jax compare [-h] RUN RUN [RUN ...] [--output STR]")
+    assert text.startswith("usage: mtquant-jax compare [-h] [OPTIONS] RUN RUN [RUN ...]\n")
     assert "(required)" in text and "(default: )" not in text
 
 
@@ -206,7 +207,7 @@ def test_a_run_that_is_always_best_was_not_chosen_by_luck(tmp_path):
 
 def test_in_sample_and_other_sources_are_pointed_out(capsys, tmp_path):
     one = evaluated(tmp_path / "one", noise(0), in_sample=True)
-    two = evaluated(tmp_path / "two", noise(1), source="/data")
+    two = evaluated(tmp_path / "two", noise(1), source="/data", fingerprint="of other bars")
     code, out, err = run(capsys, tmp_path / "out", one, two)
     assert code == 0
     assert "warning: one was evaluated in sample, on bars of its training" in err
@@ -283,6 +284,36 @@ def test_what_cannot_be_compared_is_refused(capsys, tmp_path):
         code, out, err = run(capsys, tmp_path / "out", *runs)
         assert (code, out) == (2, "") and err.startswith(f"error: {message}") and err.count("\n") == 1, err
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_on_different_markets_are_refused_unless_it_is_said(capsys, tmp_path):
+    one = evaluated(tmp_path / "one", noise(0))
+    two = evaluated(tmp_path / "two", noise(1), market="bars, 3600 s: EURUSD", fingerprint="of other bars")
+    _, out, err = run(capsys, tmp_path / "out", one, two)
+    assert out == "" and err.startswith(f"error: one was evaluated on {SOURCE}, but two on bars, 3600 s: EURUSD: their")
+    assert "--other-markets" in err and not (tmp_path / "out").exists()
+    assert (
+        main(["compare", str(one), str(two), "--output", str(tmp_path / "out"), "--draws", "100", "--other-markets"])
+        == 0
+    )
+    warning = (
+        f"the runs were evaluated on different markets, whose difference is part of every difference (one: {SOURCE}"
+    )
+    assert warning in capsys.readouterr().err
+
+
+def test_the_same_bars_in_two_folders_are_one_source(capsys, tmp_path):
+    runs = [evaluated(tmp_path / name, noise(i), source=name) for i, name in enumerate("ab")]
+    assert run(capsys, tmp_path / "out", *runs)[2] == ""
+
+
+def test_the_evaluation_of_a_training_that_is_no_more_is_refused(capsys, tmp_path):
+    one, two = (evaluated(tmp_path / name, noise(i)) for i, name in enumerate("ab"))
+    write_json(RunPaths(two).phase_results(1), {"run_id": "newer"})
+    assert (
+        f"metrics.json is of training id of b, but {two} holds training newer; run: mtquant-jax evaluate"
+        in " ".join(run(capsys, tmp_path / "out", one, two)[2].split())
+    )
 
 
 def test_draws_packages_and_outputs_are_checked(capsys, tmp_path, monkeypatch):

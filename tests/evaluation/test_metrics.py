@@ -101,8 +101,10 @@ def another(evaluated, tmp_path_factory) -> SimpleNamespace:
     """A copy of the run beside it, as if it were another training, evaluated on the same bars."""
     run_dir = evaluated.run_dir.parent / "another"
     shutil.copytree(evaluated.run_dir, run_dir, ignore=shutil.ignore_patterns("evaluation"))
-    path = RunPaths(run_dir).phase_results(3)
-    path.write_text(json.dumps(results(run_dir, 3) | {"run_id": "another"}))
+    paths = RunPaths(run_dir)
+    checkpoints = paths.checkpoints(3).glob("*/identity.json")
+    for path in (paths.phase_results(3), paths.training_summary, *checkpoints):
+        path.write_text(json.dumps(strict_json(path) | {"run_id": "another"}))
     code, _, err = evaluate(run_dir)
     assert code == 0, err
     return SimpleNamespace(run_dir=run_dir, metrics=strict_json(run_dir / "evaluation" / "metrics.json"))

@@ -18,6 +18,7 @@ from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html import charts as report_charts
 from mtquant_jax.reports.html import text as report_text
 from mtquant_jax.reports.html.page import require_plotly, write_report
+from mtquant_jax.reports.terminal import summary_lines
 from mtquant_jax.statistics.intervals import Interval
 from tests.evaluation.made_up import made_up
 
@@ -226,6 +227,17 @@ def test_in_sample_is_marked(evaluation, page, tmp_path):
     assert '<strong class="badge">IN SAMPLE</strong>' in marked
     assert re.search(r'<li class="danger"><b>Warning:</b> IN SAMPLE: ', marked)
     assert "IN SAMPLE" not in own(page) and 'class="danger"' not in page
+
+
+def test_a_training_on_synthetic_bars_that_trades_real_ones_is_marked(page, tmp_path):
+    evaluation = made_up(tmp_path, source="/data/bars")
+    marked, mark = written(evaluation, tmp_path), "TRAINED ON SYNTHETIC BARS, TRADED ON REAL ONES"
+    assert evaluation.metrics.verdict.startswith(f"{mark}. Out of sample ")
+    assert next(summary_lines(evaluation.metrics)) == evaluation.metrics.verdict
+    assert evaluation.metrics.run.trained_on_synthetic and evaluation.metrics.warnings[0].startswith(f"{mark}: ")
+    assert f'<strong class="badge">{mark}</strong>' in marked
+    assert re.search(rf'<li class="danger"><b>Warning:</b> {mark}: the policies learnt on a made up, and', marked)
+    assert mark not in own(page)
 
 
 @pytest.mark.parametrize(("days", "scale", "allocated"), [(90, 0.0, True), (5, 1e-3, False)])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.reports.training_plot import plot_training, read_curves
+from mtquant_jax.reports.training_plot import Curve, _label, _with_references, plot_training, read_curves
+from mtquant_jax.storage.paths import RunPaths
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "agent,timesteps,reward,timesteps_per_second,validation_sharpe,validation_sharpe_standard_error\n"
@@ -24,8 +25,8 @@ def write_metrics(run_dir: Path, phase: int, rows: str, header: str = HEADER) ->
     return path
 
 
-def write_results(run_dir: Path, content: object) -> None:
-    path = run_dir / "logs" / "e2e_training" / "phase2_results.json"
+def write_results(run_dir: Path, content: object, phase: int = 2) -> None:
+    path = run_dir / "logs" / "e2e_training" / f"phase{phase}_results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
@@ -74,11 +75,37 @@ def test_agents_that_never_traded_and_a_dozen_classes_are_drawn(tmp_path):
     assert size_of_png(tmp_path / "flat.png")[0] == 800
 
 
-def test_rows_become_curves_with_the_best_checkpoint(run_dir):
+def test_rows_become_curves(run_dir):
     forex, equity = read_curves(run_dir / "metrics" / "training" / "phase1_metrics.csv")
     assert forex.reward == [(100, -0.1), (200, 0.1)]
-    assert forex.best == (200, 1.5, 1.0)
+    assert forex.chosen is None  # no results name it yet
     assert equity.sharpe == [(200, -0.5, 1.0)]
+
+
+def drawn(run_dir: Path, phase: int) -> list[Curve]:
+    """The curves of a phase as they are drawn."""
+    curves = {phase: read_curves(run_dir / "metrics" / "training" / f"phase{phase}_metrics.csv")}
+    return _with_references(RunPaths(run_dir), curves)[0][phase]
+
+
+def test_the_filled_checkpoint_is_the_one_handed_on_and_not_the_highest(run_dir):
+    at_start = {"timesteps": 0, "sharpe": 1.2, "sharpe_standard_error": 1.0}
+    flat = {"timesteps": 0, "sharpe": None, "sharpe_standard_error": None}
+    write_results(run_dir, {"specialists": {"forex": {"best_timesteps": 100, "history": []}, "equity": {}}}, 1)
+    write_results(run_dir, {"meta_controller": {"best_timesteps": 0, "history": [at_start]}})
+    write_results(run_dir, {"portfolio": {"best_timesteps": 0, "history": [flat]}}, 3)
+    forex, equity = drawn(run_dir, 1)
+    assert (forex.chosen, equity.chosen) == ((100, 0.5, 1.0), None)
+    (meta,) = drawn(run_dir, 2)
+    assert meta.sharpe == [(0, 1.2, 1.0), (100, 1.0, 1.0)] and meta.chosen == (0, 1.2, 1.0)
+    (portfolio,) = drawn(run_dir, 3)
+    assert portfolio.sharpe == [(100, 1.1, 1.0)] and portfolio.chosen is None
+    assert _label(portfolio) == "portfolio: flat handed on"
+    plot_training(run_dir, run_dir / "handed_on.png")
+
+
+def test_phase_3_starts_from_what_phase_2_handed_on_before_it_has_results(run_dir):
+    assert drawn(run_dir, 3)[0].sharpe == [(0, 0.8, 1.0), (100, 1.1, 1.0)]
 
 
 def test_joint_training_shows_the_portfolios_reward(run_dir):

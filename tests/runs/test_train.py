@@ -179,10 +179,14 @@ def test_phase_3_without_phase_2_is_refused(capsys, synthetic_run, tmp_path):
     assert "phase 3 needs the results of phase 2" in message
 
 
-def test_a_meta_controller_of_other_specialists_is_refused(capsys, train, synthetic_run, tmp_path):
+def changed(path, **changes):
+    path.write_text(json.dumps(strict_json(path) | changes))
+
+
+def test_a_meta_controller_of_other_specialists_is_refused(capsys, synthetic_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(synthetic_run, run_dir)
-    train("--phases", "1", "--seed", "3", run_dir=run_dir)
+    changed(run_dir / LOGS / "phase1_results.json", run_id="another")
     message = refused(capsys, "--phases", "3", "--run-dir", str(run_dir))
     assert "other specialists" in message
     assert "--phases 2,3" in message
@@ -204,11 +208,81 @@ def test_a_phase_that_does_not_fit_is_refused_and_destroys_nothing(capsys, synth
     assert sorted((str(p), p.stat().st_mtime_ns) for p in synthetic_run.rglob("*")) == before
 
 
-def test_another_market_than_the_earlier_phases_had_is_pointed_out(capsys, train, synthetic_run, tmp_path):
+def untouched(run_dir):
+    return sorted((str(path), path.stat().st_mtime_ns) for path in run_dir.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--market.edge", "0.2"], "was trained on another market: synthetic market (edge 0.12): 8 instruments"),
+        (["--seed", "5"], "was trained on another market: synthetic market (edge 0.12): 8 instruments"),
+        (["--market.train-fraction", "0.6"], "was trained with other splits: its train split is 2018-"),
+        (["--phase1-timesteps", "2000"], "--phase1-timesteps 2000: phase 1 in"),
+        (["--simulation.trade-decay", "0.2"], "was trained with --simulation.trade-decay 0.1, and here it is 0.2"),
+        (["--no-quick-test"], "was a quick test, and this training is none"),
+        (["--overwrite"], "--overwrite would replace the earlier phases that --phases 2,3 continue"),
+    ],
+)
+def test_later_phases_of_another_market_splits_or_budget_are_refused_and_destroy_nothing(
+    capsys, synthetic_run, flags, message
+):
+    before = untouched(synthetic_run)
+    assert message in refused(capsys, "--phases", "2,3", "--run-dir", str(synthetic_run), *flags)
+    assert untouched(synthetic_run) == before
+
+
+def test_a_directory_that_holds_a_training_is_refused(capsys, synthetic_run):
+    before = untouched(synthetic_run)
+    for phases in ("1,2,3", "1"):
+        message = refused(capsys, "--phases", phases, "--run-dir", str(synthetic_run))
+        assert "holds a training (phases 1, 2, 3); give another --run-dir, such as runs/{time}, or replace" in message
+        assert "--overwrite" in message
+    assert untouched(synthetic_run) == before
+
+
+def test_overwriting_leaves_nothing_of_the_training_before_but_the_trials(train, synthetic_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(synthetic_run, run_dir)
-    train("--phases", "3", "--market.edge", "0.2", run_dir=run_dir)
-    assert "warning: phase 1 was trained on another market: synthetic market (edge 0.12)" in capsys.readouterr().out
+    (run_dir / "evaluation").mkdir()
+    for name in ("metrics.json", "report.html", "trials.jsonl"):
+        (run_dir / "evaluation" / name).write_text("{}")
+    (run_dir / "mine.txt").write_text("kept")
+    old = strict_json(run_dir / LOGS / "training_summary.json")["run_id"]
+    train("--overwrite", "--phases", "1", "--phase1-timesteps", "250", run_dir=run_dir)
+    assert old not in "".join(path.read_text() for path in run_dir.rglob("*.json") if path.parent.name != "policy")
+    assert sorted(path.name for path in (run_dir / LOGS).glob("*.json")) == [
+        "phase1_results.json",
+        "training_summary.json",
+    ]
+    assert [path.name for path in (run_dir / "evaluation").iterdir()] == ["trials.jsonl"]
+    assert not (run_dir / "models/meta_controller/meta_controller.zip").exists()
+    assert [path.name for path in (run_dir / "models/checkpoints").iterdir()] == ["phase1"]
+    assert len(list((run_dir / "logs/tensorboard").iterdir())) == 1
+    assert (run_dir / "mine.txt").read_text() == "kept"
+    assert not (run_dir / ".training.lock").exists()
+
+
+def test_every_file_says_of_which_training_it_is(synthetic_run):
+    results = [strict_json(synthetic_run / LOGS / f"phase{phase}_results.json") for phase in (1, 2, 3)]
+    identity = results[0]["identity"]
+    assert [found["identity"] for found in results] == [identity] * 3
+    assert strict_json(synthetic_run / LOGS / "training_summary.json")["identity"] == identity
+    for model in synthetic_run.glob("models/*/*.zip"):
+        assert read_manifest(model)["identity"] == identity
+    checkpoints = [strict_json(path) for path in synthetic_run.glob("models/checkpoints/**/identity.json")]
+    assert len(checkpoints) == 2 * 3 + 2 + 2
+    assert all(found == {"run_id": results[0]["run_id"], "identity": identity} for found in checkpoints)
+
+
+def test_a_training_that_diverges_ends_with_its_setting_and_checkpoint(capsys, tmp_path):
+    flags = ["--phases", "1", "--specialists.forex.learning-rate", "1000", "--phase1-timesteps", "250"]
+    message = refused(capsys, *flags, "--run-dir", str(tmp_path / "{time}"))
+    assert "phase 1: forex of seed 0 diverged in update 1 of 1: " in message
+    assert "Most likely at fault is --specialists.forex.learning-rate 1000 (default 0.001): lower it" in message
+    assert message.endswith("No checkpoint of it had been saved")
+    (run_dir,) = tmp_path.iterdir()
+    assert len(run_dir.name) == len("YYYYMMDD_HHMMSS") and metrics_rows(run_dir, 1)[0]["timesteps"] == "250"
 
 
 def test_a_missing_data_directory_is_refused(capsys, tmp_path):
@@ -244,8 +318,9 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
     ("best_timesteps", "start", "best", "expected"),
     [
         (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
-        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, within one standard error (0.80)"),
-        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, within one standard error (0.80)"),
+        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, 0.6 standard errors; up to 2.3 may be chance"),
+        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, 0.4 standard errors; up to 2.3 may be chance"),
+        (2000, 1.0, (2.6, 0.8), "best of 2 checkpoints is ahead of the starting point by 1.60, 2.0 standard errors"),
         (2000, 1.0, (3.0, 0.8), ""),
         (2000, -1.0, (None, None), ""),
     ],
@@ -253,7 +328,7 @@ def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
 def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
     outcome = SimpleNamespace(
         best_timesteps=best_timesteps,
-        history=[(0, SimpleNamespace(sharpe=start))],
+        history=[(timesteps, SimpleNamespace(sharpe=start)) for timesteps in (0, 1000, 2000)],
         validation=SimpleNamespace(sharpe=best[0], sharpe_standard_error=best[1]),
     )
     lines = beaten_start(outcome)

@@ -133,14 +133,26 @@ def test_costs_that_eat_a_gain_are_told():
     kinds, text = findings({"total_return": -0.013, "gross_return": 0.021, "cost_share": 0.033, "sharpe": -0.3})
     assert kinds == [("forex", "worse_than_flat")]
     assert "it earned 2.10 % before costs, and costs of 3.30 % and swap paid of 1.00 % made -1.30 % of it" in text
-    assert "within one standard error (Sharpe -0.30 ± 0.80) and may be chance" in text
+    assert (
+        "of one checkpoint is 0.4 standard errors from zero (Sharpe -0.30 ± 0.80), and up to 2.0 may be chance" in text
+    )
 
 
 def test_a_loss_before_costs_is_told_with_its_standard_errors():
     kinds, text = findings({"total_return": -0.06, "gross_return": -0.03, "sharpe": -2.0, "swap_share": 0.001})
     assert kinds == [("forex", "worse_than_flat")]
     assert "it lost 3.00 % before costs already and ends at -6.00 % after costs of 2.00 % and swap received" in text
-    assert "The loss is 2.5 standard errors from zero (Sharpe -2.00 ± 0.80)" in text
+    assert "of one checkpoint is 2.5 standard errors from zero (Sharpe -2.00 ± 0.80), more than the 2.0 of" in text
+
+
+@pytest.mark.parametrize(
+    ("sharpe", "looks", "chance"),
+    [(-0.88, 1, True), (-1.36, 1, True), (-1.59, 1, True), (-1.61, 1, False), (-2.0, 10, True), (-2.4, 10, False)],
+)
+def test_a_loss_is_more_than_chance_from_two_standard_errors_and_more_of_several_checkpoints(sharpe, looks, chance):
+    _, text = findings({"total_return": -0.06, "gross_return": -0.03, "sharpe": sharpe}, looks=looks)
+    assert ("may be chance" in text) == chance == ("of chance" not in text)
+    assert ("of the best of 10 checkpoints" in text) == (looks == 10)
 
 
 def test_a_ruined_policy_and_one_that_is_not_a_number():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -140,9 +141,11 @@ def _parse(
 
     used = sorted({*layout.time.columns, *layout.columns.values()})
     names = [str(column) for column in range(layout.num_columns)]
+    # On this thread: a worker of Arrow's may drop its last reference to our bytes after the call has returned, which
+    # aborts the process where the interpreter is shutting down ("terminate called without an active exception").
     table = pyarrow.csv.read_csv(
         pa.BufferReader(text),
-        read_options=pyarrow.csv.ReadOptions(column_names=names),
+        read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=layout.separator, ignore_empty_lines=False, invalid_row_handler=other_width
         ),
@@ -176,12 +179,13 @@ def read_parquet_rows(source: Source) -> Rows:
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(source.data), page_checksum_verification=True)
         names = list(file.schema_arrow.names)
-        first = next(file.iter_batches(_SAMPLE_ROWS), None)
+        first = next(file.iter_batches(_SAMPLE_ROWS, use_threads=False), None)
         samples = [] if first is None else sample(first.columns)
         columns = find_columns(source.name, [re.sub(_INDEX, "index", name) for name in names], samples)
         used = [names[position] for position in columns.used]
         several = len(set(names)) < len(names)  # columns of one name can only be read together
-        table = file.read().select(columns.used) if several else file.read(columns=used).select(used)
+        read = functools.partial(file.read, use_threads=False)
+        table = read().select(columns.used) if several else read(columns=used).select(used)
         rows = table_rows(source.name, "Parquet", table, columns)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{source.name} is not a readable Parquet file: {str(error).splitlines()[0]}") from error

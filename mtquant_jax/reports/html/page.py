@@ -12,7 +12,8 @@ from typing import Any
 
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.evaluation.evaluation import Evaluation
-from mtquant_jax.evaluation.warnings import IN_SAMPLE
+from mtquant_jax.evaluation.metrics import EvaluationMetrics
+from mtquant_jax.evaluation.warnings import IN_SAMPLE, SYNTHETIC_TRAINING
 from mtquant_jax.reports.html import book as report_book
 from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html.charts import Chart
@@ -64,7 +65,7 @@ def _page(evaluation: Evaluation, library: str) -> str:
             f"{bars.bars:,} bars of the {bars.split} split, {bars.first} to {bars.last} UTC, "
             f"{bars.trading_days:,} trading days, {bars.paths} path(s); {bars.description}"
         ),
-        "badge": f'<strong class="badge">{IN_SAMPLE}</strong>' if bars.in_sample else "",
+        "badge": "".join(f'<strong class="badge">{escaped(text)}</strong> ' for text in _badges(metrics)),
         "verdict": escaped(metrics.verdict),
         "warnings": _warnings(metrics.warnings),
         "tiles": tiles(_tiles(evaluation)),
@@ -83,9 +84,16 @@ def _asset(name: str) -> str:
     return (files("mtquant_jax.reports.html") / name).read_text(encoding="utf-8")
 
 
+def _badges(metrics: EvaluationMetrics) -> list[str]:
+    """What must be read before any number."""
+    found = [IN_SAMPLE] if metrics.bars.in_sample else []
+    return [*found, SYNTHETIC_TRAINING] if metrics.verdict.startswith(SYNTHETIC_TRAINING) else found
+
+
 def _warnings(found: Sequence[str]) -> str:
+    grave = (IN_SAMPLE, SYNTHETIC_TRAINING)
     items = "".join(
-        f'<li class="{"danger" if text.startswith(IN_SAMPLE) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
+        f'<li class="{"danger" if text.startswith(grave) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
         for text in map(with_flags, found)
     )
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""

@@ -1,0 +1,177 @@
+"""A directory that receives a training: what it holds, who writes to it, and what a new training replaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.storage.paths import RunPaths, evaluation_dir
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two trainings in one directory are not told apart
+    fcntl = None  # type: ignore[assignment]
+
+_PHASES = (1, 2, 3)
+_ADVICE = "give another `run_dir`, such as runs/{time}, or replace all of it with `overwrite`"
+_EVALUATION = ("report.html", "metrics.json", "equity.csv", "trades.csv", "positions.csv")
+
+
+def named(run_dir: str, start: datetime) -> str:
+    """The run directory with ``{time}`` replaced by the start, YYYYMMDD_HHMMSS.
+
+    Raises:
+        UserError: it has another name in braces.
+    """
+    for name in re.findall(r"\{(\w*)\}", run_dir):
+        if name != "time":
+            raise UserError(f"`run_dir` {run_dir}: {{{name}}} has no meaning; {{time}} is the start of the training")
+    return run_dir.replace("{time}", f"{start:%Y%m%d_%H%M%S}")
+
+
+def check_free(paths: RunPaths, overwrite: bool) -> None:
+    """Refuse a directory that holds a training, unless it may be replaced.
+
+    Raises:
+        UserError: it holds one; the message says which.
+    """
+    if not overwrite and (found := held(paths)):
+        raise UserError(f"`run_dir` {paths.run_dir} holds {found}; {_ADVICE}")
+
+
+def held(paths: RunPaths) -> str:
+    """What training a directory holds, in words; empty where it holds none."""
+    if (paths.run_dir / "walk_forward.json").exists() or any(paths.run_dir.glob("fold_*/seed_*/models")):
+        return "a walk-forward"
+    done = [phase for phase in _PHASES if paths.phase_results(phase).exists()]
+    if done:
+        return f"a training (phase{'s' * (len(done) > 1)} {', '.join(map(str, done))})"
+    begun = [
+        phase for phase in _PHASES if paths.checkpoints(phase).is_dir() and any(paths.checkpoints(phase).iterdir())
+    ]
+    models = [*paths.specialist_bundles.glob("*_specialist.zip"), *([paths.meta_bundle] * paths.meta_bundle.exists())]
+    if begun or models or paths.training_summary.exists():
+        return "a training that was not finished" if begun else "models of a training"
+    return ""
+
+
+def check_paths(paths: RunPaths) -> None:
+    """Find what would stop a training from writing its files, before it begins.
+
+    Raises:
+        UserError: a file stands where a folder is needed or the other way round, or something cannot be written.
+    """
+    files = [paths.phase_results(phase) for phase in _PHASES] + [paths.metrics_csv(phase) for phase in _PHASES]
+    files += [paths.training_summary, paths.resolved_config, paths.meta_bundle]
+    folders = [paths.run_dir, paths.tensorboard, paths.specialist_bundles]
+    folders += [file.parent for file in files] + [paths.checkpoints(phase) for phase in _PHASES]
+    for folder in dict.fromkeys(folders):
+        existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+        if not existing.is_dir():
+            raise UserError(f"`run_dir` {paths.run_dir}: {existing} is a file, and a folder is needed there")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"`run_dir` {paths.run_dir}: {existing} cannot be written: permission denied")
+    for file in (*files, *paths.specialist_bundles.glob("*_specialist.zip")):
+        if file.is_dir():
+            raise UserError(f"`run_dir` {paths.run_dir}: {file} is a folder, and a file is needed there")
+        if file.exists() and not os.access(file, os.W_OK):
+            raise UserError(f"`run_dir` {paths.run_dir}: {file} cannot be written: permission denied")
+
+
+@contextlib.contextmanager
+def claimed(paths: RunPaths) -> Iterator[None]:
+    """Keep a directory for one training at a time; the claim ends with the process, however that ends.
+
+    Raises:
+        UserError: another training has it, or it cannot be written.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = paths.run_dir / ".training.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path)
+    except OSError as error:
+        raise UserError(f"`run_dir` {paths.run_dir} cannot be written: {error.strerror}") from None
+    if descriptor is None:
+        raise UserError(
+            f"`run_dir` {paths.run_dir}: another training is running there{_owner(path)}; wait for its end, or give "
+            "another `run_dir`"
+        )
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the lock is given up: whoever waits finds a new file
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor of the locked file; None where another one has it locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # its last owner has removed it since
+
+
+def _owner(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        if text := path.read_text(encoding="utf-8").strip():
+            return f" ({text})"
+    return ""
+
+
+def clear(paths: RunPaths, phases: Sequence[int], all_of_it: bool) -> None:
+    """Remove what a new training makes stale: later phases, the summary and the evaluation, or all that a run leaves.
+
+    Only files that a run writes are removed. The record of trials stays: how often bars were used to judge trainings
+    does not change with the training that is judged.
+
+    Args:
+        paths: of the run.
+        phases: from which on results and checkpoints go.
+        all_of_it: whether models, metrics and logs go as well.
+    """
+    for phase in _PHASES:
+        if phase >= min(phases):
+            shutil.rmtree(paths.checkpoints(phase), ignore_errors=True)
+            _remove(paths.phase_results(phase), paths.metrics_csv(phase))
+    evaluation = evaluation_dir(paths)
+    _remove(paths.training_summary, *(evaluation / name for name in _EVALUATION))
+    with contextlib.suppress(OSError):
+        evaluation.rmdir()
+    if all_of_it:
+        _remove(paths.resolved_config, paths.meta_bundle, *paths.specialist_bundles.glob("*_specialist.zip"))
+        _remove(*paths.log_dir.glob("e2e_training_????????_??????.log"))
+        for folder in paths.tensorboard.glob("????????_??????"):
+            shutil.rmtree(folder, ignore_errors=True)
+        _clear_walk_forward(paths.run_dir)
+
+
+def _clear_walk_forward(run_dir: Path) -> None:
+    """Remove the results and models of a walk-forward."""
+    if not (run_dir / "walk_forward.json").exists() and not any(run_dir.glob("fold_*/seed_*/models")):
+        return
+    _remove(*(run_dir / name for name in ("walk_forward.json", "walk_forward.png", "equity.csv")))
+    for folder in {models.parents[1] for models in run_dir.glob("fold_*/seed_*/models")}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
