@@ -12,8 +12,8 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
 from mtquant_jax.market.bars.layouts import sniff
 from mtquant_jax.market.bars.source import read_source
-from mtquant_jax.market.bars.table import read_parquet_rows, read_text_rows
-from mtquant_jax.market.bars.wanted import examine_wanted
+from mtquant_jax.market.bars.table import read_parquet_rows
+from mtquant_jax.market.bars.wanted import examine_wanted, read_wanted_rows
 from mtquant_jax.time_zones import Zone, read_zone
 
 __all__ = ["PRICES", "BarFile", "Findings", "format_time", "inspect_bar_file", "read_bar_file"]
@@ -31,11 +31,18 @@ def inspect_bar_file(
     """
     try:
         source = read_source(path)
-        rows = read_parquet_rows(source) if source.is_parquet else read_text_rows(source, sniff(source))
+        zone = zone or read_zone("UTC")
+        rows, notices = (
+            (read_parquet_rows(source), [])
+            if source.is_parquet
+            else read_wanted_rows(source, sniff(source), zone, period)
+        )
     except UserError as error:
         return None, Findings(problem=str(error))
     del source  # frees the text unless the rows keep it to locate a row
-    return examine_wanted(rows, zone or read_zone("UTC"), period)
+    file, findings = examine_wanted(rows, zone, period)
+    findings.notices += notices
+    return file, findings
 
 
 def read_bar_file(path: Path, zone: Zone | None = None) -> BarFile:

@@ -6,10 +6,45 @@ import dataclasses
 
 import numpy as np
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import BarFile, Findings
 from mtquant_jax.market.bars.checks import examine
-from mtquant_jax.market.bars.table import Rows
+from mtquant_jax.market.bars.layouts import Layout
+from mtquant_jax.market.bars.source import Source
+from mtquant_jax.market.bars.table import Rows, read_text_rows
 from mtquant_jax.time_zones import Zone
+
+
+def read_wanted_rows(
+    source: Source, layout: Layout, zone: Zone, period: tuple[int, int] | None
+) -> tuple[Rows, list[str]]:
+    """Read the rows of a text file as `read_text_rows` does, without failing on broken lines outside the period.
+
+    Returns:
+        the rows, and a notice about the lines that were left out, if any.
+
+    Raises:
+        UserError: a line in the period has another number of columns than the header.
+    """
+    try:
+        return read_text_rows(source, layout), []
+    except UserError as error:
+        lines = source.data[layout.offset :].split(b"\n")
+        separator = layout.separator.encode()
+        filled = np.array([bool(line.strip()) and not line.lstrip().startswith(b"#") for line in lines])
+        broken = np.array([line.count(separator) != layout.num_columns - 1 for line in lines]) & filled
+        if period is None or not broken.any():
+            raise
+        lines = [b"#" + line if bad else line for line, bad in zip(lines, broken, strict=True)]
+        rest = dataclasses.replace(source, data=source.data[: layout.offset] + b"\n".join(lines))
+        rows = read_text_rows(rest, layout)
+        kept, inside = np.flatnonzero(filled & ~broken), _inside(rows, zone, period)
+        after = np.searchsorted(kept, np.flatnonzero(broken))
+        near = inside[np.minimum(after, len(kept) - 1)] | inside[np.maximum(after - 1, 0)]
+        if len(kept) != len(inside) or near.any():
+            raise
+        count = int(np.count_nonzero(broken))
+        return rows, [f"{source.name}: broken lines outside the wanted period were left out ({count}): {error}"]
 
 
 def examine_wanted(rows: Rows, zone: Zone, period: tuple[int, int] | None) -> tuple[BarFile | None, Findings]:

@@ -181,6 +181,18 @@ def test_a_bad_row_outside_the_wanted_period_is_no_reason_to_refuse(tmp_path, ba
     assert "row 101" in notices[0]
 
 
+@pytest.mark.parametrize("line", ["2022-03-04 00:00:00,1.1", "x,1,1,1,1,1,1,1,1", "2022-03-04T00:00:00,1.2,1.3"])
+def test_a_broken_line_outside_the_wanted_period_is_no_reason_to_refuse(tmp_path, line):
+    put(tmp_path, "EURUSD.csv", hourly(24 * 60))
+    with (tmp_path / "EURUSD.csv").open("a") as file:
+        file.write(line)  # an export that was cut off
+    with pytest.raises(UserError, match=r"EURUSD.csv row 1442: . columns where"):
+        load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, start="2022-01-10")
+    bars, notices = load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, end="2022-03-01")
+    assert len(bars.timestamps) == 24 * 57
+    assert "broken lines outside the wanted period were left out (1): EURUSD.csv row 1442" in notices[0]
+
+
 def test_of_two_bad_rows_the_one_inside_is_named(tmp_path):
     put(tmp_path, "EURUSD.csv", hourly(24 * 60))
     spoil(tmp_path, 100, BAD["no number"])
