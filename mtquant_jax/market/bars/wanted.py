@@ -56,20 +56,20 @@ def examine_wanted(rows: Rows, zone: Zone, period: tuple[int, int] | None) -> tu
         period: first second wanted and the one after the last, since 1970-01-01 UTC; None: all.
     """
     file, findings = examine(rows, zone)
-    if file is not None or period is None:
+    wrong = findings.problem or findings.step
+    if not wrong or period is None:
         return file, findings
     kept = np.flatnonzero(_inside(rows, zone, period))
     left_out = len(rows.stamps.unread) - len(kept)
     if not left_out or not len(kept):
         return file, findings
-    problem = findings.problem
-    file, findings = examine(_cut(rows, kept), zone)
-    if file is not None:
-        findings.notices.append(
-            f"{rows.name}: {left_out} rows outside the wanted period were left out, because of one that is wrong: "
-            f"{problem}"
-        )
-    return file, findings
+    inside, found = examine(_cut(rows, kept), zone)
+    if inside is None or found.step:
+        return (file, findings) if file is not None else (inside, found)
+    found.notices.append(
+        f"{rows.name}: {left_out} rows outside the wanted period were left out, because of one that is wrong: {wrong}"
+    )
+    return inside, found
 
 
 def _inside(rows: Rows, zone: Zone, period: tuple[int, int]) -> np.ndarray:
