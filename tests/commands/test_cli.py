@@ -28,7 +28,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     """Trainings that the command line starts, recorded instead of run, in an empty current directory."""
     started: Runs = []
     pipeline = types.ModuleType("mtquant_jax.runs.train")
-    pipeline.run = lambda config, config_source: started.append((config, config_source))  # type: ignore[attr-defined]
+    pipeline.run = lambda config, config_source, overwrite: started.append((config, config_source))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
     monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
     monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda: None)

@@ -22,7 +22,6 @@ from collections.abc import Callable
 import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
-from mtquant_jax.market.bars.choice import choose
 from mtquant_jax.market.bars.clocks import repeating_zones
 from mtquant_jax.market.bars.prices import find_impossible, find_step
 from mtquant_jax.market.bars.spreads import find_bad_spread, find_swapped_sides, spread_in_price
@@ -37,14 +36,12 @@ _EXACT, _SINGLE = 1e-9, 1.2e-7  # relative error of prices in float64, and of pr
 
 
 def examine(rows: Rows, zone: Zone) -> tuple[BarFile | None, Findings]:
-    """Validate rows and return the bars (None if the rows are refused) and the findings.
+    """Validate rows with one column per role; return the bars (None if the rows are refused) and the findings.
 
     Stamps without an offset are read on the clock of `zone`, unless the format defines them as UTC; a forced zone is
     the clock of all stamps but those of `data convert`, which are known to be UTC.
     """
-    findings = Findings(rows=len(rows.stamps.unread))
-    rows, notices = choose(rows)
-    findings.notices += notices
+    findings = Findings(rows=len(rows.stamps.unread), notices=list(rows.notices))
     columns = _columns(rows, findings)
     _check_rows(rows, columns, findings)
     if findings.problem:

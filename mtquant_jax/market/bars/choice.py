@@ -26,10 +26,10 @@ _KINDS = {
 }
 
 
-def choose(rows: Rows) -> tuple[Rows, list[str]]:
+def choose(rows: Rows) -> Rows:
     """The rows with one column per role: open, high, low, close, volume, spread or spread_price, and tradable.
 
-    Notices name what was chosen.
+    Its notices name what was chosen. The columns of the given rows are gone afterwards, to save memory.
     """
     found, notices = rows.columns, list(rows.notices)
     side = _side(rows, notices)
@@ -55,7 +55,7 @@ def choose(rows: Rows) -> tuple[Rows, list[str]]:
         return number, texts | {role: texts[key] for role, key in chosen.items() if key in texts}
 
     names = {role: rows.names.get(key, role) for role, key in chosen.items()} | spread_name
-    return dataclasses.replace(rows, columns=columns, locate=locate, names=names), notices
+    return dataclasses.replace(rows, columns=columns, locate=locate, names=names, notices=notices)
 
 
 def _side(rows: Rows, notices: list[str]) -> str:

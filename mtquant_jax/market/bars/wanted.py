@@ -9,6 +9,7 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import BarFile, Findings
 from mtquant_jax.market.bars.checks import examine
+from mtquant_jax.market.bars.choice import choose
 from mtquant_jax.market.bars.layouts import Layout
 from mtquant_jax.market.bars.source import Source
 from mtquant_jax.market.bars.table import Rows, read_text_rows
@@ -55,6 +56,7 @@ def examine_wanted(rows: Rows, zone: Zone, period: tuple[int, int] | None) -> tu
         zone: the clock of stamps that state none.
         period: first second wanted and the one after the last, since 1970-01-01 UTC; None: all.
     """
+    rows = choose(rows)
     file, findings = examine(rows, zone)
     wrong = findings.problem or findings.step
     if not wrong or period is None:

@@ -21,7 +21,9 @@ from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.time_zones import read_zone
 from tests.conftest import SHARED
 
-INSTRUMENTS = load_instruments()
+INSTRUMENTS = {
+    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6)) for symbol, instrument in load_instruments().items()
+}
 UTC, NEW_YORK = read_zone("UTC"), read_zone("America/New_York")
 CASES = SHARED.parent.parent / "cases"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")

@@ -96,7 +96,7 @@ def test_what_no_loader_expects_becomes_a_sentence_that_keeps_its_cause(tmp_path
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(reading, "examine", fail)
+    monkeypatch.setattr(reading, "examine_wanted", fail)
     (tmp_path / "EURUSD.csv").write_text("time,open,high,low,close\n2024-01-02,1,1,1,1\n")
     file, findings = inspect_bar_file(tmp_path / "EURUSD.csv")
     assert file is None and findings.cause.__cause__ is error

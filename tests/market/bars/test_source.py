@@ -12,6 +12,7 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import format_time
 from mtquant_jax.market.bars.directory import read_members
+from mtquant_jax.market.bars.options import ReadingOptions
 from mtquant_jax.market.bars.reading import inspect_bar_file, read_bar_file
 from mtquant_jax.market.instruments import load_instruments, symbol_of_file
 from mtquant_jax.time_zones import read_zone
@@ -142,10 +143,10 @@ def test_archives_of_absurd_size_are_refused(tmp_path, monkeypatch):
 def test_a_report_beside_the_bars_is_not_a_second_file(tmp_path):
     put(tmp_path, HISTDATA, "DAT_ASCII_EURUSD_M1_2023.csv")
     put(tmp_path, REPORT, "DAT_ASCII_EURUSD_M1_2023.txt")
-    (member,) = read_members(tmp_path, ["EURUSD"], INSTRUMENTS, read_zone("UTC"), "files")
+    (member,) = read_members(tmp_path, ["EURUSD"], INSTRUMENTS, ReadingOptions())
     assert member.path.name.endswith(".csv") and member.findings.problem is None
     put(tmp_path, CSV, "EURUSD_H1.csv")
-    (member,) = read_members(tmp_path, ["EURUSD"], INSTRUMENTS, read_zone("UTC"), "files")
+    (member,) = read_members(tmp_path, ["EURUSD"], INSTRUMENTS, ReadingOptions())
     assert "has 2 files for EURUSD: DAT_ASCII_EURUSD_M1_2023.csv and EURUSD_H1.csv; keep one" in member.findings.problem
 
 

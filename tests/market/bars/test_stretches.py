@@ -17,7 +17,9 @@ from mtquant_jax.market.instruments import load_instruments
 from tests.conftest import SHARED
 from tests.market.bars.test_clocks import CASES, bar_file, needs_cases, needs_data, pick, put, seconds, week_times
 
-INSTRUMENTS = load_instruments()
+INSTRUMENTS = {
+    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6)) for symbol, instrument in load_instruments().items()
+}
 
 
 def hourly(num_bars: int, first: str = "2022-01-03", seed: int = 0) -> BarFile:
