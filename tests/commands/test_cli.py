@@ -181,7 +181,7 @@ def test_errors_of_the_training_itself(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(error: BaseException) -> None:
-        def run(config: TrainConfig, config_source: str) -> None:
+        def run(config: TrainConfig, config_source: str, overwrite: bool) -> None:
             raise error
 
         monkeypatch.setattr("mtquant_jax.runs.train.run", run)

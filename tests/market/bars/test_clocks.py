@@ -22,7 +22,8 @@ from mtquant_jax.time_zones import read_zone
 from tests.conftest import SHARED
 
 INSTRUMENTS = {
-    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6)) for symbol, instrument in load_instruments().items()
+    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6))
+    for symbol, instrument in load_instruments().items()
 }
 UTC, NEW_YORK = read_zone("UTC"), read_zone("America/New_York")
 CASES = SHARED.parent.parent / "cases"

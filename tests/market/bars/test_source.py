@@ -94,8 +94,7 @@ def test_lines_above_the_table_are_skipped_and_named(tmp_path, title):
 
 
 def test_a_quotation_mark_that_is_not_closed_names_its_row(tmp_path):
-    lines = CSV.replace("1.114,14", '"1.114,14').splitlines()
-    lines += ["2024-01-02 16:00:00,1.1,1.2,1.0,1.1", '2024-01-02 17:00:00,1.1,1.2,1.0,1.1",5']
+    lines = [*CSV.replace(",14\n", ',"14\n').splitlines(), '2024-01-02 16:00:00,1.1,1.2,1.0,1.1,5"']
     with pytest.raises(UserError, match="row 3: a quotation mark is not closed: '2024-01-02 14:00:00"):
         read_bar_file(put(tmp_path, "\n".join(lines)))
 

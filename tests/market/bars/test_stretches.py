@@ -18,7 +18,8 @@ from tests.conftest import SHARED
 from tests.market.bars.test_clocks import CASES, bar_file, needs_cases, needs_data, pick, put, seconds, week_times
 
 INSTRUMENTS = {
-    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6)) for symbol, instrument in load_instruments().items()
+    symbol: dataclasses.replace(instrument, price_range=(1e-6, 1e6))
+    for symbol, instrument in load_instruments().items()
 }
 
 
