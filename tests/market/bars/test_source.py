@@ -15,7 +15,6 @@ from mtquant_jax.market.bars.directory import read_members
 from mtquant_jax.market.bars.options import ReadingOptions
 from mtquant_jax.market.bars.reading import inspect_bar_file, read_bar_file
 from mtquant_jax.market.instruments import load_instruments, symbol_of_file
-from mtquant_jax.time_zones import read_zone
 
 INSTRUMENTS = load_instruments()
 CSV = "time,open,high,low,close,volume\n" + "".join(
