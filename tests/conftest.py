@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and compute little. Level 0 would compile faster still, but rounds differently from row to row.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtquant-jax-tests-"))
 
