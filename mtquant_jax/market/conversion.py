@@ -71,27 +71,31 @@ def conversion_symbols(
     instruments: Mapping[str, Instrument],
     account_currency: str,
     available: Callable[[], Iterable[str]],
+    given: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """The currency pairs, traded by nobody, whose prices convert what the traded instruments alone do not.
+    """The instruments, traded by nobody, whose prices convert what the traded instruments alone do not.
 
     Args:
         traded: N names.
         instruments: the specifications by symbol.
         account_currency: what profit and fees are converted into.
         available: gives the symbols that there are prices of; called only where a conversion is missing.
+        given: instruments to use in any case; the pairs that are still needed come behind them.
     """
-    chosen = select(traded, instruments)
-    account = account_currency.upper()
-    known = _paths_to(account, chosen)
+    chosen, account = select(traded, instruments), account_currency.upper()
     needed = [i.profit_currency for i in chosen] + [i.fee_currency for i in chosen if not _is_free(i, "fee_currency")]
+    beside = tuple(symbol for symbol in dict.fromkeys(given) if symbol not in traded)
+    chosen += select(beside, instruments)
+    known = _paths_to(account, chosen)
     missing = [currency for currency in dict.fromkeys(needed) if currency not in known]
     if not missing:
-        return ()
-    others = [instruments[symbol] for symbol in available() if symbol in instruments and symbol not in traded]
+        return beside
+    have = {*traded, *beside}
+    others = [instruments[symbol] for symbol in available() if symbol in instruments and symbol not in have]
     candidates = [*chosen, *(instrument for instrument in others if instrument.is_currency_pair)]
     paths = _paths_to(account, candidates)
     used = {index for currency in missing for index, _ in paths.get(currency, ())}
-    return tuple(candidates[index].symbol for index in sorted(used) if index >= len(chosen))
+    return (*beside, *(candidates[index].symbol for index in sorted(used) if index >= len(chosen)))
 
 
 def _paths_to(account: str, chosen: Sequence[Instrument]) -> dict[str, tuple[tuple[int, int], ...]]:

@@ -17,7 +17,7 @@ from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.conversion import conversion_symbols
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
 from mtquant_jax.market.fingerprint import of_history, of_synthetic
-from mtquant_jax.market.instruments import Instrument, load_instruments, select
+from mtquant_jax.market.instruments import Instrument, load_instruments
 from mtquant_jax.market.splits import split
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.market.synthetic.generator import generate
@@ -85,14 +85,11 @@ def conversion_of(
     """The instruments whose prices the market needs for conversion alone.
 
     Args:
-        config: the settings; those of ``market.conversion`` are taken as they are.
+        config: the settings; those of ``market.conversion`` come first.
         traded: N names.
         instruments: the specifications by symbol.
         given: bars given in Python, in the place of those that the settings describe.
     """
-    if config.market.conversion:
-        select(config.market.conversion, instruments)
-        return tuple(symbol for symbol in dict.fromkeys(config.market.conversion) if symbol not in traded)
 
     def available() -> Iterable[str]:
         if given is not None:
@@ -103,7 +100,8 @@ def conversion_of(
 
         return symbols_in(Path(config.data_dir), instruments)
 
-    return conversion_symbols(traded, instruments, config.simulation.account_currency, available)
+    account = config.simulation.account_currency
+    return conversion_symbols(traded, instruments, account, available, config.market.conversion)
 
 
 def prepare_market(

@@ -249,8 +249,8 @@ class MarketConfig:
     gap_bars: Annotated[int, Range("[0, inf)"), Unit("bars"), Data()] = 250
     """Bars left out between two splits; at least 240, the longest look-back of the features."""
     conversion: Annotated[tuple[str, ...], Data("m")] = ()
-    """Instruments that are not traded, whose prices convert profit into the account currency; empty: those of the
-    market's currency pairs that are needed."""
+    """Instruments that are not traded, whose prices convert profit into the account currency; pairs of the market that
+    are still needed come besides."""
 
 
 @dataclasses.dataclass(frozen=True)

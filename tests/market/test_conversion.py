@@ -34,6 +34,17 @@ def test_the_pairs_that_are_needed_are_found(traded, account, available, found):
     assert conversion_symbols(traded, INSTRUMENTS, account, lambda: available) == found
 
 
+def test_given_instruments_come_first_and_others_where_they_do_not_suffice():
+    def found(given, *traded):
+        return conversion_symbols(traded, INSTRUMENTS, "USD", lambda: ["USDJPY", "EURUSD", "GBPUSD"], given)
+
+    assert found(["EURUSD"], "EURJPY") == ("EURUSD",)  # yen through euros
+    assert found(["GBPUSD"], "EURJPY") == ("GBPUSD", "USDJPY")
+    assert found(["EURUSD", "XAUUSD"], "EURUSD") == ("XAUUSD",)
+    with pytest.raises(UserError, match="No contract specification for GOLD; it is another name of XAUUSD"):
+        found(["GOLD"], "EURUSD")
+
+
 def test_what_is_there_is_looked_up_only_when_a_conversion_is_missing():
     def available():
         raise AssertionError
