@@ -183,7 +183,11 @@ def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summa
     _check_settings(paths, known, ids, summary)
     if not unknown:
         return ()
-    which = "its files were" if len(unknown) == len(identities) else f"{', '.join(unknown)} was"
+    which = (
+        "its files were"
+        if len(unknown) == len(identities)
+        else f"{' and '.join(unknown)} {'were' if len(unknown) > 1 else 'was'}"
+    )
     return (f"{which} {EARLIER_VERSION}: whether models, splits and results belong together was not checked",)
 
 

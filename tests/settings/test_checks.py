@@ -10,6 +10,7 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
+from mtquant_jax.settings.layers import override_config
 from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
 
 
@@ -148,3 +149,15 @@ def test_a_curriculum_draws_the_scenarios_of_the_synthetic_market_itself() -> No
         validate(configured(curriculum=True, data_dir="bars"))
     with pytest.raises(UserError, match=r"`curriculum` draws all scenarios, and `market.scenario` crisis one; give"):
         validate(configured(curriculum=True, market={"scenario": "crisis"}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_paths", 3), ("num_bars", 4000), ("edge", 0.2)])
+@pytest.mark.parametrize("quick_test", [False, True])
+def test_settings_of_the_synthetic_market_beside_bar_files_are_refused(name, value, quick_test):
+    key = f"market.{name}"
+    override_config(None, {"quick_test": quick_test, key: value})
+    override_config(None, {"quick_test": quick_test, "data_dir": "bars"})  # what nobody gave says nothing
+    with pytest.raises(
+        UserError, match=f"`{key}` {value:g} shapes the synthetic market, and `data_dir` takes its place"
+    ):
+        override_config(None, {"quick_test": quick_test, key: value, "data_dir": "bars"})
