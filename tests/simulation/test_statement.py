@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtquant_jax.market.instruments import contracts
+from mtquant_jax.market.contracts import contracts
 from mtquant_jax.statistics.trades import COSTS, find_trades
 from tests.conftest import make_rules
 from tests.simulation.proof_markets import INSTRUMENTS, SYMBOLS, one_account, stormy_bars, tables
