@@ -61,7 +61,7 @@ def test_orders_too_small_for_whole_lots_are_told_apart():
 
 def test_lot_rounding_that_hides_a_loss_does_not_ask_for_more_capital():
     _, text = findings(FLAT, continuous=a_performance(total_return=-0.05, cost_share=0.06))
-    assert "smaller than the smallest lot. A larger account would not help: it would end at -5.00 %" in text
+    assert "smaller than half the smallest lot. A larger account would not help: it would end at -5.00 %" in text
     assert "of which costs are 6.00 %" in text
     assert "initial_capital" not in text
 
@@ -224,11 +224,11 @@ def log_lines(run_dir):
 
 
 def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(train):
-    run_dir = train("--simulation.initial-capital", "100")
+    run_dir = train("--simulation.initial-capital", "20")
     expected = [(1, "forex"), (1, "commodities"), (1, "equity"), (2, "meta_controller"), (3, "portfolio")]
     diagnosis = results(run_dir, "training_summary")["diagnosis"]
     assert [(f["phase"], f["agent"]) for f in diagnosis if f["kind"] == "flat"] == expected
-    assert all("orders are smaller than the smallest lot" in f["sentence"] for f in diagnosis if f["kind"] == "flat")
+    assert all("positions are smaller than half the smallest lot" in f["sentence"] for f in diagnosis if f["kind"] == "flat")
     assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
     # The last lines of the log, just before the very last.
     lines = log_lines(run_dir)
