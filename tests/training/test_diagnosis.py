@@ -228,7 +228,8 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     expected = [(1, "forex"), (1, "commodities"), (1, "equity"), (2, "meta_controller"), (3, "portfolio")]
     diagnosis = results(run_dir, "training_summary")["diagnosis"]
     assert [(f["phase"], f["agent"]) for f in diagnosis if f["kind"] == "flat"] == expected
-    assert all("positions are smaller than half the smallest lot" in f["sentence"] for f in diagnosis if f["kind"] == "flat")
+    flat = [finding["sentence"] for finding in diagnosis if finding["kind"] == "flat"]
+    assert all("positions are smaller than half the smallest lot" in sentence for sentence in flat)
     assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
     # The last lines of the log, just before the very last.
     lines = log_lines(run_dir)
