@@ -5,18 +5,22 @@ Nothing here imports JAX before a command runs, so that help and errors come at 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Union
 
 import tyro
 
 from mtquant_jax.commands import calibrate, check, compare, contracts, convert, evaluate, train, walk_forward
-from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.version import __version__
 
 Run = Callable[[Sequence[str], str], int | None]
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         exit code: 0, what the command returns (1 where training would refuse the data that it checked), 2 for an input
-        that the user can mend, 130 when interrupted, 141 when nobody reads the output any more.
+        that the user can mend, 130 when interrupted, 143 when terminated, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _dispatch(_PROGRAM, arguments, "mtquant-jax"))
@@ -119,15 +123,43 @@ def _listed(command: _Command) -> Any:
 def guarded(command: Callable[[], int | None]) -> int:
     """Run a command, which may return an exit code; an error of the user's becomes one line and exit code 2."""
     try:
-        return command() or 0
+        with _heard(signal.SIGTERM):
+            return command() or 0
     except UserError as error:
         print(f"error: {with_flags(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(with_flags(str(stop)), file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
     except BrokenPipeError:  # whoever read the output has gone, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lets the exit flush in peace
         return 141
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT."""
+
+
+@contextlib.contextmanager
+def _heard(number: signal.Signals) -> Iterator[None]:
+    """Let a signal end the block as Ctrl-C would, so that what it holds is given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_: int, __: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -14,6 +14,15 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """Someone wanted a command to stop, and all that it has done is saved; the text says how to go on."""
+
+    def __init__(self, text: str, number: int) -> None:
+        """``number`` is that of the signal."""
+        super().__init__(text)
+        self.exit_code = 128 + number
+
+
 def with_flags(message: str) -> str:
     """The message as the command line shows it: ```ppo.gae_lambda``` becomes ``--ppo.gae-lambda``."""
     return _SETTING.sub(lambda setting: "--" + setting[1].replace("_", "-"), message)

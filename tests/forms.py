@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mtquant_jax.storage.files import read_sealed, write_sealed
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -65,3 +68,10 @@ def check_form(name: str, content: Any) -> None:
         merged([expected, found])
     except Differs as difference:
         raise AssertionError(f"the form of {name} has changed: {difference}") from None
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the content of a sealed JSON file, as if it had been written so."""
+    content = read_sealed(path, "test")
+    change(content)
+    write_sealed(path, content)

@@ -52,6 +52,7 @@ def train(
     on_chunk: Callable[[Progress], None] | None = None,
     quiet: bool = True,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Run: ...
 def train(
     config: TrainConfig,
@@ -64,6 +65,7 @@ def train(
     run_dir: str | Path | None = None,
     quiet: bool = True,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> TrainedHierarchy | tuple[TrainedHierarchy, ...] | Run:
     """Train a hierarchy of agents: specialists, the meta-controller over them, and all of them together.
 
@@ -78,6 +80,7 @@ def train(
             phases are then read from it. None trains in memory alone.
         quiet: with a run directory, print nothing; what the command prints as a warning is logged.
         overwrite: replace the training that the run directory holds, and its evaluation.
+        resume: go on with the training that the run directory holds, from its newest checkpoints.
 
     Returns:
         What was trained: one hierarchy, one per seed where ``seeds`` are given, or the finished run on disk.
@@ -99,7 +102,8 @@ def train(
             _check_same_market(config, market)
         keep_compiled_programs()
         in_directory = dataclasses.replace(config, run_dir=str(run_dir))
-        summary = run(in_directory, "Python", market, on_chunk, _SILENT if quiet else logging.INFO, overwrite)
+        level = _SILENT if quiet else logging.INFO
+        summary = run(in_directory, "Python", market, on_chunk, level, overwrite, resume)
         if quiet:
             log(summary["market"]["notices"] if market is None else ())
             log(f"phase {finding['phase']}: {finding['sentence']}" for finding in summary["diagnosis"])

@@ -19,6 +19,8 @@ class TrainCommand(WithSettings):
 
     overwrite: bool = False
     """Replace the training that --run-dir holds, its models, results and evaluation."""
+    resume: bool = False
+    """Go on with the training that --run-dir holds, with its settings, from its newest checkpoints."""
 
 
 def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
@@ -34,4 +36,4 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs import train
 
-    train.run(with_symbols(command.settings), config_source=source, overwrite=command.overwrite)
+    train.run(with_symbols(command.settings), config_source=source, overwrite=command.overwrite, resume=command.resume)

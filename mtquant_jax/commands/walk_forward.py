@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.config import TrainConfig
@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
 
     from mtquant_jax.evaluation.walk_forward import Fold
     from mtquant_jax.market.prepare import Market
+    from mtquant_jax.runs.run_record import RunRecord
+    from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
     from mtquant_jax.types import Splits
 
@@ -44,6 +46,13 @@ class WalkForwardCommand(WithSettings):
     """Draws of the bootstrap behind every interval."""
     overwrite: bool = False
     """Replace the walk-forward or training that --run-dir holds."""
+    resume: bool = False
+    """Go on with the walk-forward that --run-dir holds, given its flags again, from its newest checkpoints."""
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """Those that decide what is trained, besides the settings."""
+        return {name: getattr(self, name) for name in ("folds", "num_seeds", "scheme", "first_train_fraction")}
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -58,7 +67,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.reports import walk_forward as report
-    from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
+    from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, clear_checkpoints, named
+    from mtquant_jax.runs.run_record import FINISHED
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
 
@@ -69,15 +79,22 @@ def run(arguments: Sequence[str], prog: str) -> None:
     _check(command)
     paths = RunPaths(Path(run_dir))
     check_paths(paths)
-    check_free(paths, command.overwrite)
+    before = _to_resume(command, paths)
+    if before is None:
+        check_free(paths, command.overwrite)
+    elif before.state == FINISHED:
+        print(f"the walk-forward in {paths.run_dir} is finished; nothing is left to resume")
+        return
     config, compiler = command.settings, Compiler()
     market, folds = _folds(command)
+    notices = _same_training(before, config, market, paths)
     configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
     folder = paths.run_dir
     with claimed(paths):
-        check_free(paths, command.overwrite)
-        clear(paths, (1, 2, 3), all_of_it=command.overwrite)
-        done = _trained(command, configs, market, folds, compiler, source, began)
+        if before is None:
+            check_free(paths, command.overwrite)
+            clear(paths, (1, 2, 3), all_of_it=command.overwrite)
+        record, done = _trained(command, configs, market, folds, compiler, source, began, before, notices)
     stitched = walk_forward_result.stitch(done, command.draws)
     metrics = dataclasses.replace(
         walk_forward_result.result(done, stitched, [c.seed for c in configs]),
@@ -87,6 +104,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
         configuration=dataclasses.asdict(config),
     )
     report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
+    dataclasses.replace(record, state=FINISHED).write(paths)
+    clear_checkpoints(folder)  # they are only for resuming
     print()
     for line in report.lines(metrics):
         print(line)
@@ -184,24 +203,74 @@ def _trained(
     compiler: Compiler,
     source: str,
     began: float,
-) -> list[Fold]:
-    """Every fold trained and judged, with a line of progress after each phase."""
-    from mtquant_jax.evaluation.walk_forward import run_fold
+    before: RunRecord | None,
+    notices: Sequence[str],
+) -> tuple[RunRecord, list[Fold]]:
+    """Every fold trained and judged, with a line of progress after each phase, and the record of the run.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; every training is saved.
+    """
+    from mtquant_jax.evaluation.walk_forward import WalkForwardRun, run_fold
+    from mtquant_jax.runs.identity import Identity
+    from mtquant_jax.runs.run_files import new_run_id
+    from mtquant_jax.runs.run_record import STOPPED, begun, how_to_go_on
+    from mtquant_jax.runs.stopping import stop_requests
+    from mtquant_jax.settings.yaml_files import to_yaml
+    from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
+    from mtquant_jax.storage.files import replacing
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
+    from mtquant_jax.training.observer import Stopped
 
-    paths, done = RunPaths(Path(command.settings.run_dir)), []
-    with RunRecorder(paths, datetime.now(), logging.WARNING) as recorder:
+    paths, done, start = RunPaths(Path(command.settings.run_dir)), [], datetime.now()
+    run_id = before.run_id if before else new_run_id(start)
+    record = begun(before, run_id, start, (1, 2, 3), Identity.of(command.settings, market), command.flags)
+    with (
+        RunRecorder(paths, start, logging.WARNING) as recorder,
+        CheckpointWriter() as writer,
+        stop_requests() as request,
+    ):
+        with replacing(paths.resolved_config) as temporary:
+            temporary.write_text(to_yaml(command.settings), encoding="utf-8")
+        record.write(paths)
+        remove_unfinished(paths.run_dir)
+        run = WalkForwardRun(run_id, recorder, writer, before is not None, request.__bool__)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)
         print(_plan(command, folds, days), flush=True)
-        for notice in (*market.notices, *_notices(days)):
+        for notice in (*market.notices, *notices, *_notices(days)):
             recorder.warning(notice)
         for number, splits in enumerate(folds, start=1):
 
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            done.append(run_fold(configs, market, splits, recorder, compiler, paths.run_dir / f"fold_{number}", tell))
-    return done
+            try:
+                done.append(run_fold(configs, market, splits, run, compiler, paths.run_dir / f"fold_{number}", tell))
+            except Stopped:
+                writer.wait()
+                dataclasses.replace(record, state=STOPPED).write(paths)
+                advice = how_to_go_on(paths.run_dir, command.flags)
+                raise request.interrupted(f"stopped and saved; this goes on with it: {advice}") from None
+    return record, done
+
+
+def _to_resume(command: WalkForwardCommand, paths: RunPaths) -> RunRecord | None:
+    """The record of the walk-forward that is to go on; None where there is none, or none is wanted."""
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.runs.run_record import check_resumable
+
+    if not command.resume:
+        return None
+    if command.overwrite:
+        raise UserError("--resume goes on with a walk-forward, and --overwrite would remove it; give one of them")
+    return check_resumable(paths, command.flags)
+
+
+def _same_training(before: RunRecord | None, config: TrainConfig, market: Market, paths: RunPaths) -> list[str]:
+    """Notices on what differs from the walk-forward that goes on; refused where it may not differ."""
+    from mtquant_jax.runs.handover import check_same_training
+
+    return [] if before is None else check_same_training(before, config, market, paths)

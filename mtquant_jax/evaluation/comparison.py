@@ -17,7 +17,7 @@ from mtquant_jax.evaluation.trials import latest_trials
 from mtquant_jax.statistics.intervals import CONFIDENCE, Difference, Intervals, bootstrap
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio, probability_of_overfitting
 from mtquant_jax.statistics.track_record import TrackRecord, track_record
-from mtquant_jax.storage.files import read_json
+from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths, evaluation_dir
 from mtquant_jax.storage.records import JsonRecord, Merged, frame
 
@@ -137,7 +137,7 @@ def _metrics_file(directory: Path) -> Path:
 
 
 def _read(directory: Path, file: Path, name: str) -> Evaluated:
-    content = read_json(file, "compare needs evaluations")
+    content = read_sealed(file, "compare needs evaluations")
     try:
         metrics = EvaluationMetrics.from_json(content, str(file))
     except UserError as error:
@@ -154,7 +154,7 @@ def _check_not_stale(paths: RunPaths, metrics: EvaluationMetrics, file: Path) ->
     files = [path for phase in (1, 2, 3) if (path := paths.phase_results(phase)).is_file()]
     if not files:
         return
-    there = read_json(files[-1], "compare needs evaluations").get("run_id")
+    there = read_sealed(files[-1], "compare needs evaluations").get("run_id")
     if there != metrics.run.run_id:
         raise UserError(
             f"{file} is of training {metrics.run.run_id}, but {paths.run_dir} holds training {there}; run: mtquant-jax "

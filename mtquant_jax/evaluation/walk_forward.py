@@ -19,21 +19,37 @@ from mtquant_jax.backtest.performance import Performance, performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.evaluation.backtests import AFTER, EQUAL, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
+from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.market.prepare import Market, resplit
+from mtquant_jax.runs.checkpoints import Checkpoints, of_fold
+from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.progress import record_chunk
 from mtquant_jax.runs.run_files import RunFiles
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.statistics.returns import daily_returns
+from mtquant_jax.storage.checkpoints import CheckpointWriter
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.observer import Progress, TrainingObserver
+from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import PORTFOLIO, TrainedHierarchy, train_phases
 from mtquant_jax.types import Splits
 
 PORTFOLIOS = (EQUAL, AFTER[2], AFTER[3])
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkForwardRun:
+    """What all folds of a walk-forward are written with."""
+
+    run_id: str
+    recorder: RunRecorder
+    writer: CheckpointWriter
+    resumes: bool  # whether folds go on from the checkpoints that are there
+    stops: Callable[[], bool]  # whether to stop after this chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +67,55 @@ class Fold:
 
 
 class FoldObserver(TrainingObserver):
-    """Writes the rows of metrics of a fold's trainings, and a line of progress after each phase."""
+    """Writes checkpoints and rows of metrics of a fold's trainings, and a line of progress after each phase."""
 
-    def __init__(self, recorder: RunRecorder, fold: str, report: Callable[[str], None]) -> None:
-        """``fold`` names it in the metrics; ``report`` shows a line of progress."""
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        fold: str,
+        report: Callable[[str], None],
+        checkpoints: Checkpoints,
+        stops: Callable[[], bool],
+    ) -> None:
+        """What to write to.
+
+        Args:
+            recorder: of the walk-forward.
+            fold: names it in the metrics.
+            report: shows a line of progress.
+            checkpoints: of the fold.
+            stops: whether to stop after this chunk.
+        """
         self._recorder, self._fold, self._report = recorder, fold, report
+        self._checkpoints, self._stops = checkpoints, stops
+
+    def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
+        """Read it from the newest checkpoints, where the walk-forward is resumed."""
+        found = self._checkpoints.earlier(members, like)
+        if self._checkpoints.resumes:
+            done = found[0].logbook.timesteps if found else 0
+            for member in members:
+                self._recorder.keep_metrics(member.phase, self._label(member), done)
+        return found
+
+    def checkpoint(self, member: Member, saved: SavedTraining) -> None:
+        """Save it in the background."""
+        self._checkpoints.save(member, saved)
+
+    def stops(self) -> bool:
+        """Whether someone wants the walk-forward to stop."""
+        return self._stops()
 
     def chunk(self, progress: Progress) -> None:
         """Write a row."""
-        member = progress.member
-        record_chunk(self._recorder, progress, f"{self._fold}/seed{member.seed}/{member.name}")
+        record_chunk(self._recorder, progress, self._label(progress.member))
 
     def phase_ends(self, phase: int) -> None:
         """Show what is done."""
         self._report(_DONE[phase])
+
+    def _label(self, member: Member) -> str:
+        return f"{self._fold}/seed{member.seed}/{member.name}"
 
 
 _DONE = {1: "specialists trained", 2: "meta-controller trained", 3: "joint fine-tuning done"}
@@ -74,29 +125,36 @@ def run_fold(
     configs: Sequence[TrainConfig],
     market: Market,
     splits: Splits,
-    recorder: RunRecorder,
+    run: WalkForwardRun,
     compiler: Compiler,
     folder: Path,
     report: Callable[[str], None],
 ) -> Fold:
-    """Train every seed on a fold, write the models, and trade its test bars.
+    """Train every seed on a fold, from its checkpoints where it is resumed, write the models, and trade its test bars.
 
     Args:
         configs: one per seed.
         market: all bars, under any splits.
         splits: the fold.
-        recorder: of the walk-forward, for rows of metrics.
+        run: the walk-forward that the fold is of.
         compiler: compiled programs, shared by all folds.
         folder: of the fold; every seed's models go to ``seed_N`` in it.
         report: shows a line of progress.
+
+    Raises:
+        Stopped: someone wanted it to stop; every training is saved.
     """
     market = resplit(market, configs[0], splits)
+    identity = Identity.of(configs[0], market)
+    checkpoints = Checkpoints(
+        RunPaths(folder), run.run_id, identity, run.writer, configs[0].keep, run.resumes, of_fold, run.recorder.warning
+    )
     trained = train_phases(
         dataclasses.replace(configs[0], parallel=True),
         market,
         seeds=[config.seed for config in configs],
         phases=(1, 2, 3),
-        observer=FoldObserver(recorder, folder.name, report),
+        observer=FoldObserver(run.recorder, folder.name, report, checkpoints, run.stops),
         compiler=compiler,
     )
     for config, hierarchy in zip(configs, trained, strict=True):

@@ -22,7 +22,7 @@ SYNTHETIC_TRAINING = "TRAINED ON SYNTHETIC BARS, TRADED ON REAL ONES"
 
 def warnings_of(run: TrainedRun, judged: EvaluationBars, traded: Traded, days: int) -> list[str]:
     """Warnings in the order of their weight; ``days`` is the number of daily returns."""
-    found = [*_in_sample(judged), *_other_market(run, judged), *run.notices]
+    found = [*_in_sample(judged), *_other_market(run, judged)]
     if days < FEW_DAYS:
         found.append(
             f"only {days} trading days: intervals of so few are too narrow, and any Sharpe ratio may be luck; "

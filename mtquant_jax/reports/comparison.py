@@ -14,7 +14,7 @@ from mtquant_jax.evaluation.comparison import Comparison
 from mtquant_jax.evaluation.warnings import IN_SAMPLE
 from mtquant_jax.reports.wording import interval_text
 from mtquant_jax.statistics.intervals import CONFIDENCE
-from mtquant_jax.storage.files import replacing, write_json
+from mtquant_jax.storage.files import replacing, write_sealed
 
 # Okabe and Ito (2008): distinguishable for colour-blind readers; dashes for what colours do not.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999")
@@ -58,7 +58,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "comparison.json", comparison.metrics.to_json())
+        write_sealed(folder / "comparison.json", comparison.metrics.to_json())
         with replacing(folder / "comparison.png") as temporary:
             draw(comparison).savefig(temporary, format="png", dpi=120)
     except OSError as error:

@@ -13,7 +13,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.metrics import BarsDescription
 from mtquant_jax.evaluation.tables import equity_table, positions_table, trades_table
-from mtquant_jax.storage.files import read_json, replacing, write_json
+from mtquant_jax.storage.files import read_sealed, replacing, write_sealed
 from mtquant_jax.storage.records import from_json
 
 
@@ -34,7 +34,7 @@ def check_writable(folder: Path) -> None:
 def other_period(folder: Path, bars: BarsDescription) -> str:
     """Which bars the evaluation in a folder is of; nothing where there is none, or one of the same bars."""
     try:
-        content = read_json(folder / "metrics.json", "the evaluation before")
+        content = read_sealed(folder / "metrics.json", "the evaluation before")
         found = from_json(BarsDescription, content.get("bars"), "the evaluation before")
     except UserError:
         return ""
@@ -51,7 +51,7 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "metrics.json", evaluation.metrics.to_json())
+        write_sealed(folder / "metrics.json", evaluation.metrics.to_json())
         write_csv(folder / "equity.csv", equity_table(evaluation))
         write_csv(folder / "trades.csv", trades_table(evaluation))
         write_csv(folder / "positions.csv", positions_table(evaluation))

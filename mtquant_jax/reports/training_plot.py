@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.storage.files import read_json, replacing
+from mtquant_jax.storage.files import read_sealed, replacing
 from mtquant_jax.storage.paths import RunPaths
 
 PHASES = (1, 2, 3)
@@ -118,7 +118,7 @@ def _with_references(
 ) -> tuple[dict[int, list[Curve]], dict[int, tuple[float, str]]]:
     """The curves with what the results say of them, and the lines they are compared with: a Sharpe ratio, its name."""
     results = {
-        phase: read_json(paths.phase_results(phase), "the checkpoints that are handed on")
+        phase: read_sealed(paths.phase_results(phase), "the checkpoints that are handed on")
         for phase in PHASES
         if paths.phase_results(phase).exists()
     }

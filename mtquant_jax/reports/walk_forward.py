@@ -17,7 +17,7 @@ from mtquant_jax.evaluation.walk_forward_result import LAST, Stitched
 from mtquant_jax.market.periods import moment
 from mtquant_jax.reports.csv_files import write_csv
 from mtquant_jax.reports.wording import interval_text, percent_text
-from mtquant_jax.storage.files import replacing, write_json
+from mtquant_jax.storage.files import replacing, write_sealed
 
 _SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
 # Okabe and Ito (2008): distinguishable for colour-blind readers.
@@ -28,7 +28,7 @@ _WIDTH = 26  # of a table's first column
 
 def write(folds: Sequence[Fold], stitched: Stitched, metrics: WalkForwardMetrics, capital: float, folder: Path) -> None:
     """Write ``walk_forward.json``, ``equity.csv`` and ``walk_forward.png``."""
-    write_json(folder / "walk_forward.json", metrics.to_json())
+    write_sealed(folder / "walk_forward.json", metrics.to_json())
     write_csv(folder / "equity.csv", _equity(folds, stitched, metrics.seeds, capital))
     figure = draw(folds, stitched, metrics)
     with replacing(folder / "walk_forward.png") as temporary:

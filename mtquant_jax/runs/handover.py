@@ -13,21 +13,16 @@ import jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.checkpoints import restore_policy
-from mtquant_jax.runs.identity import (
-    EARLIER_VERSION,
-    Identity,
-    check_checkpoint,
-    identity_in,
-    learnt_by,
-    settings_hash,
-)
+from mtquant_jax.runs.checkpoints import check_origin, describe_checkpoint, restore_policy
+from mtquant_jax.runs.identity import Identity, identity_in, learnt_by, settings_hash
 from mtquant_jax.runs.manifest import ActionSettings
+from mtquant_jax.runs.run_record import RunRecord, other_versions
+from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.quick_test import usual
 from mtquant_jax.settings.yaml_files import as_mapping, read_yaml
 from mtquant_jax.storage.bundles import check_symbols, read_manifest
-from mtquant_jax.storage.files import read_json
+from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import flat_row
 from mtquant_jax.training import phases
@@ -47,7 +42,7 @@ def earlier_results(
     """
     needed = sorted({before for phase in wanted for before in range(1, phase)} - set(wanted))
     found = {
-        phase: read_json(
+        phase: read_sealed(
             paths.phase_results(phase),
             f"phase {min(p for p in wanted if p > phase)} needs the results of phase {phase} in the run directory",
         )
@@ -73,7 +68,7 @@ def _with_budget(
 ) -> TrainConfig:
     """The settings with the timesteps that an earlier phase really had, unless they contradict them."""
     identity = identity_in(results, paths.phase_results(phase))
-    if identity is not None and identity.quick_test != config.quick_test:
+    if identity.quick_test != config.quick_test:
         was, now = ("a quick test", "none") if identity.quick_test else ("no quick test", "one")
         raise UserError(
             f"phase {phase} in {paths.run_dir} was {was}, and this training is {now}: `quick_test` must be the same in "
@@ -98,19 +93,14 @@ def check_same_market(
     """Refuse to continue on another market or other splits: what one phase learns from would be out of sample in none.
 
     Returns:
-        Notices on what cannot be checked, and on settings that differ.
+        Notices on settings that differ.
 
     Raises:
         UserError: both markets, or both splits, are named.
     """
-    mine, notices = Identity.of(config, market), []
+    mine, notices = Identity.of(config, market), list[str]()
     for phase, results in earlier.items():
         identity = identity_in(results, paths.phase_results(phase))
-        if identity is None:
-            notices.append(
-                f"phase {phase} was {EARLIER_VERSION}: whether its market and splits are these is not checked"
-            )
-            continue
         if identity.market != mine.market:
             raise UserError(
                 f"phase {phase} in {paths.run_dir} was trained on another market: {results.get('market')} "
@@ -130,16 +120,52 @@ def check_same_market(
     return notices
 
 
+def check_same_training(before: RunRecord, config: TrainConfig, market: Market, paths: RunPaths) -> list[str]:
+    """Refuse to go on with a training on another market, other splits or other settings.
+
+    Returns:
+        Notices on what may differ, and does.
+
+    Raises:
+        UserError: what differs.
+    """
+    mine, advice = Identity.of(config, market), "resume it as it began, or train into another `run_dir`"
+    if before.identity.market != mine.market:
+        raise UserError(
+            f"`run_dir` {paths.run_dir} was trained on another market ({before.identity.market}) than this one, "
+            f"{market.description} ({mine.market}): bars, contracts or classes differ; {advice}"
+        )
+    if before.identity.settings != mine.settings:
+        changed = _changed(config, paths, before.identity) or "which ones is no longer known"
+        raise UserError(f"`run_dir` {paths.run_dir} was trained with other settings: {changed}; {advice}")
+    if before.identity.splits != mine.splits:
+        raise UserError(f"`run_dir` {paths.run_dir} was trained with other splits; {advice}")
+    if before.phases != tuple(parse_phases(config.phases)):
+        was = ",".join(map(str, before.phases))
+        raise UserError(f"`phases` {config.phases}: the training in {paths.run_dir} is of phases {was}; {advice}")
+    if changed := other_versions(before.versions):
+        return [f"resumed with other versions: {changed}; it may end differently than without the break"]
+    return []
+
+
 def _changed_settings(config: TrainConfig, paths: RunPaths, phase: int, identity: Identity) -> list[str]:
     """A notice on the settings that differ from those of an earlier phase, where they are still known."""
+    changed = _changed(config, paths, identity)
+    if changed is None:
+        return [f"phase {phase} was trained with other settings"]
+    return [f"phase {phase} was trained with other settings: {changed}"] if changed else []
+
+
+def _changed(config: TrainConfig, paths: RunPaths, identity: Identity) -> str | None:
+    """The settings that differ from those of an identity, in words; None where those are no longer known."""
     then = read_yaml(paths.resolved_config) if paths.resolved_config.is_file() else {}
     if settings_hash(then) != identity.settings:
-        return [f"phase {phase} was trained with other settings"]
+        return None
     before, now = (flat_row(learnt_by(mapping)) for mapping in (then, as_mapping(config)))
     changed = [
         f"`{key.replace('/', '.')}` {before[key]}, now {now.get(key)}" for key in before if before[key] != now.get(key)
     ]
-    return [f"phase {phase} was trained with other settings: {'; '.join(changed)}"] if changed else []
+    return "; ".join(changed)
 
 
 def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, Any]) -> None:
@@ -185,24 +211,39 @@ def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, re
     reports = results["specialists"]
     # Classes are padded to the widest: all specialists have the shapes of the first.
     like = jax.eval_shape(functools.partial(phases.start_specialist, config, market, 0))
-    checkpoints = [reports[asset_class.name]["best_checkpoint"] for asset_class in market.universe.classes]
-    return [_restored(paths, 1, results, checkpoint, like) for checkpoint in checkpoints]
+    names = [asset_class.name for asset_class in market.universe.classes]
+    return [_restored(paths, 1, name, results, reports[name], like) for name in names]
 
 
 def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, results: dict[str, Any]) -> Policy:
     """Phase 2's best meta-controller, by its results."""
     like = jax.eval_shape(functools.partial(phases.start_meta, config, market))
-    return _restored(paths, 2, results, results[META_CONTROLLER]["best_checkpoint"], like)
+    return _restored(paths, 2, META_CONTROLLER, results, results[META_CONTROLLER], like)
 
 
 def restore_portfolio(paths: RunPaths, results: dict[str, Any], specialists: Sequence[Policy], meta: Policy) -> Policy:
     """Phase 3's best hierarchy, by its results; it has the shapes of those that it was made of."""
     like = jax.eval_shape(lambda: phases.hierarchy(phases.stacked_specialists(specialists), meta))
-    return _restored(paths, 3, results, results[PORTFOLIO]["best_checkpoint"], like)
+    return _restored(paths, 3, PORTFOLIO, results, results[PORTFOLIO], like)
 
 
-def _restored(paths: RunPaths, phase: int, results: dict[str, Any], checkpoint: str, like: Policy) -> Policy:
-    """The policy of a checkpoint, once it is known to be of the training that the results are of."""
-    path = paths.run_dir / checkpoint
-    check_checkpoint(path, results, paths.phase_results(phase))
+def _restored(
+    paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: dict[str, Any], like: Policy
+) -> Policy:
+    """The policy of a checkpoint, once it is known to be the one that the results mean."""
+    path = _inside(paths, report["best_checkpoint"], phase)
+    found = describe_checkpoint(path)
+    check_origin(found, path, results["run_id"], phase, name, report["best_timesteps"])
     return restore_policy(path, like)
+
+
+def _inside(paths: RunPaths, checkpoint: str, phase: int) -> Path:
+    """The path of a checkpoint in the run directory.
+
+    Raises:
+        UserError: it leads out of it.
+    """
+    path = paths.run_dir / checkpoint
+    if not path.resolve().is_relative_to(paths.run_dir.resolve()):
+        raise UserError(f"{paths.phase_results(phase)} names a checkpoint outside of the run directory: {checkpoint}")
+    return path

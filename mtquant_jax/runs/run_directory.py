@@ -49,6 +49,8 @@ def held(paths: RunPaths) -> str:
     """What training a directory holds, in words; empty where it holds none."""
     if (paths.run_dir / "walk_forward.json").exists() or any(paths.run_dir.glob("fold_*/seed_*/models")):
         return "a walk-forward"
+    if any(paths.run_dir.glob("fold_*/models/checkpoints")):
+        return "a walk-forward that was not finished"
     done = [phase for phase in _PHASES if paths.phase_results(phase).exists()]
     if done:
         return f"a training (phase{'s' * (len(done) > 1)} {', '.join(map(str, done))})"
@@ -68,7 +70,7 @@ def check_paths(paths: RunPaths) -> None:
         UserError: a file stands where a folder is needed or the other way round, or something cannot be written.
     """
     files = [paths.phase_results(phase) for phase in _PHASES] + [paths.metrics_csv(phase) for phase in _PHASES]
-    files += [paths.training_summary, paths.resolved_config, paths.meta_bundle]
+    files += [paths.training_summary, paths.resolved_config, paths.run_record, paths.meta_bundle]
     folders = [paths.run_dir, paths.tensorboard, paths.specialist_bundles]
     folders += [file.parent for file in files] + [paths.checkpoints(phase) for phase in _PHASES]
     for folder in dict.fromkeys(folders):
@@ -152,7 +154,7 @@ def clear(paths: RunPaths, phases: Sequence[int], all_of_it: bool) -> None:
             shutil.rmtree(paths.checkpoints(phase), ignore_errors=True)
             _remove(paths.phase_results(phase), paths.metrics_csv(phase))
     evaluation = evaluation_dir(paths)
-    _remove(paths.training_summary, *(evaluation / name for name in _EVALUATION))
+    _remove(paths.training_summary, paths.run_record, *(evaluation / name for name in _EVALUATION))
     with contextlib.suppress(OSError):
         evaluation.rmdir()
     if all_of_it:
@@ -164,12 +166,22 @@ def clear(paths: RunPaths, phases: Sequence[int], all_of_it: bool) -> None:
 
 
 def _clear_walk_forward(run_dir: Path) -> None:
-    """Remove the results and models of a walk-forward."""
+    """Remove the results, models and checkpoints of a walk-forward."""
+    clear_checkpoints(run_dir)
     if not (run_dir / "walk_forward.json").exists() and not any(run_dir.glob("fold_*/seed_*/models")):
         return
     _remove(*(run_dir / name for name in ("walk_forward.json", "walk_forward.png", "equity.csv")))
     for folder in {models.parents[1] for models in run_dir.glob("fold_*/seed_*/models")}:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_checkpoints(run_dir: Path) -> None:
+    """Remove the checkpoints of all folds of a walk-forward."""
+    for folder in run_dir.glob("fold_*/models/checkpoints"):
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+            folder.parents[1].rmdir()
 
 
 def _remove(*files: Path) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,17 @@ from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.manifest import ActionSettings, ModelManifest, NetworkSize, Scales, contract_hash
+from mtquant_jax.runs.run_record import RunRecord
+from mtquant_jax.runs.versions import versions
 from mtquant_jax.settings.config import PPOConfig, TrainConfig
 from mtquant_jax.settings.yaml_files import to_yaml
 from mtquant_jax.storage.bundles import write_bundle
-from mtquant_jax.storage.files import write_json
+from mtquant_jax.storage.files import replacing, write_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.trainer import META_CONTROLLER
-from mtquant_jax.version import __version__
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy", "orbax-checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +48,8 @@ class RunFiles:
 
     def write_settings(self) -> None:
         """Write the resolved settings."""
-        self.paths.resolved_config.parent.mkdir(parents=True, exist_ok=True)
-        self.paths.resolved_config.write_text(to_yaml(self.config), encoding="utf-8")
+        with replacing(self.paths.resolved_config) as temporary:
+            temporary.write_text(to_yaml(self.config), encoding="utf-8")
 
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""
@@ -98,7 +95,7 @@ class RunFiles:
             "action": ActionSettings.of(self.config),
             "scales": Scales.of(market),
             "validation": {"of": "portfolio" if phase > 1 else SPECIALIST, **outcome.validation.to_json()},
-            "versions": _versions(),
+            "versions": versions(),
             "identity": self.identity,
         }
 
@@ -132,14 +129,12 @@ class RunFiles:
             "scales": Scales.of(self.market),
             "identity": self.identity,
         }
-        results = {**head, **result}
-        write_json(self.paths.phase_results(phase), results)
-        return results
+        return write_sealed(self.paths.phase_results(phase), {**head, **result})
 
     def write_summary(
         self,
         wanted: Sequence[int],
-        start: datetime,
+        record: RunRecord,
         seconds: dict[str, float],
         results: dict[int, dict[str, Any]],
     ) -> dict[str, Any]:
@@ -147,17 +142,18 @@ class RunFiles:
 
         Args:
             wanted: the phases of this run.
-            start: local time at which it began.
-            seconds: what it took, in parts.
+            record: of the run.
+            seconds: what it took, in parts; of the last process that trained it.
             results: by phase, also of earlier runs.
         """
         summary = {
             "run_id": self.run_id,
-            "started": start.isoformat(timespec="seconds"),
+            "started": record.started,
+            "sessions": record.sessions,
             "phases": list(wanted),
             "seconds": seconds,
             "device": device(),
-            "versions": _versions(),
+            "versions": versions(),
             "seed": self.config.seed,
             "market": self._describe_market(),
             "identity": self.identity,
@@ -166,8 +162,7 @@ class RunFiles:
             "models": self._models(results),
             "configuration": dataclasses.asdict(self.config),
         }
-        write_json(self.paths.training_summary, summary)
-        return summary
+        return write_sealed(self.paths.training_summary, summary)
 
     def _models(self, results: dict[int, dict[str, Any]]) -> dict[str, str]:
         bundles = {c.name: self.paths.specialist_bundle(c.name) for c in self.market.universe.classes}
@@ -213,8 +208,3 @@ def _network_kind(config: TrainConfig) -> str | None:
 
 def _tree(policy: Policy) -> dict[str, Any]:
     return {"params": policy.params, "normalizers": policy.normalizers}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"mtquant-jax": __version__, "python": platform.python_version()}
-    return versions | {name: metadata.version(name) for name in _PACKAGES}

@@ -9,12 +9,10 @@ from typing import Any
 
 from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
-from mtquant_jax.runs.checkpoints import save_checkpoint
-from mtquant_jax.runs.identity import write_checkpoint_identity
+from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.statistics.significance import chance_bound
-from mtquant_jax.storage.checkpoints import CheckpointWriter
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
@@ -23,6 +21,7 @@ from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
 from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
+from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import META_CONTROLLER
 
 _TITLES = {
@@ -32,21 +31,35 @@ _TITLES = {
 }
 
 
+_RESUMED = {True: "trained before", False: "goes on from its checkpoint"}
+
+
 class RunObserver(TrainingObserver):
     """Writes what a run leaves on disk while it is trained."""
 
     def __init__(
         self,
         recorder: RunRecorder,
-        writer: CheckpointWriter,
+        checkpoints: Checkpoints,
         compiler: Compiler,
         files: RunFiles,
         results: dict[int, dict[str, Any]],
         on_chunk: Callable[[Progress], None] | None = None,
+        stops: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``results`` are those of earlier phases; those of this run are added to them phase by phase."""
-        self._on_chunk = on_chunk
-        self._recorder, self._writer, self._compiler, self._files = recorder, writer, compiler, files
+        """What to write to.
+
+        Args:
+            recorder: of the run.
+            checkpoints: of the run.
+            compiler: whose seconds count.
+            files: of the run.
+            results: of earlier phases; those of this run are added to them phase by phase.
+            on_chunk: called after every chunk.
+            stops: whether to stop after this chunk.
+        """
+        self._on_chunk, self._stops = on_chunk, stops
+        self._recorder, self._checkpoints, self._compiler, self._files = recorder, checkpoints, compiler, files
         self._results = results
         self._reports: dict[str, dict[str, Any]] = {}
         self._findings: list[Finding] = []
@@ -64,12 +77,31 @@ class RunObserver(TrainingObserver):
             self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
             self._recorder.info(f"  equal allocation             validation {describe(self._equal_allocation)}")
 
-    def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
+    def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
+        """Read it from the newest checkpoint, where the run is resumed, and forget the metrics of what came after."""
+        found = self._checkpoints.earlier(members, like)
+        if self._checkpoints.resumes:
+            for index, member in enumerate(members):
+                self._recorder.keep_metrics(member.phase, member.name, found[index].logbook.timesteps if found else 0)
+        for member, saved in zip(members, found or (), strict=False):
+            logbook = saved.logbook
+            done = f"{logbook.timesteps:>11,}/{logbook.total_timesteps:,}"
+            self._recorder.info(f"  {member.name:<16} {done}  {_RESUMED[logbook.finished]}")
+            self._saved[member.phase, member.name] = self._checkpoint_path(member, logbook.timesteps), logbook.timesteps
+        return found
+
+    def checkpoint(self, member: Member, saved: SavedTraining) -> None:
         """Save it in the background."""
-        path = self._checkpoint_path(member, timesteps)
-        write_checkpoint_identity(path, self._files.run_id, self._files.identity)
-        save_checkpoint(self._writer, path, state)
-        self._saved[member.phase, member.name] = path, timesteps
+        timesteps = saved.logbook.timesteps
+        self._saved[member.phase, member.name] = self._checkpoints.save(member, saved), timesteps
+
+    def stops(self) -> bool:
+        """Whether someone wants the run to stop."""
+        return self._stops()
+
+    def wait(self) -> None:
+        """Until every checkpoint is on disk."""
+        self._checkpoints.writer.wait()
 
     def last_good(self, error: Diverged) -> str:
         """Where the last good state of a training that diverged lies, in words."""
@@ -89,7 +121,11 @@ class RunObserver(TrainingObserver):
         record_curriculum(self._recorder, member.name, curriculum, opened)
 
     def trained(self, member: Member, outcome: Outcome) -> None:
-        """Write the models that a member's training hands on, and keep its report."""
+        """Write the models that a member's training hands on, and keep its report.
+
+        Its last checkpoint is on disk before the next training begins: what is finished is never trained again.
+        """
+        self.wait()
         if member.phase > 1:
             for line in beaten_start(outcome):
                 self._recorder.info(f"  {line}")
@@ -102,7 +138,7 @@ class RunObserver(TrainingObserver):
 
     def phase_ends(self, phase: int) -> None:
         """Write the results once every checkpoint that they name is on disk."""
-        self._writer.wait()
+        self.wait()
         wall, compiling = (now - then for now, then in zip(self._now(), self._began, strict=True))
         seconds = {"total": wall, "compile": compiling, "run": wall - compiling}
         timesteps = self._files.config.timesteps(phase)
@@ -130,8 +166,7 @@ class RunObserver(TrainingObserver):
         return {"symbols": list(asset_class.symbols)}
 
     def _checkpoint_path(self, member: Member, timesteps: int) -> Path:
-        folder = self._files.paths.checkpoint(member.phase, timesteps)
-        return folder / member.name if member.phase == 1 else folder
+        return checkpoint_path(self._files.paths, member.phase, member.name, timesteps)
 
     def _model_path(self, member: Member) -> Path:
         paths = self._files.paths

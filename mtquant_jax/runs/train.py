@@ -15,19 +15,23 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
-from mtquant_jax.runs.handover import check_same_market, earlier_results, restore_policies
+from mtquant_jax.runs.checkpoints import Checkpoints, of_run
+from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
 from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
+from mtquant_jax.runs.run_record import FAILED, FINISHED, STOPPED, RunRecord, begun, check_resumable, how_to_go_on
+from mtquant_jax.runs.stopping import StopRequest, stop_requests
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import READING, TrainConfig
-from mtquant_jax.storage.checkpoints import CheckpointWriter
+from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
+from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.divergence import Diverged
-from mtquant_jax.training.observer import Progress
+from mtquant_jax.training.observer import Progress, Stopped
 from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
 from mtquant_jax.version import __version__
@@ -40,6 +44,7 @@ def run(
     on_chunk: Callable[[Progress], None] | None = None,
     console: int = logging.INFO,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train the phases a configuration asks for and write everything a run leaves on disk.
 
@@ -50,6 +55,8 @@ def run(
         on_chunk: called after every chunk of every training.
         console: level from which lines are printed; the log has all of them.
         overwrite: replace the training that the run directory holds, and its evaluation.
+        resume: go on with the training that the run directory holds, from its newest checkpoints; a directory that
+            holds none gets a new one.
 
     Returns:
         The content of ``training_summary.json``.
@@ -57,30 +64,64 @@ def run(
     Raises:
         UserError: bad settings or data, a directory that holds another training or cannot be written, or a phase
             without the results it needs; raised before anything is written. Later where a training diverges.
+        Interrupted: SIGINT or SIGTERM came; the training is saved, and can be resumed.
     """
     began, start = time.perf_counter(), datetime.now()
     config = dataclasses.replace(config, run_dir=named(config.run_dir, start))
     validate(config)
     paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
-    _check_directory(paths, wanted, overwrite)
+    before = _to_resume(paths, overwrite) if resume else None
+    if before is None:
+        _check_directory(paths, wanted, overwrite)
+    elif before.state == FINISHED and paths.training_summary.is_file():
+        return _nothing_to_do(paths)
     config, market, results, notices = _prepared(config, paths, wanted, market)
+    bars = market.given
+    if bars is not None:
+        config, market = _with_bars_of_run(config, market, paths)
+    if before is not None:
+        notices += check_same_training(before, config, market, paths)
     policies = restore_policies(config, paths, market, results)
     with claimed(paths):
-        _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
-        clear(paths, wanted, all_of_it=overwrite)
-        if market.given is not None:
-            config, market = _keep_bars(config, market, market.given, paths)
-        files, compiler = RunFiles(config, paths, market, new_run_id(start)), Compiler()
-        with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer:
+        if before is None:
+            _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
+            clear(paths, wanted, all_of_it=overwrite)
+            if resume:
+                notices.append(f"`run_dir` {paths.run_dir} holds no training that could go on; this one begins")
+        if bars is not None:
+            _keep_bars(bars, paths)
+        files, compiler = RunFiles(config, paths, market, before.run_id if before else new_run_id(start)), Compiler()
+        with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer, stop_requests() as request:
             setup = time.perf_counter() - began
             _introduce(recorder, files, notices, config_source, setup)
-            observer = RunObserver(recorder, writer, compiler, files, results, on_chunk)
-            _train(files, wanted, policies, observer, compiler)
+            record = begun(before, files.run_id, start, wanted, files.identity)
+            record.write(paths)
+            remove_unfinished(paths.run_dir)
+            checkpoints = Checkpoints(
+                paths, files.run_id, files.identity, writer, config.keep, before is not None, of_run, recorder.warning
+            )
+            observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.__bool__)
+            _train(files, wanted, policies, observer, compiler, record, request)
             total = time.perf_counter() - began
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
-            summary = files.write_summary(wanted, start, seconds, results)
+            summary = files.write_summary(wanted, record, seconds, results)
+            dataclasses.replace(record, state=FINISHED).write(paths)
             _conclude(recorder, files, summary, total)
     return summary
+
+
+def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord | None:
+    """The record of the training that is to go on; None where there is none."""
+    if overwrite:
+        raise UserError("`resume` goes on with a training, and `overwrite` would remove it; give one of them")
+    check_paths(paths)
+    return check_resumable(paths)
+
+
+def _nothing_to_do(paths: RunPaths) -> dict[str, Any]:
+    """The summary of a training that is finished."""
+    print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
+    return read_sealed(paths.training_summary, "resuming a training")
 
 
 def _prepared(
@@ -96,12 +137,25 @@ def _prepared(
 
 
 def _train(
-    files: RunFiles, wanted: Sequence[int], start: HierarchyPolicies, observer: RunObserver, compiler: Compiler
+    files: RunFiles,
+    wanted: Sequence[int],
+    start: HierarchyPolicies,
+    observer: RunObserver,
+    compiler: Compiler,
+    record: RunRecord,
+    request: StopRequest,
 ) -> None:
-    """Train the phases; one that diverges is said to with its last checkpoint."""
+    """Train the phases; one that ends early leaves a record of it, and how it can go on."""
     try:
         train_phases(files.config, files.market, phases=wanted, start=start, observer=observer, compiler=compiler)
+    except Stopped:
+        observer.wait()
+        dataclasses.replace(record, state=STOPPED).write(files.paths)
+        raise request.interrupted(
+            f"stopped and saved; this goes on with it: {how_to_go_on(files.config.run_dir)}"
+        ) from None
     except Diverged as error:
+        dataclasses.replace(record, state=FAILED).write(files.paths)
         raise UserError(f"{error.sentence}. {observer.last_good(error)}") from None
 
 
@@ -117,19 +171,23 @@ def _check_directory(paths: RunPaths, wanted: Sequence[int], overwrite: bool) ->
         )
 
 
-def _keep_bars(config: TrainConfig, market: Market, bars: Bars, paths: RunPaths) -> tuple[TrainConfig, Market]:
-    """Write bars given in Python into the run directory, and name them in the settings: a run can be repeated."""
+def _with_bars_of_run(config: TrainConfig, market: Market, paths: RunPaths) -> tuple[TrainConfig, Market]:
+    """The settings that name the bars given in Python as the run directory holds them: a run can be repeated."""
+    whole = dataclasses.replace(config.market, start="", end="")
+    usual = TrainConfig()
+    read = {name: getattr(usual, name) for name in READING if name != "broker_timezone"} | {"zero_spread": "keep"}
+    config = dataclasses.replace(config, data_dir=str(paths.bars), timeframe="files", market=whole, **read)
+    return config, dataclasses.replace(market, description=market.description.replace(GIVEN, f"bars of {paths.bars}"))
+
+
+def _keep_bars(bars: Bars, paths: RunPaths) -> None:
+    """Write bars given in Python into the run directory."""
     from mtquant_jax.market.bars.parquet import write_bars  # brings pyarrow
 
     try:
         write_bars(bars, paths.bars)
     except OSError as error:
         raise UserError(f"{paths.bars} cannot be written: {error.strerror}") from None
-    whole = dataclasses.replace(config.market, start="", end="")
-    usual = TrainConfig()
-    read = {name: getattr(usual, name) for name in READING if name != "broker_timezone"} | {"zero_spread": "keep"}
-    config = dataclasses.replace(config, data_dir=str(paths.bars), timeframe="files", market=whole, **read)
-    return config, dataclasses.replace(market, description=market.description.replace(GIVEN, f"bars of {paths.bars}"))
 
 
 def _introduce(record: RunRecorder, files: RunFiles, notices: Sequence[str], config_source: str, setup: float) -> None:

@@ -16,17 +16,17 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.checkpoints import restore_checkpoint
+from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe_checkpoint, restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
-from mtquant_jax.runs.identity import EARLIER_VERSION, Identity, check_checkpoint, identity_in, settings_hash
+from mtquant_jax.runs.identity import identity_in, settings_hash
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
-from mtquant_jax.storage.files import read_json
+from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.phases import Plan
-from mtquant_jax.training.trainer import HierarchyPolicies
+from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies
 
 _AGAIN = "Train all phases again"
 
@@ -42,7 +42,6 @@ class TrainedRun:
     config: TrainConfig
     results: dict[int, dict[str, Any]]  # of every finished phase
     summary: dict[str, Any]
-    notices: tuple[str, ...] = ()  # what could not be checked
 
     @property
     def name(self) -> str:
@@ -90,7 +89,7 @@ class TrainedRun:
         found = {self.split_times(name)}
         for phase, results in self.results.items():
             identity = identity_in(results, self.paths.phase_results(phase))
-            if identity is not None and name in identity.splits:
+            if name in identity.splits:
                 first, last = identity.splits[name]
                 found.add((_seconds(first), _seconds(last)))
         return sorted(found)
@@ -125,20 +124,19 @@ def open_run(run_dir: Path) -> TrainedRun:
             f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
     results = {
-        phase: read_json(paths.phase_results(phase), _WHAT)
+        phase: read_sealed(paths.phase_results(phase), _WHAT)
         for phase in (1, 2, 3)
         if paths.phase_results(phase).is_file()
     }
     if 1 not in results:
         raise UserError(f"`run_dir` {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
     _check_origins(paths, results)
-    results = _that_belong_together(results)
-    summary = read_json(paths.training_summary, _WHAT)
-    notices = _check_identities(paths, results, summary)
+    summary = read_sealed(paths.training_summary, _WHAT)
+    _check_identities(paths, results, summary)
     for key in ("splits", "interval_seconds", "symbols"):
         if key not in summary.get("market", {}):
             raise UserError(f"{paths.training_summary} lacks {key} of its market; train again to evaluate")
-    return TrainedRun(paths, config, results, summary, notices)
+    return TrainedRun(paths, config, results, summary)
 
 
 def _check_origins(paths: RunPaths, results: dict[int, dict[str, Any]]) -> None:
@@ -150,75 +148,39 @@ def _check_origins(paths: RunPaths, results: dict[int, dict[str, Any]]) -> None:
     for phase, key, before in ((2, "specialists_from", 1), (3, "specialists_from", 1), (3, "meta_controller_from", 2)):
         found = results.get(phase, {})
         there = results.get(before, {}).get("run_id")
-        if found.get("identity") is not None and found.get(key) != there:
+        if found and found.get(key) != there:
             raise UserError(
                 f"{paths.phase_results(phase)} continues phase {before} of training {found.get(key)}, but phase "
                 f"{before} in {paths.run_dir} is of training {there}; train phase {phase} again"
             )
 
 
-def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summary: dict[str, Any]) -> tuple[str, ...]:
-    """Refuse files of different trainings; notices on those that do not say of which they are.
+def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Refuse files of different trainings.
 
     Raises:
         UserError: both trainings are named.
     """
     files = {paths.phase_results(phase): found for phase, found in results.items()}
     identities = {file: identity_in(found, file) for file, found in [*files.items(), (paths.training_summary, summary)]}
-    unknown = [file.name for file, identity in identities.items() if identity is None]
-    known = {file: identity for file, identity in identities.items() if identity is not None}
-    for (one, identity), (other, another) in itertools.pairwise(known.items()):
+    for (one, identity), (other, another) in itertools.pairwise(identities.items()):
         if identity.market != another.market:
             raise UserError(
                 f"{one} is of a training on market {identity.market}, but {other} of one on {another.market}; they do "
                 f"not belong together. {_AGAIN}"
             )
-    ids = {file: found.get("run_id") for file, found in files.items()}
-    last = paths.phase_results(max(set(summary.get("phases") or ()) & set(results), default=max(results)))
-    if not unknown and summary.get("run_id") != (run_id := ids[last]):
+    last = max(set(summary.get("phases") or ()) & set(results), default=max(results))
+    if summary.get("run_id") != (run_id := results[last]["run_id"]):
         raise UserError(
-            f"{paths.training_summary} is of training {summary.get('run_id')}, but {last} is of training {run_id}; "
-            f"they do not belong together. {_AGAIN}"
+            f"{paths.training_summary} is of training {summary.get('run_id')}, but {paths.phase_results(last)} is of "
+            f"training {run_id}; they do not belong together. {_AGAIN}"
         )
-    _check_settings(paths, known, ids, summary)
-    if not unknown:
-        return ()
-    which = (
-        "its files were"
-        if len(unknown) == len(identities)
-        else f"{' and '.join(unknown)} {'were' if len(unknown) > 1 else 'was'}"
-    )
-    return (f"{which} {EARLIER_VERSION}: whether models, splits and results belong together was not checked",)
-
-
-def _check_settings(
-    paths: RunPaths, known: dict[Path, Identity], ids: dict[Path, Any], summary: dict[str, Any]
-) -> None:
-    """Refuse settings that are not those of the training that wrote the summary."""
-    identity = known.get(paths.training_summary)
-    if identity is None:
-        return
-    found = settings_hash(read_yaml(paths.resolved_config))
-    if found != identity.settings:
+    found, wanted = settings_hash(read_yaml(paths.resolved_config)), identities[paths.training_summary].settings
+    if found != wanted:
         raise UserError(
-            f"{paths.resolved_config} holds settings {found}, but the training {summary.get('run_id')} had "
-            f"{identity.settings}; an evaluation would trade by other rules than the policies learnt. {_AGAIN}"
+            f"{paths.resolved_config} holds settings {found}, but the training {summary.get('run_id')} had {wanted}; "
+            f"an evaluation would trade by other rules than the policies learnt. {_AGAIN}"
         )
-
-
-def _that_belong_together(results: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Without later phases that were trained on other earlier ones, where no identity says so."""
-    kept = {1: results[1]}
-    for phase in (2, 3):
-        found = results.get(phase)
-        same_specialists = found is not None and found.get("specialists_from") == results[1]["run_id"]
-        same_meta = phase == 2 or (
-            2 in kept and found is not None and found.get("meta_controller_from") == kept[2]["run_id"]
-        )
-        if found is None or not (same_specialists and same_meta):
-            break
-        kept[phase] = found
-    return kept
 
 
 def restore_all(run: TrainedRun, market: Market) -> HierarchyPolicies:
@@ -271,18 +233,20 @@ def open_checkpoint(run: TrainedRun, market: Market, phase: int, timesteps: int,
         UserError: there is no such class or checkpoint, or its arrays are of other settings.
     """
     names = [asset_class.name for asset_class in market.universe.classes]
-    folder = run.paths.checkpoint(phase, timesteps)
     if phase == 1:
         if name not in names:
             raise UserError(f"`run_dir` {run.paths.run_dir} has no specialist {name!r}; it has {', '.join(names)}")
-        plan, folder = phases.plan_specialist(run.config, market, names.index(name)), folder / name
+        plan = phases.plan_specialist(run.config, market, names.index(name))
     elif phase == 2:
+        name = META_CONTROLLER
         plan = phases.plan_meta(run.config, market, restore_all(run, market).specialists)
     else:
         policies = restore_all(run, market)
         if policies.meta is None:
             raise UserError(f"`run_dir` {run.paths.run_dir} has no meta-controller; phase 3 was not trained")
+        name = PORTFOLIO
         plan = phases.plan_joint(run.config, market, policies.specialists, policies.meta)
-    check_checkpoint(folder, run.results[phase], run.paths.phase_results(phase))
+    path = checkpoint_path(run.paths, phase, name, timesteps)
+    check_origin(describe_checkpoint(path), path, run.results[phase]["run_id"], phase, name, timesteps)
     like = jax.eval_shape(functools.partial(start_training, plan.program), *plan.start_arguments)
-    return Checkpoint(plan, restore_checkpoint(folder, like))
+    return Checkpoint(plan, restore_checkpoint(path, like).state)

@@ -18,6 +18,7 @@ from mtquant_jax.settings.fields import fields_of
 from mtquant_jax.settings.flags import FLAGS
 from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
+from mtquant_jax.storage.paths import RunPaths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,8 @@ class _Early:
     config: str
     risk_preset: str
     quick_test: bool
+    run_dir: str
+    resume: bool
 
 
 _IN_PYTHON = "load_config"
@@ -126,7 +129,7 @@ def load_command(
 def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
     """What lies under the flags; arguments and errors as those of `load_command`."""
     early = _early_flags(argv, prog)
-    source = early.get("config")
+    source = early.get("config") or (_settings_of(early.get("run_dir", ".")) if early.get("resume") else None)
     if source is None:
         source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
     quick_test, risk_preset = early.get("quick_test"), early.get("risk_preset")
@@ -139,6 +142,12 @@ def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
     return Base(settings, early.get("config", DEFAULT_CONFIG), source)
 
 
+def _settings_of(run_dir: str) -> str | None:
+    """The settings of the training that a directory holds; None where it holds none."""
+    path = RunPaths(Path(run_dir)).resolved_config
+    return str(path) if path.is_file() else None
+
+
 def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     """Those of `_Early` that are given; the command reads them again with all the rest.
 
@@ -146,7 +155,7 @@ def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     """
     one, two = (
         tyro.cli(_Early, default=default, args=list(argv), prog=prog, add_help=False, return_unknown_args=True)[0]
-        for default in (_Early("", "", False), _Early("-", "-", True))
+        for default in (_Early("", "", False, "", False), _Early("-", "-", True, "-", True))
     )
     return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
 

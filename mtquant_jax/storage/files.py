@@ -1,8 +1,9 @@
-"""Atomic files and strict JSON."""
+"""Atomic files and strict JSON, sealed where numbers in it are relied on."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -48,11 +49,60 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"{what}: {reason} {path}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{what}: {path} line {error.lineno} is not JSON ({error.msg})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{what}: {path} is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{what}: {path} is not a JSON object")
     return content
+
+
+SEAL = "sha256"
+"""Last key of a sealed JSON object: the checksum of all the others."""
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a JSON object and a checksum of what it says; see `write_json`. Returns what `read_sealed` would."""
+    plain: dict[str, Any] = _plain(content)
+    write_json(path, sealed(plain))
+    return plain
+
+
+def read_sealed(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object that `write_sealed` wrote, without its checksum.
+
+    Args:
+        path: the file.
+        what: start of the error message, as for `read_json`.
+
+    Raises:
+        UserError: the file is missing, is not a JSON object, has no checksum, or says something else than was written.
+    """
+    return unsealed(read_json(path, what), f"{what}: {path}")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with its checksum."""
+    return {**content, SEAL: _seal(content)}
+
+
+def unsealed(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """A JSON object without its checksum, which must be right.
+
+    Raises:
+        UserError: there is none, or it is another.
+    """
+    seal = content.pop(SEAL, None)
+    if seal is None:
+        raise UserError(f"{where} has no checksum ({SEAL}); it was written by an earlier version, or is damaged")
+    if seal != _seal(content):
+        raise UserError(f"{where} was changed after it was written, or is damaged: its checksum is another")
+    return content
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON without spaces, keys in their order, as hexadecimal digits."""
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 @contextmanager

@@ -30,6 +30,11 @@ class RunPaths:
         return self.log_dir / f"phase{phase}_results.json"
 
     @property
+    def run_record(self) -> Path:
+        """What the run says of itself while it is trained, JSON."""
+        return self.log_dir / "run.json"
+
+    @property
     def training_summary(self) -> Path:
         """Summary of the whole run, JSON."""
         return self.log_dir / "training_summary.json"

@@ -6,8 +6,8 @@ import csv
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.storage.files import replacing
 from mtquant_jax.storage.paths import RunPaths
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 _FILE_ONLY = "file_only"
+_KEYS = ["agent", "timesteps"]  # first columns of a metrics file
 
 
 class RunRecorder:
@@ -39,6 +41,7 @@ class RunRecorder:
         self._logger = logging.Logger("mtquant_jax.run", logging.INFO)
         self._resources = ExitStack()
         self._tables: dict[int, _MetricsTable] = {}
+        self._continued: dict[int, list[str]] = {}  # phase -> columns of the file of an earlier process
 
     def __enter__(self) -> RunRecorder:
         try:
@@ -80,6 +83,28 @@ class RunRecorder:
         """Write a warning."""
         self._logger.warning("%s", with_flags(text))
 
+    def keep_metrics(self, phase: int, agent: str, timesteps: int) -> None:
+        """Go on with the metrics file of an earlier process: rows of an agent up to ``timesteps`` stay.
+
+        A row that the process was killed in the middle of goes as well.
+        """
+        if (table := self._tables.pop(phase, None)) is not None:
+            table.close()
+        path = self.paths.metrics_csv(phase)
+        if not path.is_file():
+            return
+        with path.open(encoding="utf-8", newline="", errors="replace") as stream:
+            header, *rows = [*csv.reader(stream)] or [[]]
+        if header[:2] != _KEYS:
+            path.unlink()
+            return
+        self._continued[phase] = header
+        whole = [row for row in rows if len(row) == len(header) and row[1].isdecimal()]
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(row for row in whole if row[0] != agent or int(row[1]) <= timesteps)
+
     def metrics(self, phase: int, agent: str, timesteps: int, row: Mapping[str, Any]) -> None:
         """Append one row to a phase's metrics file and to TensorBoard.
 
@@ -97,9 +122,9 @@ class RunRecorder:
         """
         numbers = {name: None if value is None else _number(value) for name, value in row.items()}
         if phase not in self._tables:
-            self._tables[phase] = self._resources.enter_context(
-                _MetricsTable.opened(self.paths.metrics_csv(phase), ["agent", "timesteps", *numbers])
-            )
+            table = _MetricsTable(self.paths.metrics_csv(phase), [*_KEYS, *numbers], self._continued.get(phase))
+            self._tables[phase] = table
+            self._resources.callback(table.close)
         self._tables[phase].append({"agent": agent, "timesteps": int(timesteps), **numbers})
         for name, number in numbers.items():
             if number is not None and math.isfinite(number):
@@ -127,17 +152,16 @@ class _ConsoleFormatter(logging.Formatter):
 class _MetricsTable:
     """A CSV file with fixed columns, flushed after every row, so that a run can be monitored."""
 
-    def __init__(self, stream: TextIO, columns: list[str]) -> None:
-        self._stream = stream
-        self._writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-        self._writer.writeheader()
-
-    @classmethod
-    @contextmanager
-    def opened(cls, path: Path, columns: list[str]) -> Iterator[_MetricsTable]:
+    def __init__(self, path: Path, columns: list[str], there: list[str] | None) -> None:
+        """``there`` are the columns of a file to go on with."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            yield cls(stream, columns)
+        self._stream: TextIO = path.open("a" if there else "w", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._stream, there or columns, restval="", lineterminator="\n")
+        if not there:
+            self._writer.writeheader()
+
+    def close(self) -> None:
+        self._stream.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
         self._writer.writerow({name: _cell(value) for name, value in row.items()})

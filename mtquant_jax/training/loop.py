@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 
@@ -16,9 +17,10 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.divergence import Diverged, Symptom, symptom
-from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import Runner
+from mtquant_jax.training.saved import Logbook, Looked, SavedTraining, plain_metrics, read_metrics
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
 
@@ -75,28 +77,65 @@ class _Training:
         self._candidates: list[Candidate | None] = [None] * len(members)
         self._history: list[list[tuple[int, Performance]]] = [[] for _ in members]
         self._validating = 0.0
+        self._rates: list[float] = []
         self._first: list[dict[str, np.ndarray]] = []
+        self._last: list[dict[str, np.ndarray]] = []
+        self._done = 0  # timesteps
+        self._total = members[0].plan.total_updates * members[0].plan.program.timesteps_per_update
 
     def run(self) -> list[Outcome]:
-        """Train to the end."""
+        """Train to the end, from where an earlier process stopped if it did.
+
+        Raises:
+            Stopped: the observer wanted it.
+        """
         plan, schedule = self._members[0].plan, self._schedule
         per_update = plan.program.timesteps_per_update
-        total, done = plan.total_updates * per_update, 0
-        if schedule.keep_start and schedule.validate:
-            self._move_on(0.0, self._checkpoint(0))
-        rates: list[float] = []
+        if earlier := self._observer.earlier(self._members, self._runner.states()):
+            self._go_on(earlier)
+        elif schedule.keep_start and schedule.validate:
+            self._move_on(0.0, self._validate())
+            self._save()
+        passed = 0
         for updates, saves in chunks(plan.total_updates, per_update, schedule.save_freq):
+            passed += updates * per_update
+            if passed <= self._done:
+                continue
             kept = self._runner.kept()
             start = time.perf_counter()
             metrics = self._runner.run(updates)
-            rates.append(updates * per_update * len(self._members) / (time.perf_counter() - start))
-            self._check(done // per_update, updates, kept, metrics, rates[-1])
-            done += updates * per_update
-            validation = self._checkpoint(done) if saves else None
-            self._report(done, total, rates[-1], metrics, validation)
-            if done < total:
-                self._move_on(done / total, validation)
-        return self._outcomes(done, rates, metrics)
+            rate = updates * per_update * len(self._members) / (time.perf_counter() - start)
+            self._check(self._done // per_update, updates, kept, metrics, rate)
+            self._done, self._last = passed, metrics
+            self._first = self._first or metrics
+            self._rates.append(rate)
+            validation = self._validate() if saves and schedule.validate else None
+            self._report(passed, rate, metrics, validation)
+            if passed < self._total:
+                self._move_on(passed / self._total, validation)
+            stops = self._observer.stops()
+            if saves or stops:
+                self._save()
+            if stops:
+                raise Stopped
+        return self._outcomes()
+
+    def _go_on(self, earlier: Sequence[SavedTraining]) -> None:
+        """Stand where an earlier process saved all members, after the same chunk."""
+        logbook = earlier[0].logbook
+        self._done, self._validating = logbook.timesteps, logbook.validate_seconds
+        self._rates = list(logbook.chunk_rates)
+        self._runner.stand_at([saved.state for saved in earlier], logbook.run_seconds)
+        self._history = [[(look.timesteps, look.performance) for look in saved.logbook.history] for saved in earlier]
+        self._candidates = [_best(saved) for saved in earlier]
+        if logbook.chunk_rates:  # otherwise only the starting point was saved
+            self._first = [read_metrics(saved.logbook.first_metrics) for saved in earlier]
+            self._last = [read_metrics(saved.logbook.last_metrics) for saved in earlier]
+        if self._curricula:
+            self._curricula = [
+                saved.logbook.curriculum or now for saved, now in zip(earlier, self._curricula, strict=True)
+            ]
+            self._runner.follow(self._curricula)
 
     def _check(
         self, before: int, updates: int, kept: TrainState, metrics: list[dict[str, np.ndarray]], rate: float
@@ -110,7 +149,7 @@ class _Training:
             return
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
-        self._report((before + updates) * per_update, total * per_update, rate, metrics, None)
+        self._report((before + updates) * per_update, rate, metrics, None)
         good = self._runner.policies(kept)
         self._runner.go_back(kept)
         which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
@@ -127,40 +166,54 @@ class _Training:
         both = zip(metrics, self._runner.params(), self._members, strict=True)
         return [symptom(of_member, params, member) for of_member, params, member in both]
 
-    def _checkpoint(self, timesteps: int) -> list[Performance] | None:
-        """Show the states to the observer and validate their policies; performance of each member."""
+    def _validate(self) -> list[Performance]:
+        """The performance of each member's policy, which becomes a candidate."""
         results = []
         for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
-            self._observer.checkpoint(member, timesteps, state)
-            if not self._schedule.validate:
-                continue
             policy = Policy(state.params, state.normalizers)
             compiled, start = self._compiler.seconds, time.perf_counter()
             performance = member.validate(policy)
             self._validating += time.perf_counter() - start - (self._compiler.seconds - compiled)
-            self._history[i].append((timesteps, performance))
+            self._history[i].append((self._done, performance))
             best = self._candidates[i]
             if best is None or score(performance) > best.score:
                 # The state is donated to the next chunk, so that a candidate is a copy.
-                self._candidates[i] = Candidate(jax.tree.map(jnp.copy, policy), timesteps, score(performance))
+                self._candidates[i] = Candidate(jax.tree.map(jnp.copy, policy), self._done, score(performance))
             results.append(performance)
-        return results or None
+        return results
+
+    def _save(self) -> None:
+        """Show the observer where each member stands."""
+        for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
+            best = self._candidates[i]
+            logbook = Logbook(
+                timesteps=self._done,
+                total_timesteps=self._total,
+                best_timesteps=best.timesteps if best else None,
+                best_score=best.score if best else None,
+                history=tuple(Looked(timesteps, found) for timesteps, found in self._history[i]),
+                run_seconds=self._runner.seconds,
+                validate_seconds=self._validating,
+                chunk_rates=tuple(self._rates),
+                first_metrics=plain_metrics(self._first[i]) if self._first else {},
+                last_metrics=plain_metrics(self._last[i]) if self._last else {},
+                curriculum=self._curricula[i] if self._curricula else None,
+            )
+            self._observer.checkpoint(member, SavedTraining(state, best.policy if best else None, logbook))
 
     def _report(
         self,
         done: int,
-        total: int,
         rate: float,
         metrics: list[dict[str, np.ndarray]],
         validation: list[Performance] | None,
     ) -> None:
-        self._first = self._first or metrics
         for i, member in enumerate(self._members):
             self._observer.chunk(
                 Progress(
                     member=member,
                     timesteps=done,
-                    total_timesteps=total,
+                    total_timesteps=self._total,
                     timesteps_per_second=rate,
                     metrics=metrics[i],
                     validation=validation[i] if validation else None,
@@ -177,7 +230,7 @@ class _Training:
             self._curricula[i] = following
         self._runner.follow(self._curricula)
 
-    def _outcomes(self, done: int, rates: list[float], last: list[dict[str, np.ndarray]]) -> list[Outcome]:
+    def _outcomes(self) -> list[Outcome]:
         seconds = {
             "compile": self._compiler.seconds - self._compiled_before,
             "run": self._runner.seconds,
@@ -187,7 +240,7 @@ class _Training:
         outcomes = []
         for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
             last_policy = Policy(state.params, state.normalizers)
-            best = self._candidates[i] or Candidate(last_policy, done, 0.0)
+            best = self._candidates[i] or Candidate(last_policy, self._done, 0.0)
             validation = next((found for timesteps, found in self._history[i] if timesteps == best.timesteps), None)
             outcomes.append(
                 Outcome(
@@ -196,14 +249,22 @@ class _Training:
                     best_timesteps=best.timesteps,
                     best_validation=validation,
                     history=self._history[i],
-                    timesteps=done,
+                    timesteps=self._done,
                     seconds=seconds,
-                    timesteps_per_second=done * len(self._members) / self._runner.seconds,
-                    chunk_rates=rates,
-                    training_metrics=closing_metrics(self._first[i], last[i], member),
+                    timesteps_per_second=self._done * len(self._members) / self._runner.seconds,
+                    chunk_rates=self._rates,
+                    training_metrics=closing_metrics(self._first[i], self._last[i], member),
                 )
             )
         return outcomes
+
+
+def _best(saved: SavedTraining) -> Candidate | None:
+    """The candidate that an earlier process had."""
+    timesteps, score_then = saved.logbook.best_timesteps, saved.logbook.best_score
+    if saved.best is None or timesteps is None:
+        return None
+    return Candidate(saved.best, timesteps, math.nan if score_then is None else score_then)
 
 
 def flat_metrics(metrics: dict[str, np.ndarray], agents: Sequence[str]) -> dict[str, float]:

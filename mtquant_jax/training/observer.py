@@ -14,6 +14,7 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.phases import Plan
+from mtquant_jax.training.saved import SavedTraining
 
 
 class Validate(Protocol):
@@ -48,14 +49,29 @@ class Progress:
     curriculum: Curriculum | None  # that the chunk drew its episodes from
 
 
+class Stopped(Exception):
+    """A training was asked to stop, and has saved where it stands."""
+
+
 class TrainingObserver:
     """Base class of what watches a training; every method of it does nothing."""
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
         """All members of a phase are planned and nothing is trained yet."""
 
-    def checkpoint(self, member: Member, timesteps: int, state: TrainState) -> None:
-        """A checkpoint is due; ``state`` is donated once the call returns."""
+    def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> Sequence[SavedTraining] | None:
+        """Where the members, trained side by side, were before; None begins them anew.
+
+        ``like`` are their first states, whose shapes the earlier ones have.
+        """
+        return None
+
+    def checkpoint(self, member: Member, saved: SavedTraining) -> None:
+        """A checkpoint is due; the state is donated once the call returns."""
+
+    def stops(self) -> bool:
+        """Whether to save and stop after this chunk, with `Stopped`."""
+        return False
 
     def chunk(self, progress: Progress) -> None:
         """A chunk is done, and validated where a checkpoint was due."""

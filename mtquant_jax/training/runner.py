@@ -76,6 +76,11 @@ class Runner:
         """Go on from a state that was kept."""
         self._state = jax.tree.map(jnp.asarray, state)
 
+    def stand_at(self, states: Sequence[TrainState], seconds: float) -> None:
+        """Go on from states of each member that were restored, after so many seconds of training."""
+        self._state = stack(states) if self._parallel else states[0]
+        self.seconds = seconds
+
     def states(self) -> list[TrainState]:
         """The state of each member."""
         return [unstack(self._state, i) for i in range(self._count)] if self._parallel else [self._state]

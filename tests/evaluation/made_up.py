@@ -12,6 +12,7 @@ from mtquant_jax.evaluation.backtests import Traded
 from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
 from mtquant_jax.evaluation.evaluation_bars import SYNTHETIC, EvaluationBars
 from mtquant_jax.market.universe import universe_of
+from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.account import Flows
@@ -111,11 +112,15 @@ def made_up(
             {"timesteps": 200, "sharpe": 0.5, "sharpe_standard_error": 0.4},
         ],
     }
+    identity = Identity("made up", {}, "made up", False).to_json()
     run = TrainedRun(
         RunPaths(folder / "run & <co>"),
         TrainConfig(),
-        {1: {"run_id": "20240101T000000", "specialists": {c.name: agent for c in CLASSES}}},
-        {"market": {"description": "made up", "splits": splits, "interval_seconds": 21_600, "symbols": []}},
+        {1: {"run_id": "20240101T000000", "identity": identity, "specialists": {c.name: agent for c in CLASSES}}},
+        {
+            "identity": identity,
+            "market": {"description": "made up", "splits": splits, "interval_seconds": 21_600, "symbols": []},
+        },
     )
     steps = days * BARS_A_DAY
     day = 19_700 + (np.arange(steps + 1) + BARS_A_DAY - 1) // BARS_A_DAY

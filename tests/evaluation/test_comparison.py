@@ -23,10 +23,10 @@ from mtquant_jax.reports.comparison import draw, lines
 from mtquant_jax.statistics.intervals import Difference, Interval
 from mtquant_jax.statistics.returns import sharpe_ratio
 from mtquant_jax.statistics.track_record import track_record
-from mtquant_jax.storage.files import write_json
+from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 from tests.evaluation.made_up import made_up
-from tests.forms import check_form
+from tests.forms import check_form, rewrite
 
 FIRST, LAST = "2024-01-02 00:00", "2024-06-28 23:00"
 PER_YEAR = 260.0
@@ -60,7 +60,7 @@ def evaluated(run_dir: Path, returns: np.ndarray, first_day: str = "2024-01-02",
         daily=daily,
     )
     (run_dir / "evaluation").mkdir(parents=True)
-    write_json(run_dir / "evaluation" / "metrics.json", metrics.to_json())
+    write_sealed(run_dir / "evaluation" / "metrics.json", metrics.to_json())
     sharpe = None if record.sharpe is None else record.sharpe / np.sqrt(PER_YEAR)
     trial(run_dir, run_dir, f"id of {run_dir.name}", sharpe)
     return run_dir
@@ -184,9 +184,7 @@ def test_evaluations_written_elsewhere_are_found(tmp_path):
         "elsewhere": str(runs[1]),
     }
     assert metrics.trials.count == 3  # those beside the run, not beside the folder of its evaluation
-    content = json.loads((elsewhere / "metrics.json").read_text())
-    del content["run"]["directory"]
-    (elsewhere / "metrics.json").write_text(json.dumps(content))
+    rewrite(elsewhere / "metrics.json", lambda content: content["run"].pop("directory"))
     message = r"elsewhere/metrics.json has no run.directory; it is of another version, so evaluate its run again"
     with pytest.raises(UserError, match=message):
         open_evaluated([runs[0], elsewhere])
@@ -267,7 +265,7 @@ def test_what_cannot_be_compared_is_refused(capsys, tmp_path):
     late = evaluated(tmp_path / "late", noise(2), "2024-04-15")
     wide = evaluated(tmp_path / "wide", noise(3, paths=2))
     old = evaluated(tmp_path / "old", noise(4))
-    (old / "evaluation" / "metrics.json").write_text("{}")
+    write_sealed(old / "evaluation" / "metrics.json", {})
     (tmp_path / "bare").mkdir()
     refusals = {
         (): "compare needs at least two run directories",
@@ -309,7 +307,7 @@ def test_the_same_bars_in_two_folders_are_one_source(capsys, tmp_path):
 
 def test_the_evaluation_of_a_training_that_is_no_more_is_refused(capsys, tmp_path):
     one, two = (evaluated(tmp_path / name, noise(i)) for i, name in enumerate("ab"))
-    write_json(RunPaths(two).phase_results(1), {"run_id": "newer"})
+    write_sealed(RunPaths(two).phase_results(1), {"run_id": "newer"})
     assert (
         f"metrics.json is of training id of b, but {two} holds training newer; run: mtquant-jax evaluate"
         in " ".join(run(capsys, tmp_path / "out", one, two)[2].split())

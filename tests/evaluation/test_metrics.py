@@ -22,7 +22,7 @@ from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.scenarios import STAGES
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.paths import RunPaths
-from tests.forms import check_form
+from tests.forms import check_form, rewrite
 
 CAPITAL = 100_000.0
 CLASSES = {
@@ -102,9 +102,9 @@ def another(evaluated, tmp_path_factory) -> SimpleNamespace:
     run_dir = evaluated.run_dir.parent / "another"
     shutil.copytree(evaluated.run_dir, run_dir, ignore=shutil.ignore_patterns("evaluation"))
     paths = RunPaths(run_dir)
-    checkpoints = paths.checkpoints(3).glob("*/identity.json")
+    checkpoints = paths.checkpoints(3).glob("*/checkpoint.json")
     for path in (paths.phase_results(3), paths.training_summary, *checkpoints):
-        path.write_text(json.dumps(strict_json(path) | {"run_id": "another"}))
+        rewrite(path, lambda content: content.update(run_id="another"))
     code, _, err = evaluate(run_dir)
     assert code == 0, err
     return SimpleNamespace(run_dir=run_dir, metrics=strict_json(run_dir / "evaluation" / "metrics.json"))

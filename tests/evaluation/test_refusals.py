@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mtquant_jax.storage.paths import RunPaths
-from tests.evaluation.test_metrics import SOURCE, evaluate, hashes, strict_json
+from tests.evaluation.test_metrics import SOURCE, evaluate, hashes
+from tests.forms import rewrite
 from tests.market.bars.test_timeframes import times, write
 
 
@@ -21,12 +20,6 @@ def copy(synthetic_run, tmp_path) -> Path:
     run_dir = tmp_path / "runs" / "mine"
     shutil.copytree(synthetic_run / "logs", run_dir / "logs", ignore=shutil.ignore_patterns("tensorboard"))
     return run_dir
-
-
-def changed(path: Path, change: Any) -> None:
-    content = strict_json(path)
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def refusal(run_dir: Path, *flags: str) -> str:
@@ -50,25 +43,25 @@ def test_directories_that_hold_no_finished_training_are_refused(copy, tmp_path):
 
 
 def test_a_training_without_scales_is_refused(copy):
-    changed(RunPaths(copy).phase_results(1), lambda content: content.pop("scales"))
+    rewrite(RunPaths(copy).phase_results(1), lambda content: content.pop("scales"))
     assert "phase1_results.json lacks the scales that observations were divided by" in refusal(copy)
 
 
 @pytest.mark.parametrize("scales", [{"classes": "banana", "portfolio": 1.0}, {"classes": [1.0], "portfolio": None}])
 def test_scales_that_are_no_numbers_are_refused(copy, scales):
-    changed(RunPaths(copy).phase_results(1), lambda content: content.update(scales=scales))
+    rewrite(RunPaths(copy).phase_results(1), lambda content: content.update(scales=scales))
     assert "phase1_results.json has scales that are no numbers" in refusal(copy)
 
 
 def test_bars_of_another_interval_are_refused(copy):
-    changed(RunPaths(copy).training_summary, lambda content: content["market"].update(interval_seconds=4 * 3600))
+    rewrite(RunPaths(copy).training_summary, lambda content: content["market"].update(interval_seconds=4 * 3600))
     message = f"{SOURCE}: bars are 60 minutes apart, but mine was trained on bars of 240 minutes"
     assert refusal(copy) == message
 
 
 def test_a_split_without_bars_is_refused(copy):
     later = {"first": "2030-01-01 00:00", "last": "2030-06-01 00:00", "bars": 10}
-    changed(RunPaths(copy).training_summary, lambda content: content["market"]["splits"].update(validation=later))
+    rewrite(RunPaths(copy).training_summary, lambda content: content["market"]["splits"].update(validation=later))
     message = refusal(copy, "--split", "validation")
     assert "of which 0 belong to the validation split of the training (2030-01-01 to 2030-06-01)" in message
 

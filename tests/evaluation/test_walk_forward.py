@@ -149,8 +149,14 @@ def bars(monkeypatch):
     def of(days: int, per_day: int = 24) -> None:
         def prepare(config, cut):
             stamps = 3600 * np.arange(days * per_day)
-            cut(stamps)
-            return SimpleNamespace(day=np.arange(len(stamps)) // per_day, description="bars", notices=("a notice",))
+            return SimpleNamespace(
+                day=np.arange(len(stamps)) // per_day,
+                description="bars",
+                notices=("a notice",),
+                timestamps=stamps,
+                splits=cut(stamps),
+                fingerprint="bars",
+            )
 
         monkeypatch.setattr("mtquant_jax.market.prepare.prepare_market", prepare)
 
@@ -195,7 +201,7 @@ def test_the_work_and_what_it_is_judged_on_are_shown_before(
 ):
     bars(300)
 
-    def trained(configs, market, splits, recorder, compiler, folder, report):
+    def trained(configs, market, splits, run, compiler, folder, report):
         assert [config.seed for config in configs] == [0, 1, 2]
         print("training begins")
         return a_fold(int(folder.name[-1]), {LAST: noise(0, 3)})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.reports.training_plot import Curve, _label, _with_references, plot_training, read_curves
+from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,10 +26,8 @@ def write_metrics(run_dir: Path, phase: int, rows: str, header: str = HEADER) ->
     return path
 
 
-def write_results(run_dir: Path, content: object, phase: int = 2) -> None:
-    path = run_dir / "logs" / "e2e_training" / f"phase{phase}_results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+def write_results(run_dir: Path, content: dict[str, Any], phase: int = 2) -> None:
+    write_sealed(RunPaths(run_dir).phase_results(phase), content)
 
 
 def size_of_png(path: Path) -> tuple[int, int]:

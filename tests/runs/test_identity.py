@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.fingerprint import of_history, of_synthetic
 from mtquant_jax.market.universe import universe_of
-from mtquant_jax.runs.identity import Identity, check_checkpoint, settings_hash, write_checkpoint_identity
+from mtquant_jax.runs.identity import settings_hash
 from mtquant_jax.runs.trained_run import open_run
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import override_config
@@ -21,9 +20,7 @@ from mtquant_jax.settings.yaml_files import as_mapping
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.types import AssetClass, Bars
 from tests.conftest import make_contracts
-
-SPLITS = {"train": ("2020-01-01 00:00", "2020-06-01 00:00"), "validation": ("2020-07-01 00:00", "2020-08-01 00:00")}
-IDENTITY = Identity("market", SPLITS, "settings", False)
+from tests.forms import rewrite
 
 
 def bars(close: float = 1.0) -> Bars:
@@ -62,29 +59,11 @@ def test_the_hash_of_settings_counts_what_is_learnt_by():
     assert len({hashed(), *others}) == 5
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    write_checkpoint_identity(tmp_path / "checkpoint", "one", IDENTITY)
-    results, file = {"run_id": "one", "identity": IDENTITY.to_json()}, tmp_path / "phase1_results.json"
-    check_checkpoint(tmp_path / "checkpoint", results, file)
-    with pytest.raises(UserError, match=r"is of training one, but .*phase1_results.json is of training two"):
-        check_checkpoint(tmp_path / "checkpoint", results | {"run_id": "two"}, file)
-    (tmp_path / "old").mkdir()
-    check_checkpoint(tmp_path / "old", {"run_id": "one"}, file)  # both of an earlier version
-    with pytest.raises(UserError, match="does not say of which training it is"):
-        check_checkpoint(tmp_path / "old", results, file)
-
-
 @pytest.fixture
 def copy(synthetic_run, tmp_path) -> RunPaths:
     """The small files of the quick run, to be changed."""
     shutil.copytree(synthetic_run / "logs/e2e_training", tmp_path / "copy/logs/e2e_training")
     return RunPaths(tmp_path / "copy")
-
-
-def change(path: Path, edit) -> None:
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
 
 
 def refusal(paths: RunPaths) -> str:
@@ -94,20 +73,20 @@ def refusal(paths: RunPaths) -> str:
 
 
 def test_results_settings_and_summaries_of_two_trainings_are_refused(copy):
-    assert open_run(copy.run_dir).notices == ()
+    open_run(copy.run_dir)
     original = {path: path.read_text() for path in copy.log_dir.glob("*.*")}
 
     def back() -> None:
         for path, text in original.items():
             path.write_text(text)
 
-    change(copy.phase_results(3), lambda content: content["identity"].update(market="another"))
+    rewrite(copy.phase_results(3), lambda content: content["identity"].update(market="another"))
     assert "phase3_results.json" in refusal(copy) and "on market" in refusal(copy) and "another" in refusal(copy)
     back()
-    change(copy.training_summary, lambda content: content.update(run_id="another"))
+    rewrite(copy.training_summary, lambda content: content.update(run_id="another"))
     assert "training_summary.json is of training another, but" in refusal(copy)
     back()
-    change(copy.phase_results(1), lambda content: content.update(run_id="another"))
+    rewrite(copy.phase_results(1), lambda content: content.update(run_id="another"))
     assert "phase2_results.json continues phase 1 of training" in refusal(copy)
     back()
     copy.resolved_config.write_text(copy.resolved_config.read_text().replace("trade_decay: 0.1", "trade_decay: 0.2"))
@@ -116,14 +95,17 @@ def test_results_settings_and_summaries_of_two_trainings_are_refused(copy):
 
 def test_other_splits_of_a_phase_count_as_in_sample(copy):
     later = ["2030-01-01 00:00", "2030-02-01 00:00"]
-    change(copy.phase_results(1), lambda content: content["identity"]["splits"].update(train=later))
+    rewrite(copy.phase_results(1), lambda content: content["identity"]["splits"].update(train=later))
     run = open_run(copy.run_dir)
     assert len(run.learnt_times("train")) == 2 and len(run.learnt_times("validation")) == 1
     assert run.learnt_times("train")[-1] == (1893456000, 1896134400)
 
 
-def test_a_run_of_an_earlier_version_is_read_with_a_notice(copy):
-    for path in (copy.training_summary, *map(copy.phase_results, (1, 2, 3))):
-        change(path, lambda content: content.pop("identity"))
-    (notice,) = open_run(copy.run_dir).notices
-    assert notice.startswith("its files were written by an earlier version, without the identity of its training")
+def test_results_that_were_changed_by_hand_are_refused(copy):
+    path = copy.phase_results(1)
+    path.write_text(path.read_text().replace('"phase": 1', '"phase": 2'))
+    assert f"{path} was changed after it was written, or is damaged: its checksum is another" in refusal(copy)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    assert f"{path} has no checksum (sha256); it was written by an earlier version, or is damaged" in refusal(copy)

@@ -15,6 +15,7 @@ from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.runs.run_observer import beaten_start
 from mtquant_jax.storage.bundles import read_manifest
 from tests.conftest import SHARED
+from tests.forms import rewrite
 
 CLASSES = {
     "forex": ["EURUSD", "GBPUSD", "USDJPY"],
@@ -179,14 +180,10 @@ def test_phase_3_without_phase_2_is_refused(capsys, synthetic_run, tmp_path):
     assert "phase 3 needs the results of phase 2" in message
 
 
-def changed(path, **changes):
-    path.write_text(json.dumps(strict_json(path) | changes))
-
-
 def test_a_meta_controller_of_other_specialists_is_refused(capsys, synthetic_run, tmp_path):
     run_dir = tmp_path / "copy"
     shutil.copytree(synthetic_run, run_dir)
-    changed(run_dir / LOGS / "phase1_results.json", run_id="another")
+    rewrite(run_dir / LOGS / "phase1_results.json", lambda content: content.update(run_id="another"))
     message = refused(capsys, "--phases", "3", "--run-dir", str(run_dir))
     assert "other specialists" in message
     assert "--phases 2,3" in message

@@ -15,10 +15,11 @@ from mtquant_jax.evaluation import evaluation_bars
 from mtquant_jax.evaluation.evaluation_bars import SYNTHETIC, _range, prepare_evaluation_bars
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.trained_run import TrainedRun, _that_belong_together, open_run
+from mtquant_jax.runs.identity import Identity, settings_hash
+from mtquant_jax.runs.trained_run import TrainedRun, open_run
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import to_yaml
-from mtquant_jax.storage.files import write_json
+from mtquant_jax.settings.yaml_files import as_mapping, to_yaml
+from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 
 HOUR = 3600
@@ -27,6 +28,13 @@ BARS = 2000
 SPLITS = {"train": (LOOK_BACK_BARS, 1000), "validation": (1300, 1500), "test": (1750, BARS)}
 SOURCE = f"{SYNTHETIC} 0"
 SCALES = {"classes": [2.0, 3.0, 4.0], "portfolio": 5.0}
+
+
+IDENTITY = Identity("made up", {}, settings_hash(as_mapping(TrainConfig())), False).to_json()
+
+ONE = {"run_id": "a", "identity": IDENTITY}
+TWO = {"run_id": "b", "identity": IDENTITY, "specialists_from": "a"}
+THREE = {"run_id": "c", "identity": IDENTITY, "specialists_from": "a", "meta_controller_from": "b"}
 
 
 def moment(bar: int) -> str:
@@ -39,14 +47,15 @@ def stamps(first: int = 0, last: int = BARS, interval: int = HOUR) -> np.ndarray
 
 def summary() -> dict[str, Any]:
     splits = {name: {"first": moment(first), "last": moment(last - 1)} for name, (first, last) in SPLITS.items()}
-    return {"market": {"description": "made up", "splits": splits, "interval_seconds": HOUR, "symbols": []}}
+    market = {"description": "made up", "splits": splits, "interval_seconds": HOUR, "symbols": []}
+    return {"run_id": "c", "phases": [1, 2, 3], "identity": IDENTITY, "market": market}
 
 
 def run_of(folder: Path, data_dir: str = "", **results: Any) -> TrainedRun:
     config = dataclasses.replace(TrainConfig(), data_dir=data_dir, market=dataclasses.replace(
         TrainConfig().market, start="2020-01-01", end="2021-01-01"
     ))  # fmt: skip
-    return TrainedRun(RunPaths(folder), config, {1: {"run_id": "one", "scales": SCALES} | results}, summary())
+    return TrainedRun(RunPaths(folder), config, {1: ONE | {"scales": SCALES} | results}, summary())
 
 
 @pytest.fixture
@@ -168,27 +177,6 @@ def test_the_range_of_a_part():
     assert _range(stamps(first=1700), times, "test", "x") == (LOOK_BACK_BARS, BARS - 1700)  # not before the look-back
 
 
-ONE = {"run_id": "a"}
-TWO = {"run_id": "b", "specialists_from": "a"}
-THREE = {"run_id": "c", "specialists_from": "a", "meta_controller_from": "b"}
-
-
-@pytest.mark.parametrize(
-    ("results", "kept"),
-    [
-        ({1: ONE, 2: TWO, 3: THREE}, [1, 2, 3]),
-        ({1: ONE}, [1]),
-        ({1: ONE, 3: THREE}, [1]),
-        ({1: {"run_id": "new"}, 2: TWO, 3: THREE}, [1]),
-        ({1: ONE, 2: TWO | {"run_id": "new"}, 3: THREE}, [1, 2]),
-        ({1: ONE, 2: TWO, 3: THREE | {"specialists_from": "old"}}, [1, 2]),
-        ({1: ONE, 2: {"run_id": "b"}, 3: THREE}, [1]),
-    ],
-)
-def test_results_of_other_trainings_are_left_out(results, kept):
-    assert list(_that_belong_together(results)) == kept
-
-
 @pytest.fixture
 def finished(tmp_path) -> RunPaths:
     """The small files of a finished training."""
@@ -196,8 +184,8 @@ def finished(tmp_path) -> RunPaths:
     paths.log_dir.mkdir(parents=True)
     paths.resolved_config.write_text(to_yaml(TrainConfig()))
     for phase, result in ((1, ONE), (2, TWO), (3, THREE)):
-        write_json(paths.phase_results(phase), result)
-    write_json(paths.training_summary, summary())
+        write_sealed(paths.phase_results(phase), result)
+    write_sealed(paths.training_summary, summary())
     return paths
 
 
@@ -224,9 +212,10 @@ def test_runs_that_are_none_or_not_finished_are_refused(finished, tmp_path):
     finished.phase_results(2).unlink()
     assert "phases 2 and 3 left no results; train them with `phases` 2,3" in refusal(run_dir)
     finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="1")))
+    write_sealed(finished.training_summary, summary() | {"run_id": "a", "phases": [1]})
     assert list(open_run(run_dir).results) == [1]  # no more was asked for
     finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="2")))
-    write_json(finished.phase_results(2), TWO)
+    write_sealed(finished.phase_results(2), TWO)
     finished.phase_results(1).unlink()
     assert "phase 1 has left no results" in refusal(run_dir)
 
@@ -238,6 +227,6 @@ def test_a_summary_that_does_not_tell_the_market_is_refused(finished):
     for key in ("splits", "interval_seconds", "symbols"):
         content = summary()
         del content["market"][key]
-        write_json(finished.training_summary, content)
+        write_sealed(finished.training_summary, content)
         with pytest.raises(UserError, match=f"lacks {key} of its market; train again to evaluate"):
             open_run(finished.run_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from flax import struct
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.storage.arrays import to_named_arrays
-from mtquant_jax.storage.checkpoints import CheckpointWriter, restore
+from mtquant_jax.storage.checkpoints import CheckpointWriter, Damaged, check, remove_unfinished, restore
 
 
 class Statistics(NamedTuple):
@@ -66,9 +67,9 @@ def assert_identical(actual: Any, expected: Any) -> None:
 def test_everything_is_restored_bit_for_bit(tmp_path: Path, abstract: bool, capfd: pytest.CaptureFixture[str]) -> None:
     saved = jax.tree.map(lambda leaf: jnp.asarray(leaf), state(), is_leaf=lambda leaf: isinstance(leaf, int))
     with CheckpointWriter() as writer:
-        writer.save(tmp_path / "checkpoint_10", saved)
+        writer.save(tmp_path / "checkpoint_10", {"tree": saved}, {})
     like = jax.eval_shape(lambda: saved) if abstract else state(1).replace(step=saved.step)
-    loaded = restore(tmp_path / "checkpoint_10", like)
+    loaded = restore(tmp_path / "checkpoint_10", "tree", like)
     assert_identical(loaded, saved)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
     assert loaded.key.dtype == saved.key.dtype and loaded.keys.dtype == saved.keys.dtype
@@ -80,8 +81,8 @@ def test_everything_is_restored_bit_for_bit(tmp_path: Path, abstract: bool, capf
 
 def test_a_single_array_and_64_bits(tmp_path: Path) -> None:
     with CheckpointWriter() as writer:
-        writer.save(tmp_path / "a", np.arange(3.0))
-    loaded = restore(tmp_path / "a", np.zeros(3))
+        writer.save(tmp_path / "a", {"tree": np.arange(3.0)}, {})
+    loaded = restore(tmp_path / "a", "tree", np.zeros(3))
     assert loaded.dtype == np.float64
     np.testing.assert_array_equal(loaded, np.arange(3.0))
 
@@ -91,10 +92,10 @@ def test_arrays_may_be_donated_after_save(tmp_path: Path) -> None:
     tree = {f"a{index}": jnp.full((256, 64), float(index)) for index in range(20)}
     with CheckpointWriter() as writer:
         for round_ in range(3):
-            writer.save(tmp_path / f"checkpoint_{round_}", tree)
+            writer.save(tmp_path / f"checkpoint_{round_}", {"tree": tree}, {})
             tree = step(tree)
     for round_ in range(3):
-        loaded = restore(tmp_path / f"checkpoint_{round_}", jax.eval_shape(lambda: tree))
+        loaded = restore(tmp_path / f"checkpoint_{round_}", "tree", jax.eval_shape(lambda: tree))
         for index in range(20):
             np.testing.assert_array_equal(loaded[f"a{index}"], index + round_)
 
@@ -103,18 +104,19 @@ def test_a_checkpoint_replaces_one_of_the_same_name(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     relative = Path("run/models/checkpoint_1")
     with CheckpointWriter() as writer:
-        writer.save(relative, {"a": jnp.zeros(2), "old": jnp.zeros(1)})
-        writer.save(relative, {"a": jnp.ones(2)})
+        writer.save(relative, {"tree": {"a": jnp.zeros(2)}, "old": {"b": jnp.zeros(1)}}, {})
+        writer.save(relative, {"tree": {"a": jnp.ones(2)}}, {})
         writer.wait()
-        np.testing.assert_array_equal(restore(relative, {"a": jnp.zeros(2)})["a"], 1.0)
+        np.testing.assert_array_equal(restore(relative, "tree", {"a": jnp.zeros(2)})["a"], 1.0)
     assert [path.name for path in relative.parent.iterdir()] == ["checkpoint_1"]
+    assert sorted(path.name for path in relative.iterdir()) == ["checkpoint.json", "tree"]
 
 
 def test_the_block_waits_even_when_it_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="training"), CheckpointWriter() as writer:
-        writer.save(tmp_path / "a", {"a": jnp.ones(2)})
+        writer.save(tmp_path / "a", {"tree": {"a": jnp.ones(2)}}, {})
         raise RuntimeError("training")
-    np.testing.assert_array_equal(restore(tmp_path / "a", {"a": jnp.zeros(2)})["a"], 1.0)
+    np.testing.assert_array_equal(restore(tmp_path / "a", "tree", {"a": jnp.zeros(2)})["a"], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -129,23 +131,89 @@ def test_the_block_waits_even_when_it_fails(tmp_path: Path) -> None:
 def test_another_structure_is_refused(tmp_path: Path, like: Any, message: str) -> None:
     path = tmp_path / "checkpoint_5"
     with CheckpointWriter() as writer:
-        writer.save(path, {"a": jnp.zeros(2), "b": {"c": jnp.zeros(1)}})
+        writer.save(path, {"tree": {"a": jnp.zeros(2), "b": {"c": jnp.zeros(1)}}}, {})
     with pytest.raises(UserError) as error:
-        restore(path, like)
+        restore(path, "tree", like)
     assert str(error.value) == f"checkpoint {path} does not fit this configuration: {message}"
 
 
-def test_missing_and_broken_checkpoints_are_reported(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"checkpoint .*/absent does not exist"):
-        restore(tmp_path / "absent", {})
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"checkpoint .*/empty cannot be read: "):
-        restore(tmp_path / "empty", {})
+def written(path: Path) -> Path:
+    """A checkpoint of two trees."""
     with CheckpointWriter() as writer:
-        writer.save(tmp_path / "broken", {"a": jnp.zeros(2)})
-    (tmp_path / "broken" / "manifest.ocdbt").unlink()
-    with pytest.raises(UserError, match=r"checkpoint .*/broken cannot be read: "):
-        restore(tmp_path / "broken", {"a": jnp.zeros(2)})
+        writer.save(path, {"one": {"a": jnp.arange(2)}, "two": {"b": jnp.zeros(3)}}, {"step": 7})
+    return path
+
+
+def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path / "a")
+    description = check(path)
+    assert description["step"] == 7
+    there = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert set(description["files"]) == there - {"checkpoint.json"}
+
+
+def test_every_file_that_is_changed_missing_or_added_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"checkpoint .*/absent does not exist"):
+        check(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Damaged, match=r"checkpoint .*/empty is incomplete: it has no checkpoint.json"):
+        check(tmp_path / "empty")
+    original = written(tmp_path / "original")
+    for number, file in enumerate(sorted(path for path in original.rglob("*") if path.is_file())):
+        name = file.relative_to(original)
+        flipped, cut, gone, linked = (tmp_path / f"{what}_{number}" for what in ("flipped", "cut", "gone", "linked"))
+        for copy in (flipped, cut, gone, linked):
+            shutil.copytree(original, copy)
+        content = bytearray(file.read_bytes())
+        (cut / name).write_bytes(content[: len(content) // 2])
+        if content:  # one file of Orbax is empty
+            content[len(content) // 2] ^= 1
+            (flipped / name).write_bytes(content)
+        else:
+            (flipped / name).write_bytes(b"x")
+        (gone / name).unlink()
+        (linked / name).unlink()
+        (linked / name).symlink_to(file)
+        for copy in (flipped, gone, *([cut] if content else [])):
+            with pytest.raises(Damaged, match=r"checkpoint .* (damaged|incomplete|checksum|JSON)"):
+                check(copy)
+        if name.name != "checkpoint.json":
+            with pytest.raises(Damaged, match="has other bytes than were written"):
+                check(linked)
+    (original / "one" / "more").touch()
+    with pytest.raises(Damaged, match="one/more is not part of it"):
+        check(original)
+
+
+def test_an_absent_tree_is_reported(tmp_path: Path) -> None:
+    path = written(tmp_path / "a")
+    with pytest.raises(Damaged, match="it has no three"):
+        restore(path, "three", {})
+    (path / "one" / "manifest.ocdbt").unlink()
+    with pytest.raises(Damaged, match=r"checkpoint .*/a cannot be read: "):
+        restore(path, "one", {"a": jnp.arange(2)})
+
+
+def test_what_follows_runs_once_the_checkpoint_is_there(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    with CheckpointWriter() as writer:
+        writer.save(tmp_path / "a", {"tree": jnp.zeros(2)}, {}, lambda: seen.append((tmp_path / "a").is_dir()))
+    assert seen == [True]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_next_save(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = r"checkpoint .*/file/a cannot be written: Not a directory"
+    with pytest.raises(UserError, match=message), CheckpointWriter() as writer:
+        writer.save(tmp_path / "file" / "a", {"tree": jnp.zeros(2)}, {})
+        writer.save(tmp_path / "b", {"tree": jnp.zeros(2)}, {})
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    path = written(tmp_path / "phase1" / "checkpoint_5" / "forex")
+    (path.parent / ".unfinished.equity.123" / "policy").mkdir(parents=True)
+    remove_unfinished(tmp_path)
+    assert [folder.name for folder in path.parent.iterdir()] == ["forex"]
 
 
 def test_colliding_names_are_refused() -> None:

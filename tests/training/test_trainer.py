@@ -30,9 +30,9 @@ class Diary(TrainingObserver):
     def phase_begins(self, phase, members):
         self.lines.append(("begins", phase, tuple((member.seed, member.name) for member in members)))
 
-    def checkpoint(self, member, timesteps, state):
-        self.lines.append(("checkpoint", member.seed, member.name, timesteps))
-        self.states.append(to_named_arrays(state.params))
+    def checkpoint(self, member, saved):
+        self.lines.append(("checkpoint", member.seed, member.name, saved.logbook.timesteps))
+        self.states.append(to_named_arrays(saved.state.params))
 
     def chunk(self, progress):
         self.lines.append(("chunk", progress.member.seed, progress.member.name, progress.timesteps))
@@ -83,13 +83,13 @@ def test_an_observer_sees_every_phase_chunk_and_checkpoint_in_order(watched):
     expected = [("begins", 1, tuple((0, name) for name in CLASSES))]
     for name in CLASSES:
         for timesteps in (250, 500, 750, 1000):
-            expected += [("checkpoint", 0, name, timesteps)] * (timesteps % 500 == 0)
             expected += [("chunk", 0, name, timesteps)]
+            expected += [("checkpoint", 0, name, timesteps)] * (timesteps % 500 == 0)
         expected += [("trained", 0, name, 1000)]
     expected += [("ends", 1)]
     for phase, name in ((2, META_CONTROLLER), (3, PORTFOLIO)):
         expected += [("begins", phase, ((0, name),)), ("checkpoint", 0, name, 0), ("chunk", 0, name, 250)]
-        expected += [("checkpoint", 0, name, 500), ("chunk", 0, name, 500), ("trained", 0, name, 500), ("ends", phase)]
+        expected += [("chunk", 0, name, 500), ("checkpoint", 0, name, 500), ("trained", 0, name, 500), ("ends", phase)]
     assert diary.lines == expected
     assert [*trained.outcomes] == [1, 2, 3] and [*trained.outcomes[1]] == [*CLASSES]
     for outcomes in trained.outcomes.values():
