@@ -33,10 +33,29 @@ class _Command:
     summary: str
     run: Run | None = None  # with the arguments after its name, and the program's name; an exit code, or None for 0
     commands: Mapping[str, _Command] = dataclasses.field(default_factory=dict)
+    start: str = ""  # what it prints without arguments; empty: its commands
 
+
+_START = """\
+mtquant-jax trains a hierarchy of trading agents with reinforcement learning,
+and tests it on bars that it has not seen.
+
+Train all of it at a small size, on the built-in synthetic market:
+  mtquant-jax train --quick-test --run-dir runs/first
+
+Evaluate that training on its test split:
+  mtquant-jax evaluate --run-dir runs/first
+
+Look at your own bar files, one per symbol, before you train on them:
+  mtquant-jax data check --data-dir DIR
+
+Without --quick-test the first command trains in full. mtquant-jax --help lists
+all commands, and mtquant-jax COMMAND --help the flags of one.
+"""
 
 _PROGRAM = _Command(
     "train and test trading agents",
+    start=_START,
     commands={
         "train": _Command("three-phase training of specialists and meta-controller", train.run),
         "evaluate": _Command("trade a finished training on held-out bars: metrics, tables, report", evaluate.run),
@@ -91,17 +110,20 @@ def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | N
     """Run the command that the arguments name, or the one given where it is no group."""
     if command.run is not None:
         return command.run(arguments, prog)
-    name = arguments[0] if arguments else ""
+    if not arguments and command.start:
+        print(command.start, end="")
+        return 0
+    name = arguments[0] if arguments else "--help"
     if name in command.commands:
         return _dispatch(command.commands[name], arguments[1:], f"{prog} {name}")
     if name == "--version":
         print(f"mtquant-jax {__version__}")
         return 0
-    if name and not name.startswith("-"):
+    if not name.startswith("-"):
         close = difflib.get_close_matches(name, command.commands, n=1)
         advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(command.commands)}"
         raise UserError(f"{prog} {name}: unknown command; {advice}")
-    tyro.cli(_listed(command), args=list(arguments[:1]), prog=prog)  # prints its help, or that a command is missing
+    tyro.cli(_listed(command), args=[name], prog=prog)  # prints its help, or that a flag is unknown
     raise AssertionError("a group of commands needs one of them")
 
 

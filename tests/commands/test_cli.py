@@ -164,8 +164,7 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["fly", "--far"]) == 2
     assert capsys.readouterr().err.endswith("choose from train, evaluate, walk-forward, compare, data\n")
     assert main(["tra"]) == 2 and main(["--versio"]) == 2  # abbreviations are refused
-    assert main([]) == 2
-    assert "train, evaluate, walk-forward, compare, data" in capsys.readouterr().err
+    capsys.readouterr()
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mtquant-jax ")
     assert main(["--help"]) == 0
@@ -175,6 +174,20 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["data", "--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"• {name}" in listed for name in ("check", "convert", "calibrate", "contracts"))
+
+
+def test_without_a_command_newcomers_are_shown_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr()
+    first = shown.out.splitlines()[0]
+    assert first.startswith("mtquant-jax trains ") and max(map(len, shown.out.splitlines())) <= 80
+    commands = [line.split()[1] for line in shown.out.splitlines() if line.startswith("  mtquant-jax ")]
+    assert commands == ["train", "evaluate", "data"] and "mtquant-jax --help lists" in shown.out
+    assert shown.err == ""
+    assert main(["data"]) == 0
+    alone = capsys.readouterr()
+    assert main(["data", "--help"]) == 0
+    assert alone == capsys.readouterr() and alone.err == ""
 
 
 def test_errors_of_the_training_itself(
