@@ -19,7 +19,18 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from mtquant_jax.commands import calibrate, check, compare, contracts, convert, evaluate, train, walk_forward
+from mtquant_jax.commands import (
+    calibrate,
+    check,
+    compare,
+    contracts,
+    convert,
+    evaluate,
+    info,
+    plot,
+    train,
+    walk_forward,
+)
 from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.version import __version__
 
@@ -61,6 +72,8 @@ _PROGRAM = _Command(
         "evaluate": _Command("trade a finished training on held-out bars: metrics, tables, report", evaluate.run),
         "walk-forward": _Command("train and judge fold by fold, over several seeds", walk_forward.run),
         "compare": _Command("put evaluated runs side by side", compare.run),
+        "info": _Command("show what a run directory, a checkpoint or a model is", info.run),
+        "plot": _Command("draw the metrics of a training as one PNG", plot.run),
         "data": _Command(
             "check, convert and measure bar files, and read a broker's contracts",
             commands={

@@ -11,6 +11,7 @@ import tyro
 from mtquant_jax.errors import with_flags
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import READING, BarStamps, Timeframe, TrainConfig, ZeroSpread
+from mtquant_jax.settings.flags import parsed
 from mtquant_jax.settings.layers import base_of
 
 _SETTINGS = ("data_dir", "symbols", "instruments", "timeframe", *READING)
@@ -77,7 +78,7 @@ def load(kind: type[_Command], arguments: Sequence[str], prog: str) -> tuple[_Co
     defaults = {field.name: tyro.MISSING for field in dataclasses.fields(kind)}
     defaults |= {name: getattr(base.settings, name) for name in _SETTINGS if name != "data_dir"}
     defaults["market"] = PeriodFlags(base.settings.market.start, base.settings.market.end)
-    command = tyro.cli(kind, default=kind(**defaults | {"config": base.config}), args=list(arguments), prog=prog)
+    command = parsed(kind, arguments, prog, kind(**defaults | {"config": base.config}))
     market = dataclasses.replace(base.settings.market, start=command.market.start, end=command.market.end)
     config = dataclasses.replace(base.settings, market=market, **{name: getattr(command, name) for name in _SETTINGS})
     validate(config)

@@ -12,6 +12,7 @@ import tyro
 from mtquant_jax.commands.bar_flags import ReadingFlags
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.settings.config import READING, TrainConfig
+from mtquant_jax.settings.flags import parsed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     usual = {name: getattr(TrainConfig(), name) for name in READING}
     default = CalibrateCommand(data_dir=tyro.MISSING, output=tyro.MISSING, **usual)
-    command = tyro.cli(CalibrateCommand, default=default, args=list(arguments), prog=prog)
+    command = parsed(CalibrateCommand, arguments, prog, default)
     from mtquant_jax.market.bars.bar_file import format_time
     from mtquant_jax.market.bars.loading import load_bars
     from mtquant_jax.market.instruments import load_instruments, symbol_of_file

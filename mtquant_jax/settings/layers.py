@@ -15,7 +15,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
-from mtquant_jax.settings.flags import FLAGS
+from mtquant_jax.settings.flags import FLAGS, parsed
 from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 from mtquant_jax.storage.paths import RunPaths
@@ -121,7 +121,7 @@ def load_command(
     """
     base = base_of(argv, prog, phases)
     default = kind(settings=base.settings, config=base.config)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=FLAGS)
+    command = parsed(kind, argv, prog, default)
     validate(command.settings)
     return command, base.source
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from mtquant_jax.errors import UserError
@@ -22,6 +21,8 @@ def to_named_arrays(tree: Any) -> dict[str, np.ndarray]:
     Raises:
         ValueError: two leaves have the same name (a dictionary key contains a dot).
     """
+    import jax
+
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     arrays = {_name(path): np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for path, leaf in leaves}
     if len(arrays) != len(leaves):
@@ -31,6 +32,8 @@ def to_named_arrays(tree: Any) -> dict[str, np.ndarray]:
 
 def empty_arrays(like: Any) -> dict[str, np.ndarray]:
     """Return the arrays of a pytree that have no elements; `like` determines them completely."""
+    import jax
+
     leaves, _ = jax.tree_util.tree_flatten_with_path(like)
     return {
         _name(path): np.zeros(leaf.shape, leaf.dtype)
@@ -53,6 +56,8 @@ def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) 
     Raises:
         UserError: an array is missing, unexpected, or of another shape or type.
     """
+    import jax
+
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = {_name(path): leaf for path, leaf in leaves}
     complaint = f"{source} does not fit this configuration:"
@@ -69,6 +74,8 @@ def _and_more(names: list[str]) -> str:
 
 
 def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
+    import jax
+
     if _is_key(like):
         data = jax.eval_shape(jax.random.key_data, like)
         _check(array, data.shape, data.dtype, complaint)
@@ -81,6 +88,8 @@ def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
 
 def _key_implementation(like: Any) -> Any:
     """Return the PRNG implementation of a key; `jax.random.key_impl` accepts tracers, but no abstract leaves."""
+    import jax
+
     found = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
     return found[0]
@@ -93,8 +102,12 @@ def _check(array: np.ndarray, shape: tuple[int, ...], dtype: Any, complaint: str
 
 
 def _is_key(leaf: Any) -> bool:
+    import jax
+
     return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _name(path: tuple[Any, ...]) -> str:
+    import jax
+
     return jax.tree_util.keystr(path, simple=True, separator=".") or "array"

@@ -162,7 +162,7 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["trian"]) == 2
     assert capsys.readouterr().err == "error: mtquant-jax trian: unknown command; did you mean train?\n"
     assert main(["fly", "--far"]) == 2
-    assert capsys.readouterr().err.endswith("choose from train, evaluate, walk-forward, compare, data\n")
+    assert capsys.readouterr().err.endswith("choose from train, evaluate, walk-forward, compare, info, plot, data\n")
     assert main(["tra"]) == 2 and main(["--versio"]) == 2  # abbreviations are refused
     capsys.readouterr()
     assert main(["--version"]) == 0
@@ -225,7 +225,8 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "evaluate", "walk-forward", "compare", "data", "data calibrate", "data contracts"]
+    "command",
+    ["", "train", "evaluate", "walk-forward", "compare", "info", "plot", "data", "data calibrate", "data contracts"],
 )
 def test_help_does_not_import_jax(command: str) -> None:
     code = (
