@@ -25,6 +25,7 @@ from mtquant_jax.commands import (
     compare,
     contracts,
     convert,
+    doctor,
     evaluate,
     info,
     plot,
@@ -74,6 +75,7 @@ _PROGRAM = _Command(
         "compare": _Command("put evaluated runs side by side", compare.run),
         "info": _Command("show what a run directory, a checkpoint or a model is", info.run),
         "plot": _Command("draw the metrics of a training as one PNG", plot.run),
+        "doctor": _Command("look at the installation, and train for a few seconds", doctor.run),
         "data": _Command(
             "check, convert and measure bar files, and read a broker's contracts",
             commands={
