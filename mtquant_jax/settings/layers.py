@@ -120,10 +120,15 @@ def load_command(
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     base = base_of(argv, prog, phases)
-    default = kind(settings=base.settings, config=base.config)
-    command = parsed(kind, argv, prog, default)
+    command = parsed(kind, argv, prog, kind(settings=base.settings, config=base.config))
     validate(command.settings)
     return command, base.source
+
+
+def usual_command(kind: type[_Command], prog: str) -> _Command:
+    """A command with settings that is given no flags."""
+    base = base_of([], prog)
+    return kind(settings=base.settings, config=base.config)
 
 
 def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
