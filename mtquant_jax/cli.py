@@ -36,6 +36,7 @@ from mtquant_jax.commands import (
 )
 from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.settings import layers
+from mtquant_jax.settings.flags import with_short_lines
 from mtquant_jax.version import __version__
 
 Run = Callable[[Sequence[str], str], int | None]
@@ -179,7 +180,7 @@ def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | N
         close = difflib.get_close_matches(name, command.commands, n=1)
         advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(command.commands)}"
         raise UserError(f"{prog} {name}: unknown command; {advice}")
-    tyro.cli(_listed(command), args=[name], prog=prog)  # prints its help, or that a flag is unknown
+    with_short_lines(lambda: tyro.cli(_listed(command), args=[name], prog=prog))  # prints its help, or an unknown flag
     raise AssertionError("a group of commands needs one of them")
 
 

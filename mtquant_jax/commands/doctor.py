@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from mtquant_jax.errors import with_flags
 from mtquant_jax.settings.flags import parsed
 
 PROBLEM = 1
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     for found in findings():
         counts[found.state] += 1
         head = f"{found.state:<9}{found.what:<17}"
-        text = f"{found.text}; {found.advice}" if found.advice else found.text
+        text = with_flags(f"{found.text}; {found.advice}" if found.advice else found.text)
         lines = textwrap.wrap(text, width - len(_INDENT), break_long_words=False, break_on_hyphens=False)
         _print("\n".join([head + lines[0], *(_INDENT + line for line in lines[1:])]))
     problems, warnings = (f"{n} {name}{'s' * (n != 1)}" for name in ("problem", "warning") for n in [counts[name]])

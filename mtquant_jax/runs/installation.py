@@ -120,7 +120,7 @@ def _memory() -> Iterator[Finding]:
     limit = f", limited by {memory.limited_by}" if memory.limited_by else ""
     text = f"{in_words(memory.available)} free of {in_words(memory.total)}{limit}"
     if memory.available < _NEEDED_BYTES:
-        advice = f"a default training takes up to {in_words(_NEEDED_BYTES)}; close other programs, or use --num-envs 50"
+        advice = f"a default training takes up to {in_words(_NEEDED_BYTES)}; close other programs, or lower `num_envs`"
         yield Finding("warning", "memory", text, advice)
     else:
         yield Finding("ok", "memory", text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
+import io
 import re
 import shutil
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -33,15 +35,40 @@ def parsed(kind: type[_Command], arguments: Sequence[str], prog: str, default: A
     Raises:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    text = described(inspect.getdoc(kind) or "")
-    return tyro.cli(kind, args=list(arguments), prog=prog, description=text, registry=FLAGS, default=default)
+
+    def parse() -> _Command:
+        return tyro.cli(kind, args=list(arguments), prog=prog, registry=FLAGS, default=default)
+
+    return with_short_lines(parse) if {"-h", "--help"} & set(arguments) else parse()
 
 
-def described(text: str) -> str:
-    """A docstring with paragraphs that fit the terminal, as tyro leaves its lines as long as they are."""
-    width = shutil.get_terminal_size().columns
-    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    return "\n\n".join(textwrap.fill(p, width, break_long_words=False, break_on_hyphens=False) for p in paragraphs)
+def with_short_lines(command: Callable[[], _Command]) -> _Command:
+    """Run what may print help; sentences above the frames, which tyro leaves long, are wrapped to the terminal."""
+    shown, width = _Like(sys.stdout), shutil.get_terminal_size().columns
+    try:
+        with contextlib.redirect_stdout(shown):
+            return command()
+    finally:
+        for line in shown.getvalue().splitlines():
+            framed = set(line) & set("╭│╰|")
+            print(line if framed or len(line) <= width else textwrap.fill(line, width, break_on_hyphens=False))
+
+
+class _Like(io.StringIO):
+    """Takes what is printed to a stream, and is coloured as that is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream, in lower case."""
+        return (self._stream.encoding or "ascii").lower()  # tyro draws frames for "utf-8" alone
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
 
 
 def whole_number(text: str) -> int:
