@@ -52,6 +52,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
     from mtquant_jax.reports.html.page import require_plotly, write_report
     from mtquant_jax.reports.terminal import summary_lines
+    from mtquant_jax.runs.memory import memory_advice
     from mtquant_jax.runs.trained_run import open_run, restore_all
     from mtquant_jax.statistics.intervals import check_draws
     from mtquant_jax.storage.paths import evaluation_dir
@@ -59,12 +60,14 @@ def run(arguments: Sequence[str], prog: str) -> None:
     trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
     check_draws(command.draws)
     require_plotly()
-    judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
-    policies = restore_all(trained, judged.market)
+    with memory_advice(trained.config, ("the number of bars",)):
+        judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
+        policies = restore_all(trained, judged.market)
     folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
     check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
-    evaluation = evaluate_as_trial(trained, judged, policies, command.draws)
+    with memory_advice(trained.config, (f"`draws` {command.draws}", "the number of bars")):
+        evaluation = evaluate_as_trial(trained, judged, policies, command.draws)
     replaced = other_period(folder, evaluation.metrics.bars)
     write_files(evaluation, folder)
     write_report(evaluation, folder / "report.html")

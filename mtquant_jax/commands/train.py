@@ -35,5 +35,8 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)  # the market takes seconds
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs import train
+    from mtquant_jax.runs.memory import memory_advice
 
-    train.run(with_symbols(command.settings), config_source=source, overwrite=command.overwrite, resume=command.resume)
+    config = with_symbols(command.settings)
+    with memory_advice(config):
+        train.run(config, config_source=source, overwrite=command.overwrite, resume=command.resume)

@@ -64,8 +64,17 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command, source = load_command(WalkForwardCommand, arguments, prog)
     prepare_jax()
-    from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.market.traded import with_symbols
+    from mtquant_jax.runs.memory import memory_advice
+
+    command = dataclasses.replace(command, settings=with_symbols(command.settings))
+    with memory_advice(command.settings):
+        _run(command, source)
+
+
+def _run(command: WalkForwardCommand, source: str) -> None:
+    """Train, judge, print and write, with settings that name all symbols."""
+    from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.reports import walk_forward as report
     from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, clear_checkpoints, named
     from mtquant_jax.runs.run_record import FINISHED
@@ -74,7 +83,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
 
     began = time.perf_counter()
     run_dir = named(command.settings.run_dir, datetime.now())
-    settings = dataclasses.replace(with_symbols(command.settings), run_dir=run_dir)
+    settings = dataclasses.replace(command.settings, run_dir=run_dir)
     command = dataclasses.replace(command, settings=settings)
     _check(command)
     paths = RunPaths(Path(run_dir))

@@ -1,11 +1,17 @@
-"""How much memory a process may use: of the machine, of its container, of its own limits, and of its devices."""
+"""How much memory a process may use, what settings need, and what to lower where it was not enough."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.settings.config import TrainConfig
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
@@ -34,6 +40,87 @@ def main_memory() -> Memory:
             total, available = limit, min(limit, available or limit)
             return Memory(total, available, name)
     return Memory(total, available)
+
+
+@contextlib.contextmanager
+def memory_advice(config: TrainConfig, lower: Sequence[str] = ()) -> Iterator[None]:
+    """Turn a lack of memory in the block into a sentence with numbers and the settings to lower.
+
+    Args:
+        config: settings of the training.
+        lower: what to lower; empty: what a training is made smaller by.
+
+    Raises:
+        UserError: in place of MemoryError and of XLA's RESOURCE_EXHAUSTED; other errors stay as they are.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _EXHAUSTED.search(str(error))):
+            raise
+        raise UserError(_advice(str(error), config, lower)) from error
+
+
+_EXHAUSTED = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|bad_alloc")
+_WANTED = re.compile(r"alloc\w*\s+([\d.]+)\s*([KMGT]?i?B\b|bytes)")
+_SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def _advice(error: str, config: TrainConfig, lower: Sequence[str]) -> str:
+    """What was tried, what there is, what these settings need, and what to lower."""
+    from mtquant_jax.training.compiling import Compiler
+
+    wanted, needs, market = _WANTED.search(error), list[str](), config.market
+    size = in_words(float(wanted[1]) * _SIZES[re.sub(r"i?B|bytes", "", wanted[2])]) if wanted else "memory"
+    if not config.data_dir:
+        paths = f"{market.num_paths:,} paths x {market.num_bars:,} bars"
+        needs.append(f"a market of {paths} takes {in_words(market_bytes(config))}, and several times that to make")
+    if Compiler.largest_bytes:
+        needs.append(f"the largest program so far takes {in_words(Compiler.largest_bytes)}")
+    needed = f"; {', and '.join(needs)}" if needs else ""
+    advice = " or ".join(lower or _what_grows(config))
+    return (
+        f"out of memory: {size} could not be allocated, and {_there_is()}{needed}. Lower {advice}; see "
+        "docs/configuration.md#less-memory"
+    )
+
+
+def _what_grows(config: TrainConfig) -> Iterator[str]:
+    """The settings that most memory is taken by, with their values."""
+    if config.data_dir:
+        yield "the number of bars (`market.start`)"
+    else:
+        yield f"`market.num_paths` {config.market.num_paths}"
+        yield f"`market.num_bars` {config.market.num_bars}"
+    yield f"`num_envs` {config.num_envs}"
+    for group, specialist in ((f"specialists.{name}", one) for name, one in config.specialists.items()):
+        yield f"`{group}.batch_size` {specialist.batch_size}"
+
+
+def _there_is() -> str:
+    """How much memory the device that JAX computes on has."""
+    import jax
+
+    device = jax.local_devices()[0]
+    if memory := device_memory(device):
+        used, limit = memory
+        return f"{in_words(limit - used)} are free of {in_words(limit)} on {device.device_kind}"
+    found = main_memory()
+    if found.total is None or found.available is None:
+        return "the system does not say how much there is"
+    limited = f" (limited by {found.limited_by})" if found.limited_by else ""
+    return f"{in_words(found.available)} are free of {in_words(found.total)}{limited}"
+
+
+def market_bytes(config: TrainConfig) -> int:
+    """Bytes of the table of a synthetic market with these settings (`mtquant_jax.types.MarketTable`)."""
+    from mtquant_jax.market.feature_set import FEATURES
+
+    classes = len(config.specialists)
+    slots = classes * max((len(one.symbols) for one in config.specialists.values()), default=0)
+    numbers = slots * (6 + len(FEATURES.instrument) + slots) + classes * FEATURES.domain_size + len(FEATURES.macro)
+    per_path = config.market.num_bars * (4 * numbers + slots)
+    return config.market.num_paths * per_path + config.market.num_bars * 4 * (slots + 1)
 
 
 def device_memory(device: Any) -> tuple[int, int] | None:

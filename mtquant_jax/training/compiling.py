@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 
 class Compiler:
     """Compiles jitted functions once per static arguments and shapes, and counts the seconds."""
+
+    largest_bytes: ClassVar[int] = 0  # arguments, results and scratch of the largest program of this process
 
     def __init__(self) -> None:
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -28,6 +30,17 @@ class Compiler:
         key = (function, static, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
         if key not in self._compiled:
             start = time.perf_counter()
-            self._compiled[key] = function.lower(*static, *arguments).compile()
+            compiled = function.lower(*static, *arguments).compile()
             self.seconds += time.perf_counter() - start
+            self._compiled[key] = compiled
+            Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
         return self._compiled[key]
+
+
+def _bytes_of(compiled: Any) -> int:
+    """Memory that a program takes while it runs; 0 where its device does not say."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    sizes = (found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes)
+    return int(sum(sizes) - found.alias_size_in_bytes)
