@@ -47,6 +47,7 @@ class Progress:
     metrics: dict[str, np.ndarray]  # means over the chunk: [A] per agent, [], or [S] for stacked groups
     validation: Performance | None  # of the checkpoint after the chunk, if there is one
     curriculum: Curriculum | None  # that the chunk drew its episodes from
+    rejected_updates: int = 0  # so far, that changed nothing, for their gradients were no numbers
 
 
 class Stopped(Exception):

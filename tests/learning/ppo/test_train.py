@@ -97,6 +97,21 @@ def test_early_stop_freezes_the_rest_of_the_update():
     assert float(held["approximate_kl"][0]) < float(free["approximate_kl"][0])
 
 
+def test_an_update_whose_gradients_are_no_numbers_changes_nothing():
+    prog, params = toys.program(), toys.ToyParams(action_reward=1.0)
+    start = toys.start(prog, params)
+    before = jax.tree.map(np.array, (start.params, start.optimizer))  # the state is donated
+    state, sick = train_chunk(prog, start, params, toys.hyper(2, gamma=jnp.nan), jnp.int32(1))
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves((state.params, state.optimizer)), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert float(sick["rejected_updates"]) == 1.0
+    assert all(np.isfinite(sick[name]).all() for name in ("reward", "policy_loss", "approximate_kl"))
+    state, well = train_chunk(prog, state, params, toys.hyper(2), jnp.int32(1))  # it goes on from there
+    assert float(well["rejected_updates"]) == 0.0
+    pairs = zip(jax.tree.leaves(before[0]), jax.tree.leaves(state.params), strict=True)
+    assert any(not np.array_equal(old, new) for old, new in pairs)
+
+
 def test_annealing_reaches_zero_by_update_index():
     prog, params = toys.program(), toys.ToyParams(action_reward=1.0)
     hyper = toys.hyper(2, anneal_learning_rate=1.0)
