@@ -69,9 +69,12 @@ def mask_of(universe) -> tuple[tuple[bool, ...], ...]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env, params, key):
-    """40 steps of sampled actions: observations, actions, rewards, terminated and equity, each [40, ...]."""
+def play(env, params, keys):
+    """40 steps of sampled actions: observations, actions, rewards, terminated and equity, each [keys, 40, ...]."""
+    return jax.vmap(functools.partial(play_one, env, params))(keys)
 
+
+def play_one(env, params, key):
     def step(carry, key):
         observation, state = carry
         sample_key, step_key = jax.random.split(key)
@@ -92,7 +95,7 @@ def test_sampled_actions_earn_finite_rewards_also_in_ruin(name):
     @given(st.integers(0, 2**32 - 1))
     def holds(seed):
         keys = jax.random.split(jax.random.key(seed), 64)
-        observation, action, reward, terminated, equity = jax.vmap(play, (None, None, 0))(env, params, keys)
+        observation, action, reward, terminated, equity = play(env, params, keys)
         for leaf in jax.tree.leaves((observation, action, reward, equity)):
             assert np.isfinite(leaf).all()
         assert np.std(reward) > 0.0
