@@ -22,12 +22,11 @@ from mtquant_jax.simulation.flat_env import OBSERVATION_BOUND, flat_portfolio, f
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.portfolio_inputs import class_inputs, hierarchy_inputs
 from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import make_contracts, make_params, make_table, random_prices
 from tests.learning import toys
-from tests.simulation.markets import PORTFOLIO_ENV, join, random_portfolio
+from tests.simulation.markets import PORTFOLIO_ENV, SPECIALIST_ENV, SPECIALIST_STEP, join, random_portfolio
 
-SPECIALIST_ENV = SpecialistEnv(REWARDS["log_growth"])
 SHARPE_ENV = PortfolioEnv(REWARDS["differential_sharpe"], REWARDS["mean_variance"])
 
 
@@ -131,7 +130,7 @@ def test_a_flat_class_acts_and_sees_as_the_class_itself():
     _, state = flat.reset(jax.random.key(3), params)
     action = jnp.array([0.5, -0.3, 1.2])
     seen, after, reward, terminated, info = jax.jit(flat.step_env)(jax.random.key(0), state, action, params)
-    inside, expected, paid, ended, step = jax.jit(SPECIALIST_ENV.step_env)(jax.random.key(0), state, action, params)
+    inside, expected, paid, ended, step = SPECIALIST_STEP(jax.random.key(0), state, action, params)
     assert_close(seen, _flatten(specialist_inputs(inside, params.table)))
     assert_close((after, reward, terminated, info), (expected, paid, ended, step))
     assert_close(flat.observe(None, after, action, params), seen)

@@ -28,9 +28,7 @@ ENV = PORTFOLIO_ENV
 DIFFERENTIABLE_ENV = ENV.with_transition_gradients()
 compiled = functools.cache(lambda env: STEP if env is ENV else jax.jit(env.step_env))
 paying = functools.cache(
-    lambda portfolio, own: (
-        ENV if portfolio == own == "log_growth" else PortfolioEnv(REWARDS[portfolio], REWARDS[own])
-    )
+    lambda portfolio, own: ENV if portfolio == own == "log_growth" else PortfolioEnv(REWARDS[portfolio], REWARDS[own])
 )
 
 
