@@ -170,6 +170,14 @@ def real_data() -> Path:
     return SHARED / "h1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a whole training is slow."""
+    for item in items:
+        if {"train", "synthetic_run", "walked"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs() -> Iterator[dict[Any, Any]]:
     """Compiled programs of the whole session: trainings of equal shapes are traced and compiled once.

@@ -104,6 +104,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_of_a_synthetic_market_is_that_of_the_command(market, synthetic_run, tmp_path, capsys, caplog):
     seen = []
     run = mt.train(QUICK, market, run_dir=tmp_path / "run", on_chunk=seen.append)
@@ -127,6 +128,7 @@ def gold_run(gold_bars, tmp_path_factory):
     return mt.train(GOLD, mt.prepare(GOLD, gold_bars), phases=[1], run_dir=tmp_path_factory.mktemp("gold"))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_bars_that_it_was_given(gold_bars, gold_run):
     bars, run = gold_bars, gold_run
     kept = mt.load_bars(run.run_dir / "bars")

@@ -89,6 +89,7 @@ def check_tally(tally, path, values, lower):
     np.testing.assert_array_equal(tally.high[path], np.sum(values >= 0.99, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 5])
 def test_a_backtest_equals_stepping_by_hand(first):
     params, agent = two_paths(class_market(0), class_market(1)), FixedAgent()
@@ -107,6 +108,7 @@ def test_a_backtest_equals_stepping_by_hand(first):
     assert abs(float(record.equity[-1, 0] - record.equity[-1, 1])) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
     universe, params = random_portfolio(2, 1, num_bars=30, meta_interval=4)
     agent = FixedAgent(portfolio=True)
@@ -224,6 +226,7 @@ def test_a_late_decision_leads_where_it_would_have_led_a_bar_before():
     np.testing.assert_allclose(late, [0, 1, 0, 1, 0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
     _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
     agent = FixedAgent(portfolio=True)
@@ -246,6 +249,7 @@ def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
         _, state, *_ = PORTFOLIO_ENV.step_env(KEY, state, action, params)
 
 
+@pytest.mark.slow
 def test_variants_side_by_side_trade_as_each_alone():
     _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
     params = dataclasses.replace(params, rules=dataclasses.replace(params.rules, round_lots=jnp.asarray(True)))
@@ -270,6 +274,7 @@ def test_variants_side_by_side_trade_as_each_alone():
     assert len(np.unique(equity)) == equity.size  # every condition matters
 
 
+@pytest.mark.slow
 def test_variants_on_markets_of_their_own_trade_as_each_alone():
     closes = [1.01 ** np.arange(8)[:, None], 0.99 ** np.arange(8)[:, None]]
     markets = [make_params(make_table(close, close)) for close in closes]

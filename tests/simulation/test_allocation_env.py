@@ -57,6 +57,7 @@ def assert_same_state(one, other):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_allocation_steps_equal_portfolio_steps_with_the_same_actions():
     universe, params = random_portfolio(2, 1, 3, meta_interval=4, discount=0.9, specialists=f32(0.7))
     by_decision = by_bar = START(0, 2, params)
@@ -105,6 +106,7 @@ def test_ruin_inside_an_interval_stops_there():
     assert float(reward) == pytest.approx(0.9 * np.log(0.5), rel=1e-4)  # one bar later, discounted once
 
 
+@pytest.mark.slow
 def test_the_reward_of_an_allocation_step_is_differentiable_in_the_action():
     _, params = random_portfolio(2, 3, specialists=f32([[0.5, 0.4, 0.0], [-0.5, 0.3, 0.2]]), spread=1e-3)
     env = HOLDING.with_transition_gradients()
@@ -138,6 +140,7 @@ def end(env, paths, times, begun, held, params):
     return jax.vmap(play)(paths, times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "time", "terminated", "truncated"),
     [(0, 0, False, False), (0, 1, False, True), (1, 0, True, False), (1, 1, True, True)],

@@ -113,6 +113,7 @@ def synthetic():
     return generate(jax.random.key(3), 1, NUM_BARS, 0.12, None, UNIVERSE.symbols, INSTRUMENTS)
 
 
+@pytest.mark.slow
 def test_observations_and_decisions_on_synthetic_bars_do_not_depend_on_later_ones(synthetic):
     check_causality(synthetic)
 
@@ -146,6 +147,7 @@ def padded_play(change):
     return padded, play(*arguments, change(params, jnp.asarray(padded)), 30, 0)
 
 
+@pytest.mark.slow
 def test_padded_instruments_never_trade():
     padded, (_, _, action, account, equity, _) = padded_play(lambda params, padded: params)
     assert padded.sum() == 3
@@ -194,6 +196,7 @@ def test_actions_of_padded_instruments_change_nothing():
     assert universe.width == 3
 
 
+@pytest.mark.slow
 def test_a_wider_neighbour_changes_nothing_for_a_class():
     # The class of two instruments, next to one of two (no padding) and next to one of four (two padded slots).
     def trade(sizes):

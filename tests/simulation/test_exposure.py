@@ -129,6 +129,7 @@ ALLOCATION_STEP = jax.jit(ALLOCATION_ENV.step_env)
 FROZEN = jax.jit(lambda state, params: act(f32(0.7), PORTFOLIO_ENV.observe(None, state, None, params), params.table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bars", [BARS, 2], ids=["a whole interval", "cut by the end of the episode"])
 def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     # After the first bar of the portfolio, the episode is as long as an interval, or as half of one.

@@ -85,6 +85,7 @@ def play_one(env, params, key):
     return jax.lax.scan(step, env.reset(first, params), jnp.stack(keys))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_sampled_actions_earn_finite_rewards_also_in_ruin(name):
     env, params = ENVIRONMENTS[name]()
@@ -125,6 +126,7 @@ def assert_close(one, other) -> None:
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_flat_class_acts_and_sees_as_the_class_itself():
     params, flat = wild_class(leverage=1.0), flat_specialist(SPECIALIST_ENV, 3)
     _, state = flat.reset(jax.random.key(3), params)
@@ -146,6 +148,7 @@ def test_a_padded_instrument_has_no_action():
     assert flat_portfolio(PORTFOLIO_ENV, mask_of(universe)).action_space(params).shape == (2 + 1 + 3 + 5,)
 
 
+@pytest.mark.slow
 def test_a_flat_portfolio_acts_and_sees_as_the_portfolio_itself():
     universe, params = wild_portfolio()
     flat = flat_portfolio(SHARPE_ENV, mask_of(universe))
@@ -179,6 +182,7 @@ def test_equal_environments_are_one_object_and_have_no_market_of_their_own():
         flat_specialist(SPECIALIST_ENV, 2).default_params  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_trainer_that_knows_gymnax_alone_learns_in_it():
     env, params = flat_specialist(SPECIALIST_ENV, 3), wild_class(leverage=1.0)
     agent = control_agent(env, params)

@@ -45,6 +45,7 @@ def test_a_seed_repeats_an_episode_and_later_ones_differ():
     assert len({first[2], following[2], other[2]}) == 3  # rewards of the first bar
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_the_environment_with_its_action_scaled_to_the_whole_space():
     env = specialist(leverage=1.0)
     env.reset(seed=0)

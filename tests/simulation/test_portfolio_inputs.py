@@ -84,6 +84,7 @@ def test_a_vector_is_seen_by_the_names_of_its_numbers():
     np.testing.assert_array_equal(named.macro, numbers[:, -5:])
 
 
+@pytest.mark.slow
 def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
     universe = make_universe(2, 3)
     opens, closes = random_prices(40, 5, seed=9, volatility=0.01)

@@ -143,6 +143,7 @@ def test_the_terms_sum_to_the_reward_and_those_of_drawdown_to_the_maximum_drawdo
         assert bar["reward/turnover"] == pytest.approx(-20.0 * bar["turnover"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("portfolio", "own"),
     [("log_growth", "mean_variance"), ("mean_variance", "differential_sharpe"), ("differential_sharpe", "log_growth")],
@@ -204,6 +205,7 @@ def total_with_gradient(env, actions, params):
     return jax.value_and_grad(total)(actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TERMS)
 def test_gradients_in_the_actions_agree_with_finite_differences(name):
     universe, params = random_portfolio(2, 1, num_bars=8, meta_interval=1, leverage=2.0, commission=0.0)
@@ -231,6 +233,7 @@ def test_gradients_in_the_actions_agree_with_finite_differences(name):
     assert np.abs(gradient).max() > 0.03
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_for_an_empty_book_and_while_positions_decay_to_zero():
     universe = make_universe(1, 1)
     flat = np.ones((460, 2))

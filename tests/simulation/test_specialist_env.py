@@ -172,6 +172,7 @@ def test_a_breach_at_the_close_is_settled_at_the_next_open():
     assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.025, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_reward_gradient_agrees_with_finite_differences():
     opens, closes = random_prices(10, 3, seed=7, volatility=0.01)
     table = make_table(opens, closes, spread=0.002)

@@ -109,6 +109,7 @@ def run(train, tmp_path_factory):
     return once(tmp_path_factory, "curriculum", build)
 
 
+@pytest.mark.slow
 def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
     config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "3"])
     market = prepare_market(config)
@@ -123,6 +124,7 @@ def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
     assert params.path_probability.shape == (18,) and params.path_probability.dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [1, 2, 3])
 def test_a_run_tells_its_stage_and_shares_and_opens_everything(run, phase):
     with (run / f"metrics/training/phase{phase}_metrics.csv").open() as stream:
@@ -153,6 +155,7 @@ def test_without_the_flag_there_is_none(synthetic_run):
         assert not [column for column in next(csv.reader(stream)) if "curriculum" in column]
 
 
+@pytest.mark.slow
 def test_the_curriculum_compiles_the_training_once(run):
     config, _ = load_config(["--quick-test", *FLAGS])
     market = prepare_market(config)

@@ -223,12 +223,15 @@ def log_lines(run_dir):
     return log.read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(train):
     run_dir = train("--simulation.initial-capital", "20")
     expected = [(1, "forex"), (1, "commodities"), (1, "equity"), (2, "meta_controller"), (3, "portfolio")]
     diagnosis = results(run_dir, "training_summary")["diagnosis"]
     assert [(f["phase"], f["agent"]) for f in diagnosis if f["kind"] == "flat"] == expected
-    assert all("positions are smaller than half the smallest lot" in f["sentence"] for f in diagnosis if f["kind"] == "flat")
+    assert all(
+        "positions are smaller than half the smallest lot" in f["sentence"] for f in diagnosis if f["kind"] == "flat"
+    )
     assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
     # The last lines of the log, just before the very last.
     lines = log_lines(run_dir)
@@ -245,6 +248,7 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     assert 0.4 < metrics["forex"]["action_std"] < 1.1  # the trade scale x exp(initial_log_std), hardly learnt
 
 
+@pytest.mark.slow
 def test_policies_that_always_want_the_most_end_with_a_sentence_on_bounds(train, monkeypatch):
     original = phases.initialise
 
