@@ -281,21 +281,6 @@ def test_too_few_bars_for_an_episode_are_refused(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
-    config = tmp_path / "four.yaml"
-    config.write_text(
-        "specialists:\n"
-        "  majors: {symbols: [EURUSD], domain: forex, batch_size: 125}\n"
-        "  yen: {symbols: [USDJPY], domain: forex, batch_size: 125}\n"
-        "  metals: {symbols: [XAUUSD], batch_size: 125}\n"
-        "  indices: {symbols: [SPX500, NAS100, US30], domain: equity, batch_size: 125}\n"  # as wide as usual: compiled
-    )
-    run_dir = train("--config", str(config))
-    phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
-    assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
-    assert (run_dir / "models/specialists/yen_specialist.zip").is_file()
-
-
 @pytest.mark.parametrize(
     ("best_timesteps", "start", "best", "expected"),
     [

@@ -95,16 +95,29 @@ def test_performance_is_told_apart_by_scenario():
     assert found["flat"] == ScenarioPerformance(sharpe=None, total_return=0.0)
 
 
-FLAGS = ("--curriculum", "--parallel")
+FOUR_CLASSES = """
+specialists:
+  majors: {symbols: [EURUSD], domain: forex, batch_size: 125}
+  yen: {symbols: [USDJPY], domain: forex, batch_size: 125}
+  metals: {symbols: [XAUUSD], batch_size: 125}
+  indices: {symbols: [SPX500, NAS100], domain: equity, batch_size: 125}
+"""
 
 
-@pytest.fixture(scope="module")
-def run(train, tmp_path_factory):
-    """A quick run of all phases, specialists side by side; phase 3 goes on in fewer environments than the others."""
+@pytest.fixture
+def flags(tmp_path):
+    """The curriculum, specialists side by side, of four classes."""
+    (tmp_path / "four.yaml").write_text(FOUR_CLASSES, encoding="utf-8")
+    return "--curriculum", "--parallel", "--config", str(tmp_path / "four.yaml")
+
+
+@pytest.fixture
+def run(train, flags, tmp_path_factory):
+    """A quick run of all phases; phase 3 goes on in fewer environments than the others."""
 
     def build(folder):
-        train(*FLAGS, "--phases", "1,2", run_dir=folder)
-        train(*FLAGS, "--phases", "3", "--num-envs", "5", "--phase3-timesteps", "250", run_dir=folder)
+        train(*flags, "--phases", "1,2", run_dir=folder)
+        train(*flags, "--phases", "3", "--num-envs", "5", "--phase3-timesteps", "250", run_dir=folder)
 
     return once(tmp_path_factory, "curriculum", build)
 
@@ -150,22 +163,28 @@ def test_a_run_tells_its_stage_and_shares_and_opens_everything(run, phase):
     assert "curriculum opens neutral" in text
 
 
+def test_a_fourth_class_and_other_symbols_need_only_yaml(run):
+    phase1 = json.loads((run / "logs/e2e_training/phase1_results.json").read_text())
+    assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
+    assert (run / "models/specialists/yen_specialist.zip").is_file()
+
+
 def test_without_the_flag_there_is_none(synthetic_run):
     with (synthetic_run / "metrics/training/phase1_metrics.csv").open() as stream:
         assert not [column for column in next(csv.reader(stream)) if "curriculum" in column]
 
 
 @pytest.mark.slow
-def test_the_curriculum_compiles_the_training_once(run):
-    config, _ = load_config(["--quick-test", *FLAGS])
+def test_the_curriculum_compiles_the_training_once(run, flags):
+    config, _ = load_config(["--quick-test", *flags])
     market = prepare_market(config)
-    plans = [phases.plan_specialist(config, market, index) for index in range(3)]
+    plans = [phases.plan_specialist(config, market, index) for index in range(4)]
     curriculum, compiler = Curriculum.begin(STAGES), Compiler()
-    runner = Runner(compiler, plans, [curriculum] * 3)
+    runner = Runner(compiler, plans, [curriculum] * 4)
     programs = dict(compiler._compiled)
     for fraction in (0.1, 0.4, 0.6):
         curriculum = curriculum.after(fraction)
-        runner.follow([curriculum] * 3)
+        runner.follow([curriculum] * 4)
         runner.run(1)  # of an executable, which cannot compile again and refuses other shapes
     assert curriculum.num_open == len(STAGES) and compiler._compiled == programs
     num_paths = market.table.open.shape[0]
