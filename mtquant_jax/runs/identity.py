@@ -46,7 +46,8 @@ def identity_in(content: Mapping[str, Any], where: Path) -> Identity:
     Raises:
         UserError: it holds none.
     """
-    return Identity.from_json(content.get("identity"), f"{where}, identity")
+    found: Any = content.get("identity")
+    return Identity.from_json(found, f"{where}, identity")
 
 
 def settings_hash(mapping: Mapping[str, Any]) -> str:

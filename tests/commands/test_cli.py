@@ -272,6 +272,7 @@ print(len(hits))
 """
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_between_processes(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if "JAX" not in name and "TF_CPP" not in name}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

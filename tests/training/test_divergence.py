@@ -108,6 +108,7 @@ def test_rewards_that_are_no_numbers_are_the_markets_fault():
     assert "look for a price, spread or contract specification" in str(error.blaming(mt.load_config()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_training_that_diverges_stops_at_once_with_its_last_good_policy(parallel):
     config = mt.load_config(

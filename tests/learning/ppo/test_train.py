@@ -18,6 +18,7 @@ def values_and_actions(prog, state, params):
     return np.asarray(value), np.asarray(action), np.asarray(observation[:, 0])
 
 
+@pytest.mark.slow
 def test_a_constant_reward_truncated_at_five_steps_is_worth_one_over_one_minus_gamma():
     prog, params = toys.program(), toys.ToyParams()
     state, _ = train_chunk(prog, toys.start(prog, params), params, toys.hyper(300), jnp.int32(300))
@@ -33,6 +34,7 @@ def test_the_action_learns_to_equal_the_observation_even_when_paid_a_step_later(
     np.testing.assert_allclose(action[1:-1, 0], observation[1:-1], atol=0.15)
 
 
+@pytest.mark.slow
 def test_a_padded_action_is_never_taken_or_learnt():
     prog, params = toys.program(padded=True), toys.ToyParams(max_steps_in_episode=50, action_reward=1.0)
     first = toys.start(prog, params)
@@ -57,6 +59,7 @@ def test_ratio_is_one_and_kl_zero_in_the_first_minibatch():
         assert float(metrics["ratio_deviation"][0]) > 1e-3  # later minibatches do move
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded):
     prog, params = toys.program(padded=padded, num_envs=64, num_steps=32), toys.ToyParams(action_reward=1.0)
@@ -65,6 +68,7 @@ def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded
     np.testing.assert_allclose(metrics["action_std"], [np.exp(-0.5)], rtol=0.06)
 
 
+@pytest.mark.slow
 def test_any_number_of_updates_is_one_trace(monkeypatch):
     traces = []
     original = ppo._update
@@ -88,6 +92,7 @@ def test_chunks_of_any_length_add_up_to_the_same_training():
     assert int(parts.update) == 4
 
 
+@pytest.mark.slow
 def test_early_stop_freezes_the_rest_of_the_update():
     prog, params = toys.program(num_epochs=8), toys.ToyParams(action_reward=1.0)
     rates = {"learning_rate": {"toy": 3e-2}}
