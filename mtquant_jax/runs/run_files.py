@@ -46,10 +46,12 @@ class RunFiles:
         """What the training is of."""
         return Identity.of(self.config, self.market)
 
-    def write_settings(self) -> None:
-        """Write the resolved settings."""
+    def write_settings(self) -> str:
+        """Write the resolved settings, and return them as YAML."""
+        text = to_yaml(self.config)
         with replacing(self.paths.resolved_config) as temporary:
-            temporary.write_text(to_yaml(self.config), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
+        return text
 
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""

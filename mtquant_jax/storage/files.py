@@ -32,6 +32,11 @@ def json_text(content: Any) -> str:
     return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def json_line(content: Any) -> str:
+    """JSON as `write_json` writes it, in one line without an end."""
+    return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object.
 

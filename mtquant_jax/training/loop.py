@@ -82,6 +82,7 @@ class _Training:
         self._first: list[dict[str, np.ndarray]] = []
         self._last: list[dict[str, np.ndarray]] = []
         self._rejected = [0] * len(members)  # updates so far
+        self._rejected_before = list(self._rejected)  # before the last chunk
         self._done = 0  # timesteps
         self._total = members[0].plan.total_updates * members[0].plan.program.timesteps_per_update
 
@@ -147,11 +148,11 @@ class _Training:
 
         The chunk is then run again update by update from the state that it began with, to find the one.
         """
-        rejected = list(self._rejected)
+        self._rejected_before = list(self._rejected)
         symptoms = self._symptoms(metrics, updates)
         if not any(symptoms):
             return
-        self._rejected = rejected
+        self._rejected = list(self._rejected_before)
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
         self._report((before + updates) * per_update, rate, metrics, None)
@@ -229,6 +230,8 @@ class _Training:
                     validation=validation[i] if validation else None,
                     curriculum=self._curricula[i] if self._curricula else None,
                     rejected_updates=self._rejected[i],
+                    rejected_before=self._rejected_before[i],
+                    validates=self._schedule.validate,
                 )
             )
 
