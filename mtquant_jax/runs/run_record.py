@@ -45,7 +45,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
     Raises:
         UserError: it is damaged.
     """
-    if not paths.run_record.is_file():
+    if not paths.run_record.exists() and not paths.run_record.is_symlink():
         return None
     what = f"`run_dir` {paths.run_dir}"
     return RunRecord.from_json(read_sealed(paths.run_record, what), str(paths.run_record))

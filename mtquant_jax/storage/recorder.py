@@ -93,8 +93,11 @@ class RunRecorder:
         path = self.paths.metrics_csv(phase)
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", newline="", errors="replace") as stream:
-            header, *rows = [*csv.reader(stream)] or [[]]
+        try:
+            with path.open(encoding="utf-8", newline="", errors="replace") as stream:
+                header, *rows = [*csv.reader(stream)] or [[]]
+        except (OSError, csv.Error) as error:
+            raise UserError(f"{path} cannot be read ({error}); move it away to go on without it") from None
         if header[:2] != _KEYS:
             path.unlink()
             return

@@ -54,7 +54,7 @@ def test_scalars_follow_yaml_1_2(tmp_path: Path, text: str, value: object) -> No
         ("p:\n  a: 1\n  a: 3\n", "settings.yaml line 3: key a was given already in line 2"),
         ("1: a\n", "settings.yaml line 1: a key must be text; quote it"),
         ("a: 1\n\tb: 2\n", "settings.yaml line 2: found character '\\t' that cannot start any token"),
-        ("a: !!int x\n", "settings.yaml: not YAML (invalid literal for int() with base 10: 'x')"),
+        ("a: !!int x\n", "settings.yaml line 1: 'x' is no whole number of at most 64 bits"),
         ("a: !!python/object:os.system ls\n", "settings.yaml line 1: could not determine a constructor for the tag"),
     ],
 )
@@ -70,7 +70,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
         read_yaml(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
-    with pytest.raises(UserError, match=r"latin\.yaml: not UTF-8 text \(invalid continuation byte at byte 3\)"):
+    with pytest.raises(UserError, match=r"latin\.yaml line 1: not UTF-8 text \(invalid continuation byte at byte 3\)"):
         read_yaml(tmp_path / "latin.yaml")
 
 
