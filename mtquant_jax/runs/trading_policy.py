@@ -149,7 +149,11 @@ def _like(path: Path, manifest: ModelManifest, arrays: dict[str, Any]) -> Any:
         statistics = jax.eval_shape(PortfolioInputs.flat, example)
     else:
         raise UserError(f"{path} is a model of an unknown kind, {manifest.kind}")
-    params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
+    try:
+        params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
+    except Exception as error:  # whatever the networks, which may be a user's own, make of other sizes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} describes a network that cannot be built: {reason:.200}") from None
     return {"params": {group: params}, "normalizers": {group: jax.eval_shape(lambda: start_normalizer(statistics))}}
 
 
@@ -204,9 +208,11 @@ def _hierarchy(directory: Path) -> TradingPolicy:
         raise UserError(f"{paths.meta_bundle} is a {meta.kind}, not a meta-controller with its classes")
     files = [paths.specialist_bundle(name) for name in meta.classes]
     specialists = [read_model(file) for file in files]
-    for file, (manifest, policy) in zip(files, specialists, strict=True):
+    for name, file, (manifest, policy) in zip(meta.classes, files, specialists, strict=True):
+        if manifest.name != name:
+            raise UserError(f"{file} is the specialist {manifest.name}; copy the models of a run as a whole")
         _check_partner(file, manifest, paths.meta_bundle, meta)
-        if (meta.specialists or {}).get(manifest.name or "") != specialist_checksum(policy):
+        if (meta.specialists or {}).get(name) != specialist_checksum(policy):
             raise UserError(
                 f"{file} is of another training than {paths.meta_bundle}, which learnt to give capital to another "
                 "specialist; copy the models of a run as a whole"

@@ -163,6 +163,13 @@ def test_a_specialist_of_another_training_is_refused(synthetic_run, tmp_path):
         load_policy(tmp_path)
 
 
+def test_a_specialist_in_the_place_of_another_is_refused(synthetic_run, tmp_path):
+    shutil.copytree(synthetic_run / "models", tmp_path / "models", ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copyfile(tmp_path / "models/specialists/equity_specialist.zip", tmp_path / FOREX)
+    with pytest.raises(UserError, match=r"forex_specialist\.zip is the specialist equity"):
+        load_policy(tmp_path)
+
+
 def test_nothing_that_is_read_is_unpickled(synthetic_run, like, monkeypatch):
     def unpickled(*_: Any, **__: Any) -> None:
         raise AssertionError("something was unpickled")
