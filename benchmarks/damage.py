@@ -37,7 +37,7 @@ from mtquant_jax.reference.damage import FAILURES, OUTCOMES, Subject, intact, ju
 from mtquant_jax.reports.training_plot import PHASES, _with_references, read_curves
 from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe_checkpoint, restore_checkpoint
 from mtquant_jax.runs.handover import earlier_results
-from mtquant_jax.runs.run_record import read_record
+from mtquant_jax.runs.run_record import check_resumable
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import TrainedRun, open_run, restore_all
 from mtquant_jax.settings.layers import override_config
@@ -257,7 +257,17 @@ def _results(runs: Sequence[Path], folder: Path) -> list[Subject]:
         times = {name: (run.split_times(name), run.learnt_times(name)) for name in ("train", "validation", "test")}
         arrays = [_digest(policy) for policy in (*policies.specialists, policies.meta, policies.portfolio)]
         drawn = _with_references(paths, curves)
-        return run.config, run.summary, results, notices, metrics.to_json(), times, arrays, drawn, read_record(paths)
+        return (
+            run.config,
+            run.summary,
+            results,
+            notices,
+            metrics.to_json(),
+            times,
+            arrays,
+            drawn,
+            check_resumable(paths),
+        )
 
     def harm(file: Path, random: np.random.Generator, copy: Path) -> str:
         foreign = [other for other in others if other != file]

@@ -42,6 +42,7 @@ class PhaseResults(JsonRecord):
 
     run_id: str
     identity: Identity
+    phase: int | None = None
     timesteps_requested: int | None = None
     specialists_from: str | None = None  # run_id, like the next
     meta_controller_from: str | None = None
@@ -90,7 +91,9 @@ def read_results(paths: RunPaths, phase: int, what: str) -> dict[str, Any]:
     """
     path = paths.phase_results(phase)
     content = read_sealed(path, what)
-    PhaseResults.from_json(content, str(path))
+    found = PhaseResults.from_json(content, str(path))
+    if found.phase not in (None, phase):
+        raise UserError(f"{path} is of phase {found.phase}; copy a run directory as a whole, or train again")
     return content
 
 

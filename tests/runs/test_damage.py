@@ -19,7 +19,7 @@ from mtquant_jax.market.synthetic.calibration_files import load_calibration
 from mtquant_jax.reference import damage
 from mtquant_jax.reference.damage import FAILURES, OUTCOMES, Subject, intact, judge
 from mtquant_jax.runs.checkpoints import check_origin, describe_checkpoint, restore_policy
-from mtquant_jax.runs.run_record import read_record
+from mtquant_jax.runs.run_record import check_resumable
 from mtquant_jax.runs.trading_policy import load_policy, read_model
 from mtquant_jax.runs.trained_run import open_run
 from mtquant_jax.settings.layers import override_config
@@ -109,7 +109,7 @@ def small(run_dir: Path, folder: Path) -> Path:
 def read_run(copy: Path) -> Any:
     run = open_run(copy)
     times = {name: (run.split_times(name), run.learnt_times(name)) for name in ("train", "validation", "test")}
-    return run.config, run.results, run.summary, times, read_record(run.paths)
+    return run.config, run.results, run.summary, times, check_resumable(run.paths)
 
 
 @pytest.mark.parametrize(("make", "mutants"), [(models, 40), (checkpoints, 40), (settings, 60), (results, 60)])
