@@ -28,7 +28,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     """Trainings that the command line starts, recorded instead of run, in an empty current directory."""
     started: Runs = []
     pipeline = types.ModuleType("mtquant_jax.runs.train")
-    pipeline.run = lambda config, config_source, overwrite: started.append((config, config_source))  # type: ignore[attr-defined]
+    pipeline.run = lambda config, config_source, overwrite, resume: started.append((config, config_source))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
     monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
     monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda: None)
@@ -181,7 +181,7 @@ def test_errors_of_the_training_itself(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(error: BaseException) -> None:
-        def run(config: TrainConfig, config_source: str, overwrite: bool) -> None:
+        def run(config: TrainConfig, config_source: str, overwrite: bool, resume: bool) -> None:
             raise error
 
         monkeypatch.setattr("mtquant_jax.runs.train.run", run)

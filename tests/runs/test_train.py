@@ -250,6 +250,7 @@ def test_overwriting_leaves_nothing_of_the_training_before_but_the_trials(train,
     assert old not in "".join(path.read_text() for path in run_dir.rglob("*.json") if path.parent.name != "policy")
     assert sorted(path.name for path in (run_dir / LOGS).glob("*.json")) == [
         "phase1_results.json",
+        "run.json",
         "training_summary.json",
     ]
     assert [path.name for path in (run_dir / "evaluation").iterdir()] == ["trials.jsonl"]
