@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import os
+import socket
 import tempfile
 import time
 from collections import Counter
@@ -178,8 +179,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+_CONNECTIONS: list[str] = []
+
+
 @pytest.fixture(scope="session", autouse=True)
-def shared_programs() -> Iterator[dict[Any, Any]]:
+def closed_network() -> Iterator[None]:
+    """No test reaches the network: every command that the session runs is shown to do without."""
+    connect = socket.socket.connect
+
+    def refused(name: str) -> Callable[..., Any]:
+        def refuse(*arguments: Any, **_: Any) -> Any:
+            if name == "connect" and arguments[0].family == getattr(socket, "AF_UNIX", None):
+                return connect(*arguments)
+            _CONNECTIONS.append(f"{name} {arguments[-1]}")
+            raise OSError(f"the tests have no network: {_CONNECTIONS[-1]}")
+
+        return refuse
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refused(name))
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            patch.setattr(socket, name, refused(name))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def connections(closed_network: None) -> Iterator[list[str]]:
+    """What the test and its fixtures have tried to reach: nothing in the end, also where the error was swallowed."""
+    yield _CONNECTIONS
+    tried, _CONNECTIONS[:] = list(_CONNECTIONS), []
+    assert not tried
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs(closed_network: None) -> Iterator[dict[Any, Any]]:
     """Compiled programs of the whole session: trainings of equal shapes are traced and compiled once.
 
     Whoever counts compile seconds clears them first.

@@ -184,7 +184,7 @@ class RunObserver(TrainingObserver):
         if member.phase == 1:
             self._files.write_specialist(names.index(member.name), outcome.policy, 1, outcome)
         elif member.phase == 2:
-            self._files.write_meta(outcome.policy, 2, outcome)
+            self._files.write_meta(outcome.policy, 2, outcome, phases.specialists_under(member.plan))
         else:
             self._files.write_hierarchy(outcome)
 

@@ -19,6 +19,7 @@ from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.checkpoints import Checkpoints, of_run
 from mtquant_jax.runs.display import Display, LiveDisplay, shows_live
 from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
+from mtquant_jax.runs.phase_results import read_summary
 from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
@@ -27,7 +28,6 @@ from mtquant_jax.runs.stopping import StopRequest, stop_requests
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import READING, TrainConfig
 from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
-from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import Output, RunRecorder
 from mtquant_jax.training import phases
@@ -135,7 +135,7 @@ def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord | None:
 def _nothing_to_do(paths: RunPaths) -> dict[str, Any]:
     """The summary of a training that is finished."""
     print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
-    return read_sealed(paths.training_summary, "resuming a training")
+    return read_summary(paths, "resuming a training")
 
 
 def _prepared(

@@ -128,8 +128,11 @@ class RunRecorder:
         path = self.paths.metrics_csv(phase)
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", newline="", errors="replace") as stream:
-            header, *rows = [*csv.reader(stream)] or [[]]
+        try:
+            with path.open(encoding="utf-8", newline="", errors="replace") as stream:
+                header, *rows = [*csv.reader(stream)] or [[]]
+        except (OSError, csv.Error) as error:
+            raise UserError(f"{path} cannot be read ({error}); move it away to go on without it") from None
         if header[:2] != _KEYS:
             path.unlink()
             return
@@ -185,11 +188,11 @@ class RunRecorder:
 
 
 _GROUPS = (
-    ("1 overview", ("reward", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
-    ("2 trading", ("validation_", "turnover", "cost", "exposure", "risk/", "time_in_market")),
-    ("3 policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
-    ("5 curriculum", ("curriculum/",)),
-    ("6 speed", ("timesteps_per_second",)),
+    ("1_overview", ("reward", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
+    ("2_trading", ("validation_", "turnover", "cost", "exposure", "risk/", "time_in_market")),
+    ("3_policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
+    ("5_curriculum", ("curriculum/",)),
+    ("6_speed", ("timesteps_per_second",)),
 )
 """Groups of curves by how their names begin; those of none are of learning."""
 
@@ -198,7 +201,7 @@ def _group(name: str) -> str:
     """The group of a curve: the first one with its name, or else with the beginning of it."""
     exact = (title for title, starts in _GROUPS if name in starts)
     begun = (title for title, starts in _GROUPS if name.startswith(starts))
-    return next(exact, None) or next(begun, "4 learning")
+    return next(exact, None) or next(begun, "4_learning")
 
 
 class _ConsoleFormatter(logging.Formatter):

@@ -111,13 +111,13 @@ def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
         recorder.metrics(2, "meta_controller", 500, row)
     folders = sorted(paths.tensorboard.glob("*/*"))
     assert [folder.name for folder in folders] == ["phase1_forex", "phase2_meta_controller"]
-    assert curves(folders[0]) == {"4 learning/loss": (1000, 0.5)}
+    assert curves(folders[0]) == {"4_learning/loss": (1000, 0.5)}
     found = curves(folders[1])
     assert found.pop("settings/text_summary", None) is not None
     assert found == {
-        "1 overview/reward": (500, 0.25),
-        "1 overview/validation_sharpe": (500, 1.0),
-        "2 trading/validation_turnover_per_day": (500, 2.0),
+        "1_overview/reward": (500, 0.25),
+        "1_overview/validation_sharpe": (500, 1.0),
+        "2_trading/validation_turnover_per_day": (500, 2.0),
     }
 
 
