@@ -19,8 +19,24 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from mtquant_jax.commands import calibrate, check, compare, contracts, convert, evaluate, train, walk_forward
+from mtquant_jax.commands import (
+    bar_flags,
+    calibrate,
+    check,
+    compare,
+    completion,
+    contracts,
+    convert,
+    doctor,
+    evaluate,
+    info,
+    plot,
+    train,
+    walk_forward,
+)
 from mtquant_jax.errors import Interrupted, UserError, with_flags
+from mtquant_jax.settings import layers
+from mtquant_jax.settings.flags import with_short_lines
 from mtquant_jax.version import __version__
 
 Run = Callable[[Sequence[str], str], int | None]
@@ -32,26 +48,86 @@ class _Command:
 
     summary: str
     run: Run | None = None  # with the arguments after its name, and the program's name; an exit code, or None for 0
+    kind: type | None = None  # the dataclass whose fields are its flags
+    usual: Callable[[], Any] | None = None  # the command without flags; None where the dataclass has all defaults
     commands: Mapping[str, _Command] = dataclasses.field(default_factory=dict)
+    start: str = ""  # what it prints without arguments; empty: its commands
 
 
-_PROGRAM = _Command(
+_START = """\
+mtquant-jax trains a hierarchy of trading agents with reinforcement learning,
+and tests it on bars that it has not seen.
+
+Train all of it at a small size, on the built-in synthetic market:
+  mtquant-jax train --quick-test --run-dir runs/first
+
+Evaluate that training on its test split:
+  mtquant-jax evaluate --run-dir runs/first
+
+Look at your own bar files, one per symbol, before you train on them:
+  mtquant-jax data check --data-dir DIR
+
+Without --quick-test the first command trains in full. mtquant-jax --help lists
+all commands, and mtquant-jax COMMAND --help the flags of one.
+"""
+
+_PROGRAM: _Command = _Command(
     "train and test trading agents",
+    start=_START,
     commands={
-        "train": _Command("three-phase training of specialists and meta-controller", train.run),
-        "evaluate": _Command("trade a finished training on held-out bars: metrics, tables, report", evaluate.run),
-        "walk-forward": _Command("train and judge fold by fold, over several seeds", walk_forward.run),
-        "compare": _Command("put evaluated runs side by side", compare.run),
+        "train": _Command(
+            "three-phase training of specialists and meta-controller",
+            train.run,
+            train.TrainCommand,
+            lambda: layers.usual_command(train.TrainCommand, "mtquant-jax train"),
+        ),
+        "evaluate": _Command(
+            "trade a finished training on held-out bars: metrics, tables, report",
+            evaluate.run,
+            evaluate.EvaluateCommand,
+        ),
+        "walk-forward": _Command(
+            "train and judge fold by fold, over several seeds",
+            walk_forward.run,
+            walk_forward.WalkForwardCommand,
+            lambda: layers.usual_command(walk_forward.WalkForwardCommand, "mtquant-jax walk-forward"),
+        ),
+        "compare": _Command("put evaluated runs side by side", compare.run, compare.CompareCommand),
+        "info": _Command("show what a run directory, a checkpoint or a model is", info.run, info.InfoCommand),
+        "plot": _Command("draw the metrics of a training as one PNG", plot.run, plot.PlotCommand),
         "data": _Command(
             "check, convert and measure bar files, and read a broker's contracts",
             commands={
-                "check": _Command("print what is in bar files, and whether training would take them", check.run),
-                "convert": _Command("write the aligned bars as Parquet", convert.run),
-                "calibrate": _Command(
-                    "measure bar files and write what the synthetic market is drawn from", calibrate.run
+                "check": _Command(
+                    "print what is in bar files, and whether training would take them",
+                    check.run,
+                    check.CheckCommand,
+                    lambda: bar_flags.usual_command(check.CheckCommand, "mtquant-jax data check"),
                 ),
-                "contracts": _Command("write a broker's contracts from a dump of MetaTrader's symbols", contracts.run),
+                "convert": _Command(
+                    "write the aligned bars as Parquet",
+                    convert.run,
+                    convert.ConvertCommand,
+                    lambda: bar_flags.usual_command(convert.ConvertCommand, "mtquant-jax data convert"),
+                ),
+                "calibrate": _Command(
+                    "measure bar files and write what the synthetic market is drawn from",
+                    calibrate.run,
+                    calibrate.CalibrateCommand,
+                    calibrate.usual_command,
+                ),
+                "contracts": _Command(
+                    "write a broker's contracts from a dump of MetaTrader's symbols",
+                    contracts.run,
+                    contracts.ContractsCommand,
+                ),
             },
+        ),
+        "doctor": _Command("look at the installation, and train for a few seconds", doctor.run, doctor.DoctorCommand),
+        "completion": _Command(
+            "print the script with which a shell completes commands and flags",
+            lambda arguments, prog: completion.run(arguments, prog, lambda: _listed(_PROGRAM, with_flags=True)),
+            completion.CompletionCommand,
         ),
     },
 )
@@ -91,29 +167,36 @@ def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | N
     """Run the command that the arguments name, or the one given where it is no group."""
     if command.run is not None:
         return command.run(arguments, prog)
-    name = arguments[0] if arguments else ""
+    if not arguments and command.start:
+        print(command.start, end="")
+        return 0
+    name = arguments[0] if arguments else "--help"
     if name in command.commands:
         return _dispatch(command.commands[name], arguments[1:], f"{prog} {name}")
     if name == "--version":
         print(f"mtquant-jax {__version__}")
         return 0
-    if name and not name.startswith("-"):
+    if not name.startswith("-"):
         close = difflib.get_close_matches(name, command.commands, n=1)
         advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(command.commands)}"
         raise UserError(f"{prog} {name}: unknown command; {advice}")
-    tyro.cli(_listed(command), args=list(arguments[:1]), prog=prog)  # prints its help, or that a command is missing
+    with_short_lines(lambda: tyro.cli(_listed(command), args=[name], prog=prog))  # prints its help, or an unknown flag
     raise AssertionError("a group of commands needs one of them")
 
 
-def _listed(command: _Command) -> Any:
-    """A group of commands as tyro shows it."""
-    listed = tuple(
-        Annotated[dataclasses.make_dataclass("Listed", []), tyro.conf.subcommand(name, description=inner.summary)]
-        for name, inner in command.commands.items()
-    )
+def _listed(command: _Command, with_flags: bool = False) -> Any:
+    """A group of commands as tyro shows it; for completion with all flags of each."""
+    listed = []
+    for name, inner in command.commands.items():
+        kind: Any = dataclasses.make_dataclass("Listed", [])
+        shown: dict[str, Any] = {"description": inner.summary}
+        if with_flags:
+            kind = inner.kind if inner.kind is not None else _listed(inner, with_flags)
+            shown |= {"default": inner.usual()} if inner.usual is not None else {}
+        listed.append(Annotated[kind, tyro.conf.subcommand(name, **shown)])
     hint = tyro.conf.arg(help="print the version and exit", help_behavior_hint="")
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        ("command", Annotated[Union[listed], tyro.conf.arg(name="")]),  # noqa: UP007
+        ("command", Annotated[Union[tuple(listed)], tyro.conf.arg(name="")]),  # noqa: UP007
         ("version", Annotated[bool, tyro.conf.FlagCreatePairsOff, hint], False),
     ]
     sentence = f"{command.summary[0].upper()}{command.summary[1:]}."

@@ -11,7 +11,8 @@ import tyro
 from mtquant_jax.errors import with_flags
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import READING, BarStamps, Timeframe, TrainConfig, ZeroSpread
-from mtquant_jax.settings.layers import base_of
+from mtquant_jax.settings.flags import parsed
+from mtquant_jax.settings.layers import Base, base_of
 
 _SETTINGS = ("data_dir", "symbols", "instruments", "timeframe", *READING)
 
@@ -74,16 +75,26 @@ def load(kind: type[_Command], arguments: Sequence[str], prog: str) -> tuple[_Co
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     base = base_of(arguments, prog)
-    defaults = {field.name: tyro.MISSING for field in dataclasses.fields(kind)}
-    defaults |= {name: getattr(base.settings, name) for name in _SETTINGS if name != "data_dir"}
-    defaults["market"] = PeriodFlags(base.settings.market.start, base.settings.market.end)
-    command = tyro.cli(kind, default=kind(**defaults | {"config": base.config}), args=list(arguments), prog=prog)
+    command = parsed(kind, arguments, prog, _with_base(kind, base))
     market = dataclasses.replace(base.settings.market, start=command.market.start, end=command.market.end)
     config = dataclasses.replace(base.settings, market=market, **{name: getattr(command, name) for name in _SETTINGS})
     validate(config)
     from mtquant_jax.market.traded import with_symbols  # brings JAX, which the help must not wait for
 
     return command, with_symbols(config)
+
+
+def usual_command(kind: type[_Command], prog: str) -> _Command:
+    """A command with these flags that is given none."""
+    return _with_base(kind, base_of([], prog))
+
+
+def _with_base(kind: type[_Command], base: Base) -> _Command:
+    """A command whose flags have the values of settings; those that no setting gives are missing."""
+    defaults = {field.name: tyro.MISSING for field in dataclasses.fields(kind)}
+    defaults |= {name: getattr(base.settings, name) for name in _SETTINGS if name != "data_dir"}
+    defaults["market"] = PeriodFlags(base.settings.market.start, base.settings.market.end)
+    return kind(**defaults | {"config": base.config})
 
 
 def symbols_of(config: TrainConfig) -> tuple[list[str], tuple[str, ...]]:

@@ -12,6 +12,7 @@ import tyro
 from mtquant_jax.commands.bar_flags import ReadingFlags
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.settings.config import READING, TrainConfig
+from mtquant_jax.settings.flags import parsed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,12 @@ class CalibrateCommand(ReadingFlags):
     """Bars before this date are used, UTC, as YYYY-MM-DD; empty: as late as all instruments allow."""
 
 
+def usual_command() -> CalibrateCommand:
+    """The command that is given no flags."""
+    usual = {name: getattr(TrainConfig(), name) for name in READING}
+    return CalibrateCommand(data_dir=tyro.MISSING, output=tyro.MISSING, **usual)
+
+
 def run(arguments: Sequence[str], prog: str) -> None:
     """Measure and write.
 
@@ -40,9 +47,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: whatever is wrong with the directory, a file, a symbol, or the output's folder.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    usual = {name: getattr(TrainConfig(), name) for name in READING}
-    default = CalibrateCommand(data_dir=tyro.MISSING, output=tyro.MISSING, **usual)
-    command = tyro.cli(CalibrateCommand, default=default, args=list(arguments), prog=prog)
+    command = parsed(CalibrateCommand, arguments, prog, usual_command())
     from mtquant_jax.market.bars.bar_file import format_time
     from mtquant_jax.market.bars.loading import load_bars
     from mtquant_jax.market.instruments import load_instruments, symbol_of_file

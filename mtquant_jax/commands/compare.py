@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from mtquant_jax.settings.flags import FLAGS
+from mtquant_jax.settings.flags import parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: fewer than two runs, one that is missing or not evaluated, nothing in common, or no extra eval.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(CompareCommand, args=list(arguments), prog=prog, registry=FLAGS)
+    command = parsed(CompareCommand, arguments, prog)
     from mtquant_jax.evaluation.comparison import compare, open_evaluated
     from mtquant_jax.reports.comparison import lines, write
     from mtquant_jax.statistics.intervals import check_draws

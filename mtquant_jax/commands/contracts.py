@@ -11,6 +11,7 @@ import tyro
 
 from mtquant_jax.commands.bar_flags import print_list
 from mtquant_jax.errors import UserError
+from mtquant_jax.settings.flags import parsed
 
 if TYPE_CHECKING:
     from mtquant_jax.market.metatrader.entries import Entries
@@ -53,7 +54,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: the dump or a flag is wrong, no symbol of it can be an instrument, or the file cannot be written.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(ContractsCommand, args=list(arguments), prog=prog)
+    command = parsed(ContractsCommand, arguments, prog)
     from mtquant_jax.market.instruments import load_instruments
     from mtquant_jax.market.metatrader.dump import read_dump
     from mtquant_jax.market.metatrader.entries import Account, entries_of, entries_yaml

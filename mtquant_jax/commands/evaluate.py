@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+<<<<<<< HEAD
 import tyro
 
 from mtquant_jax.commands.working import working
+=======
+>>>>>>> t-help
 from mtquant_jax.errors import with_flags
 from mtquant_jax.jax_setup import prepare_jax
-from mtquant_jax.settings.flags import FLAGS
+from mtquant_jax.settings.flags import parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         UserError: whatever is wrong with the run, the bars or the output's folder, or the extra eval is missing.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    command = tyro.cli(EvaluateCommand, args=list(arguments), prog=prog, registry=FLAGS)
+    command = parsed(EvaluateCommand, arguments, prog)
     prepare_jax()
     began = time.perf_counter()
     from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars

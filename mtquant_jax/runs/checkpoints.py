@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.versions import versions
 from mtquant_jax.storage.checkpoints import CheckpointWriter, Damaged, check, restore
-from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.paths import RunPaths, saved_timesteps
 from mtquant_jax.storage.records import JsonRecord
 from mtquant_jax.training.observer import Member
 from mtquant_jax.training.saved import Logbook, SavedTraining
@@ -229,10 +228,3 @@ def of_run(paths: RunPaths, member: Member, timesteps: int) -> Path:
 def of_fold(paths: RunPaths, member: Member, timesteps: int) -> Path:
     """Where a fold of a walk-forward keeps a member's checkpoint."""
     return paths.checkpoint(member.phase, timesteps) / f"seed_{member.seed}" / member.name
-
-
-def saved_timesteps(paths: RunPaths, phase: int) -> list[int]:
-    """Timesteps after which a phase has checkpoints, in order."""
-    folders = paths.checkpoints(phase).glob("checkpoint_*")
-    found = (re.fullmatch(r"checkpoint_(\d+)", folder.name) for folder in folders)
-    return sorted(int(match[1]) for match in found if match)

@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtquant_jax.market.periods import moment
-from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import as_mapping
-from mtquant_jax.storage.records import JsonRecord
+from mtquant_jax.storage.records import JsonRecord, from_json
+
+if TYPE_CHECKING:  # brings JAX, which a look at a run must not wait for
+    from mtquant_jax.market.prepare import Market
 
 _NOT_LEARNT_FROM = ("run_dir", "data_dir", "instruments", "phases", "risk_preset", "quick_test", "keep")
 _OF_MARKET = ("calibration", "start", "end")
@@ -46,8 +48,12 @@ def identity_in(content: Mapping[str, Any], where: Path) -> Identity:
     Raises:
         UserError: it holds none.
     """
+<<<<<<< HEAD
     found: Any = content.get("identity")
     return Identity.from_json(found, f"{where}, identity")
+=======
+    return from_json(Identity, content.get("identity"), f"{where}, identity")
+>>>>>>> t-help
 
 
 def settings_hash(mapping: Mapping[str, Any]) -> str:

@@ -122,6 +122,23 @@ def claimed(paths: RunPaths) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_claimed(paths: RunPaths) -> bool | None:
+    """Whether a process trains in a directory now; None where that cannot be known (on Windows)."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(paths.run_dir / ".training.lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _locked(path: Path) -> int | None:
     """A descriptor of the locked file; None where another one has it locked."""
     while True:

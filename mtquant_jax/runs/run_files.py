@@ -29,7 +29,7 @@ from mtquant_jax.runs.manifest import (
 from mtquant_jax.runs.run_record import RunRecord
 from mtquant_jax.runs.versions import versions
 from mtquant_jax.settings.config import PPOConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import write_settings
+from mtquant_jax.settings.yaml_files import to_yaml, write_settings
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
@@ -53,18 +53,10 @@ class RunFiles:
         """What the training is of."""
         return Identity.of(self.config, self.market)
 
-<<<<<<< HEAD
     def write_settings(self) -> str:
         """Write the resolved settings, and return them as YAML."""
-        text = to_yaml(self.config)
-        with replacing(self.paths.resolved_config) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        return text
-=======
-    def write_settings(self) -> None:
-        """Write the resolved settings."""
         write_settings(self.paths.resolved_config, self.config)
->>>>>>> t-damage
+        return to_yaml(self.config)
 
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""

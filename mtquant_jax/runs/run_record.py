@@ -91,6 +91,11 @@ def how_to_go_on(run_dir: Path | str, walk_forward: Mapping[str, Any] | None = N
     return f"mtquant-jax walk-forward --resume --run-dir {shlex.quote(str(run_dir))} {flags}"
 
 
+def how_to_evaluate(run_dir: Path | str) -> str:
+    """The command that evaluates a training."""
+    return f"mtquant-jax evaluate --run-dir {shlex.quote(str(run_dir))}"
+
+
 def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = None) -> RunRecord | None:
     """The record of a run that can go on; None where the directory holds nothing yet.
 

@@ -1,16 +1,74 @@
-"""How flags are read: whole numbers as people write them, ``1000000``, ``1_000_000`` or ``1e6``."""
+"""How flags are read: into a command's dataclass, whole numbers as people write them, ``1000000`` or ``1e6``."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any, TextIO, TypeVar
 
+import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 _WRITTEN = re.compile(r"[-+]?\d+(?:_\d+)*(?:\.\d*)?(?:[eE][-+]?\d{1,3})?")
 
 FLAGS = ConstructorRegistry()
 """How flags are read; every command gives it to tyro."""
+
+_Command = TypeVar("_Command")
+
+
+def parsed(kind: type[_Command], arguments: Sequence[str], prog: str, default: Any = tyro.MISSING_NONPROP) -> _Command:
+    """The command that arguments say.
+
+    Args:
+        kind: its dataclass; fields are the flags, the text below a field its help.
+        arguments: after its name.
+        prog: name of the program in help and messages.
+        default: a command with the values of flags that are not given; left out: those of the class.
+
+    Raises:
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+
+    def parse() -> _Command:
+        return tyro.cli(kind, args=list(arguments), prog=prog, registry=FLAGS, default=default)
+
+    return with_short_lines(parse) if {"-h", "--help"} & set(arguments) else parse()
+
+
+def with_short_lines(command: Callable[[], _Command]) -> _Command:
+    """Run what may print help; sentences above the frames, which tyro leaves long, are wrapped to the terminal."""
+    shown, width = _Like(sys.stdout), shutil.get_terminal_size().columns
+    try:
+        with contextlib.redirect_stdout(shown):
+            return command()
+    finally:
+        for line in shown.getvalue().splitlines():
+            framed = set(line) & set("╭│╰|")
+            print(line if framed or len(line) <= width else textwrap.fill(line, width, break_on_hyphens=False))
+
+
+class _Like(io.StringIO):
+    """Takes what is printed to a stream, and is coloured as that is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream, in lower case."""
+        return (self._stream.encoding or "ascii").lower()  # tyro draws frames for "utf-8" alone
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
 
 
 def whole_number(text: str) -> int:

@@ -14,8 +14,8 @@ from tyro.constructors import StructConstructorSpec, StructFieldSpec, StructType
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.fields import fields_of
-from mtquant_jax.settings.flags import FLAGS
+from mtquant_jax.settings.fields import Setting, fields_of
+from mtquant_jax.settings.flags import FLAGS, parsed
 from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
 from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
 from mtquant_jax.storage.paths import RunPaths
@@ -120,10 +120,15 @@ def load_command(
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     base = base_of(argv, prog, phases)
-    default = kind(settings=base.settings, config=base.config)
-    command = tyro.cli(kind, default=default, args=list(argv), prog=prog, registry=FLAGS)
+    command = parsed(kind, argv, prog, kind(settings=base.settings, config=base.config))
     validate(command.settings)
     return command, base.source
+
+
+def usual_command(kind: type[_Command], prog: str) -> _Command:
+    """A command with settings that is given no flags."""
+    base = base_of([], prog)
+    return kind(settings=base.settings, config=base.config)
 
 
 def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
@@ -160,20 +165,42 @@ def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
 
 
+_FIRST = (
+    *("run_dir", "data_dir", "symbols", "quick_test", "seed"),
+    *("phase1_timesteps", "phase2_timesteps", "phase3_timesteps", "phases"),
+)
+"""Settings that help lists first: those that most trainings are given."""
+
+
 @FLAGS.struct_rule
 def _group_of_settings(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A group of settings as tyro would read it anyway, with the range of a number behind its help."""
+    """A group of settings as tyro would read it anyway, with unit and range of a number behind its help."""
     if info.type.__module__ != TrainConfig.__module__:
         return None
-    helps = {
-        setting.key: f"{setting.help} {setting.range.in_words().capitalize()}." if setting.range else setting.help
-        for setting in fields_of(info.type)
-    }
+    helps = {setting.key: _with_unit(setting) for setting in fields_of(info.type)}
+    hints = typing.get_type_hints(info.type, include_extras=True)
     fields = (
-        StructFieldSpec(name, hint, getattr(info.default, name), helps.get(name))
-        for name, hint in typing.get_type_hints(info.type, include_extras=True).items()
+        StructFieldSpec(
+            name, _hint(hints[name], getattr(info.default, name)), getattr(info.default, name), helps.get(name)
+        )
+        for name in dict.fromkeys((*(name for name in _FIRST if name in hints), *hints))
     )
     return StructConstructorSpec(info.type, tuple(fields))
+
+
+def _hint(hint: Any, default: Any) -> Any:
+    """The type of a setting; help calls a default of no text and no entries empty."""
+    return Annotated[hint, tyro.conf.arg(help_behavior_hint="(default: empty)")] if default in ("", ()) else hint
+
+
+def _with_unit(setting: Setting) -> str:
+    """The help of a setting, with the unit of a number where it does not name it itself, and its range."""
+    parts = [setting.help]
+    if setting.type in (int, float) and setting.unit and setting.unit.lower() not in setting.help.lower():
+        parts.append(f"Unit: {setting.unit}.")
+    if setting.range:
+        parts.append(f"{setting.range.in_words().capitalize()}.")
+    return " ".join(parts)
 
 
 def _risk_preset(name: str) -> dict[str, Any]:

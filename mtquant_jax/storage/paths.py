@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -84,3 +85,10 @@ class RunPaths:
 def evaluation_dir(paths: RunPaths) -> Path:
     """Folder of the evaluation of a run."""
     return paths.run_dir / "evaluation"
+
+
+def saved_timesteps(paths: RunPaths, phase: int) -> list[int]:
+    """Timesteps after which a phase has checkpoints, in order."""
+    folders = paths.checkpoints(phase).glob("checkpoint_*")
+    found = (re.fullmatch(r"checkpoint_(\d+)", folder.name) for folder in folders)
+    return sorted(int(match[1]) for match in found if match)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ import jax
 import pytest
 
 import mtquant_jax.runs
-from mtquant_jax.cli import main, train_main
+from mtquant_jax.cli import _PROGRAM, _Command, main, train_main
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.config import TrainConfig
@@ -163,10 +164,10 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["trian"]) == 2
     assert capsys.readouterr().err == "error: mtquant-jax trian: unknown command; did you mean train?\n"
     assert main(["fly", "--far"]) == 2
-    assert capsys.readouterr().err.endswith("choose from train, evaluate, walk-forward, compare, data\n")
+    every = "train, evaluate, walk-forward, compare, info, plot, data, doctor, completion"
+    assert capsys.readouterr().err.endswith(f"choose from {every}\n")
     assert main(["tra"]) == 2 and main(["--versio"]) == 2  # abbreviations are refused
-    assert main([]) == 2
-    assert "train, evaluate, walk-forward, compare, data" in capsys.readouterr().err
+    capsys.readouterr()
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mtquant-jax ")
     assert main(["--help"]) == 0
@@ -176,6 +177,20 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["data", "--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"• {name}" in listed for name in ("check", "convert", "calibrate", "contracts"))
+
+
+def test_without_a_command_newcomers_are_shown_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr()
+    first = shown.out.splitlines()[0]
+    assert first.startswith("mtquant-jax trains ") and max(map(len, shown.out.splitlines())) <= 80
+    commands = [line.split()[1] for line in shown.out.splitlines() if line.startswith("  mtquant-jax ")]
+    assert commands == ["train", "evaluate", "data"] and "mtquant-jax --help lists" in shown.out
+    assert shown.err == ""
+    assert main(["data"]) == 0
+    alone = capsys.readouterr()
+    assert main(["data", "--help"]) == 0
+    assert alone == capsys.readouterr() and alone.err == ""
 
 
 def test_errors_of_the_training_itself(
@@ -213,7 +228,8 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "evaluate", "walk-forward", "compare", "data", "data calibrate", "data contracts"]
+    "command",
+    ["", "train", "evaluate", "walk-forward", "compare", "info", "plot", "data", "data calibrate", "data contracts"],
 )
 def test_help_does_not_import_jax(command: str) -> None:
     code = (
@@ -223,6 +239,51 @@ def test_help_does_not_import_jax(command: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"usage: mtquant-jax {command}".rstrip())
+
+
+def every_command(command: _Command = _PROGRAM, name: str = "") -> Iterator[str]:
+    """Names of all commands and groups of them."""
+    yield name
+    for inner, found in command.commands.items():
+        yield from every_command(found, f"{name} {inner}".strip())
+
+
+def words(text: str) -> list[str]:
+    """The words of a help without its frames, sorted: wide terminals show groups side by side."""
+    return sorted(word for word in re.split(r"[\s,]+", text) if set(word) - set("─╭╮╰╯│"))
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("name", list(every_command()))
+def test_help_fits_the_terminal_and_breaks_no_word(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(width: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main([*name.split(), "--help"]) == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out
+
+    narrow = shown(columns)
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert words(narrow) == words(shown(100_000))
+
+
+def test_help_of_a_training_begins_with_what_most_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    flags = re.findall(r"^│ (--[\w.-]+)", capsys.readouterr().out, re.MULTILINE)
+    first = ["--run-dir", "--data-dir", "--symbols", "--quick-test", "--seed", "--phase1-timesteps"]
+    start = flags.index("--run-dir")
+    assert flags[start : start + len(first)] == first and {"--resume", "--overwrite"} <= set(flags[:start])
+    assert start < 10 and len(flags) == len(set(flags)) > 100
+
+
+def test_help_names_units_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Approximate KL divergence at which an update stops early; 0 is off. Unit: nats. At least 0." in text
+    assert "Parallel episodes. At least 1." in text  # it says so itself
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:

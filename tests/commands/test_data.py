@@ -154,7 +154,6 @@ def test_a_check_in_another_timeframe_and_zone(data, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "Expected one of {check, convert, calibrate, contracts}."),
         (["chek"], "error: mtquant-jax data chek: unknown command; did you mean check?"),
         (["check"], "Missing from mtquant-jax data check: --data-dir"),
         (["check", "--data-dir", "nowhere"], "error: The data directory nowhere does not exist"),

@@ -25,7 +25,7 @@ from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.settings.config import TrainConfig
 
 PACKAGE = Path(__file__).resolve().parents[2] / "mtquant_jax"
-COMMAND_LINE = ("commands", "cli.py", "layers.py")  # which read flags, and so name them
+COMMAND_LINE = ("commands", "cli.py", "layers.py", "flags.py")  # which read flags, and so name them
 """Rooms and modules that may call a flag by its name."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.backtest.baselines import BASELINES
+from mtquant_jax.cli import main
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS
 from mtquant_jax.market.prepare import Market, resplit
 from mtquant_jax.market.universe import universe_of
@@ -49,6 +50,14 @@ def test_folds_follow_each_other_after_their_training(walked):
 def test_the_files_keep_their_form(walked):
     check_form("walk_forward", {**walked.result, "configuration": None})
     check_form("walk_forward_equity", dict.fromkeys(walked.equity[0]))
+
+
+@pytest.mark.slow
+def test_info_shows_its_verdict(walked, capsys):
+    assert main(["info", str(walked.run_dir)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("walk-forward ") and ": finished market " in shown and "folds done 2 of 2" in shown
+    assert f"verdict {walked.result['verdict']}" in shown and "--resume" not in shown
 
 
 @pytest.mark.slow

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtquant_jax.cli import main
 from mtquant_jax.errors import UserError
 from mtquant_jax.reports.training_plot import Curve, _label, _with_references, plot_training, read_curves
 from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 
-ROOT = Path(__file__).resolve().parents[2]
 HEADER = "agent,timesteps,reward,timesteps_per_second,validation_sharpe,validation_sharpe_standard_error\n"
 
 
@@ -150,8 +148,13 @@ def test_a_folder_that_cannot_be_made_is_told(run_dir):
         plot_training(run_dir, run_dir / "taken" / "training.png")
 
 
-def test_the_script_exits_with_2_and_one_sentence(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "plot_training.py"), "--run-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+def test_the_command(run_dir, monkeypatch, capsys):
+    monkeypatch.chdir(run_dir)
+    assert main(["plot"]) == 0
+    assert capsys.readouterr().out == "Wrote training.png\n"
+    assert size_of_png(run_dir / "training.png")[0] == 1200
+    assert main(["plot", str(run_dir), "--output", "other/one.png"]) == 0
+    assert (run_dir / "other" / "one.png").read_bytes() == (run_dir / "training.png").read_bytes()
+    assert main(["plot", "other"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "has no metrics to plot" in error and error.count("\n") == 1

@@ -1,0 +1,36 @@
+"""Draws the metrics of a run directory as one PNG."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mtquant_jax.settings.flags import parsed
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotCommand:
+    """Draw the metrics of a training as one PNG, also while it runs: validation above, reward below."""
+
+    run_dir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN_DIR")] = "."
+    """Directory of the training."""
+    output: str = "training.png"
+    """PNG to write."""
+
+
+def run(arguments: Sequence[str], prog: str) -> None:
+    """Draw and write.
+
+    Raises:
+        UserError: the run has no metrics, one of its files is damaged, or the figure cannot be written.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command = parsed(PlotCommand, arguments, prog)
+    from mtquant_jax.reports.training_plot import plot_training
+
+    plot_training(Path(command.run_dir), Path(command.output))
+    print(f"Wrote {command.output}")

@@ -1,0 +1,408 @@
+"""Turns a path into what lies there: a training, a walk-forward, a checkpoint or a model, without importing JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.runs.identity import Identity
+from mtquant_jax.runs.manifest import ModelManifest
+from mtquant_jax.runs.run_directory import held, is_claimed
+from mtquant_jax.runs.run_record import FINISHED, RUNNING, RunRecord, how_to_evaluate, how_to_go_on, read_record
+from mtquant_jax.settings.yaml_files import read_yaml
+from mtquant_jax.storage.bundles import read_manifest
+from mtquant_jax.storage.checkpoints import DESCRIPTION, check, describe
+from mtquant_jax.storage.files import read_sealed
+from mtquant_jax.storage.paths import RunPaths, evaluation_dir, saved_timesteps
+from mtquant_jax.storage.records import JsonRecord, from_json
+
+KILLED = "killed"
+"""State of a run whose record says that it is running, and whose process is gone."""
+
+_PHASES = (1, 2, 3)
+_TOGETHER = {2: "meta_controller", 3: "portfolio"}  # the agent of a phase's results
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """How a policy did on the validation split; None where it was flat."""
+
+    sharpe: float | None  # annual
+    sharpe_standard_error: float | None
+    total_return: float  # share of initial capital
+    max_drawdown: float  # share of the peak
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far an agent of a phase has come, by its newest checkpoint that is intact."""
+
+    phase: int
+    agent: str
+    timesteps: int  # 0 before the first checkpoint
+    total_timesteps: int | None  # None before the first checkpoint
+    best_timesteps: int | None = None  # of the best policy so far
+    validation: Validation | None = None  # of that policy
+    damaged: tuple[str, ...] = ()  # newer checkpoints that are not what was written
+    seed: int | None = None  # in a walk-forward
+    fold: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.total_timesteps is not None and self.timesteps >= self.total_timesteps
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo(JsonRecord):
+    """A run directory; of a training, or of a walk-forward."""
+
+    kind: str  # training or walk-forward
+    path: str
+    state: str  # running, stopped, failed, finished, or killed
+    run_id: str
+    started: str  # local time, ISO 8601
+    sessions: int  # processes that have trained it
+    phases: tuple[int, ...]
+    market: str | None  # in words; None before a phase is complete
+    seed: int | None
+    identity: Identity
+    device: str
+    versions: Mapping[str, str]
+    progress: tuple[Progress, ...]
+    resume: str | None = None  # the command that goes on with it; None where it is finished
+    evaluate: str | None = None  # the command that evaluates it; None where it cannot be yet, or is no training
+    verdict: str | None = None  # of its evaluation, or of the walk-forward; None where there is none
+    evaluated_on: str | None = None  # split and period of the evaluation
+    flags: Mapping[str, Any] | None = None  # of a walk-forward
+    folds_done: tuple[int, ...] | None = None  # of a walk-forward, by number
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointInfo(JsonRecord):
+    """A checkpoint, every byte of which is as it was written."""
+
+    kind: str  # checkpoint
+    path: str
+    run_id: str
+    phase: int
+    agent: str
+    seed: int
+    timesteps: int
+    total_timesteps: int
+    best_timesteps: int | None
+    validation: Validation | None  # of the best policy so far
+    identity: Identity
+    device: str
+    versions: Mapping[str, str]
+    files: int
+    size_in_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo(JsonRecord):
+    """A model zip, by its manifest."""
+
+    kind: str  # model
+    path: str
+    agent: str  # kind of the model and name of its class
+    symbols: tuple[str, ...]
+    bar_seconds: int
+    phase: int
+    timesteps: int
+    seed: int
+    validation: Validation  # from phase 2 on of the portfolio
+    num_parameters: int  # numbers in its arrays
+    hidden_size: int
+    versions: Mapping[str, str]
+    interval: int | None = None  # bars between two decisions of a meta-controller
+    identity: Identity | None = None
+
+
+Info = RunInfo | CheckpointInfo | ModelInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class _Looked:
+    """A validation in a logbook."""
+
+    timesteps: int
+    performance: Validation
+
+
+@dataclasses.dataclass(frozen=True)
+class _Logbook:
+    """What is shown of a checkpoint's logbook."""
+
+    timesteps: int
+    total_timesteps: int
+    best_timesteps: int | None
+    history: tuple[_Looked, ...]
+
+    @property
+    def best(self) -> Validation | None:
+        """The validation of the best policy so far."""
+        return next((seen.performance for seen in self.history if seen.timesteps == self.best_timesteps), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What is shown of ``checkpoint.json``."""
+
+    run_id: str
+    phase: int
+    name: str
+    seed: int
+    identity: Identity
+    versions: Mapping[str, str]
+    device: str
+    logbook: _Logbook
+    files: Mapping[str, tuple[int, str]]  # size in bytes and SHA-256
+
+
+@dataclasses.dataclass(frozen=True)
+class _Report:
+    """What is shown of an agent in the results of a phase."""
+
+    timesteps: int
+    best_timesteps: int
+    validation: Validation
+
+
+@dataclasses.dataclass(frozen=True)
+class _Array:
+    """An array of a model."""
+
+    shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arrays:
+    """What a model's manifest says of its arrays."""
+
+    arrays: Mapping[str, _Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bars:
+    """Which bars were evaluated."""
+
+    split: str
+    first: str
+    last: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    """What is shown of an evaluation."""
+
+    verdict: str
+    bars: _Bars
+
+
+def inspect(path: Path) -> Info:
+    """What lies at a path.
+
+    Args:
+        path: a run directory of a training or a walk-forward, a folder of a checkpoint, or a model zip.
+
+    Raises:
+        UserError: there is nothing, something else, or something damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory")
+    if path.is_file():
+        return _model(path)
+    if (path / DESCRIPTION).is_file():
+        return _checkpoint(path)
+    paths = RunPaths(path)
+    record = read_record(paths)
+    if record is not None:
+        return _training(paths, record) if record.walk_forward is None else _walk_forward(paths, record)
+    if what := held(paths):
+        raise UserError(f"{path} holds {what} of an earlier version, which kept no record (run.json)")
+    inside = next((folder.parent for folder in sorted(path.glob(f"*/{DESCRIPTION}"))), None)
+    hint = f"; {inside} is a checkpoint" if inside else ""
+    raise UserError(f"{path} holds no training, walk-forward, checkpoint or model{hint}")
+
+
+def _model(path: Path) -> ModelInfo:
+    content = read_manifest(path)
+    manifest = ModelManifest.from_json(content, str(path))
+    shapes = from_json(_Arrays, content, str(path)).arrays.values()
+    return ModelInfo(
+        kind="model",
+        path=str(path),
+        agent=f"{manifest.kind} {manifest.name}" if manifest.name else manifest.kind,
+        symbols=manifest.symbols,
+        bar_seconds=manifest.bar_seconds,
+        phase=manifest.phase,
+        timesteps=manifest.timesteps,
+        seed=manifest.seed,
+        validation=from_json(Validation, manifest.validation, f"{path}, validation"),
+        num_parameters=sum(math.prod(array.shape) for array in shapes),
+        hidden_size=manifest.network.hidden_size,
+        versions=manifest.versions,
+        interval=manifest.interval,
+        identity=manifest.identity,
+    )
+
+
+def _checkpoint(path: Path) -> CheckpointInfo:
+    found = from_json(_Description, check(path), str(path / DESCRIPTION))
+    return CheckpointInfo(
+        kind="checkpoint",
+        path=str(path),
+        run_id=found.run_id,
+        phase=found.phase,
+        agent=found.name,
+        seed=found.seed,
+        timesteps=found.logbook.timesteps,
+        total_timesteps=found.logbook.total_timesteps,
+        best_timesteps=found.logbook.best_timesteps,
+        validation=found.logbook.best,
+        identity=found.identity,
+        device=found.device,
+        versions=found.versions,
+        files=len(found.files),
+        size_in_bytes=sum(size for size, _ in found.files.values()),
+    )
+
+
+def _training(paths: RunPaths, record: RunRecord) -> RunInfo:
+    results = {
+        phase: read_sealed(paths.phase_results(phase), f"phase {phase}")
+        for phase in _PHASES
+        if paths.phase_results(phase).is_file()
+    }
+    settings = _settings(paths)
+    progress: list[Progress] = []
+    for phase in sorted({*record.phases, *results}):
+        if phase in results:
+            progress += _of_results(phase, results[phase], str(paths.phase_results(phase)))
+        else:
+            progress += _of_checkpoints(paths, phase, settings)
+    metrics = evaluation_dir(paths) / "metrics.json"
+    evaluated = None
+    if metrics.is_file():
+        evaluated = from_json(_Evaluated, read_sealed(metrics, "the evaluation"), str(metrics))
+    complete = paths.training_summary.is_file()
+    return RunInfo(
+        **_head(paths, record, "training", settings),
+        market=next((result.get("market") for result in reversed(results.values())), None),
+        progress=tuple(progress),
+        resume=None if record.state == FINISHED else how_to_go_on(_shown(paths)),
+        evaluate=how_to_evaluate(_shown(paths)) if complete and evaluated is None else None,
+        verdict=evaluated.verdict if evaluated else None,
+        evaluated_on=f"{evaluated.bars.split} split, {evaluated.bars.first} to {evaluated.bars.last}"
+        if evaluated
+        else None,
+    )
+
+
+def _walk_forward(paths: RunPaths, record: RunRecord) -> RunInfo:
+    flags, settings, finished = record.walk_forward or {}, _settings(paths), record.state == FINISHED
+    result = read_sealed(paths.run_dir / "walk_forward.json", "the walk-forward") if finished else {}
+    folds, first = range(1, int(flags.get("folds", 0)) + 1), int(settings.get("seed", 0))
+    seeds = range(first, first + int(flags.get("num_seeds", 1)))
+    done = [fold for fold in folds if all(_seed_done(paths, fold, seed) for seed in seeds)]
+    return RunInfo(
+        **_head(paths, record, "walk-forward", settings),
+        market=result.get("market"),
+        progress=tuple(found for fold in folds if fold not in done for found in _of_fold(paths, fold)),
+        resume=None if finished else how_to_go_on(_shown(paths), flags),
+        verdict=result.get("verdict"),
+        flags=flags,
+        folds_done=tuple(done),
+    )
+
+
+def _settings(paths: RunPaths) -> dict[str, Any]:
+    """The settings of a run by name; empty where it has not written them yet."""
+    return read_yaml(paths.resolved_config) if paths.resolved_config.is_file() else {}
+
+
+def _head(paths: RunPaths, record: RunRecord, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record says, in both kinds of runs."""
+    killed = record.state == RUNNING and is_claimed(paths) is False
+    return {
+        "kind": kind,
+        "path": str(paths.run_dir),
+        "state": KILLED if killed else record.state,
+        "run_id": record.run_id,
+        "started": record.started,
+        "sessions": record.sessions,
+        "phases": record.phases,
+        "seed": settings.get("seed"),
+        "identity": record.identity,
+        "device": record.device,
+        "versions": record.versions,
+    }
+
+
+def _of_results(phase: int, results: Mapping[str, Any], where: str) -> Iterator[Progress]:
+    """Every agent of a phase that is complete."""
+    key = "specialists" if phase == 1 else _TOGETHER[phase]
+    if not isinstance(results.get(key), dict):
+        raise UserError(f"{where} has no {key}")
+    for name, content in (results[key] if phase == 1 else {key: results[key]}).items():
+        report = from_json(_Report, content, f"{where}, {name}")
+        yield Progress(phase, name, report.timesteps, report.timesteps, report.best_timesteps, report.validation)
+
+
+def _of_checkpoints(paths: RunPaths, phase: int, settings: Mapping[str, Any]) -> Iterator[Progress]:
+    """Every agent of a phase that is not complete."""
+    names = list(settings.get("specialists") or {}) if phase == 1 else [_TOGETHER[phase]]
+    for name in names:
+        folders = [folder / name if phase == 1 else folder for folder in _newest_first(paths, phase)]
+        yield _newest(phase, name, folders)
+
+
+def _of_fold(paths: RunPaths, fold: int) -> list[Progress]:
+    """Every agent of the phase that a fold has come to, seed by seed."""
+    inside = RunPaths(paths.run_dir / f"fold_{fold}")
+    for phase in reversed(_PHASES):
+        folders = _newest_first(inside, phase)
+        members = {member.relative_to(folder).parts for folder in folders for member in folder.glob("seed_*/*")}
+        if members:
+            return [
+                dataclasses.replace(
+                    _newest(phase, name, [folder / seed / name for folder in folders]), fold=fold, seed=int(seed[5:])
+                )
+                for seed, name in sorted(members)
+            ]
+    return []
+
+
+def _newest(phase: int, name: str, newest_first: Sequence[Path]) -> Progress:
+    """An agent by the newest of its checkpoints that is intact, as a training would be resumed."""
+    damaged: list[str] = []
+    for path in newest_first:
+        if path.is_dir():
+            try:
+                book = from_json(_Description, describe(path), str(path / DESCRIPTION)).logbook
+            except UserError as error:
+                damaged.append(str(error))
+                continue
+            done = (book.timesteps, book.total_timesteps, book.best_timesteps)
+            return Progress(phase, name, *done, book.best, tuple(damaged))
+    return Progress(phase, name, 0, None, damaged=tuple(damaged))
+
+
+def _newest_first(paths: RunPaths, phase: int) -> list[Path]:
+    """Folders of a phase's checkpoints."""
+    return [paths.checkpoint(phase, timesteps) for timesteps in reversed(saved_timesteps(paths, phase))]
+
+
+def _seed_done(paths: RunPaths, fold: int, seed: int) -> bool:
+    return RunPaths(paths.run_dir / f"fold_{fold}" / f"seed_{seed}").meta_bundle.is_file()
+
+
+def _shown(paths: RunPaths) -> Path:
+    """The run directory as a command would name it."""
+    here = Path.cwd()
+    return paths.run_dir.relative_to(here) if paths.run_dir.is_relative_to(here) else paths.run_dir
