@@ -41,7 +41,6 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-<<<<<<< HEAD
 def _checked() -> bool:
     """Whether JAX checks what it reads from its cache."""
     try:
@@ -49,7 +48,8 @@ def _checked() -> bool:
     except (ImportError, AttributeError):  # another JAX keeps its cache elsewhere
         return False
     return check_programs()
-=======
+
+
 def keeps_programs() -> bool:
     """Whether compiled programs are to be kept on disk."""
     return os.environ.get("MTQUANT_JAX_NO_CACHE", "0") in ("", "0")
@@ -59,7 +59,6 @@ def cache_folder() -> Path:
     """Where compiled programs are kept."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or home / "mtquant-jax" / "xla").absolute()
->>>>>>> t-help
 
 
 def device() -> str:

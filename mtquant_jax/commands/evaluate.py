@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-<<<<<<< HEAD
-import tyro
-
 from mtquant_jax.commands.working import working
-=======
->>>>>>> t-help
 from mtquant_jax.errors import with_flags
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.flags import parsed

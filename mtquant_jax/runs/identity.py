@@ -48,12 +48,7 @@ def identity_in(content: Mapping[str, Any], where: Path) -> Identity:
     Raises:
         UserError: it holds none.
     """
-<<<<<<< HEAD
-    found: Any = content.get("identity")
-    return Identity.from_json(found, f"{where}, identity")
-=======
     return from_json(Identity, content.get("identity"), f"{where}, identity")
->>>>>>> t-help
 
 
 def settings_hash(mapping: Mapping[str, Any]) -> str:

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from mtquant_jax.agents.contract import Policy
-from mtquant_jax.market.prepare import Market
-from mtquant_jax.market.universe import Universe
-=======
->>>>>>> t-help
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.storage.bundles import arrays_checksum
 from mtquant_jax.storage.records import JsonRecord
 
 if TYPE_CHECKING:  # brings JAX, which a look at a model must not wait for
+    from mtquant_jax.agents.contract import Policy
     from mtquant_jax.market.prepare import Market
     from mtquant_jax.market.universe import Universe
     from mtquant_jax.types import Contracts

@@ -56,12 +56,9 @@ def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) 
     Raises:
         UserError: an array is missing, unexpected, or of another shape or type.
     """
-<<<<<<< HEAD
     check_arrays({name: (array.shape, array.dtype) for name, array in arrays.items()}, like, source)
-=======
     import jax
 
->>>>>>> t-help
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     return jax.tree_util.tree_unflatten(structure, [_restored(arrays[_name(path)], leaf) for path, leaf in leaves])
 
@@ -77,6 +74,8 @@ def check_arrays(found: Mapping[str, tuple[tuple[int, ...], Any]], like: Any, so
     Raises:
         UserError: an array is missing, unexpected, or of another shape or type.
     """
+    import jax
+
     leaves, _ = jax.tree_util.tree_flatten_with_path(like)
     expected = {_name(path): leaf for path, leaf in leaves}
     complaint = f"{source} does not fit this configuration:"
@@ -100,14 +99,10 @@ def _and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-<<<<<<< HEAD
 def _restored(array: np.ndarray, like: Any) -> Any:
     """An array that `check_arrays` has passed, as the leaf that it is."""
-=======
-def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
     import jax
 
->>>>>>> t-help
     if _is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=_key_implementation(like))
     exact = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
