@@ -33,9 +33,8 @@ class CheckedCache(CacheInterface):
         if entry is None:
             return None
         head = len(_MARK) + hashlib.sha256().digest_size
-        value: bytes = entry[head:]
-        if entry[:head] == _MARK + _checksum(key, value):
-            return value
+        if entry[:head] == _MARK + _checksum(key, memoryview(entry)[head:]):
+            return bytes(entry[head:])
         name = key.rpartition("-")[0] or key
         logging.getLogger(__name__).warning(
             "warning: the compiled program %s in %s is damaged; it is compiled again", name, self._path
@@ -50,8 +49,10 @@ class CheckedCache(CacheInterface):
         self._inner.put(key + _KEY, _MARK + _checksum(key, value) + value)
 
 
-def _checksum(key: str, value: bytes) -> bytes:
-    return hashlib.sha256(key.encode() + b"\n" + value).digest()
+def _checksum(key: str, value: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(f"{key}\n".encode())
+    digest.update(value)
+    return digest.digest()
 
 
 def check_programs() -> bool:
