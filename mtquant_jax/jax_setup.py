@@ -12,7 +12,8 @@ def prepare_jax() -> None:
     """Set up JAX before its first compilation: compiled programs are kept on disk between processes.
 
     The folder is JAX_COMPILATION_CACHE_DIR, else mtquant-jax/xla in the user's cache folder; MTQUANT_JAX_NO_CACHE=1
-    keeps nothing. A folder that cannot be written is done without.
+    keeps nothing. A folder that cannot be written is done without, and so is any under a JAX whose entries cannot be
+    checked for damage.
     """
     # On some Intel processors XLA takes tuning hints (+prefer-no-gather) for features that the machine lacks and logs
     # an error of a page for each cached CPU program (github.com/jax-ml/jax/issues/38445). Only this variable, read
@@ -29,8 +30,24 @@ def prepare_jax() -> None:
     except OSError as error:
         logging.getLogger(__name__).debug("no compilation cache in %s: %s", folder, error)
         return
+    if not _checked():
+        jax.config.update("jax_enable_compilation_cache", False)
+        logging.getLogger(__name__).warning(
+            "warning: compiled programs are not kept on disk, for JAX %s has no place to check them for damage",
+            jax.__version__,
+        )
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _checked() -> bool:
+    """Whether JAX checks what it reads from its cache."""
+    try:
+        from mtquant_jax.program_cache import check_programs
+    except (ImportError, AttributeError):  # another JAX keeps its cache elsewhere
+        return False
+    return check_programs()
 
 
 def keeps_programs() -> bool:

@@ -9,8 +9,10 @@ import gc
 import io
 import json
 import os
+import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import main, train_main
+from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
@@ -168,11 +171,52 @@ def real_data() -> Path:
     return SHARED / "h1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a whole training is slow."""
+    for item in items:
+        if {"train", "synthetic_run", "walked"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+_CONNECTIONS: list[str] = []
+
+
 @pytest.fixture(scope="session", autouse=True)
-def shared_programs() -> Iterator[dict[Any, Any]]:
+def closed_network() -> Iterator[None]:
+    """No test reaches the network: every command that the session runs is shown to do without."""
+    connect = socket.socket.connect
+
+    def refused(name: str) -> Callable[..., Any]:
+        def refuse(*arguments: Any, **_: Any) -> Any:
+            if name == "connect" and arguments[0].family == getattr(socket, "AF_UNIX", None):
+                return connect(*arguments)
+            _CONNECTIONS.append(f"{name} {arguments[-1]}")
+            raise OSError(f"the tests have no network: {_CONNECTIONS[-1]}")
+
+        return refuse
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refused(name))
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            patch.setattr(socket, name, refused(name))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def connections(closed_network: None) -> Iterator[list[str]]:
+    """What the test and its fixtures have tried to reach: nothing in the end, also where the error was swallowed."""
+    yield _CONNECTIONS
+    tried, _CONNECTIONS[:] = list(_CONNECTIONS), []
+    assert not tried
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs(closed_network: None) -> Iterator[dict[Any, Any]]:
     """Compiled programs of the whole session: trainings of equal shapes are traced and compiled once.
 
-    Whoever counts traces or compile seconds clears them first.
+    Whoever counts compile seconds clears them first.
     """
     programs: dict[Any, Any] = {}
 
@@ -238,10 +282,33 @@ def synthetic_run(train, shared_programs, tmp_path_factory) -> Path:
     """A quick run of all phases on the synthetic market, shared: whoever changes it works on a copy."""
 
     def build(folder: Path) -> None:
-        shared_programs.clear()  # its compile seconds are looked at
-        train(run_dir=folder)
+        traces: Counter[str] = Counter()
+        original = ppo._update
+
+        def counted(learner: Any, program: Any, *rest: Any) -> Any:
+            traces[type(program.env).__name__] += 1
+            return original(learner, program, *rest)
+
+        shared_programs.clear()  # its traces and compile seconds are looked at
+        jax.clear_caches()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ppo, "_update", counted)
+            train(run_dir=folder)
+        _beside(folder, "traces").write_text(json.dumps(traces), encoding="utf-8")
 
     return once(tmp_path_factory, "synthetic_run", build)
+
+
+@pytest.fixture(scope="session")
+def traces_of_updates(synthetic_run) -> dict[str, int]:
+    """How often the update of each environment was traced in `synthetic_run`."""
+    traces: dict[str, int] = json.loads(_beside(synthetic_run, "traces").read_text(encoding="utf-8"))
+    return traces
+
+
+def _beside(folder: Path, what: str) -> Path:
+    """A file about a shared folder that is not in it."""
+    return folder.with_name(f"{folder.name}.{what}")
 
 
 SMALL = "--market.num-paths 2 --market.num-bars 2000 --save-freq 250"
@@ -259,9 +326,14 @@ def walk_forward(run_dir: Path, *flags: str) -> tuple[int, str, str]:
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory) -> SimpleNamespace:
     """Two folds of two seeds, as small as they can be."""
-    run_dir = tmp_path_factory.mktemp("walk")
-    code, out, err = walk_forward(run_dir, "--folds", "2", "--num-seeds", "2", *SMALL.split())
-    assert code == 0, err
+
+    def build(folder: Path) -> None:
+        code, out, err = walk_forward(folder, "--folds", "2", "--num-seeds", "2", *SMALL.split())
+        assert code == 0, err
+        _beside(folder, "printed").write_text(json.dumps([out, err]), encoding="utf-8")
+
+    run_dir = once(tmp_path_factory, "walked", build)
+    out, err = json.loads(_beside(run_dir, "printed").read_text(encoding="utf-8"))
 
     def refuse(name: str) -> None:
         raise AssertionError(name)

@@ -16,6 +16,7 @@ from mtquant_jax.market.prepare import Market, asset_classes, market_settings
 from mtquant_jax.runs.train import run
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.storage.recorder import Output
 from mtquant_jax.training.observer import Progress, TrainingObserver
 from mtquant_jax.training.trainer import HierarchyPolicies, TrainedHierarchy, train_phases
 from mtquant_jax.types import AssetClass
@@ -102,8 +103,8 @@ def train(
             _check_same_market(config, market)
         keep_compiled_programs()
         in_directory = dataclasses.replace(config, run_dir=str(run_dir))
-        level = _SILENT if quiet else logging.INFO
-        summary = run(in_directory, "Python", market, on_chunk, level, overwrite, resume)
+        output = Output(level=_SILENT) if quiet else Output()
+        summary = run(in_directory, "Python", market, on_chunk, output, overwrite, resume)
         if quiet:
             log(summary["market"]["notices"] if market is None else ())
             log(f"phase {finding['phase']}: {finding['sentence']}" for finding in summary["diagnosis"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtquant_jax.commands.bar_flags import BarFlags, load, print_list, symbols_of
+from mtquant_jax.commands.working import working
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
 
@@ -39,10 +40,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
     instruments = instruments_of(config)
     traded, conversion = symbols_of(config)
-    members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, options_of(config))
+    with working("reading the files"):
+        members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, options_of(config))
     for title, rows in report(members):
         print(f"{title}\n\n{render(rows)}\n")
-    bars, problems, notices = _combined(config, members, conversion)
+    with working("comparing them with each other"):
+        bars, problems, notices = _combined(config, members, conversion)
     print_list("Notices", notices)
     if conversion:
         print(f"Only for conversion into {config.simulation.account_currency}: {', '.join(conversion)}\n")

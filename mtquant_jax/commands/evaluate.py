@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mtquant_jax.commands.working import working
 from mtquant_jax.errors import with_flags
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.flags import parsed
@@ -60,17 +61,21 @@ def run(arguments: Sequence[str], prog: str) -> None:
     trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
     check_draws(command.draws)
     require_plotly()
-    with memory_advice(trained.config, ("the number of bars",)):
+    with working("reading the bars and the models"), memory_advice(trained.config, ("the number of bars",)):
         judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
         policies = restore_all(trained, judged.market)
     folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
     check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)
-    with memory_advice(trained.config, (f"`draws` {command.draws}", "the number of bars")):
+    with (
+        working("trading every portfolio, its baselines and its stress scenarios"),
+        memory_advice(trained.config, (f"`draws` {command.draws}", "the number of bars")),
+    ):
         evaluation = evaluate_as_trial(trained, judged, policies, command.draws)
     replaced = other_period(folder, evaluation.metrics.bars)
-    write_files(evaluation, folder)
-    write_report(evaluation, folder / "report.html")
+    with working("writing the report"):
+        write_files(evaluation, folder)
+        write_report(evaluation, folder / "report.html")
     for line in summary_lines(evaluation.metrics):
         print(line)
     for warning in (*evaluation.metrics.warnings, *evaluation.metrics.bars.notices):

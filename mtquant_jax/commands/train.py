@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
+from typing import Literal
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.layers import WithSettings, load_command
+from mtquant_jax.storage.recorder import DETAIL, Output
 from mtquant_jax.version import __version__
 
 
@@ -19,8 +23,25 @@ class TrainCommand(WithSettings):
 
     overwrite: bool = False
     """Replace the training that --run-dir holds, its models, results and evaluation."""
+    quiet: bool = False
+    """Print warnings and errors alone."""
+    verbose: bool = False
+    """Print a line for every chunk instead of a table (in a terminal) or of a line per checkpoint (elsewhere)."""
+    log_format: Literal["text", "json"] = "text"
+    """Json: print a JSON object per line, with all metrics of a chunk."""
     resume: bool = False
     """Go on with the training that --run-dir holds, with its settings, from its newest checkpoints."""
+
+    def output(self) -> Output:
+        """What is printed.
+
+        Raises:
+            UserError: both of --quiet and --verbose.
+        """
+        if self.quiet and self.verbose:
+            raise UserError("--quiet prints less and --verbose prints more; give one of them")
+        level = logging.WARNING if self.quiet else DETAIL if self.verbose else logging.INFO
+        return Output(level, self.log_format == "json", live=not self.verbose)
 
 
 def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
@@ -32,11 +53,13 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
     """
     command, source = load_command(TrainCommand, arguments, prog, phases)
     prepare_jax()
-    print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)  # the market takes seconds
+    output = command.output()
+    if output.level <= logging.INFO and not output.as_json:  # the market takes seconds
+        print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs import train
     from mtquant_jax.runs.memory import memory_advice
 
     config = with_symbols(command.settings)
     with memory_advice(config):
-        train.run(config, config_source=source, overwrite=command.overwrite, resume=command.resume)
+        train.run(config, config_source=source, output=output, overwrite=command.overwrite, resume=command.resume)

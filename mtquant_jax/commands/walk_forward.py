@@ -225,9 +225,8 @@ def _trained(
     from mtquant_jax.runs.run_files import new_run_id
     from mtquant_jax.runs.run_record import STOPPED, begun, how_to_go_on
     from mtquant_jax.runs.stopping import stop_requests
-    from mtquant_jax.settings.yaml_files import to_yaml
+    from mtquant_jax.settings.yaml_files import write_settings
     from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
-    from mtquant_jax.storage.files import replacing
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
     from mtquant_jax.training.observer import Stopped
@@ -240,8 +239,7 @@ def _trained(
         CheckpointWriter() as writer,
         stop_requests() as request,
     ):
-        with replacing(paths.resolved_config) as temporary:
-            temporary.write_text(to_yaml(command.settings), encoding="utf-8")
+        write_settings(paths.resolved_config, command.settings)
         record.write(paths)
         remove_unfinished(paths.run_dir)
         run = WalkForwardRun(run_id, recorder, writer, before is not None, request.__bool__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.metrics import BootstrapDescription, EvaluationMetrics
-from mtquant_jax.evaluation.trials import latest_trials
+from mtquant_jax.evaluation.trials import damaged_trials, latest_trials
 from mtquant_jax.statistics.intervals import CONFIDENCE, Difference, Intervals, bootstrap
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio, probability_of_overfitting
 from mtquant_jax.statistics.track_record import TrackRecord, track_record
@@ -151,10 +151,10 @@ def _read(directory: Path, file: Path, name: str) -> Evaluated:
 
 def _check_not_stale(paths: RunPaths, metrics: EvaluationMetrics, file: Path) -> None:
     """Refuse the evaluation of a training that the run directory holds no longer."""
-    files = [path for phase in (1, 2, 3) if (path := paths.phase_results(phase)).is_file()]
-    if not files:
+    done = [phase for phase in (1, 2, 3) if paths.phase_results(phase).exists()]
+    if not done:
         return
-    there = read_sealed(files[-1], "compare needs evaluations").get("run_id")
+    there = read_sealed(paths.phase_results(done[-1]), "compare needs evaluations").get("run_id")
     if there != metrics.run.run_id:
         raise UserError(
             f"{file} is of training {metrics.run.run_id}, but {paths.run_dir} holds training {there}; run: mtquant-jax "
@@ -283,6 +283,8 @@ def _warnings(runs: Sequence[Evaluated], returns: Mapping[str, np.ndarray]) -> l
         for one, other in itertools.combinations(runs, 2)
         if one.metrics.run.run_id == other.metrics.run.run_id and np.array_equal(returns[one.name], returns[other.name])
     ]
+    for folder in dict.fromkeys(run.paths.run_dir.resolve().parent for run in runs):
+        found += damaged_trials(folder)
     common, longest = len(returns[runs[0].name]), max(len(run.days) for run in runs)
     if common < longest:
         found.append(f"only {common} of up to {longest} days are common to all runs; the others are left out")

@@ -5,10 +5,10 @@ Bailey and Lopez de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Manag
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
+import os
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from mtquant_jax.evaluation.metrics import BarsDescription, TrialMetrics
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio
 from mtquant_jax.statistics.track_record import TrackRecord
+from mtquant_jax.storage.files import json_object, sealed, unsealed
 from mtquant_jax.storage.paths import evaluation_dir
 from mtquant_jax.storage.records import JsonRecord
 from mtquant_jax.training.trainer import HierarchyPolicies
@@ -63,7 +64,9 @@ def evaluate_as_trial(
         UserError: the trial cannot be recorded, or the extra eval is missing.
     """
     evaluation = evaluate(run, judged, trade_all(run, judged, policies), draws)
-    counted = dataclasses.replace(evaluation.metrics, trials=record_trial(evaluation))
+    trials = record_trial(evaluation)
+    warnings = (*evaluation.metrics.warnings, *damaged_trials(run.paths.run_dir.resolve().parent))
+    counted = dataclasses.replace(evaluation.metrics, trials=trials, warnings=warnings)
     return dataclasses.replace(evaluation, metrics=counted)
 
 
@@ -94,8 +97,10 @@ def record_trial(evaluation: Evaluation) -> TrialMetrics:
     path, beside = evaluation_dir(run.paths) / TRIALS, run.paths.run_dir.resolve().parent
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(trial.to_json()) + "\n")
+        with path.open("ab+") as stream:
+            torn = stream.tell() > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n"
+            line = json.dumps(sealed(trial.to_json()))
+            stream.write(f"{chr(10) * torn}{line}\n".encode())  # a line that was cut damages no other
     except OSError as error:
         raise UserError(f"{path}: trials cannot be recorded ({error.strerror})") from None
     latest = latest_trials(beside, bars)
@@ -136,16 +141,42 @@ def _on_any_of(folder: Path, bars: BarsDescription) -> list[Trial]:
 def read_trials(folder: Path) -> list[Trial]:
     """The trials of the run directories in a folder, oldest first.
 
-    Lines that are no trial are left out, and so are those that a copied run directory holds again.
+    Damaged lines are left out (`damaged_trials` counts them), and so are those that a copied run directory holds again.
     """
-    texts = Counter[str]()
-    for path in folder.glob(f"*/evaluation/{TRIALS}"):
-        texts |= Counter(path.read_text(encoding="utf-8").splitlines())  # the larger count of each
-    found = []
-    for text in texts.elements():
-        with contextlib.suppress(json.JSONDecodeError, UserError):
-            found.append(Trial.from_json(json.loads(text), TRIALS))
+    found, _ = _read(folder)
     return sorted(found, key=lambda trial: trial.time)
+
+
+def damaged_trials(folder: Path) -> list[str]:
+    """A warning for each record of trials in a folder's run directories of which not every line can be read."""
+    _, damaged = _read(folder)
+    return [
+        f"{path}: {count} line{'s' * (count != 1)} of it {'are' if count != 1 else 'is'} damaged or of an earlier "
+        "version; the number of trials may be too low, and the deflated Sharpe ratio too high"
+        for path, count in damaged.items()
+    ]
+
+
+def _read(folder: Path) -> tuple[list[Trial], dict[Path, int]]:
+    """The trials that can be read, and the number of lines that cannot by file."""
+    texts, damaged = Counter[str](), Counter[Path]()
+    trials: dict[str, Trial] = {}
+    for path in sorted(folder.glob(f"*/evaluation/{TRIALS}")):
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError:
+            damaged[path] += 1
+            continue
+        readable = []
+        for line in lines:
+            try:
+                content = unsealed(json_object(line, TRIALS), TRIALS)
+                trials[line.decode()] = Trial.from_json(content, TRIALS)
+                readable.append(line.decode())
+            except UserError:
+                damaged[path] += 1
+        texts |= Counter(readable)  # the larger count of each
+    return [trials[text] for text in texts.elements()], dict(damaged)
 
 
 def _deflated(record: TrackRecord, per_day: float | None, variance: float | None, trials: int) -> float | None:

@@ -35,6 +35,7 @@ def start_state(
 
 def repeat(update: Update, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
     """``num_updates`` updates, a traced number, and the mean of their metrics."""
+    update = jax.jit(update)  # traced once for the shapes of its metrics and for the loop
     metric_shapes = jax.eval_shape(lambda s: update(s)[1], state)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metric_shapes)
 

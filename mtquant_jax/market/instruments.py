@@ -13,7 +13,8 @@ import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import EVERY_NIGHT, WEEKDAYS
-from mtquant_jax.settings.yaml_files import read_yaml, shipped
+from mtquant_jax.settings.fields import fits_float32
+from mtquant_jax.settings.yaml_files import brief, read_yaml, shipped
 
 _CURRENCY_CODES = (
     "USD EUR GBP JPY CHF AUD NZD CAD SEK NOK DKK PLN CZK HUF TRY ZAR MXN SGD HKD CNH CNY THB INR KRW ILS BRL"
@@ -172,10 +173,10 @@ def instrument_of(path: Path | str, symbol: str, entry: Any) -> Instrument:
     """Check an entry of a file and make the instrument of it; UserError as `load_instruments`."""
     where = f"{path}: {symbol}"
     if not isinstance(entry, Mapping):
-        raise UserError(f"{where} must be a mapping with the keys {', '.join(_FIELDS)}; found {entry!r}")
+        raise UserError(f"{where} must be a mapping with the keys {', '.join(_FIELDS)}; found {brief(entry)}")
     for key in entry:
         if key not in _FIELDS:
-            raise UserError(f"{where} has the unknown key '{key}'; did you mean '{nearest(str(key), _FIELDS)}'?")
+            raise UserError(f"{where} has the unknown key '{key!s:.40}'; did you mean '{nearest(str(key), _FIELDS)}'?")
     missing = [key for key in _REQUIRED if key not in entry]
     if missing:
         raise UserError(f"{where} lacks the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
@@ -189,34 +190,35 @@ def _value(where: str, key: str, value: Any) -> Any:
     """Check and convert one value of an entry."""
     if key in _CHOICES:
         if value not in _CHOICES[key]:
-            raise UserError(f"{where} must be one of {', '.join(_CHOICES[key])}; found {value!r}")
+            raise UserError(f"{where} must be one of {', '.join(_CHOICES[key])}; found {brief(value)}")
         return value
     if key.endswith("_currency"):
         if not isinstance(value, str) or not value:
-            raise UserError(f"{where} must be a name such as USD; found {value!r}")
+            raise UserError(f"{where} must be a name such as USD; found {brief(value)}")
         return value.upper()
     if key == "digits":
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 8:
-            raise UserError(f"{where} must be a whole number from 0 to 8; found {value!r}")
+            raise UserError(f"{where} must be a whole number from 0 to 8; found {brief(value)}")
         return value
     if key == "aliases":
         if not isinstance(value, list) or not all(isinstance(alias, str) and alias for alias in value):
-            raise UserError(f"{where} must be a list of names such as [GOLD]; found {value!r}")
+            raise UserError(f"{where} must be a list of names such as [GOLD]; found {brief(value)}")
         return tuple(alias.upper() for alias in value)
     if key == "price_range":
         is_pair = isinstance(value, list) and len(value) == 2 and all(type(limit) in (int, float) for limit in value)
-        if not is_pair or not 0 < value[0] < value[1] < np.inf:
+        if not is_pair or not 0 < value[0] < value[1] or not all(map(fits_float32, value)):
             raise UserError(
-                f"{where} must be two numbers above 0, the lower first, such as [0.6, 2.5]; found {value!r}"
+                f"{where} must be two numbers above 0, the lower first, such as [0.6, 2.5]; found {brief(value)}"
             )
         return float(value[0]), float(value[1])
     low, high, above = _NUMBERS[key]
     good_type = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good_type or not ((value > low if above else value >= low) and value <= high) or not np.isfinite(value):
+    in_range = good_type and (value > low if above else value >= low) and value <= high
+    if not in_range or not fits_float32(value):
         bounds = ([f"{'above' if above else 'at least'} {low:g}"] if low > -np.inf else []) + (
             [f"at most {high:g}"] if high < np.inf else []
         )
-        raise UserError(f"{where} must be a number {' and '.join(bounds)}".rstrip() + f"; found {value!r}")
+        raise UserError(f"{where} must be a number {' and '.join(bounds)}".rstrip() + f"; found {brief(value)}")
     return float(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _INK, _QUIET, _GRID = "#222222", "#5a5a5a", "#e4e4e4"
 _PORTFOLIO = ("meta_controller", "portfolio")
 _DOTS_PER_INCH = 100
 _LEGEND_COLUMNS = 3
+_MOST_TIMESTEPS = 10**16
 _NOTE = "Filled marker: the checkpoint that is handed on, with one standard error to either side."
 
 
@@ -101,8 +103,11 @@ def read_curves(path: Path) -> list[Curve]:
         curve = curves.setdefault(row["agent"], Curve(row["agent"], [], []))
         try:
             timesteps = int(row["timesteps"])
-            if None in row.values():
-                raise ValueError("cells are missing")
+            if None in row.values() or None in row:
+                raise ValueError("cells are missing, or there are too many")
+            numbers = [float(row[name]) for name in (reward, *wanted[3:]) if row[name]]
+            if not 0 <= timesteps < _MOST_TIMESTEPS or not all(map(math.isfinite, numbers)):
+                raise ValueError("numbers that no training has")
             if row[reward]:
                 curve.reward.append((timesteps, float(row[reward])))
             if row["validation_sharpe"]:

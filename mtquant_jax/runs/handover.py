@@ -15,14 +15,14 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import check_origin, describe_checkpoint, restore_policy
 from mtquant_jax.runs.identity import Identity, identity_in, learnt_by, settings_hash
-from mtquant_jax.runs.manifest import ActionSettings
+from mtquant_jax.runs.manifest import ActionSettings, ModelManifest
+from mtquant_jax.runs.phase_results import handed_on, read_results
 from mtquant_jax.runs.run_record import RunRecord, other_versions
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.quick_test import usual
 from mtquant_jax.settings.yaml_files import as_mapping, read_yaml
 from mtquant_jax.storage.bundles import check_symbols, read_manifest
-from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import flat_row
 from mtquant_jax.training import phases
@@ -42,15 +42,16 @@ def earlier_results(
     """
     needed = sorted({before for phase in wanted for before in range(1, phase)} - set(wanted))
     found = {
-        phase: read_sealed(
-            paths.phase_results(phase),
+        phase: read_results(
+            paths,
+            phase,
             f"phase {min(p for p in wanted if p > phase)} needs the results of phase {phase} in the run directory",
         )
         for phase in needed
     }
     if 1 in found:
         _check_specialists(config, paths, found[1])
-    if 2 in found and 1 in found and found[2]["specialists_from"] != found[1]["run_id"]:
+    if 2 in found and 1 in found and found[2].get("specialists_from") != found[1]["run_id"]:
         raise UserError(
             f"phase 2 in {paths.run_dir} was trained on other specialists than those of phase 1 there; "
             "run phase 2 again (`phases` 2,3)"
@@ -171,21 +172,19 @@ def _changed(config: TrainConfig, paths: RunPaths, identity: Identity) -> str | 
 def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, Any]) -> None:
     """Whether the specialists of phase 1 are those the configuration asks for."""
     for name, settings in config.specialists.items():
-        if name not in results.get("specialists", {}):
-            raise UserError(
-                f"{paths.phase_results(1)} has no specialist {name}; "
-                f"it has {', '.join(results.get('specialists', {})) or 'none'}"
-            )
+        there = results.get("specialists") or {}
+        if name not in there:
+            raise UserError(f"{paths.phase_results(1)} has no specialist {name}; it has {', '.join(there) or 'none'}")
         bundle = paths.specialist_bundle(name)
-        manifest = read_manifest(bundle)
-        check_symbols(bundle, manifest, settings.symbols)
+        manifest = ModelManifest.from_json(read_manifest(bundle), str(bundle))
+        check_symbols(bundle, manifest.symbols, settings.symbols)
         _check_action(config, bundle, manifest)
 
 
-def _check_action(config: TrainConfig, bundle: Path, manifest: dict[str, Any]) -> None:
+def _check_action(config: TrainConfig, bundle: Path, manifest: ModelManifest) -> None:
     """Whether an action of a specialist still means the same trade."""
     for name, value in dataclasses.asdict(ActionSettings.of(config)).items():
-        had, key = (manifest.get("action") or {}).get(name, value), f"simulation.{name}"
+        had, key = getattr(manifest.action, name), f"simulation.{name}"
         if had != value:
             raise UserError(
                 f"{bundle} was trained with `{key}` {had:g}, and here it is {value:g}: its actions would "
@@ -208,32 +207,31 @@ def restore_policies(
 
 def restore_specialists(config: TrainConfig, paths: RunPaths, market: Market, results: dict[str, Any]) -> list[Policy]:
     """Phase 1's best specialists in the order of the classes, by its results."""
-    reports = results["specialists"]
+    reports = results.get("specialists") or {}
     # Classes are padded to the widest: all specialists have the shapes of the first.
     like = jax.eval_shape(functools.partial(phases.start_specialist, config, market, 0))
     names = [asset_class.name for asset_class in market.universe.classes]
-    return [_restored(paths, 1, name, results, reports[name], like) for name in names]
+    return [_restored(paths, 1, name, results, reports.get(name), like) for name in names]
 
 
 def restore_meta(config: TrainConfig, paths: RunPaths, market: Market, results: dict[str, Any]) -> Policy:
     """Phase 2's best meta-controller, by its results."""
     like = jax.eval_shape(functools.partial(phases.start_meta, config, market))
-    return _restored(paths, 2, META_CONTROLLER, results, results[META_CONTROLLER], like)
+    return _restored(paths, 2, META_CONTROLLER, results, results.get(META_CONTROLLER), like)
 
 
 def restore_portfolio(paths: RunPaths, results: dict[str, Any], specialists: Sequence[Policy], meta: Policy) -> Policy:
     """Phase 3's best hierarchy, by its results; it has the shapes of those that it was made of."""
     like = jax.eval_shape(lambda: phases.hierarchy(phases.stacked_specialists(specialists), meta))
-    return _restored(paths, 3, PORTFOLIO, results, results[PORTFOLIO], like)
+    return _restored(paths, 3, PORTFOLIO, results, results.get(PORTFOLIO), like)
 
 
-def _restored(
-    paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: dict[str, Any], like: Policy
-) -> Policy:
+def _restored(paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: Any, like: Policy) -> Policy:
     """The policy of a checkpoint, once it is known to be the one that the results mean."""
-    path = _inside(paths, report["best_checkpoint"], phase)
+    handed = handed_on(paths, phase, report, name)
+    path = _inside(paths, handed.best_checkpoint, phase)
     found = describe_checkpoint(path)
-    check_origin(found, path, results["run_id"], phase, name, report["best_timesteps"])
+    check_origin(found, path, results["run_id"], phase, name, handed.best_timesteps)
     return restore_policy(path, like)
 
 
@@ -244,6 +242,8 @@ def _inside(paths: RunPaths, checkpoint: str, phase: int) -> Path:
         UserError: it leads out of it.
     """
     path = paths.run_dir / checkpoint
-    if not path.resolve().is_relative_to(paths.run_dir.resolve()):
-        raise UserError(f"{paths.phase_results(phase)} names a checkpoint outside of the run directory: {checkpoint}")
+    if "\0" in checkpoint or not path.resolve().is_relative_to(paths.run_dir.resolve()):
+        raise UserError(
+            f"{paths.phase_results(phase)} names a checkpoint outside of the run directory: {checkpoint!r:.100}"
+        )
     return path

@@ -11,9 +11,11 @@ import numpy as np
 
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.storage.bundles import arrays_checksum
 from mtquant_jax.storage.records import JsonRecord
 
 if TYPE_CHECKING:  # brings JAX, which a look at a model must not wait for
+    from mtquant_jax.agents.contract import Policy
     from mtquant_jax.market.prepare import Market
     from mtquant_jax.market.universe import Universe
     from mtquant_jax.types import Contracts
@@ -68,6 +70,7 @@ class ModelManifest(JsonRecord):
     domain: str | None = None  # whose domain features describe the class
     classes: Mapping[str, tuple[str, ...]] | None = None  # name -> symbols, in order
     interval: int | None = None  # bars between two decisions of the meta-controller
+    specialists: Mapping[str, str] | None = None  # name -> `arrays_checksum` of the one it learnt to give capital to
     bar_seconds: int  # most frequent distance between two bars of the training
     contracts: str  # `contract_hash` of the contract specifications that the training traded under
     phase: int  # that trained it last
@@ -80,6 +83,11 @@ class ModelManifest(JsonRecord):
     validation: Any  # `Performance` of the portfolio, or of the specialist alone, and which of the two
     versions: Mapping[str, str]
     identity: Identity | None = None  # of the training; None in models of earlier versions
+
+
+def specialist_checksum(policy: Policy) -> str:
+    """What tells a specialist from every other, whatever its name."""
+    return arrays_checksum({"params": policy.params, "normalizers": policy.normalizers})
 
 
 def contract_hash(contracts: Contracts, universe: Universe, symbols: Sequence[str]) -> str:

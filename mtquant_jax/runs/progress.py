@@ -42,13 +42,38 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
     row |= {f"validation_{key}": getattr(validation, key, None) for key in _VALIDATION_COLUMNS}
     if curriculum is not None:
         row |= curriculum.columns(validation.scenarios if validation else None)
+    row |= _learning_rates(progress)
     recorder.metrics(member.phase, label, progress.timesteps, row)
     reward = float(np.ravel(progress.metrics["reward"])[-1])
     done = f"{progress.timesteps:>11,}/{progress.total_timesteps:,}"
     text = f"  {label:<16} {done}  {progress.timesteps_per_second:>9,.0f}/s  reward {reward:+.4f}"
     if validation:
         text += f"  validation {describe(validation)}"
-    recorder.info(text)
+    event = {"event": "chunk", "phase": member.phase, "agent": label, "timesteps": progress.timesteps}
+    event |= {"total_timesteps": progress.total_timesteps, **row}
+    # A line per checkpoint; those between are for the log, and for who wants to see everything.
+    (recorder.info if validation or not progress.validates else recorder.detail)(text, event)
+    if rejected := progress.rejected_updates - progress.rejected_before:
+        which = f"{rejected} updates" if rejected > 1 else "an update"
+        recorder.warning(
+            f"phase {member.phase}: {which} of {label} up to {progress.timesteps:,} timesteps changed nothing, for "
+            "gradients were no numbers; if it happens again, lower the learning rate or `ppo.max_grad_norm`"
+        )
+
+
+def _learning_rates(progress: Progress) -> dict[str, float]:
+    """The learning rate after a chunk by agent, as far as the learner has one."""
+    hyper = progress.member.plan.hyper
+    rates = getattr(hyper, "learning_rate", None)
+    if not isinstance(rates, dict):
+        return {}
+    share = 1.0 - float(hyper.anneal_learning_rate) * progress.timesteps / progress.total_timesteps
+    found = {name: float(np.max(rate)) * max(share, 0.0) for name, rate in rates.items()}
+    return (
+        {"learning_rate": next(iter(found.values()))}
+        if len(found) == 1
+        else {f"learning_rate/{name}": rate for name, rate in found.items()}
+    )
 
 
 def record_curriculum(recorder: RunRecorder, label: str, curriculum: Curriculum, opened: Sequence[str]) -> None:

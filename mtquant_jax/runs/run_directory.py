@@ -73,17 +73,23 @@ def check_paths(paths: RunPaths) -> None:
     files += [paths.training_summary, paths.resolved_config, paths.run_record, paths.meta_bundle]
     folders = [paths.run_dir, paths.tensorboard, paths.specialist_bundles]
     folders += [file.parent for file in files] + [paths.checkpoints(phase) for phase in _PHASES]
+    folders.append(evaluation_dir(paths))
     for folder in dict.fromkeys(folders):
-        existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+        existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not existing.is_dir():
             raise UserError(f"`run_dir` {paths.run_dir}: {existing} is a file, and a folder is needed there")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(f"`run_dir` {paths.run_dir}: {existing} cannot be written: permission denied")
+        _check_permission(paths, existing, os.W_OK | os.X_OK)
     for file in (*files, *paths.specialist_bundles.glob("*_specialist.zip")):
         if file.is_dir():
             raise UserError(f"`run_dir` {paths.run_dir}: {file} is a folder, and a file is needed there")
-        if file.exists() and not os.access(file, os.W_OK):
-            raise UserError(f"`run_dir` {paths.run_dir}: {file} cannot be written: permission denied")
+        if file.exists():
+            _check_permission(paths, file, os.W_OK)
+
+
+def _check_permission(paths: RunPaths, path: Path, to_write: int) -> None:
+    for mode, what in ((to_write, "written"), (os.R_OK, "read")):
+        if not os.access(path, mode):
+            raise UserError(f"`run_dir` {paths.run_dir}: {path} cannot be {what}: permission denied")
 
 
 @contextlib.contextmanager

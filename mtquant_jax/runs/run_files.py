@@ -18,13 +18,20 @@ from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.runs.identity import Identity
-from mtquant_jax.runs.manifest import ActionSettings, ModelManifest, NetworkSize, Scales, contract_hash
+from mtquant_jax.runs.manifest import (
+    ActionSettings,
+    ModelManifest,
+    NetworkSize,
+    Scales,
+    contract_hash,
+    specialist_checksum,
+)
 from mtquant_jax.runs.run_record import RunRecord
 from mtquant_jax.runs.versions import versions
 from mtquant_jax.settings.config import PPOConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import to_yaml
+from mtquant_jax.settings.yaml_files import to_yaml, write_settings
 from mtquant_jax.storage.bundles import write_bundle
-from mtquant_jax.storage.files import replacing, write_sealed
+from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.diagnosis import Finding
@@ -46,10 +53,10 @@ class RunFiles:
         """What the training is of."""
         return Identity.of(self.config, self.market)
 
-    def write_settings(self) -> None:
-        """Write the resolved settings."""
-        with replacing(self.paths.resolved_config) as temporary:
-            temporary.write_text(to_yaml(self.config), encoding="utf-8")
+    def write_settings(self) -> str:
+        """Write the resolved settings, and return them as YAML."""
+        write_settings(self.paths.resolved_config, self.config)
+        return to_yaml(self.config)
 
     def write_specialist(self, index: int, policy: Policy, phase: int, outcome: Outcome) -> None:
         """Write the model of a class's specialist as a phase's training left it."""
@@ -63,14 +70,16 @@ class RunFiles:
         )
         write_bundle(self.paths.specialist_bundle(asset_class.name), manifest.to_json(), _tree(policy))
 
-    def write_meta(self, policy: Policy, phase: int, outcome: Outcome) -> None:
-        """Write the model of the meta-controller as a phase's training left it."""
+    def write_meta(self, policy: Policy, phase: int, outcome: Outcome, specialists: Policy) -> None:
+        """Write the model of the meta-controller as a phase's training left it, over these stacked specialists."""
         universe = self.market.universe
+        alone = [phases.specialist_of(specialists, index) for index in range(universe.num_classes)]
         manifest = ModelManifest(
             kind=META_CONTROLLER,
             symbols=universe.symbols,
             classes={c.name: c.symbols for c in universe.classes},
             interval=self.config.meta_controller.interval,
+            specialists={c.name: specialist_checksum(s) for c, s in zip(universe.classes, alone, strict=True)},
             **self._manifest(phase, outcome, universe.symbols),
         )
         write_bundle(self.paths.meta_bundle, manifest.to_json(), _tree(policy))
@@ -79,7 +88,7 @@ class RunFiles:
         """Write the models of all agents as phase 3 left them."""
         for index in range(self.market.universe.num_classes):
             self.write_specialist(index, phases.specialist_of(outcome.policy, index), 3, outcome)
-        self.write_meta(phases.meta_of(outcome.policy), 3, outcome)
+        self.write_meta(phases.meta_of(outcome.policy), 3, outcome, outcome.policy)
 
     def _manifest(self, phase: int, outcome: Outcome, symbols: tuple[str, ...]) -> dict[str, Any]:
         """The fields of a manifest that both kinds of models have."""

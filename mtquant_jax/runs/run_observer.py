@@ -10,6 +10,7 @@ from typing import Any
 from mtquant_jax.backtest.performance import Performance, describe, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
+from mtquant_jax.runs.display import Display
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.statistics.significance import chance_bound
@@ -46,6 +47,7 @@ class RunObserver(TrainingObserver):
         results: dict[int, dict[str, Any]],
         on_chunk: Callable[[Progress], None] | None = None,
         stops: Callable[[], bool] = lambda: False,
+        display: Display | None = None,
     ) -> None:
         """What to write to.
 
@@ -57,7 +59,9 @@ class RunObserver(TrainingObserver):
             results: of earlier phases; those of this run are added to them phase by phase.
             on_chunk: called after every chunk.
             stops: whether to stop after this chunk.
+            display: shows the training besides the recorder's lines.
         """
+        self._display = display or Display()
         self._on_chunk, self._stops = on_chunk, stops
         self._recorder, self._checkpoints, self._compiler, self._files = recorder, checkpoints, compiler, files
         self._results = results
@@ -71,7 +75,8 @@ class RunObserver(TrainingObserver):
         """Validate what phase 2 is compared with."""
         self._began = time.perf_counter(), self._compiler.seconds
         self._reports, self._findings = {}, []
-        self._recorder.info(f"phase {phase}: {_TITLES[phase]}")
+        self._recorder.info(f"phase {phase}: {_TITLES[phase]}", {"event": "phase", "phase": phase})
+        self._display.phase_begins(phase, members)
         if phase == 2:
             (member,) = members
             self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
@@ -87,6 +92,7 @@ class RunObserver(TrainingObserver):
             logbook = saved.logbook
             done = f"{logbook.timesteps:>11,}/{logbook.total_timesteps:,}"
             self._recorder.info(f"  {member.name:<16} {done}  {_RESUMED[logbook.finished]}")
+            self._display.resumed(member, logbook.timesteps, logbook.total_timesteps)
             self._saved[member.phase, member.name] = self._checkpoint_path(member, logbook.timesteps), logbook.timesteps
         return found
 
@@ -113,6 +119,7 @@ class RunObserver(TrainingObserver):
     def chunk(self, progress: Progress) -> None:
         """Write a row of metrics and a line."""
         record_chunk(self._recorder, progress, progress.member.name)
+        self._display.chunk(progress)
         if self._on_chunk is not None:
             self._on_chunk(progress)
 
@@ -177,7 +184,7 @@ class RunObserver(TrainingObserver):
         if member.phase == 1:
             self._files.write_specialist(names.index(member.name), outcome.policy, 1, outcome)
         elif member.phase == 2:
-            self._files.write_meta(outcome.policy, 2, outcome)
+            self._files.write_meta(outcome.policy, 2, outcome, phases.specialists_under(member.plan))
         else:
             self._files.write_hierarchy(outcome)
 

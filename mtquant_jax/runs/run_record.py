@@ -45,7 +45,7 @@ def read_record(paths: RunPaths) -> RunRecord | None:
     Raises:
         UserError: it is damaged.
     """
-    if not paths.run_record.is_file():
+    if not paths.run_record.exists() and not paths.run_record.is_symlink():
         return None
     what = f"`run_dir` {paths.run_dir}"
     return RunRecord.from_json(read_sealed(paths.run_record, what), str(paths.run_record))
@@ -114,6 +114,14 @@ def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = No
                 "its remaining phases with `phases`"
             )
         return None
+    for phase in record.phases:
+        if paths.phase_results(phase).exists():
+            there = read_sealed(paths.phase_results(phase), f"`run_dir` {paths.run_dir}").get("run_id")
+            if there != record.run_id:
+                raise UserError(
+                    f"{paths.run_record} is of training {record.run_id}, but {paths.phase_results(phase)} is of "
+                    f"training {there}; copy a run directory as a whole, or train into another `run_dir`"
+                )
     if (record.walk_forward is None) != (walk_forward is None):
         there = "a walk-forward" if record.walk_forward is not None else "a training"
         advice = how_to_go_on(paths.run_dir, record.walk_forward)

@@ -18,7 +18,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import FEATURE_NAMES, MACRO_NAMES
 from mtquant_jax.market.prepare import Market, bar_interval
 from mtquant_jax.market.universe import Universe, universe_of
-from mtquant_jax.runs.manifest import ModelManifest, contract_hash
+from mtquant_jax.runs.manifest import ModelManifest, contract_hash, specialist_checksum
 from mtquant_jax.settings.config import PPOConfig
 from mtquant_jax.simulation.portfolio_env import RETURN_HISTORY
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
@@ -114,8 +114,26 @@ def read_model(path: Path) -> tuple[ModelManifest, Policy]:
         changed = set(manifest.features) ^ set(FEATURE_NAMES)
         what = f"{', '.join(sorted(changed))} differ" if changed else "their order differs"
         raise UserError(f"{path} was trained on other features than this version computes: {what}; train again")
+    _check_numbers(path, manifest)
     arrays = read_bundle(path, _like(path, manifest, content["arrays"]))
     return manifest, Policy(arrays["params"], arrays["normalizers"])
+
+
+def _check_numbers(path: Path, manifest: ModelManifest) -> None:
+    """Refuse numbers that no training has, before networks are built of them."""
+    sizes = {"network.hidden_size": manifest.network.hidden_size, "network.width": manifest.network.width}
+    sizes |= {"bar_seconds": manifest.bar_seconds, "interval": 1 if manifest.interval is None else manifest.interval}
+    for name, size in sizes.items():
+        if not 1 <= size <= _LARGEST_SIZE:
+            raise UserError(f"{path}: {name} is {size}, which no model has")
+    units = {"scales.portfolio": manifest.scales.portfolio, "action.leverage": manifest.action.leverage}
+    units |= {f"scales.classes[{index}]": scale for index, scale in enumerate(manifest.scales.classes)}
+    for name, unit in (*units.items(), ("action.trade_decay", 1.0 + manifest.action.trade_decay)):
+        if not 0.0 < unit < float("inf"):
+            raise UserError(f"{path}: {name} is not a number that a policy can be used with")
+
+
+_LARGEST_SIZE = 1 << 20
 
 
 def _like(path: Path, manifest: ModelManifest, arrays: dict[str, Any]) -> Any:
@@ -131,7 +149,11 @@ def _like(path: Path, manifest: ModelManifest, arrays: dict[str, Any]) -> Any:
         statistics = jax.eval_shape(PortfolioInputs.flat, example)
     else:
         raise UserError(f"{path} is a model of an unknown kind, {manifest.kind}")
-    params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
+    try:
+        params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
+    except Exception as error:  # whatever the networks, which may be a user's own, make of other sizes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} describes a network that cannot be built: {reason:.200}") from None
     return {"params": {group: params}, "normalizers": {group: jax.eval_shape(lambda: start_normalizer(statistics))}}
 
 
@@ -186,8 +208,15 @@ def _hierarchy(directory: Path) -> TradingPolicy:
         raise UserError(f"{paths.meta_bundle} is a {meta.kind}, not a meta-controller with its classes")
     files = [paths.specialist_bundle(name) for name in meta.classes]
     specialists = [read_model(file) for file in files]
-    for file, (manifest, _) in zip(files, specialists, strict=True):
+    for name, file, (manifest, policy) in zip(meta.classes, files, specialists, strict=True):
+        if manifest.name != name:
+            raise UserError(f"{file} is the specialist {manifest.name}; copy the models of a run as a whole")
         _check_partner(file, manifest, paths.meta_bundle, meta)
+        if (meta.specialists or {}).get(name) != specialist_checksum(policy):
+            raise UserError(
+                f"{file} is of another training than {paths.meta_bundle}, which learnt to give capital to another "
+                "specialist; copy the models of a run as a whole"
+            )
     universe = universe_of([AssetClass(m.name or "", m.symbols, m.domain or "generic") for m, _ in specialists])
     frozen = phases.stacked_specialists([policy for _, policy in specialists])
     agent = HierarchyAgent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,7 +17,9 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.checkpoints import Checkpoints, of_run
+from mtquant_jax.runs.display import Display, LiveDisplay, shows_live
 from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
+from mtquant_jax.runs.phase_results import read_summary
 from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
@@ -25,9 +28,8 @@ from mtquant_jax.runs.stopping import StopRequest, stop_requests
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import READING, TrainConfig
 from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
-from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
-from mtquant_jax.storage.recorder import RunRecorder
+from mtquant_jax.storage.recorder import Output, RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.divergence import Diverged
@@ -42,7 +44,7 @@ def run(
     config_source: str,
     market: Market | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
-    console: int = logging.INFO,
+    output: Output | None = None,
     overwrite: bool = False,
     resume: bool = False,
 ) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def run(
         config_source: where they come from, for the log.
         market: prepared with these settings; None prepares it. Bars that it was given are written to the run.
         on_chunk: called after every chunk of every training.
-        console: level from which lines are printed; the log has all of them.
+        output: what is printed; the log has all of it. None: a line per checkpoint.
         overwrite: replace the training that the run directory holds, and its evaluation.
         resume: go on with the training that the run directory holds, from its newest checkpoints; a directory that
             holds none gets a new one.
@@ -66,7 +68,7 @@ def run(
             without the results it needs; raised before anything is written. Later where a training diverges.
         Interrupted: SIGINT or SIGTERM came; the training is saved, and can be resumed.
     """
-    began, start = time.perf_counter(), datetime.now()
+    began, start, output = time.perf_counter(), datetime.now(), output or Output()
     config = dataclasses.replace(config, run_dir=named(config.run_dir, start))
     validate(config)
     paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
@@ -91,7 +93,9 @@ def run(
         if bars is not None:
             _keep_bars(bars, paths)
         files, compiler = RunFiles(config, paths, market, before.run_id if before else new_run_id(start)), Compiler()
-        with RunRecorder(paths, start, console) as recorder, CheckpointWriter() as writer, stop_requests() as request:
+        display, show = _display(output, config, wanted)
+        recording = RunRecorder(paths, start, output.level, output.as_json, show)
+        with recording as recorder, CheckpointWriter() as writer, stop_requests() as request, display:
             setup = time.perf_counter() - began
             _introduce(recorder, files, notices, config_source, setup)
             record = begun(before, files.run_id, start, wanted, files.identity)
@@ -100,7 +104,7 @@ def run(
             checkpoints = Checkpoints(
                 paths, files.run_id, files.identity, writer, config.keep, before is not None, of_run, recorder.warning
             )
-            observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.__bool__)
+            observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.__bool__, display)
             _train(files, wanted, policies, observer, compiler, record, request)
             total = time.perf_counter() - began
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
@@ -108,6 +112,16 @@ def run(
             dataclasses.replace(record, state=FINISHED).write(paths)
             _conclude(recorder, files, summary, total)
     return summary
+
+
+def _display(
+    output: Output, config: TrainConfig, wanted: Sequence[int]
+) -> tuple[Display, Callable[[str], None] | None]:
+    """What shows the training besides lines, and what prints lines where that must be known to it."""
+    if not (output.live and not output.as_json and output.level <= logging.INFO and shows_live(sys.stdout)):
+        return Display(), None
+    live = LiveDisplay(sys.stdout, wanted, {phase: config.timesteps(phase) for phase in wanted})
+    return live, live.console.print
 
 
 def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord | None:
@@ -121,7 +135,7 @@ def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord | None:
 def _nothing_to_do(paths: RunPaths) -> dict[str, Any]:
     """The summary of a training that is finished."""
     print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
-    return read_sealed(paths.training_summary, "resuming a training")
+    return read_summary(paths, "resuming a training")
 
 
 def _prepared(
@@ -193,7 +207,7 @@ def _keep_bars(bars: Bars, paths: RunPaths) -> None:
 def _introduce(record: RunRecorder, files: RunFiles, notices: Sequence[str], config_source: str, setup: float) -> None:
     """Write the resolved settings, and lines on what is about to happen."""
     config, market = files.config, files.market
-    files.write_settings()
+    record.settings(files.write_settings())
     record.note(f"mtquant-jax {__version__} on {device()}, settings from {config_source}")
     record.info(f"{market.description}; ready in {setup:.1f} s")
     for notice in notices:

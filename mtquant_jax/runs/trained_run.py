@@ -19,10 +19,10 @@ from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe_checkpoint, restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.runs.identity import identity_in, settings_hash
+from mtquant_jax.runs.phase_results import read_results, read_summary
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
-from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.phases import Plan
@@ -76,7 +76,9 @@ class TrainedRun:
 
     def split_times(self, name: str) -> tuple[int, int]:
         """First and last bar of a split, seconds since 1970 UTC."""
-        split = self.market["splits"][name]
+        split = self.market["splits"].get(name)
+        if split is None:
+            raise UserError(f"{self.paths.training_summary} lacks the {name} split of its market; train again")
         return _seconds(split["first"]), _seconds(split["last"])
 
     @property
@@ -114,28 +116,22 @@ def open_run(run_dir: Path) -> TrainedRun:
         raise UserError(f"`run_dir` {run_dir}: there is no such directory")
     if not paths.resolved_config.is_file():
         raise UserError(f"`run_dir` {run_dir} holds no training: there is no {paths.resolved_config}")
-    config = apply(TrainConfig(), read_yaml(paths.resolved_config), str(paths.resolved_config))
+    settings = read_yaml(paths.resolved_config, must_be_sealed=True)
+    config = apply(TrainConfig(), settings, str(paths.resolved_config))
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
-    missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).is_file()]
+    missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).exists()]
     if missing:
         untrained = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(
             f"`run_dir` {run_dir}: the training was not finished, {untrained} left no results; train "
             f"{'it' if len(missing) == 1 else 'them'} with `phases` {','.join(map(str, missing))}"
         )
-    results = {
-        phase: read_sealed(paths.phase_results(phase), _WHAT)
-        for phase in (1, 2, 3)
-        if paths.phase_results(phase).is_file()
-    }
+    results = {phase: read_results(paths, phase, _WHAT) for phase in (1, 2, 3) if paths.phase_results(phase).exists()}
     if 1 not in results:
         raise UserError(f"`run_dir` {run_dir}: phase 1 has left no results ({paths.phase_results(1)})")
     _check_origins(paths, results)
-    summary = read_sealed(paths.training_summary, _WHAT)
-    _check_identities(paths, results, summary)
-    for key in ("splits", "interval_seconds", "symbols"):
-        if key not in summary.get("market", {}):
-            raise UserError(f"{paths.training_summary} lacks {key} of its market; train again to evaluate")
+    summary = read_summary(paths, _WHAT)
+    _check_identities(paths, settings, results, summary)
     return TrainedRun(paths, config, results, summary)
 
 
@@ -155,7 +151,9 @@ def _check_origins(paths: RunPaths, results: dict[int, dict[str, Any]]) -> None:
             )
 
 
-def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summary: dict[str, Any]) -> None:
+def _check_identities(
+    paths: RunPaths, settings: dict[str, Any], results: dict[int, dict[str, Any]], summary: dict[str, Any]
+) -> None:
     """Refuse files of different trainings.
 
     Raises:
@@ -175,7 +173,7 @@ def _check_identities(paths: RunPaths, results: dict[int, dict[str, Any]], summa
             f"{paths.training_summary} is of training {summary.get('run_id')}, but {paths.phase_results(last)} is of "
             f"training {run_id}; they do not belong together. {_AGAIN}"
         )
-    found, wanted = settings_hash(read_yaml(paths.resolved_config)), identities[paths.training_summary].settings
+    found, wanted = settings_hash(settings), identities[paths.training_summary].settings
     if found != wanted:
         raise UserError(
             f"{paths.resolved_config} holds settings {found}, but the training {summary.get('run_id')} had {wanted}; "
@@ -208,15 +206,18 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
         )
     try:
         classes, portfolio = np.asarray(scales["classes"], np.float64), float(scales["portfolio"])
-    except (TypeError, ValueError):
-        raise UserError(
-            f"{run.paths.phase_results(1)} has scales that are no numbers; was it changed? {_AGAIN}"
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        classes, portfolio = np.empty(0), 0.0
+    if classes.ndim != 1 or not all(0.0 < scale < np.inf for scale in (portfolio, *classes)):
+        raise UserError(f"{run.paths.phase_results(1)} has scales that are no numbers; was it changed? {_AGAIN}")
     return {"class_scale": classes, "portfolio_scale": portfolio}
 
 
 def _seconds(text: str) -> int:
-    return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp())
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise UserError(f"{text!r:.60} in the results of a training is no time as 2024-01-31 09:00") from None
 
 
 def open_checkpoint(run: TrainedRun, market: Market, phase: int, timesteps: int, name: str = "") -> Checkpoint:

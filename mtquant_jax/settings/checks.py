@@ -11,7 +11,7 @@ from typing import Any
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.fields import fields_of
+from mtquant_jax.settings.fields import Setting, fields_of, fits_float32
 from mtquant_jax.settings.quick_test import usual
 
 PHASES = ("1", "2", "3")
@@ -111,11 +111,27 @@ def _check_ranges(group: Any, prefix: str = "") -> None:
             continue
         key, value = prefix + setting.key, functools.reduce(getattr, setting.key.split("."), group)
         if value in setting.range:
+            _check_representable(key, value, setting)
             continue
         if value != value:
             raise UserError(f"`{key}` {value}: is not a number")
         finite = " and finite" if value == setting.range.bounds[1] == float("inf") else ""
         raise UserError(f"`{key}` {value}: must be {setting.range.in_words()}{finite}")
+
+
+_MOST_STEPS = 2**31 - 1  # counters of compiled programs have 32 bits
+_MOST_TIMESTEPS = 10**15
+
+
+def _check_representable(key: str, value: float, setting: Setting) -> None:
+    """Refuse numbers that the arithmetic cannot hold, before they become another number or ask for all memory."""
+    if isinstance(value, float):
+        if not fits_float32(value):
+            raise UserError(f"`{key}` {value:g}: the arithmetic has 32 bits, from 1.2e-38 to 3.4e38")
+    elif setting.range is not None and setting.range.bounds[1] == float("inf"):
+        most = _MOST_TIMESTEPS if setting.change.kind == "host" else _MOST_STEPS
+        if value > most:
+            raise UserError(f"`{key}` {value}: must be at most {most}")
 
 
 def _check_specialists(config: TrainConfig) -> None:
@@ -148,6 +164,10 @@ def _check_batch_sizes(config: TrainConfig) -> None:
     sizes["meta_controller"] = config.meta_controller.batch_size
     sizes["joint_training"] = config.joint_training.batch_size
     rollout = config.num_envs * config.num_steps
+    if rollout > _MOST_STEPS:
+        raise UserError(
+            f"`num_envs` {config.num_envs} x `num_steps` {config.num_steps}: a rollout has at most {_MOST_STEPS} steps"
+        )
     for name, size in sizes.items():
         if size < 1 or rollout % size:
             nearest = " or ".join(str(divisor) for divisor in _nearest_divisors(rollout, size))

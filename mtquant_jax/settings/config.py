@@ -108,6 +108,8 @@ class PPOConfig:
     """Global norm at which an agent's gradient is clipped."""
     weight_decay: Annotated[float, Range("[0, inf)"), Unit("per learning rate"), Traced] = 1.0
     """Pull of the networks' kernels towards zero, per unit of learning rate (AdamW); 0 is off."""
+    max_rejected_updates: Annotated[int, Range("[0, inf)"), Unit("updates"), Host] = 3
+    """Updates of a training that may be rejected, for their gradients are no numbers, before it stops as diverged."""
     target_kl: Annotated[float, Range("[0, inf)"), Unit("nats"), Traced] = 0.0
     """Approximate KL divergence at which an update stops early; 0 is off."""
     anneal_learning_rate: Annotated[bool, Traced] = True

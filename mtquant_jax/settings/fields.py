@@ -42,6 +42,11 @@ class Range:
         return lower if high == float("inf") else f"{lower} and {upper}"
 
 
+def fits_float32(value: float) -> bool:
+    """Whether a number stays finite, and other than zero, in the arithmetic of the compiled programs."""
+    return value == 0.0 or 1.2e-38 < abs(value) < 3.4e38
+
+
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """What a setting is measured in."""

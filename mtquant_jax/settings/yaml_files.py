@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +20,7 @@ import yaml
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.choices import choices_of
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.storage.files import replacing
 
 T = TypeVar("T")
 
@@ -30,6 +32,18 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _LARGE = 1000.0
 """Whole numbers from here on may be written as 1e6, which YAML and Python take for numbers with a point; a 1.0 may not:
 it looks like a setting that takes fractions."""
+
+_LARGEST = 1 << 20
+"""Bytes of the largest YAML file that is read."""
+
+_MOST_VALUES = 100_000
+"""Keys and values of a file, where an alias counts as what it stands for."""
+
+_DEEPEST = 50
+"""Levels of groups and lists within each other."""
+
+_SEAL = "# SHA-256 of the lines above: "
+"""How the last line of a file begins that the program has written and relies on."""
 
 _MOVED = {  # keys of files written before, which a similar name alone would lead astray
     "simulation.reward": "reward.objective (what a specialist is paid) and portfolio_reward.objective (the portfolio)",
@@ -82,7 +96,23 @@ for _class in (_Loader, _Dumper):
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node).replace("_", ""))  # YAML 1.1 would read 010 as eight
+    value = int(loader.construct_scalar(node).replace("_", ""))  # YAML 1.1 would read 010 as eight
+    if abs(value) >= 1 << 63:
+        raise ValueError("no number of the program is as large")
+    return value
+
+
+def _in_words(construct: Callable[[_Loader, Any], Any], what: str) -> Callable[[_Loader, Any], Any]:
+    """A constructor that names the line of a text that it cannot read."""
+
+    def constructed(loader: _Loader, node: Any) -> Any:
+        try:
+            return construct(loader, node)
+        except (ValueError, KeyError):
+            problem = f"{brief(node.value)} is no {what}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from None
+
+    return constructed
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
@@ -93,7 +123,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict
         if key.tag != "tag:yaml.org,2002:str":
             raise yaml.constructor.ConstructorError(problem="a key must be text; quote it", problem_mark=key.start_mark)
         if key.value in seen:
-            problem = f"key {key.value} was given already in line {seen[key.value]}"
+            problem = f"key {_cut(key.value)} was given already in line {seen[key.value]}"
             raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
         seen[key.value] = key.start_mark.line + 1
     result: dict[str, Any] = {}
@@ -102,38 +132,120 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict
     result.update((str(key), value) for key, value in loader.construct_mapping(node).items())
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_CONSTRUCTORS: dict[str, Callable[[_Loader, Any], Any]] = {
+    "int": _in_words(_construct_int, "whole number of at most 64 bits"),
+    "float": _in_words(_Loader.construct_yaml_float, "number"),
+    "bool": _in_words(_Loader.construct_yaml_bool, "true or false"),
+    "null": _Loader.construct_yaml_null,
+    "str": _Loader.construct_yaml_str,
+    "seq": _Loader.construct_yaml_seq,
+    "map": _construct_mapping,
+}
+# No sets, dates or bytes, and nothing of Python.
+_Loader.yaml_constructors = {f"tag:yaml.org,2002:{name}": construct for name, construct in _CONSTRUCTORS.items()}
+_Loader.add_constructor(None, _Loader.construct_undefined)  # type: ignore[type-var]
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def _check_size(node: yaml.Node) -> None:
+    """Refuse aliases within what they stand for, levels without end, and files that unfold to too much."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if id(node) in sizes:
+            if sizes[id(node)] == 0:
+                raise yaml.composer.ComposerError(problem="an alias within itself", problem_mark=node.start_mark)
+            return sizes[id(node)]
+        if depth > _DEEPEST:
+            problem = f"groups and lists within each other, over more than {_DEEPEST} levels"
+            raise yaml.composer.ComposerError(problem=problem, problem_mark=node.start_mark)
+        sizes[id(node)] = 0
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
+        found = 1 + sum(size(part, depth + 1) for part in parts)
+        if found > _MOST_VALUES:
+            problem = f"more than {_MOST_VALUES:,} keys and values, where aliases count as what they stand for"
+            raise yaml.composer.ComposerError(problem=problem, problem_mark=node.start_mark)
+        sizes[id(node)] = found
+        return found
+
+    size(node, 0)
+
+
+def read_yaml(path: Path, must_be_sealed: bool = False) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping.
 
+    Args:
+        path: the file.
+        must_be_sealed: whether it has to be one that `write_settings` wrote, unchanged. Another file may be, and then
+            has to be unchanged as well.
+
     Raises:
-        UserError: the file cannot be read, is empty, is not a mapping, gives a key twice, or is not YAML; the
-            message names the file and, where there is one, the line.
+        UserError: the file cannot be read, is empty, too large or too deep, is not a mapping, gives a key twice, is not
+            YAML, or was changed although it is sealed; the message names the file and, where there is one, the line.
     """
+    text = _text(Path(path))
+    _check_seal(path, text, must_be_sealed)
+    loader = None
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        content = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            _check_size(node)
+        content = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.reader.ReaderError as error:
+        number = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path} line {number}: the character {error.character:#x} belongs in no text") from None
+    except RecursionError:
+        raise UserError(f"{path}: groups and lists within each other, over more than {_DEEPEST} levels") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
     if content is None:
         raise UserError(f"{path}: the file is empty; expected keys and values")
     if not isinstance(content, dict):
         raise UserError(f"{path} line 1: expected keys and values at the top level, found {_shown(content)}")
     return content
+
+
+def _text(path: Path) -> str:
+    """The text of a file that is not too large for one of settings."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > _LARGEST:
+        raise UserError(f"{path}: more than {_LARGEST:,} bytes; no file of settings has")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} line {line}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def _check_seal(path: Path, text: str, must_be_sealed: bool) -> None:
+    """Whether a file that the program has written is as it was."""
+    body, found, seal = text.rpartition(_SEAL)
+    if not found:
+        if must_be_sealed:
+            raise UserError(f"{path} has no checksum; it was written by an earlier version, or is damaged")
+    elif seal != f"{_checksum(body)}\n":
+        raise UserError(
+            f"{path} was changed after it was written, or is damaged: its last line, a checksum, is of other lines; "
+            "settings that you change go into a file of your own, without that line"
+        )
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def apply(default: TrainConfig, mapping: Mapping[str, Any], source: str) -> TrainConfig:
@@ -155,6 +267,13 @@ def apply(default: TrainConfig, mapping: Mapping[str, Any], source: str) -> Trai
 def to_yaml(config: TrainConfig) -> str:
     """Write settings as YAML; ``apply(TrainConfig(), <the parsed text>, ...)`` gives the same settings back."""
     return yaml.dump(as_mapping(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def write_settings(path: Path, config: TrainConfig) -> None:
+    """Write settings as YAML, with a checksum as the last line."""
+    text = to_yaml(config)
+    with replacing(path) as temporary:
+        temporary.write_bytes(f"{text}{_SEAL}{_checksum(text)}\n".encode())
 
 
 def as_mapping(config: TrainConfig) -> dict[str, Any]:
@@ -179,7 +298,9 @@ def _replace(default: T, mapping: Any, source: str, prefix: str) -> T:
     changes = {}
     for key, value in mapping.items():
         if key not in hints:
-            raise UserError(f"{source}: unknown key {prefix}{key}; {_nearest(str(key), type(default), prefix)}")
+            raise UserError(
+                f"{source}: unknown key {prefix}{_cut(str(key))}; {_nearest(str(key), type(default), prefix)}"
+            )
         changes[key] = _value(hints[key], getattr(default, key), value, source, prefix + key)
     return dataclasses.replace(default, **changes)  # type: ignore[type-var]
 
@@ -246,7 +367,16 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{_cut(value)}"'
     if isinstance(value, (list, tuple)):
         return "a list"
-    return "a group of keys" if isinstance(value, (dict, types.MappingProxyType)) else str(value)
+    return "a group of keys" if isinstance(value, (dict, types.MappingProxyType)) else _cut(str(value))
+
+
+def brief(value: Any) -> str:
+    """A value of a YAML file as Python writes it, of no more than a line."""
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -56,32 +56,55 @@ def from_named_arrays(arrays: Mapping[str, np.ndarray], like: Any, source: str) 
     Raises:
         UserError: an array is missing, unexpected, or of another shape or type.
     """
+    check_arrays({name: (array.shape, array.dtype) for name, array in arrays.items()}, like, source)
     import jax
 
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    return jax.tree_util.tree_unflatten(structure, [_restored(arrays[_name(path)], leaf) for path, leaf in leaves])
+
+
+def check_arrays(found: Mapping[str, tuple[tuple[int, ...], Any]], like: Any, source: str) -> None:
+    """Refuse arrays that are not those of a pytree, known by their names, shapes and types alone.
+
+    Args:
+        found: name -> shape and type, of arrays as `to_named_arrays` gives them.
+        like: a pytree; leaves are arrays or `jax.ShapeDtypeStruct`.
+        source: origin of the arrays, for messages.
+
+    Raises:
+        UserError: an array is missing, unexpected, or of another shape or type.
+    """
+    import jax
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(like)
     expected = {_name(path): leaf for path, leaf in leaves}
     complaint = f"{source} does not fit this configuration:"
-    if missing := [name for name in expected if name not in arrays]:
+    if missing := [name for name in expected if name not in found]:
         raise UserError(f"{complaint} {missing[0]} is missing{_and_more(missing)}")
-    if surplus := [name for name in arrays if name not in expected]:
+    if surplus := [name for name in found if name not in expected]:
         raise UserError(f"{complaint} {surplus[0]} is unexpected{_and_more(surplus)}")
-    restored = [_restored(arrays[name], leaf, f"{complaint} {name}") for name, leaf in expected.items()]
-    return jax.tree_util.tree_unflatten(structure, restored)
+    for name, leaf in expected.items():
+        shape, dtype = found[name]
+        wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else _with_type(leaf)
+        if tuple(shape) != tuple(wanted.shape) or dtype != wanted.dtype:
+            given = f"{np.dtype(dtype)}{list(shape)}"
+            raise UserError(f"{complaint} {name} is {given}, expected {np.dtype(wanted.dtype)}{list(wanted.shape)}")
+
+
+def _with_type(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 
 def _and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _restored(array: np.ndarray, like: Any, complaint: str) -> Any:
+def _restored(array: np.ndarray, like: Any) -> Any:
+    """An array that `check_arrays` has passed, as the leaf that it is."""
     import jax
 
     if _is_key(like):
-        data = jax.eval_shape(jax.random.key_data, like)
-        _check(array, data.shape, data.dtype, complaint)
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=_key_implementation(like))
-    wanted = like if hasattr(like, "dtype") else np.asarray(like)
-    _check(array, wanted.shape, wanted.dtype, complaint)
     exact = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
     return jax.device_put(array) if exact else array
 
@@ -93,12 +116,6 @@ def _key_implementation(like: Any) -> Any:
     found = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
     return found[0]
-
-
-def _check(array: np.ndarray, shape: tuple[int, ...], dtype: Any, complaint: str) -> None:
-    if array.shape != tuple(shape) or array.dtype != dtype:
-        found = f"{array.dtype}{list(array.shape)}"
-        raise UserError(f"{complaint} is {found}, expected {np.dtype(dtype)}{list(shape)}")
 
 
 def _is_key(leaf: Any) -> bool:

@@ -32,6 +32,11 @@ def json_text(content: Any) -> str:
     return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def json_line(content: Any) -> str:
+    """JSON as `write_json` writes it, in one line without an end."""
+    return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -43,16 +48,40 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         UserError: the file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        with path.open("rb") as stream:
+            text = stream.read(LARGEST_JSON + 1)
     except OSError as error:
         reason = "there is no" if isinstance(error, FileNotFoundError) else f"cannot read ({error.strerror})"
         raise UserError(f"{what}: {reason} {path}") from None
+    return json_object(text, f"{what}: {path}")
+
+
+LARGEST_JSON = 256_000_000
+"""Bytes of the largest JSON file that is read."""
+
+
+def json_object(text: bytes, where: str) -> dict[str, Any]:
+    """Parse a strict JSON object, in which no key is given twice.
+
+    Args:
+        text: in UTF-8.
+        where: names it in messages, such as a file.
+
+    Raises:
+        UserError: it is none, or is too large.
+    """
+    if len(text) > LARGEST_JSON:
+        raise UserError(f"{where} has more than {LARGEST_JSON:,} bytes; no file of this program has")
+    try:
+        content = json.loads(
+            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates
+        )
     except json.JSONDecodeError as error:
-        raise UserError(f"{what}: {path} line {error.lineno} is not JSON ({error.msg})") from None
+        raise UserError(f"{where} line {error.lineno} is not JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{what}: {path} is not JSON ({error})") from None
+        raise UserError(f"{where} is not JSON ({error})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{what}: {path} is not a JSON object")
+        raise UserError(f"{where} is not a JSON object")
     return content
 
 
@@ -65,6 +94,11 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = _plain(content)
     write_json(path, sealed(plain))
     return plain
+
+
+def sealed_text(content: Mapping[str, Any]) -> str:
+    """The text that `write_sealed` writes."""
+    return json_text(sealed(_plain(content)))
 
 
 def read_sealed(path: Path, what: str) -> dict[str, Any]:
@@ -101,7 +135,7 @@ def unsealed(content: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _seal(content: Mapping[str, Any]) -> str:
     """SHA-256 of JSON without spaces, keys in their order, as hexadecimal digits."""
-    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))  # 1e999 is read as an infinite number
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -136,3 +170,11 @@ def _plain(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"the key {twice} is given twice")
+    return content

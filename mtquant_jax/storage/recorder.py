@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 import math
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime
-from functools import cached_property
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mtquant_jax.errors import UserError, with_flags
-from mtquant_jax.storage.files import replacing
+from mtquant_jax.storage.files import json_line, replacing
 from mtquant_jax.storage.paths import RunPaths
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
-_FILE_ONLY = "file_only"
+DETAIL = logging.INFO - 5
+"""Level of lines that the log has, and standard output where it is asked for everything."""
+
+_FILE_ONLY, _EVENT = "file_only", "event"
 _KEYS = ["agent", "timesteps"]  # first columns of a metrics file
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a training prints."""
+
+    level: int = logging.INFO  # lines from this level on
+    as_json: bool = False  # a JSON object per line
+    live: bool = False  # a table that is drawn over itself, where standard output is a terminal
 
 
 class RunRecorder:
@@ -32,15 +45,33 @@ class RunRecorder:
     backticks become flags, as everywhere on the command line.
     """
 
-    def __init__(self, paths: RunPaths, start: datetime, console: int = logging.INFO) -> None:
-        """``console`` is the level from which standard output gets lines, such as `logging.WARNING`."""
-        self._console = console
+    def __init__(
+        self,
+        paths: RunPaths,
+        start: datetime,
+        console: int = logging.INFO,
+        as_json: bool = False,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
+        """Where lines go.
+
+        Args:
+            paths: of the run.
+            start: of the process, local time.
+            console: level from which standard output gets lines, such as `logging.WARNING`.
+            as_json: whether standard output gets a JSON object per line: ``time``, ``level``, ``message`` and what else
+                is known of an event.
+            show: prints a line in the place of standard output.
+        """
+        self._console, self._as_json, self._show = console, as_json, show
         self.paths = paths
         self.start = start
         # Not from logging.getLogger, so that no handler outlives the run in this process.
-        self._logger = logging.Logger("mtquant_jax.run", logging.INFO)
+        self._logger = logging.Logger("mtquant_jax.run", DETAIL)
         self._resources = ExitStack()
         self._tables: dict[int, _MetricsTable] = {}
+        self._curves: dict[tuple[int, str], SummaryWriter] = {}
+        self._settings = ""
         self._continued: dict[int, list[str]] = {}  # phase -> columns of the file of an earlier process
 
     def __enter__(self) -> RunRecorder:
@@ -49,9 +80,9 @@ class RunRecorder:
             to_file = logging.FileHandler(self.paths.log_file(self.start), encoding="utf-8")
         except OSError as error:
             raise UserError(f"`run_dir` {self.paths.run_dir} cannot be written: {error.strerror}") from None
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        to_console = logging.StreamHandler(sys.stdout)
-        to_console.setFormatter(_ConsoleFormatter())
+        to_file.setFormatter(_FileFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+        to_console = _Console(sys.stdout) if self._show is None else _Shown(self._show)
+        to_console.setFormatter(_JsonFormatter() if self._as_json else _ConsoleFormatter())
         to_console.addFilter(lambda record: not hasattr(record, _FILE_ONLY))
         to_console.setLevel(self._console)
         for handler in (to_file, to_console):
@@ -75,9 +106,13 @@ class RunRecorder:
         """Write a line to the log file alone."""
         self._logger.info("%s", with_flags(text), extra={_FILE_ONLY: True})
 
-    def info(self, text: str) -> None:
-        """Write a line."""
-        self._logger.info("%s", with_flags(text))
+    def info(self, text: str, event: Mapping[str, Any] | None = None) -> None:
+        """Write a line; ``event`` is what a program is told of it."""
+        self._logger.info("%s", with_flags(text), extra={_EVENT: event or {}})
+
+    def detail(self, text: str, event: Mapping[str, Any] | None = None) -> None:
+        """Write a line that standard output gets where it is asked for everything."""
+        self._logger.log(DETAIL, "%s", with_flags(text), extra={_EVENT: event or {}})
 
     def warning(self, text: str) -> None:
         """Write a warning."""
@@ -93,8 +128,11 @@ class RunRecorder:
         path = self.paths.metrics_csv(phase)
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", newline="", errors="replace") as stream:
-            header, *rows = [*csv.reader(stream)] or [[]]
+        try:
+            with path.open(encoding="utf-8", newline="", errors="replace") as stream:
+                header, *rows = [*csv.reader(stream)] or [[]]
+        except (OSError, csv.Error) as error:
+            raise UserError(f"{path} cannot be read ({error}); move it away to go on without it") from None
         if header[:2] != _KEYS:
             path.unlink()
             return
@@ -128,17 +166,42 @@ class RunRecorder:
         self._tables[phase].append({"agent": agent, "timesteps": int(timesteps), **numbers})
         for name, number in numbers.items():
             if number is not None and math.isfinite(number):
-                self._tensorboard.add_scalar(f"phase{phase}/{agent}/{name}", number, int(timesteps))
+                self._tensorboard(phase, agent).add_scalar(f"{_group(name)}/{name}", number, int(timesteps))
 
-    @cached_property
-    def _tensorboard(self) -> SummaryWriter:
-        from tensorboardX import SummaryWriter
+    def settings(self, text: str) -> None:
+        """Show the settings of the run, YAML, beside its curves."""
+        self._settings = f"```\n{text}\n```"
 
-        # One folder per run separates the curves of several runs in the same directory.
-        folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}"
-        writer = SummaryWriter(logdir=str(folder), flush_secs=10)
-        self._resources.callback(writer.close)
-        return writer
+    def _tensorboard(self, phase: int, agent: str) -> SummaryWriter:
+        """Where the curves of an agent go: every agent is a run, so that one chart shows all of them."""
+        if (phase, agent) not in self._curves:
+            from tensorboardX import SummaryWriter
+
+            # One folder per process separates the curves of several in the same directory.
+            folder = self.paths.tensorboard / f"{self.start:%Y%m%d_%H%M%S}" / f"phase{phase}_{agent.replace('/', '_')}"
+            writer = SummaryWriter(logdir=str(folder), flush_secs=10)
+            self._resources.callback(writer.close)
+            if self._settings:
+                writer.add_text("settings", self._settings)
+            self._curves[phase, agent] = writer
+        return self._curves[phase, agent]
+
+
+_GROUPS = (
+    ("1_overview", ("reward", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
+    ("2_trading", ("validation_", "turnover", "cost", "exposure", "risk/", "time_in_market")),
+    ("3_policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
+    ("5_curriculum", ("curriculum/",)),
+    ("6_speed", ("timesteps_per_second",)),
+)
+"""Groups of curves by how their names begin; those of none are of learning."""
+
+
+def _group(name: str) -> str:
+    """The group of a curve: the first one with its name, or else with the beginning of it."""
+    exact = (title for title, starts in _GROUPS if name in starts)
+    begun = (title for title, starts in _GROUPS if name.startswith(starts))
+    return next(exact, None) or next(begun, "4_learning")
 
 
 class _ConsoleFormatter(logging.Formatter):
@@ -147,6 +210,47 @@ class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         return message if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {message}"
+
+
+class _FileFormatter(logging.Formatter):
+    """Formats a record with time and level; details are called INFO, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = "INFO" if record.levelno == DETAIL else record.levelname
+        return super().format(record)
+
+
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as a JSON object in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "detail" if record.levelno == DETAIL else record.levelname.lower()
+        stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        head = {"time": stamp, "level": level, "message": record.getMessage().strip()}
+        return json_line({**head, **getattr(record, _EVENT, {})})
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Prints lines until nobody reads them any more, as after ``| head``: a training does not end with its reader."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
+
+
+class _Shown(logging.Handler):
+    """Hands lines to a function."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(self.format(record))
 
 
 class _MetricsTable:

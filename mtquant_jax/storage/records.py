@@ -36,7 +36,7 @@ class JsonRecord:
         return content
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], where: str) -> typing.Self:
+    def from_json(cls, content: Any, where: str) -> typing.Self:
         """Read what `to_json` gives; keys that are no field are ignored.
 
         Args:

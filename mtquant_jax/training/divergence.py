@@ -71,6 +71,22 @@ class Diverged(UserError):
         return Diverged(self.found, self.member, self.updates, self.timesteps, self.policy, advice)
 
 
+def rejected_updates(metrics: Mapping[str, np.ndarray], updates: int) -> int:
+    """How many of the updates that metrics are means of changed nothing, for their gradients were no numbers."""
+    return round(float(np.sum(metrics.get("rejected_updates", 0.0))) * updates)
+
+
+def too_many(rejected: int, allowed: int, member: Member) -> Symptom | None:
+    """Divergence by more rejected updates than are allowed."""
+    if rejected <= allowed:
+        return None
+    count = "an update was" if rejected == 1 else f"{rejected} updates were"
+    return Symptom(
+        member.name,
+        f"{count} rejected, for gradients were no numbers, and `ppo.max_rejected_updates` is {allowed}",
+    )
+
+
 def symptom(metrics: Mapping[str, np.ndarray], params: Any, member: Member) -> Symptom | None:
     """The first sign of divergence after some updates, or None for a training that may go on.
 

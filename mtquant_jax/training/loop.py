@@ -16,7 +16,7 @@ from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.divergence import Diverged, Symptom, symptom
+from mtquant_jax.training.divergence import Diverged, Symptom, rejected_updates, symptom, too_many
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import Runner
@@ -33,6 +33,7 @@ class Schedule:
     keep_start: bool = False  # whether the starting policy is a candidate, too
     validate: bool = True  # otherwise the last policy is handed on
     curriculum: Curriculum | None = None
+    max_rejected: int = 0  # updates of a member that may be rejected before it counts as diverged
 
 
 def train(
@@ -80,6 +81,8 @@ class _Training:
         self._rates: list[float] = []
         self._first: list[dict[str, np.ndarray]] = []
         self._last: list[dict[str, np.ndarray]] = []
+        self._rejected = [0] * len(members)  # updates so far
+        self._rejected_before = list(self._rejected)  # before the last chunk
         self._done = 0  # timesteps
         self._total = members[0].plan.total_updates * members[0].plan.program.timesteps_per_update
 
@@ -126,6 +129,7 @@ class _Training:
         self._done, self._validating = logbook.timesteps, logbook.validate_seconds
         self._rates = list(logbook.chunk_rates)
         self._runner.stand_at([saved.state for saved in earlier], logbook.run_seconds)
+        self._rejected = [saved.logbook.rejected_updates for saved in earlier]
         self._history = [[(look.timesteps, look.performance) for look in saved.logbook.history] for saved in earlier]
         self._candidates = [_best(saved) for saved in earlier]
         if logbook.chunk_rates:  # otherwise only the starting point was saved
@@ -144,9 +148,11 @@ class _Training:
 
         The chunk is then run again update by update from the state that it began with, to find the one.
         """
-        symptoms = self._symptoms(metrics)
+        self._rejected_before = list(self._rejected)
+        symptoms = self._symptoms(metrics, updates)
         if not any(symptoms):
             return
+        self._rejected = list(self._rejected_before)
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
         self._report((before + updates) * per_update, rate, metrics, None)
@@ -154,17 +160,21 @@ class _Training:
         self._runner.go_back(kept)
         which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
         for update in range(before + 1, before + updates + 1):
-            if any(now := self._symptoms(self._runner.run(1))):
+            if any(now := self._symptoms(self._runner.run(1), 1)):
                 symptoms, which = now, f"update {update}"
                 break
         index, found = next((i, found) for i, found in enumerate(symptoms) if found is not None)
         member = self._members[index]
         raise Diverged(found, member, f"{which} of {total}", before * per_update, good[index])
 
-    def _symptoms(self, metrics: list[dict[str, np.ndarray]]) -> list[Symptom | None]:
-        """What is wrong with each member, after the metrics' updates."""
-        both = zip(metrics, self._runner.params(), self._members, strict=True)
-        return [symptom(of_member, params, member) for of_member, params, member in both]
+    def _symptoms(self, metrics: list[dict[str, np.ndarray]], updates: int) -> list[Symptom | None]:
+        """What is wrong with each member, after the updates that the metrics are of."""
+        found = []
+        for i, (of_member, params) in enumerate(zip(metrics, self._runner.params(), strict=True)):
+            self._rejected[i] += rejected_updates(of_member, updates)
+            excess = too_many(self._rejected[i], self._schedule.max_rejected, self._members[i])
+            found.append(symptom(of_member, params, self._members[i]) or excess)
+        return found
 
     def _validate(self) -> list[Performance]:
         """The performance of each member's policy, which becomes a candidate."""
@@ -197,6 +207,7 @@ class _Training:
                 chunk_rates=tuple(self._rates),
                 first_metrics=plain_metrics(self._first[i]) if self._first else {},
                 last_metrics=plain_metrics(self._last[i]) if self._last else {},
+                rejected_updates=self._rejected[i],
                 curriculum=self._curricula[i] if self._curricula else None,
             )
             self._observer.checkpoint(member, SavedTraining(state, best.policy if best else None, logbook))
@@ -218,6 +229,9 @@ class _Training:
                     metrics=metrics[i],
                     validation=validation[i] if validation else None,
                     curriculum=self._curricula[i] if self._curricula else None,
+                    rejected_updates=self._rejected[i],
+                    rejected_before=self._rejected_before[i],
+                    validates=self._schedule.validate,
                 )
             )
 

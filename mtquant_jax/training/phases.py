@@ -248,6 +248,12 @@ def stacked_specialists(specialists: Sequence[Policy]) -> Policy:
     )
 
 
+def specialists_under(plan: Plan) -> Policy:
+    """The stacked specialists that the meta-controller of a plan of phase 2 gives capital to."""
+    params, normalizers = plan.env_params.specialists
+    return Policy({SPECIALISTS: params}, {SPECIALISTS: normalizers})
+
+
 def hierarchy(specialists: Policy, meta: Policy) -> Policy:
     """Stacked specialists and a meta-controller as one policy."""
     return Policy({**specialists.params, **meta.params}, {**specialists.normalizers, **meta.normalizers})

@@ -35,6 +35,7 @@ class Logbook:
     chunk_rates: tuple[float, ...]  # timesteps per second chunk by chunk
     first_metrics: Mapping[str, tuple[float, ...]]  # of the first chunk, raveled
     last_metrics: Mapping[str, tuple[float, ...]]
+    rejected_updates: int = 0  # that changed nothing, for their gradients were no numbers
     curriculum: Curriculum | None = None  # that the next chunk draws its episodes from
 
     @property

@@ -131,7 +131,8 @@ class _Trainer:
         groups = {1: self._specialists, 2: self._metas, 3: self._portfolios}[phase]()
         self.observer.phase_begins(phase, [member for group in groups for member in group])
         curriculum = self._curriculum(all_open=phase == 3)
-        schedule = Schedule(self.configs[0].save_freq, phase > 1, self.validate, curriculum)
+        config = self.configs[0]
+        schedule = Schedule(config.save_freq, phase > 1, self.validate, curriculum, config.ppo.max_rejected_updates)
         found: dict[tuple[int, str], Outcome] = {}
         for group in groups:
             for member, outcome in zip(group, self._train(group, schedule), strict=True):

@@ -103,6 +103,7 @@ def test_stacked_specialists_act_and_value_as_they_do_one_by_one(index):
     )
 
 
+@pytest.mark.slow
 def test_the_meta_controller_is_the_last_row():
     agent = MetaAgent(META_NETWORK, UNIVERSE.slots)
     seen = agent.inputs(OBSERVATIONS, PARAMS)

@@ -19,6 +19,7 @@ def market():
     return mt.prepare(CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "actions"), [("forex", 3), ("commodities", 2), ("portfolio", 8 + 5)])
 def test_every_name_makes_an_environment_that_gymnax_steps(market, name, actions):
     env, params = mt.make_env(market, name)

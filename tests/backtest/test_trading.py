@@ -1,6 +1,7 @@
 """A backtest is nothing but the environment stepped from a flat account by the mode of the policy."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,11 @@ from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.hierarchy import stack
 from mtquant_jax.backtest.trading import Conditions, backtest, trade_variants
 from mtquant_jax.simulation.portfolio_inputs import class_inputs
-from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
-from tests.simulation.markets import PORTFOLIO_ENV, action_columns, random_portfolio
+from tests.simulation.markets import PORTFOLIO_ENV, SPECIALIST_ENV, START, STEP, action_columns, random_portfolio
 
-ENV = SpecialistEnv(REWARDS["log_growth"])
+ENV = SPECIALIST_ENV
 KEY = jax.random.key(0)
 
 
@@ -60,18 +60,23 @@ def class_market(seed):
     return make_params(make_table(opens, closes, spread=1e-3, features=features), make_contracts(2, commission=3.5))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def decide(env, agent, state, params):
+    """The mode of the policy."""
+    batched = jax.tree.map(lambda leaf: leaf[None], env.observe(None, state, None, params))
+    return agent.env_action(agent.policy(f32(0.5), {}, agent.inputs(batched, params), params).mode())[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def step_by_hand(env, agent, state, params):
+    return env.step_env(KEY, state, decide(env, agent, state, params), params)
+
+
 def by_hand(env, agent, params, path, first, num_steps):
     """Rows of equity, gross exposure, turnover and costs from single steps, and infos."""
     state, rows, infos = env.initial_state(path, first, params), [], []
-
-    @jax.jit
-    def step(state):
-        batched = jax.tree.map(lambda leaf: leaf[None], env.observe(None, state, None, params))
-        action = agent.policy(f32(0.5), {}, agent.inputs(batched, params), params).mode()
-        return env.step_env(KEY, state, agent.env_action(action)[0], params)
-
     for _ in range(num_steps):
-        _, state, _, _, info = step(state)
+        _, state, _, _, info = step_by_hand(env, agent, state, params)
         costs = np.asarray(info["step"].flows.spread) + np.asarray(info["step"].flows.commission)
         gross, traded = np.sum(np.abs(np.asarray(info["step"].weights))), np.sum(np.asarray(info["step"].traded))
         rows.append((float(info["step"].equity), gross, traded, np.sum(costs)))
@@ -89,6 +94,7 @@ def check_tally(tally, path, values, lower):
     np.testing.assert_array_equal(tally.high[path], np.sum(values >= 0.99, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 5])
 def test_a_backtest_equals_stepping_by_hand(first):
     params, agent = two_paths(class_market(0), class_market(1)), FixedAgent()
@@ -107,6 +113,7 @@ def test_a_backtest_equals_stepping_by_hand(first):
     assert abs(float(record.equity[-1, 0] - record.equity[-1, 1])) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
     universe, params = random_portfolio(2, 1, num_bars=30, meta_interval=4)
     agent = FixedAgent(portfolio=True)
@@ -224,6 +231,7 @@ def test_a_late_decision_leads_where_it_would_have_led_a_bar_before():
     np.testing.assert_allclose(late, [0, 1, 0, 1, 0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
     _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
     agent = FixedAgent(portfolio=True)
@@ -233,19 +241,19 @@ def test_a_late_portfolio_holds_what_it_wanted_a_bar_before():
     np.testing.assert_allclose(detail.wanted[0], 0.0, atol=1e-7)
     np.testing.assert_allclose(detail.allocation.capital[0, 0], 1.0 / 3.0, rtol=1e-6)
     # Later ones hold what the agent, seeing the late account, wanted a bar before.
-    state, wanted = PORTFOLIO_ENV.initial_state(0, 0, params), jnp.zeros(params.mask.shape)
+    state, wanted = START(0, 0, params), jnp.zeros(params.mask.shape)
     allocation = jnp.zeros(4)
     for bar in range(3):
-        batched = jax.tree.map(lambda leaf: leaf[None], PORTFOLIO_ENV.observe(None, state, None, params))
-        decided = agent.env_action(agent.policy(f32(0.5), {}, agent.inputs(batched, params), params).mode())[0]
+        decided = decide(PORTFOLIO_ENV, agent, state, params)
         decay = params.rules.trade_decay
         action = decided.at[:2, :2].set(wanted - (1.0 - decay) * state.relative_weights).at[2, :4].set(allocation)
         np.testing.assert_allclose(detail.wanted[bar, 0], np.where(params.mask, wanted, 0.0).reshape(-1), atol=1e-5)
         wanted = jnp.clip((1.0 - decay) * state.relative_weights + decided[:2, :2], -1.0, 1.0)
         allocation = decided[2, :4]
-        _, state, *_ = PORTFOLIO_ENV.step_env(KEY, state, action, params)
+        _, state, *_ = STEP(KEY, state, action, params)
 
 
+@pytest.mark.slow
 def test_variants_side_by_side_trade_as_each_alone():
     _, params = random_portfolio(2, 1, num_bars=30, meta_interval=1)
     params = dataclasses.replace(params, rules=dataclasses.replace(params.rules, round_lots=jnp.asarray(True)))
@@ -270,6 +278,7 @@ def test_variants_side_by_side_trade_as_each_alone():
     assert len(np.unique(equity)) == equity.size  # every condition matters
 
 
+@pytest.mark.slow
 def test_variants_on_markets_of_their_own_trade_as_each_alone():
     closes = [1.01 ** np.arange(8)[:, None], 0.99 ** np.arange(8)[:, None]]
     markets = [make_params(make_table(close, close)) for close in closes]

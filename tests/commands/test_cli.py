@@ -19,6 +19,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import load_config
+from mtquant_jax.storage.recorder import Output
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Runs = list[tuple[TrainConfig, str]]
@@ -29,7 +30,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     """Trainings that the command line starts, recorded instead of run, in an empty current directory."""
     started: Runs = []
     pipeline = types.ModuleType("mtquant_jax.runs.train")
-    pipeline.run = lambda config, config_source, overwrite, resume: started.append((config, config_source))  # type: ignore[attr-defined]
+    pipeline.run = lambda config, config_source, output, overwrite, resume: started.append((config, config_source))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
     monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
     monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda: None)
@@ -196,7 +197,7 @@ def test_errors_of_the_training_itself(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(error: BaseException) -> None:
-        def run(config: TrainConfig, config_source: str, overwrite: bool, resume: bool) -> None:
+        def run(config: TrainConfig, config_source: str, output: Output, overwrite: bool, resume: bool) -> None:
             raise error
 
         monkeypatch.setattr("mtquant_jax.runs.train.run", run)
@@ -333,6 +334,7 @@ print(len(hits))
 """
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_between_processes(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if "JAX" not in name and "TF_CPP" not in name}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

@@ -67,6 +67,7 @@ def test_the_command_trains_just_these(data, capsys, monkeypatch, command):
     assert "No contract specification for GER50; did you mean GER40 (also DE40" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_training_on_a_cross_is_in_the_accounts_currency(data, train):
     run_dir = train("--symbols", "EURJPY", "--data-dir", str(data), "--phases", "1", "--phase1-timesteps", "250")
     run = open_run(run_dir)

@@ -23,7 +23,7 @@ from mtquant_jax.reports.comparison import draw, lines
 from mtquant_jax.statistics.intervals import Difference, Interval
 from mtquant_jax.statistics.returns import sharpe_ratio
 from mtquant_jax.statistics.track_record import track_record
-from mtquant_jax.storage.files import write_sealed
+from mtquant_jax.storage.files import sealed, write_sealed
 from mtquant_jax.storage.paths import RunPaths
 from tests.evaluation.made_up import made_up
 from tests.forms import check_form, rewrite
@@ -72,7 +72,7 @@ def trial(folder: Path, run_dir: Path, run_id: str, daily_sharpe: float | None, 
     line |= {"market": SOURCE, "first": FIRST, "last": LAST, "daily_sharpe": daily_sharpe} | changes
     (folder / "evaluation").mkdir(parents=True, exist_ok=True)
     with (folder / "evaluation" / TRIALS).open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
+        stream.write(json.dumps(sealed(line)) + "\n")
 
 
 def run(capsys: pytest.CaptureFixture[str], output: Path, *runs: Path) -> tuple[int, str, str]:

@@ -14,7 +14,7 @@ from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
 from mtquant_jax.evaluation.metrics import EvaluationMetrics, TrialMetrics
-from mtquant_jax.evaluation.trials import TRIALS, latest_trials, read_trials, record_trial
+from mtquant_jax.evaluation.trials import TRIALS, damaged_trials, latest_trials, read_trials, record_trial
 from mtquant_jax.evaluation.warnings import warnings_of
 from mtquant_jax.statistics.intervals import Interval
 from mtquant_jax.storage.files import json_text
@@ -273,6 +273,22 @@ def test_lines_that_are_no_trial_are_left_out(evaluation, tmp_path):
     assert len(path.read_text().splitlines()) == 4
     line = json.loads(path.read_text().splitlines()[-1])
     assert line["run_id"] == "first" and line["days"] == 90 and line["split"] == "test"
+
+
+def test_damaged_lines_are_counted_and_harm_no_others(evaluation, tmp_path):
+    record_trial(as_run(evaluation, tmp_path / "a", "first"))
+    record_trial(as_run(evaluation, tmp_path / "b", "second"))
+    assert damaged_trials(tmp_path) == []
+    one, other = (tmp_path / name / "evaluation" / TRIALS for name in "ab")
+    one.write_text(one.read_text().replace('"run_id": "first"', '"run_id": "fifth"'))
+    other.write_bytes(other.read_bytes()[:-9] + b"\xff")  # cut, without an end of line
+    assert record_trial(as_run(evaluation, tmp_path / "b", "third")).trials == 1
+    assert [trial.run_id for trial in read_trials(tmp_path)] == ["third"]
+    message = "1 line of it is damaged or of an earlier version; the number of trials may be too low, and the deflated"
+    assert damaged_trials(tmp_path) == [f"{path}: {message} Sharpe ratio too high" for path in (one, other)]
+    other.unlink()
+    other.mkdir()
+    assert damaged_trials(tmp_path)[1].startswith(f"{other}: 1 line of it is damaged")
 
 
 def test_a_flat_account_is_a_trial_without_probability(tmp_path):

@@ -204,6 +204,7 @@ def test_what_whole_lots_change_is_said_by_instrument(evaluated):
     assert sum(found["net_unrounded"] for found in lots.values()) == pytest.approx(unrounded, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_the_same_policy_trades_another_account(evaluated, tmp_path):
     run_dir = shutil.copytree(evaluated.run_dir, tmp_path / "mine")
     code, _, err = evaluate(run_dir, "--initial-capital", "1e7")

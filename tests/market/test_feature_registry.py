@@ -104,6 +104,7 @@ def test_the_feature_of_the_page_is_a_column_of_the_table(page):
         np.testing.assert_allclose(features[0, bar, at, -1] * volatility[bar - 1, at], distance[at], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_feature_of_each_kind_is_one_entry_for_the_table_and_for_the_step(page):
     spread = Feature("spread", 0, lambda view: view.class_means(view.bar.spread))
     euro = Feature("first_return", 60, lambda view, members: view.features["return_1"][..., members[0]])

@@ -57,6 +57,7 @@ def assert_agrees(steps: MarketTable, table: MarketTable, bars: slice = slice(No
         np.testing.assert_allclose(left / scale, right / scale, rtol=0, atol=1e-6, err_msg=field.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed_at_first", [0, 4])
 def test_the_table_is_the_steps_one_after_the_other(closed_at_first):
     bars = random_bars(11, 420, num_paths=2)
@@ -70,6 +71,7 @@ def test_the_table_is_the_steps_one_after_the_other(closed_at_first):
     assert_agrees(steps, table_of(bars))
 
 
+@pytest.mark.slow
 def test_steps_of_real_bars_agree_with_their_table(real_data):
     bars, _ = load_bars(real_data, SYMBOLS, INSTRUMENTS)
     plan = table_plan(bars.symbols, CLASSES, INSTRUMENTS, "USD")

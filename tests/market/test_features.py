@@ -52,6 +52,7 @@ def test_nothing_after_a_bar_changes_anything_at_or_before_it(last):
         assert not np.array_equal(*after), name
 
 
+@pytest.mark.slow
 def test_real_bars_give_causal_finite_features_of_order_one(real_data):
     bars, _ = load_bars(real_data, SYMBOLS, INSTRUMENTS)
     table = table_of(bars)

@@ -55,6 +55,7 @@ def features(truth: GroundTruth) -> np.ndarray:
     return np.swapaxes(np.asarray(truth.market.table.features, np.float64), 0, 1)  # [T, P, N, F]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["A", "C"])
 def test_best_trading_earns_the_optimum_in_the_simulation(case):
     truth = problem_of(case)
@@ -82,6 +83,7 @@ def test_best_trading_earns_the_optimum_in_the_simulation(case):
     assert utility.mean() == pytest.approx(reference, abs=5e-3 * optimum)
 
 
+@pytest.mark.slow
 def test_the_tuned_rule_in_the_simulation_equals_a_float64_replay():
     truth = problem_of("E")
     utility = utilities(truth, traded(truth, Rule("tuned", TunedRule())))

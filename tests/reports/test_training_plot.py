@@ -124,6 +124,9 @@ def test_nothing_to_plot(tmp_path, rows):
     [
         ("1,2\n", "a,b\n", "has no column agent"),
         ("forex,many,0,5,,\n", HEADER, "row 2 is not a whole row of numbers"),
+        ("forex,100,0,5,inf,1\n", HEADER, "row 2 is not a whole row of numbers"),
+        (f"forex,{10**17},0,5,1.0,1\n", HEADER, "row 2 is not a whole row of numbers"),
+        ("forex,100,0,5,1.0,1,7\n", HEADER, "row 2 is not a whole row of numbers"),
         ("forex,100,0,5,1.0,1\nforex,200\n", HEADER, "row 3 is not a whole row of numbers"),
     ],
 )

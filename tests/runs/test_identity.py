@@ -16,7 +16,7 @@ from mtquant_jax.runs.identity import settings_hash
 from mtquant_jax.runs.trained_run import open_run
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import override_config
-from mtquant_jax.settings.yaml_files import as_mapping
+from mtquant_jax.settings.yaml_files import as_mapping, write_settings
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.types import AssetClass, Bars
 from tests.conftest import make_contracts
@@ -89,7 +89,15 @@ def test_results_settings_and_summaries_of_two_trainings_are_refused(copy):
     rewrite(copy.phase_results(1), lambda content: content.update(run_id="another"))
     assert "phase2_results.json continues phase 1 of training" in refusal(copy)
     back()
-    copy.resolved_config.write_text(copy.resolved_config.read_text().replace("trade_decay: 0.1", "trade_decay: 0.2"))
+    settings = copy.resolved_config.read_text()
+    copy.resolved_config.write_text(settings.replace("trade_decay: 0.1", "trade_decay: 0.2"))
+    assert "resolved_config.yaml was changed after it was written" in refusal(copy)
+    copy.resolved_config.write_text(settings.replace("keep: 3", "keep: 4"))  # no hash of settings counts it
+    assert "resolved_config.yaml was changed after it was written" in refusal(copy)
+    copy.resolved_config.write_text(settings.rpartition("#")[0])
+    assert "resolved_config.yaml has no checksum" in refusal(copy)
+    simulation = dataclasses.replace(TrainConfig().simulation, trade_decay=0.2)
+    write_settings(copy.resolved_config, dataclasses.replace(TrainConfig(), simulation=simulation))
     assert "resolved_config.yaml holds settings" in refusal(copy)
 
 

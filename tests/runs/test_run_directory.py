@@ -93,7 +93,9 @@ def test_a_later_phase_clears_itself_and_those_after_it(paths):
     assert paths.resolved_config.exists() and not (paths.run_dir / "evaluation").exists()
 
 
-@pytest.mark.parametrize("file", ["", "logs", "logs/tensorboard", "models/checkpoints/phase2", "metrics/training"])
+@pytest.mark.parametrize(
+    "file", ["", "logs", "logs/tensorboard", "models/checkpoints/phase2", "metrics/training", "evaluation"]
+)
 def test_a_file_where_a_folder_is_needed_is_found_first(paths, file):
     touch(paths.run_dir / file)
     with pytest.raises(UserError, match=r"is a file, and a folder is needed there"):
@@ -115,6 +117,9 @@ def test_a_path_that_cannot_be_written_is_found_first(paths, monkeypatch):
     (paths.run_dir / "models").mkdir(parents=True)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != paths.run_dir / "models")
     with pytest.raises(UserError, match=r"run/models cannot be written: permission denied"):
+        check_paths(paths)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != paths.run_dir / "models" or mode != os.R_OK)
+    with pytest.raises(UserError, match=r"run/models cannot be read: permission denied"):
         check_paths(paths)
 
 

@@ -80,10 +80,10 @@ def test_it_acts_on_an_observation_as_the_agent_does(synthetic_run, market):
     config, bars = market
     loaded = load_policy(synthetic_run)
     env, env_params = phases.hierarchy_env(config), portfolio_params(config, loaded.fitted(bars))
-    state = env.initial_state(jnp.int32(0), jnp.int32(bars.splits.test[0]), env_params)
-    action = loaded.act(env.observe(None, state, None, env_params), env_params)
+    state = jax.jit(env.initial_state)(jnp.int32(0), jnp.int32(bars.splits.test[0]), env_params)
+    action = jax.jit(loaded.act)(env.observe(None, state, None, env_params), env_params)
     assert action.shape == env.action_space(env_params).shape
-    _, _, reward, terminated, _ = env.step_env(jax.random.key(0), state, action, env_params)
+    _, _, reward, terminated, _ = jax.jit(env.step_env)(jax.random.key(0), state, action, env_params)
     assert np.isfinite(float(reward)) and not bool(terminated)
 
 

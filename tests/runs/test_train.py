@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import train_main
-from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.runs.run_observer import beaten_start
 from mtquant_jax.storage.bundles import read_manifest
 from tests.conftest import SHARED
@@ -133,28 +132,11 @@ def test_later_phases_continue_from_the_run_directory(train, synthetic_run, tmp_
     assert (run_dir / LOGS / "phase1_results.json").read_bytes() == before
     for path in ("models/meta_controller/meta_controller.zip", "models/specialists/forex_specialist.zip"):
         assert (run_dir / path).read_bytes() == (synthetic_run / path).read_bytes()
-    # With other environments than phase 1 had, too.
-    train("--phases", "3", "--num-envs", "5", run_dir=run_dir)
 
 
-def test_each_phase_program_is_traced_once(train, shared_programs, monkeypatch):
-    traces = []
-    original = ppo._update
-
-    def counted(learner, program, *rest):
-        traces.append(type(program.env).__name__)
-        return original(learner, program, *rest)
-
-    monkeypatch.setattr(ppo, "_update", counted)
-    jax.clear_caches()
-    shared_programs.clear()
-    train()
+def test_each_phase_program_is_traced_once(traces_of_updates):
     # Once for the shapes of the metrics and once for the loop: of all three specialists together.
-    assert {name: traces.count(name) for name in set(traces)} == {
-        "SpecialistEnv": 2,
-        "AllocationEnv": 2,
-        "PortfolioEnv": 2,
-    }
+    assert traces_of_updates == {"SpecialistEnv": 2, "AllocationEnv": 2, "PortfolioEnv": 2}
 
 
 def refused(capsys, *flags):
@@ -295,21 +277,6 @@ def test_too_few_bars_for_an_episode_are_refused(capsys, tmp_path):
     message = refused(capsys, *flags)
     assert "episode" in message
     assert not (tmp_path / "run").exists()
-
-
-def test_a_fourth_class_and_other_symbols_need_only_yaml(train, tmp_path):
-    config = tmp_path / "four.yaml"
-    config.write_text(
-        "specialists:\n"
-        "  majors: {symbols: [EURUSD], domain: forex, batch_size: 125}\n"
-        "  yen: {symbols: [USDJPY], domain: forex, batch_size: 125}\n"
-        "  metals: {symbols: [XAUUSD], batch_size: 125}\n"
-        "  indices: {symbols: [SPX500, NAS100], domain: equity, batch_size: 125}\n"
-    )
-    run_dir = train("--config", str(config))
-    phase1 = strict_json(run_dir / LOGS / "phase1_results.json")
-    assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
-    assert (run_dir / "models/specialists/yen_specialist.zip").is_file()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.identity import Identity, settings_hash
 from mtquant_jax.runs.trained_run import TrainedRun, open_run
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import as_mapping, to_yaml
+from mtquant_jax.settings.yaml_files import as_mapping, write_settings
 from mtquant_jax.storage.files import write_sealed
 from mtquant_jax.storage.paths import RunPaths
 
@@ -182,7 +182,7 @@ def finished(tmp_path) -> RunPaths:
     """The small files of a finished training."""
     paths = RunPaths(tmp_path / "mine")
     paths.log_dir.mkdir(parents=True)
-    paths.resolved_config.write_text(to_yaml(TrainConfig()))
+    write_settings(paths.resolved_config, TrainConfig())
     for phase, result in ((1, ONE), (2, TWO), (3, THREE)):
         write_sealed(paths.phase_results(phase), result)
     write_sealed(paths.training_summary, summary())
@@ -211,10 +211,10 @@ def test_runs_that_are_none_or_not_finished_are_refused(finished, tmp_path):
     )
     finished.phase_results(2).unlink()
     assert "phases 2 and 3 left no results; train them with `phases` 2,3" in refusal(run_dir)
-    finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="1")))
+    write_settings(finished.resolved_config, dataclasses.replace(TrainConfig(), phases="1"))
     write_sealed(finished.training_summary, summary() | {"run_id": "a", "phases": [1]})
     assert list(open_run(run_dir).results) == [1]  # no more was asked for
-    finished.resolved_config.write_text(to_yaml(dataclasses.replace(TrainConfig(), phases="2")))
+    write_settings(finished.resolved_config, dataclasses.replace(TrainConfig(), phases="2"))
     write_sealed(finished.phase_results(2), TWO)
     finished.phase_results(1).unlink()
     assert "phase 1 has left no results" in refusal(run_dir)

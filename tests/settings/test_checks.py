@@ -38,6 +38,12 @@ def test_the_shipped_configuration_is_valid() -> None:
         ({"save_freq": 0}, "`save_freq` 0: must be at least 1"),
         ({"seed": -1}, "`seed` -1: must be at least 0 and at most 4294967295"),
         ({"num_envs": 0}, "`num_envs` 0: must be at least 1"),
+        ({"num_envs": 2**31}, "`num_envs` 2147483648: must be at most 2147483647"),
+        (
+            {"num_envs": 2**30, "num_steps": 4},
+            "`num_envs` 1073741824 x `num_steps` 4: a rollout has at most 2147483647 steps",
+        ),
+        ({"phase1_timesteps": 10**15 + 1}, "`phase1_timesteps` 1000000000000001: must be at most 1000000000000000"),
         ({"phases": "4"}, '`phases` 4: unknown phase "4"; choose from 1, 2, 3'),
         ({"phases": "1,,2"}, '`phases` 1,,2: unknown phase ""; choose from 1, 2, 3'),
         ({"phases": " "}, "`phases` is empty; choose from 1, 2, 3"),
@@ -45,6 +51,14 @@ def test_the_shipped_configuration_is_valid() -> None:
         ({"phases": "2,1"}, "`phases` 2,1: phase 1 comes before phase 2; give them in order"),
         ({"ppo": {"gamma": 1.5}}, "`ppo.gamma` 1.5: must be above 0 and at most 1"),
         ({"ppo": {"gamma": float("nan")}}, "`ppo.gamma` nan: is not a number"),
+        (
+            {"ppo": {"value_weight": 1e39}},
+            "`ppo.value_weight` 1e+39: the arithmetic has 32 bits, from 1.2e-38 to 3.4e38",
+        ),
+        (
+            {"simulation": {"initial_capital": 1e-40}},
+            "`simulation.initial_capital` 1e-40: the arithmetic has 32 bits, from 1.2e-38 to 3.4e38",
+        ),
         ({"ppo": {"clip_range": 0.0}}, "`ppo.clip_range` 0.0: must be above 0 and below 1"),
         ({"ppo": {"max_grad_norm": float("inf")}}, "`ppo.max_grad_norm` inf: must be above 0 and finite"),
         ({"meta_controller": {"learning_rate": 0.0}}, "`meta_controller.learning_rate` 0.0: must be above 0"),

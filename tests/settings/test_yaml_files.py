@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings import yaml_files as config_files
 from mtquant_jax.settings.config import MarketConfig, PPOConfig, SpecialistConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped, to_yaml
+from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped, to_yaml, write_settings
 
 
 def read(tmp_path: Path, text: str) -> dict[str, object]:
@@ -54,7 +55,7 @@ def test_scalars_follow_yaml_1_2(tmp_path: Path, text: str, value: object) -> No
         ("p:\n  a: 1\n  a: 3\n", "settings.yaml line 3: key a was given already in line 2"),
         ("1: a\n", "settings.yaml line 1: a key must be text; quote it"),
         ("a: 1\n\tb: 2\n", "settings.yaml line 2: found character '\\t' that cannot start any token"),
-        ("a: !!int x\n", "settings.yaml: not YAML (invalid literal for int() with base 10: 'x')"),
+        ("a: !!int x\n", "settings.yaml line 1: 'x' is no whole number of at most 64 bits"),
         ("a: !!python/object:os.system ls\n", "settings.yaml line 1: could not determine a constructor for the tag"),
     ],
 )
@@ -70,7 +71,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
         read_yaml(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
-    with pytest.raises(UserError, match=r"latin\.yaml: not UTF-8 text \(invalid continuation byte at byte 3\)"):
+    with pytest.raises(UserError, match=r"latin\.yaml line 1: not UTF-8 text \(invalid continuation byte at byte 3\)"):
         read_yaml(tmp_path / "latin.yaml")
 
 
@@ -185,3 +186,61 @@ def test_every_setting_has_a_line_of_help() -> None:
     for field in dataclasses.fields(PPOConfig):
         index = next(i for i, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
         assert lines[index + 1].lstrip().startswith('"""')
+
+
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+MERGED = "b0: &b0 {x: 1}\n" + "".join(f"b{n}: &b{n} {{<<: [{', '.join([f'*b{n - 1}'] * 9)}]}}\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (LAUGHS.encode(), r" line 6: more than 100,000 keys and values, where aliases count as what they stand for"),
+        (MERGED.encode(), r" line 6: more than 100,000 keys and values"),
+        (b"a: &a [1, *a]\n", r" line 1: an alias within itself"),
+        (b"a: &a {b: *a}\n", r" line 1: an alias within itself"),
+        (b"a: " + b"[" * 60 + b"]" * 60, r" line 1: groups and lists within each other, over more than 50 levels"),
+        (b"a: " + b"[" * 3000, r": groups and lists within each other, over more than 50 levels"),
+        (b"x: 1\n# " + b"x" * (1 << 20), r": more than 1,048,576 bytes; no file of settings has"),
+        (b"a: 1\nb: \0\n", r" line 2: the character 0x0 belongs in no text"),
+        (b"a: 1\nb: \xff\n", r" line 2: not UTF-8 text \(invalid start byte at byte 8\)"),
+        ("a: 1\n".encode("utf-16"), r" line 1: not UTF-8 text"),
+        (b"a: " + b"9" * 5000, r" line 1: '9+\.\.\. is no whole number of at most 64 bits"),
+        (b"a: -9223372036854775809", r" line 1: '-9223372036854775809' is no whole number of at most 64 bits"),
+        (b"a: !!float x", r" line 1: 'x' is no number"),
+        (b"a: !!bool 7", r" line 1: '7' is no true or false"),
+        (b"a: 1\nb: !!binary aGk=", r" line 2: could not determine a constructor for the tag"),
+        (b"a: !!set {b}", r" line 1: could not determine a constructor for the tag"),
+        (b"a: !!timestamp 2020-01-01", r" line 1: could not determine a constructor for the tag"),
+        (b"a: *nothing", r" line 1: found undefined alias 'nothing'"),
+        (b"a: 1\n---\nb: 2\n", r" line 2: but found another document"),
+    ],
+)
+def test_hostile_files_are_refused_with_their_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(str(path)) + message) as error:
+        read_yaml(path)
+    assert len(str(error.value)) < 300
+
+
+def test_an_alias_may_be_used(tmp_path: Path) -> None:
+    text = "a: &a {x: [1, 2]}\nb: *a\nc: {<<: *a, y: 3}\n"
+    assert read(tmp_path, text)["c"] == {"x": [1, 2], "y": 3} and read(tmp_path, text)["b"] == {"x": [1, 2]}
+
+
+def test_what_the_program_has_written_must_be_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "resolved_config.yaml"
+    write_settings(path, TrainConfig(seed=3))
+    assert apply(TrainConfig(), read_yaml(path, must_be_sealed=True), "x") == TrainConfig(seed=3)
+    written = path.read_bytes()
+    path.write_bytes(written.replace(b"\n", b"\r\n"))  # as git may do on Windows
+    assert read_yaml(path, must_be_sealed=True)["seed"] == 3
+    for changed in (written.replace(b"seed: 3", b"seed: 4"), written[:-2] + b"x\n", written + b"seed: 4\n"):
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match=r"was changed after it was written, or is damaged: its last line"):
+            read_yaml(path)
+    path.write_bytes(written.replace(b"seed: 3", b"seed: 4").rpartition(b"#")[0])
+    assert read_yaml(path)["seed"] == 4  # a file of the user's own
+    with pytest.raises(UserError, match="has no checksum"):
+        read_yaml(path, must_be_sealed=True)

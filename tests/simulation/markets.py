@@ -9,12 +9,16 @@ import numpy as np
 from mtquant_jax.market.universe import Universe, arrange_contracts, arrange_table, universe_of
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
+from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.types import AssetClass, Contracts, MarketTable, Span
 from tests.conftest import f32, make_contracts, make_risk, make_rules, make_table, random_prices
 
 PORTFOLIO_ENV = PortfolioEnv(REWARDS["log_growth"])
 STEP = jax.jit(PORTFOLIO_ENV.step_env)
 START = jax.jit(PORTFOLIO_ENV.initial_state)
+SPECIALIST_ENV = SpecialistEnv(REWARDS["log_growth"])
+SPECIALIST_STEP = jax.jit(SPECIALIST_ENV.step_env)
+SPECIALIST_START = jax.jit(SPECIALIST_ENV.initial_state)
 ALL_IN = 20.0  # a logit at which softmax and sigmoid are 1 in float32
 DEFAULT_CLASSES = (
     AssetClass("forex", ("EURUSD", "GBPUSD", "USDJPY"), "forex"),

@@ -141,6 +141,7 @@ def _replay(trades, bids, spreads, factors, sizes, commissions):
     return np.array(equity)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
 def test_a_float64_replay_agrees(seed):

@@ -240,6 +240,7 @@ def test_swap_is_charged_once_a_night_whatever_the_bar_interval(year, day, tripl
         assert abs(nights[1 : later + 1].sum() - 28.0) <= clock + 1.0
 
 
+@pytest.mark.slow
 def test_the_same_position_pays_the_same_swap_on_h1_h4_and_d1_bars():
     # One lot long at -6.5 points, bought on a Monday and sold two weeks later: 14 nights x 6.5 USD = 91 USD.
     hours = trading_hours(24 * 5 * 5)

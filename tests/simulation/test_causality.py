@@ -19,12 +19,13 @@ from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.types import AssetClass
 from tests.conftest import f32
-from tests.simulation.markets import DEFAULT_CLASSES, PORTFOLIO_ENV, make_portfolio, random_portfolio
+from tests.simulation.markets import DEFAULT_CLASSES, PORTFOLIO_ENV, START, STEP, make_portfolio, random_portfolio
 
 INSTRUMENTS = load_instruments()
 UNIVERSE = universe_of(DEFAULT_CLASSES)
 COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
 NUM_BARS, FIRST = 330, 260
+KEY = jax.random.key(0)
 
 
 def with_another_future(bars, after: int, seed: int = 0):
@@ -112,6 +113,7 @@ def synthetic():
     return generate(jax.random.key(3), 1, NUM_BARS, 0.12, None, UNIVERSE.symbols, INSTRUMENTS)
 
 
+@pytest.mark.slow
 def test_observations_and_decisions_on_synthetic_bars_do_not_depend_on_later_ones(synthetic):
     check_causality(synthetic)
 
@@ -145,6 +147,7 @@ def padded_play(change):
     return padded, play(*arguments, change(params, jnp.asarray(padded)), 30, 0)
 
 
+@pytest.mark.slow
 def test_padded_instruments_never_trade():
     padded, (_, _, action, account, equity, _) = padded_play(lambda params, padded: params)
     assert padded.sum() == 3
@@ -193,6 +196,7 @@ def test_actions_of_padded_instruments_change_nothing():
     assert universe.width == 3
 
 
+@pytest.mark.slow
 def test_a_wider_neighbour_changes_nothing_for_a_class():
     # The class of two instruments, next to one of two (no padding) and next to one of four (two padded slots).
     def trade(sizes):
@@ -208,10 +212,9 @@ def test_a_wider_neighbour_changes_nothing_for_a_class():
         params = make_portfolio(narrow, table)
         action = np.zeros((20, 3, 4), np.float32)
         action[:, 0, :2] = np.random.default_rng(5).normal(size=(20, 2))
-        step = jax.jit(PORTFOLIO_ENV.step_env)
-        state, result = PORTFOLIO_ENV.initial_state(0, 0, params), []
+        state, result = START(0, 0, params), []
         for row in action:
-            observation, state, reward, _, info = step(None, state, f32(row), params)
+            observation, state, reward, _, info = STEP(KEY, state, f32(row), params)
             result.append(
                 (float(reward), float(info["step"].rewards[0]), np.asarray(observation.relative_weights[0, :2]))
             )

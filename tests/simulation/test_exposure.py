@@ -8,13 +8,18 @@ import pytest
 from mtquant_jax.simulation.allocation_env import AllocationEnv
 from mtquant_jax.simulation.portfolio_inputs import class_inputs
 from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
-from tests.simulation.markets import PORTFOLIO_ENV, join, random_portfolio
+from tests.simulation.markets import (
+    PORTFOLIO_ENV,
+    SPECIALIST_START,
+    SPECIALIST_STEP,
+    START,
+    STEP,
+    join,
+    random_portfolio,
+)
 
-SPECIALIST_ENV = SpecialistEnv(REWARDS["log_growth"])
 KEY = jax.random.key(0)
-SPECIALIST_STEP, PORTFOLIO_STEP = jax.jit(SPECIALIST_ENV.step_env), jax.jit(PORTFOLIO_ENV.step_env)
 
 
 def class_market():
@@ -33,7 +38,7 @@ def test_exposure_and_driver_of_a_specialist_by_hand():
         conversion=(np.array([[1.0, 0.01]] * 3), np.array([[1.0, 0.01]] * 2 + [[1.0, 1 / 101.0]])),
     )
     params = make_params(table, leverage=3.0)
-    state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.5, -0.25]), params)[1]
+    state = SPECIALIST_STEP(KEY, SPECIALIST_START(0, 0, params), f32([0.5, -0.25]), params)[1]
     _, _, _, _, info = SPECIALIST_STEP(KEY, state, f32([0.3, 0.3]), params)
     np.testing.assert_allclose(info["step"].exposure, [0.5, -0.25], rtol=1e-6)
     # A full position is leverage 3 over two instruments. 2 %; and 1 / 100 with the yen at 100 / 101 of its value.
@@ -42,7 +47,7 @@ def test_exposure_and_driver_of_a_specialist_by_hand():
 
 def test_the_driver_of_a_specialist_does_not_depend_on_the_action():
     params = class_market()
-    state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.4, -0.7]), params)[1]
+    state = SPECIALIST_STEP(KEY, SPECIALIST_START(0, 0, params), f32([0.4, -0.7]), params)[1]
     one, other = (SPECIALIST_STEP(KEY, state, f32(action), params)[4] for action in ([0.5, 0.1], [-1.0, 0.9]))
     np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
     np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
@@ -53,7 +58,7 @@ def test_the_driver_of_a_specialist_does_not_depend_on_the_action():
 
 def test_exposure_times_driver_is_what_a_held_class_earns():
     params = class_market()
-    state = SPECIALIST_STEP(KEY, SPECIALIST_ENV.initial_state(0, 0, params), f32([0.4, -0.7]), params)[1]
+    state = SPECIALIST_STEP(KEY, SPECIALIST_START(0, 0, params), f32([0.4, -0.7]), params)[1]
     before = float(state.book.equity)
     _, _, _, _, info = SPECIALIST_STEP(KEY, state, jnp.zeros(2), params)
     assert float(jnp.max(info["step"].traded)) < 1e-6
@@ -70,13 +75,13 @@ def held_portfolio(**settings):
     params = params.replace(table=table.replace(open=table.open.at[:, 1:].set(table.close[:, :-1])))
     trades = [[0.5, -0.4, 0.0], [0.9, 0.0, 0.0], [-0.3, 0.2, 0.6]]
     action = join(universe, trades, [0.4, -0.3, 0.2, 0.0, 1.0])
-    return universe, params, PORTFOLIO_STEP(KEY, PORTFOLIO_ENV.initial_state(0, 0, params), action, params)[1]
+    return universe, params, STEP(KEY, START(0, 0, params), action, params)[1]
 
 
 def test_exposure_and_driver_of_a_portfolio_do_not_depend_on_the_action():
     universe, params, state = held_portfolio(meta_interval=1)
     actions = (join(universe, 0.0, np.zeros(5)), join(universe, -0.4, [2.0, 0.0, -1.0, 1.0, -2.0]))
-    one, other = (PORTFOLIO_STEP(KEY, state, action, params)[4] for action in actions)
+    one, other = (STEP(KEY, state, action, params)[4] for action in actions)
     np.testing.assert_array_equal(one["step"].driver, other["step"].driver)
     np.testing.assert_array_equal(one["step"].exposure, other["step"].exposure)
     assert np.max(np.abs(one["step"].weights - other["step"].weights)) > 0.05
@@ -86,7 +91,7 @@ def test_exposure_and_driver_of_a_portfolio_do_not_depend_on_the_action():
 
 def test_exposure_of_a_portfolio_is_that_of_its_classes_times_their_budgets():
     universe, params, state = held_portfolio(meta_interval=4)
-    _, _, _, _, info = PORTFOLIO_STEP(KEY, state, join(universe, 0.2, np.zeros(5)), params)
+    _, _, _, _, info = STEP(KEY, state, join(universe, 0.2, np.zeros(5)), params)
     relative, exposure = np.asarray(state.relative_weights), np.asarray(info["step"].exposure).reshape(4, 3, 3)
     for index in range(3):
         np.testing.assert_array_equal(exposure[index, index], relative[index])
@@ -97,7 +102,7 @@ def test_exposure_of_a_portfolio_is_that_of_its_classes_times_their_budgets():
 def test_exposure_times_driver_is_what_a_held_portfolio_earns():
     universe, params, state = held_portfolio(meta_interval=4)
     before, budgets = float(state.book.equity), np.asarray(state.allocation.budgets())
-    _, _, _, _, info = PORTFOLIO_STEP(KEY, state, join(universe, 0.0, np.zeros(5)), params)
+    _, _, _, _, info = STEP(KEY, state, join(universe, 0.0, np.zeros(5)), params)
     assert float(jnp.max(info["step"].traded)) < 1e-6
     by_class = np.asarray(info["step"].flows.price_profit).reshape(3, 3).sum(-1) / before
     earned = np.sum(np.asarray(info["step"].exposure * info["step"].driver), axis=-1)
@@ -124,6 +129,7 @@ ALLOCATION_STEP = jax.jit(ALLOCATION_ENV.step_env)
 FROZEN = jax.jit(lambda state, params: act(f32(0.7), PORTFOLIO_ENV.observe(None, state, None, params), params.table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bars", [BARS, 2], ids=["a whole interval", "cut by the end of the episode"])
 def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     # After the first bar of the portfolio, the episode is as long as an interval, or as half of one.
@@ -133,7 +139,7 @@ def test_the_driver_of_an_allocation_is_the_sum_over_the_interval(bars):
     np.testing.assert_array_equal(info["step"].exposure, state.allocation.budgets())
     total = np.zeros(3)
     for _ in range(bars):
-        _, state, _, _, bar = PORTFOLIO_STEP(KEY, state, join(universe, FROZEN(state, params), meta), params)
+        _, state, _, _, bar = STEP(KEY, state, join(universe, FROZEN(state, params), meta), params)
         total += np.sum(np.asarray(bar["step"].exposure * bar["step"].driver), axis=-1)[:3]
     np.testing.assert_allclose(info["step"].driver, total, rtol=1e-4, atol=1e-7)
     assert np.abs(total).min() > 1e-4

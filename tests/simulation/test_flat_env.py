@@ -22,12 +22,11 @@ from mtquant_jax.simulation.flat_env import OBSERVATION_BOUND, flat_portfolio, f
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.portfolio_inputs import class_inputs, hierarchy_inputs
 from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import make_contracts, make_params, make_table, random_prices
 from tests.learning import toys
-from tests.simulation.markets import PORTFOLIO_ENV, join, random_portfolio
+from tests.simulation.markets import PORTFOLIO_ENV, SPECIALIST_ENV, SPECIALIST_STEP, join, random_portfolio
 
-SPECIALIST_ENV = SpecialistEnv(REWARDS["log_growth"])
 SHARPE_ENV = PortfolioEnv(REWARDS["differential_sharpe"], REWARDS["mean_variance"])
 
 
@@ -69,9 +68,12 @@ def mask_of(universe) -> tuple[tuple[bool, ...], ...]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env, params, key):
-    """40 steps of sampled actions: observations, actions, rewards, terminated and equity, each [40, ...]."""
+def play(env, params, keys):
+    """40 steps of sampled actions: observations, actions, rewards, terminated and equity, each [keys, 40, ...]."""
+    return jax.vmap(functools.partial(play_one, env, params))(keys)
 
+
+def play_one(env, params, key):
     def step(carry, key):
         observation, state = carry
         sample_key, step_key = jax.random.split(key)
@@ -83,6 +85,7 @@ def play(env, params, key):
     return jax.lax.scan(step, env.reset(first, params), jnp.stack(keys))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_sampled_actions_earn_finite_rewards_also_in_ruin(name):
     env, params = ENVIRONMENTS[name]()
@@ -92,7 +95,7 @@ def test_sampled_actions_earn_finite_rewards_also_in_ruin(name):
     @given(st.integers(0, 2**32 - 1))
     def holds(seed):
         keys = jax.random.split(jax.random.key(seed), 64)
-        observation, action, reward, terminated, equity = jax.vmap(play, (None, None, 0))(env, params, keys)
+        observation, action, reward, terminated, equity = play(env, params, keys)
         for leaf in jax.tree.leaves((observation, action, reward, equity)):
             assert np.isfinite(leaf).all()
         assert np.std(reward) > 0.0
@@ -123,12 +126,13 @@ def assert_close(one, other) -> None:
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_flat_class_acts_and_sees_as_the_class_itself():
     params, flat = wild_class(leverage=1.0), flat_specialist(SPECIALIST_ENV, 3)
     _, state = flat.reset(jax.random.key(3), params)
     action = jnp.array([0.5, -0.3, 1.2])
     seen, after, reward, terminated, info = jax.jit(flat.step_env)(jax.random.key(0), state, action, params)
-    inside, expected, paid, ended, step = jax.jit(SPECIALIST_ENV.step_env)(jax.random.key(0), state, action, params)
+    inside, expected, paid, ended, step = SPECIALIST_STEP(jax.random.key(0), state, action, params)
     assert_close(seen, _flatten(specialist_inputs(inside, params.table)))
     assert_close((after, reward, terminated, info), (expected, paid, ended, step))
     assert_close(flat.observe(None, after, action, params), seen)
@@ -144,6 +148,7 @@ def test_a_padded_instrument_has_no_action():
     assert flat_portfolio(PORTFOLIO_ENV, mask_of(universe)).action_space(params).shape == (2 + 1 + 3 + 5,)
 
 
+@pytest.mark.slow
 def test_a_flat_portfolio_acts_and_sees_as_the_portfolio_itself():
     universe, params = wild_portfolio()
     flat = flat_portfolio(SHARPE_ENV, mask_of(universe))
@@ -177,6 +182,7 @@ def test_equal_environments_are_one_object_and_have_no_market_of_their_own():
         flat_specialist(SPECIALIST_ENV, 2).default_params  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_trainer_that_knows_gymnax_alone_learns_in_it():
     env, params = flat_specialist(SPECIALIST_ENV, 3), wild_class(leverage=1.0)
     agent = control_agent(env, params)

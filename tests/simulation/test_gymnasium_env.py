@@ -45,13 +45,14 @@ def test_a_seed_repeats_an_episode_and_later_ones_differ():
     assert len({first[2], following[2], other[2]}) == 3  # rewards of the first bar
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_the_environment_with_its_action_scaled_to_the_whole_space():
     env = specialist(leverage=1.0)
     env.reset(seed=0)
     state = env._state
     action = np.array([0.25, -0.5, 1.0], np.float32)
     observation, reward, terminated, truncated, info = env.step(action)
-    expected = env._env.step_env(jax.random.key(0), state, 2.0 * action, env._params)
+    expected = jax.jit(env._env.step_env)(jax.random.key(0), state, 2.0 * action, env._params)
     np.testing.assert_allclose(observation, expected[0], rtol=1e-6)
     assert reward == pytest.approx(float(expected[2]), rel=1e-5)
     assert (terminated, truncated) == (False, False)

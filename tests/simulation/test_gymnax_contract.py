@@ -43,11 +43,13 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import gymnax\n"], ids=["first", "later"])
 def test_gymnax_is_whole_with_our_environments_in_it(before: str) -> None:
     run(before + OURS + WHOLE)
 
 
+@pytest.mark.slow
 def test_without_its_file_the_contract_is_imported_as_usual() -> None:
     hidden = "import pathlib\nseen = pathlib.Path.is_file\n"
     hidden += "pathlib.Path.is_file = lambda path: 'gymnax' not in str(path) and seen(path)\n"

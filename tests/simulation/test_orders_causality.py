@@ -116,6 +116,7 @@ def assert_causal(bars: Bars, currency: str) -> None:
         assert whole["order"].tobytes() != other["order"].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("currency", ["USD", "EUR"])
 def test_orders_on_synthetic_bars_do_not_depend_on_the_future(currency):
     assert_causal(stormy_bars(4, NUM_BARS), currency)

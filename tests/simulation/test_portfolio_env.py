@@ -145,6 +145,7 @@ def test_a_class_without_any_budget_leaves_finite_numbers(logits):
         assert np.isfinite(float(state.book.equity))
 
 
+@pytest.mark.slow
 def test_positions_that_decay_to_zero_have_a_finite_gradient():
     # 0.9^450 = 3e-21: a gradually closed position becomes that small; its square underflows float32.
     opens, closes = random_prices(460, 1)

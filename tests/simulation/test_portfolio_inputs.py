@@ -7,13 +7,14 @@ import pytest
 
 from mtquant_jax.market.universe import class_contracts, class_table
 from mtquant_jax.simulation.portfolio_inputs import hierarchy_inputs, portfolio_inputs
-from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
 from tests.simulation.markets import (
     ALL_IN,
     DEFAULT_CLASSES,
     PORTFOLIO_ENV,
+    SPECIALIST_START,
+    SPECIALIST_STEP,
     START,
     STEP,
     join,
@@ -83,6 +84,7 @@ def test_a_vector_is_seen_by_the_names_of_its_numbers():
     np.testing.assert_array_equal(named.macro, numbers[:, -5:])
 
 
+@pytest.mark.slow
 def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
     universe = make_universe(2, 3)
     opens, closes = random_prices(40, 5, seed=9, volatility=0.01)
@@ -90,14 +92,13 @@ def test_a_specialist_with_the_whole_budget_sees_and_does_what_it_would_alone():
     params = make_portfolio(universe, table, make_contracts(5, commission=3.5), meta_interval=1, trade_decay=0.1)
     alone = make_params(class_table(params.table, universe, 0), class_contracts(params.contracts, universe, 0))
     alone = alone.replace(mask=params.mask[:1], share=params.share[:1], rules=params.rules)
-    env, generator = SpecialistEnv(REWARDS["log_growth"]), np.random.default_rng(2)
-    state, own = START(0, 0, params), env.initial_state(0, 0, alone)
-    step, look = jax.jit(env.step_env), jax.jit(hierarchy_inputs, static_argnums=2)
+    state, own, generator = START(0, 0, params), SPECIALIST_START(0, 0, alone), np.random.default_rng(2)
+    look = jax.jit(hierarchy_inputs, static_argnums=2)
     for _ in range(30):
         trades = generator.normal(size=3)
         action = join(universe, [trades, np.zeros(3)], [ALL_IN, 0.0, 0.0, ALL_IN])
         observation, state, _, _, info = STEP(KEY, state, action, params)
-        own_observation, own, reward, _, _ = step(KEY, own, f32(trades), alone)
+        own_observation, own, reward, _, _ = SPECIALIST_STEP(KEY, own, f32(trades), alone)
         inside = jax.tree.map(lambda leaf: leaf[0], look(observation, params.table, universe.slots))
         outside = specialist_inputs(own_observation, alone.table)
         np.testing.assert_allclose(inside.specialists.instruments, outside.instruments, atol=2e-6)

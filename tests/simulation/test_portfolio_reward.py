@@ -11,15 +11,25 @@ from mtquant_jax.simulation.allocation_env import AllocationEnv
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermInputs, TermWeights, portfolio_terms
 from tests.conftest import f32, make_contracts, make_table
-from tests.simulation.markets import join, make_portfolio, make_universe, random_portfolio, with_classes
+from tests.simulation.markets import (
+    PORTFOLIO_ENV,
+    START,
+    STEP,
+    join,
+    make_portfolio,
+    make_universe,
+    random_portfolio,
+    with_classes,
+)
 
 KEY = jax.random.key(0)
 TERMS = ("var", "drawdown", "turnover", "diversification")
-ENV = PortfolioEnv(REWARDS["log_growth"])
-compiled = functools.cache(lambda env: jax.jit(env.step_env))
-paying = functools.cache(lambda portfolio, own: PortfolioEnv(REWARDS[portfolio], REWARDS[own]))
-STEP = compiled(ENV)
-START = jax.jit(ENV.initial_state)
+ENV = PORTFOLIO_ENV
+DIFFERENTIABLE_ENV = ENV.with_transition_gradients()
+compiled = functools.cache(lambda env: STEP if env is ENV else jax.jit(env.step_env))
+paying = functools.cache(
+    lambda portfolio, own: ENV if portfolio == own == "log_growth" else PortfolioEnv(REWARDS[portfolio], REWARDS[own])
+)
 
 
 def weights(var=0.0, drawdown=0.0, turnover=0.0, diversification=0.0):
@@ -105,7 +115,7 @@ def test_terms_apply_to_the_portfolio_only():
 def play(env, universe, params, bars, seed=0):
     """Rewards ``[bars, S + 1]``, equity, and the terms by name, of random actions."""
     generator, step = np.random.default_rng(seed), compiled(env)
-    state, rewards, equity, measured = env.initial_state(0, 0, params), [], [1.0], []
+    state, rewards, equity, measured = START(0, 0, params), [], [1.0], []
     for _ in range(bars):
         action = join(universe, generator.normal(size=params.mask.shape), generator.normal(size=len(params.mask) + 2))
         _, state, reward, _, info = step(KEY, state, action, params)
@@ -133,6 +143,7 @@ def test_the_terms_sum_to_the_reward_and_those_of_drawdown_to_the_maximum_drawdo
         assert bar["reward/turnover"] == pytest.approx(-20.0 * bar["turnover"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("portfolio", "own"),
     [("log_growth", "mean_variance"), ("mean_variance", "differential_sharpe"), ("differential_sharpe", "log_growth")],
@@ -163,9 +174,8 @@ def test_the_allocation_environment_rewards_the_discounted_terms_of_its_bars():
     by_decision = AllocationEnv(
         REWARDS["differential_sharpe"], lambda trades, observation, table: trades * (1 + observation.bar % 3), 4
     )
-    by_bar = PortfolioEnv(REWARDS["differential_sharpe"])
-    step, decide = jax.jit(by_bar.step_env), jax.jit(by_decision.step_env)
-    held = state = by_bar.initial_state(0, 0, params)
+    step, decide = compiled(paying("differential_sharpe", "log_growth")), jax.jit(by_decision.step_env)
+    held = state = START(0, 0, params)
     for logits in ([0.1, 0.2, 0.3, 1.0], [0.5, -0.5, 0.0, 2.0]):
         _, held, reward, _, info = decide(KEY, held, f32(logits), params)
         bars = []
@@ -181,19 +191,21 @@ def test_the_allocation_environment_rewards_the_discounted_terms_of_its_bars():
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
 
 
-def total_of(env, universe, params, bars):
-    """Function of ``actions [bars, S + 1, K]`` that returns the sum of the portfolio's rewards."""
+@functools.partial(jax.jit, static_argnums=0)
+def total_with_gradient(env, actions, params):
+    """The sum of the portfolio's rewards, and its gradient, for ``actions [bars, S + 1, K]``."""
 
     def total(actions):
         def body(state, action):
             _, state, reward, *_ = env.step_env(KEY, state, action, params)
             return state, reward
 
-        return jnp.sum(jax.lax.scan(body, env.initial_state(0, 0, params), actions, length=bars)[1])
+        return jnp.sum(jax.lax.scan(body, env.initial_state(0, 0, params), actions)[1])
 
-    return total
+    return jax.value_and_grad(total)(actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TERMS)
 def test_gradients_in_the_actions_agree_with_finite_differences(name):
     universe, params = random_portfolio(2, 1, num_bars=8, meta_interval=1, leverage=2.0, commission=0.0)
@@ -206,19 +218,22 @@ def test_gradients_in_the_actions_agree_with_finite_differences(name):
     params = params.replace(table=table, reward=reward_params(100.0), reward_terms=weights(**{name: factor}))
     generator = np.random.default_rng(2)
     actions = jnp.stack([join(universe, 0.3 * generator.normal(size=(2, 2)), generator.normal(size=4)) for _ in "abc"])
-    with_term = total_of(ENV.with_transition_gradients(), universe, params, 3)
-    without = total_of(ENV.with_transition_gradients(), universe, params.replace(reward_terms=weights()), 3)
+    without = params.replace(reward_terms=weights())
 
     def term(actions):
-        return with_term(actions) - without(actions)
+        (total, gradient), (others, of_others) = (
+            total_with_gradient(DIFFERENTIABLE_ENV, actions, one) for one in (params, without)
+        )
+        return float(total - others), np.asarray(gradient - of_others)
 
-    gradient, total, eps = np.asarray(jax.jit(jax.grad(term))(actions)), jax.jit(term), 1e-2
+    gradient, eps = term(actions)[1], 1e-2
     for index in np.ndindex(actions.shape):
-        ahead, back = float(total(actions.at[index].add(eps))), float(total(actions.at[index].add(-eps)))
+        ahead, back = term(actions.at[index].add(eps))[0], term(actions.at[index].add(-eps))[0]
         assert gradient[index] == pytest.approx((ahead - back) / (2 * eps), abs=3e-3, rel=0.03)
     assert np.abs(gradient).max() > 0.03
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_for_an_empty_book_and_while_positions_decay_to_zero():
     universe = make_universe(1, 1)
     flat = np.ones((460, 2))
@@ -226,7 +241,6 @@ def test_gradients_are_finite_for_an_empty_book_and_while_positions_decay_to_zer
         universe, with_classes(make_table(flat, flat), 2), make_contracts(2), meta_interval=1, trade_decay=0.1
     )
     params = params.replace(reward=reward_params(1000.0), reward_terms=ALL)
-    total = jax.jit(jax.grad(total_of(ENV.with_transition_gradients(), universe, params, 450)))
     nothing = jnp.zeros((450, *join(universe, 0.0, 0.0).shape))
-    assert np.all(np.isfinite(total(nothing)))
-    assert np.all(np.isfinite(total(nothing.at[0, 0, 0].set(0.5).at[0, 1, 0].set(-0.5))))
+    for actions in (nothing, nothing.at[0, 0, 0].set(0.5).at[0, 1, 0].set(-0.5)):
+        assert np.all(np.isfinite(total_with_gradient(DIFFERENTIABLE_ENV, actions, params)[1]))

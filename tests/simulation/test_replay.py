@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,17 +169,20 @@ def check(cases: Cases, bars: Bars, record_property, name: str) -> None:
     assert seen["stopped"] > 0 and seen["ruined"] > 0
 
 
+@pytest.mark.slow
 def test_200_accounts_over_5000_stormy_bars_agree_with_the_ledger(record_property):
     cases = draw(np.random.default_rng(11), NUM_CASES, NUM_STEPS)
     check(cases, stormy_bars(1, NUM_STEPS + 2), record_property, "stormy")
 
 
+@pytest.mark.slow
 def test_200_accounts_over_5000_real_bars_agree_with_the_ledger(real_data, record_property):
     bars, _ = load_bars(real_data, SYMBOLS, INSTRUMENTS)
     cases = draw(np.random.default_rng(12), NUM_CASES, NUM_STEPS)
     check(cases, cut(bars, 3000, 3000 + NUM_STEPS + 2), record_property, "real")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -125,6 +125,7 @@ def test_the_return_uses_the_equity_before_the_bar_and_the_variance_the_held_wei
     assert float(inputs.variance) == pytest.approx(1.75e-4, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_environment_uses_the_injected_reward():
     # Weight 0.5 on a price that rises 2 %: net return 0.01. Covariance 1e-6: scaled variance of the held weights
     # 100^2 x 0.5^2 x 1e-6 = 0.0025, times gamma / 2 = 2.
@@ -155,6 +156,7 @@ def test_the_environment_remembers_the_moments_until_its_reset():
     assert (float(state.reward_memory.mean), float(state.reward_memory.second_moment)) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(REWARDS))
 def test_gradients_in_the_actions_agree_with_finite_differences(name):
     opens, closes = random_prices(10, 3, seed=7, volatility=0.01)
@@ -163,6 +165,8 @@ def test_gradients_in_the_actions_agree_with_finite_differences(name):
     params = params.replace(reward=reward_params(100.0, 2.0, sharpe_memory=3.0))
     env = SpecialistEnv(REWARDS[name]).with_transition_gradients()
 
+    @jax.jit
+    @jax.value_and_grad
     def total(actions):
         def body(state, action):
             _, state, reward, *_ = env.step_env(KEY, state, action, params)
@@ -171,8 +175,8 @@ def test_gradients_in_the_actions_agree_with_finite_differences(name):
         return jnp.sum(jax.lax.scan(body, env.initial_state(0, 0, params), actions)[1])
 
     actions = f32(np.random.default_rng(1).normal(size=(5, 3)) * 0.4)
-    gradient, total, eps = np.asarray(jax.jit(jax.grad(total))(actions)), jax.jit(total), 1e-2
+    gradient, eps = np.asarray(total(actions)[1]), 1e-2
     for index in np.ndindex(actions.shape):
-        ahead, back = float(total(actions.at[index].add(eps))), float(total(actions.at[index].add(-eps)))
+        ahead, back = float(total(actions.at[index].add(eps))[0]), float(total(actions.at[index].add(-eps))[0])
         assert gradient[index] == pytest.approx((ahead - back) / (2 * eps), abs=4e-3, rel=0.03)
     assert np.abs(gradient).max() > 0.1

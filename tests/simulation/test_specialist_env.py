@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from mtquant_jax.simulation.market_env import random_start
-from mtquant_jax.simulation.reward import REWARDS
-from mtquant_jax.simulation.specialist_env import SpecialistEnv, specialist_inputs
+from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
+from tests.simulation.markets import SPECIALIST_ENV, SPECIALIST_START, SPECIALIST_STEP
 
-ENV = SpecialistEnv(REWARDS["log_growth"])
+ENV = SPECIALIST_ENV
 KEY = jax.random.key(0)
 
 
 def step(state, action, params):
-    return jax.jit(ENV.step_env)(KEY, state, f32(action), params)
+    return SPECIALIST_STEP(KEY, state, f32(action), params)
 
 
 def test_orders_fill_at_the_next_open_and_are_marked_at_its_close():
     # Decided at the close 1.10 of bar 0, filled at the open 1.11 of bar 1 (ask 1.1101), marked at its close 1.12.
     table = make_table([[1.09], [1.11]], [[1.10], [1.12]], spread=0.0001)
     params = make_params(table, make_contracts(1, commission=5.5))
-    _, state, reward, terminated, info = step(ENV.initial_state(0, 0, params), [0.5], params)
+    _, state, reward, terminated, info = step(SPECIALIST_START(0, 0, params), [0.5], params)
     # Weight 0.5 of equity 1 at the last known price: 0.5 / 1.10 = 0.4545455 units.
     units = 0.5 / 1.10
     commission = units / 100_000 * 5.5
@@ -37,7 +37,7 @@ def test_orders_fill_at_the_next_open_and_are_marked_at_its_close():
 def test_the_gap_hits_the_old_position_before_the_new_order_fills():
     table = make_table([[1.0], [1.0], [0.9]], [[1.0], [1.0], [0.9]])
     params = make_params(table)
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [1.0], params)
     # Long 1.0, then a target of 0; the market opens 10 % lower first.
     _, state, _, _, info = step(state, [-1.0], params)
     assert float(info["step"].equity) == pytest.approx(0.9, rel=1e-6)
@@ -49,7 +49,7 @@ def test_an_instrument_that_is_not_tradable_keeps_its_position():
     tradable = np.ones((4, 2), bool)
     tradable[2, 0] = False
     params = make_params(make_table(opens, closes, tradable=tradable))
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [0.6, 0.6], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [0.6, 0.6], params)
     before = state.book.account.units
     _, state, *_ = step(state, [-1.0, -1.0], params)
     assert float(state.book.account.units[0]) == float(before[0])
@@ -59,7 +59,7 @@ def test_an_instrument_that_is_not_tradable_keeps_its_position():
 def test_no_action_means_no_order():
     opens, closes = random_prices(60, 3, seed=2)
     params = make_params(make_table(opens, closes, spread=1e-3), make_contracts(3, commission=3.5))
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [0.5, -0.4, 0.3], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [0.5, -0.4, 0.3], params)
     units = state.book.account.units
     for _ in range(20):
         state = step(state, [0.0, 0.0, 0.0], params)[1]
@@ -69,7 +69,7 @@ def test_no_action_means_no_order():
 def test_a_flat_policy_keeps_equity_exactly():
     opens, closes = random_prices(100, 3, seed=5)
     params = make_params(make_table(opens, closes, spread=1e-3), make_contracts(3, commission=3.5))
-    state = ENV.initial_state(0, 0, params)
+    state = SPECIALIST_START(0, 0, params)
     for _ in range(50):
         _, state, reward, _, info = step(state, [0.0] * 3, params)
         assert float(info["step"].equity) == 1.0
@@ -79,7 +79,7 @@ def test_a_flat_policy_keeps_equity_exactly():
 def test_actions_are_changes_clipped_at_the_limits_and_shared_among_instruments():
     table = make_table(np.ones((4, 2)), np.ones((4, 2)))
     params = make_params(table)
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [0.1, -5.0], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [0.1, -5.0], params)
     np.testing.assert_allclose(state.relative_weights, [0.1, -1.0], rtol=1e-5)
     np.testing.assert_allclose(state.book.account.units, [0.05, -0.5], rtol=1e-5)  # the share of each instrument is 1/2
     _, state, *_ = step(state, [0.1, 0.1], params)
@@ -102,6 +102,17 @@ def endings():
     return make_params(table, episode_length=2, ruin_level=0.6, leverage=1.0)
 
 
+@jax.jit
+def end(paths, times, params):
+    """Two bars from each path's start, the first long with everything."""
+
+    def play(path, time):
+        state = ENV.step_env(KEY, ENV.initial_state(path, 0, params), jnp.ones(1), params)[1]
+        return ENV.step(KEY, state.replace(time=time), jnp.zeros(1), params)
+
+    return jax.vmap(play)(paths, times)
+
+
 @pytest.mark.parametrize(
     ("path", "time", "terminated", "truncated"),
     [(0, 0, False, False), (0, 1, False, True), (1, 0, True, False), (1, 1, True, True)],
@@ -110,14 +121,7 @@ def endings():
 def test_the_four_endings(path, time, terminated, truncated):
     params = endings()
 
-    def play(path, time):
-        state = ENV.initial_state(path, 0, params)
-        state = ENV.step_env(KEY, state, jnp.ones(1), params)[1]  # long, all in
-        state = state.replace(time=time)
-        return ENV.step(KEY, state, jnp.zeros(1), params)
-
-    paths, times = jnp.array([path, 0]), jnp.array([time, 0])
-    observation, state, _, ended, cut, info = jax.jit(jax.vmap(play))(paths, times)
+    observation, state, _, ended, cut, info = end(jnp.array([path, 0]), jnp.array([time, 0]), params)
     assert bool(ended[0]) is terminated
     assert bool(cut[0]) is truncated
     assert not ended[1]
@@ -146,7 +150,7 @@ def test_a_gap_through_the_stop_out_level_closes_at_the_gap_price_and_terminates
     # 1 - 30 x 0.025 = 0.25 against margin 30 x 0.975 x 0.0333 = 0.974: level 26 % < 50 %.
     table = make_table([[1.0], [1.0], [0.975], [0.5]], [[1.0], [1.0], [0.5], [0.5]])
     params = make_params(table, leverage=30.0)
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [1.0], params)
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
     assert float(state.book.account.units[0]) == 0.0
@@ -156,24 +160,27 @@ def test_a_gap_through_the_stop_out_level_closes_at_the_gap_price_and_terminates
 def test_a_breach_at_the_close_is_settled_at_the_next_open():
     table = make_table([[1.0], [1.0], [1.0], [0.98]], [[1.0], [1.0], [0.975], [0.98]])
     params = make_params(table, leverage=30.0)
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [1.0], params)
     _, state, _, terminated, info = step(state, [0.0], params)
     assert terminated
     assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.02, rel=1e-4)  # the open after, 0.98
     # If the data end there is no next open, and the last close is used.
-    _, state, *_ = step(ENV.initial_state(0, 0, params), [1.0], params)
+    _, state, *_ = step(SPECIALIST_START(0, 0, params), [1.0], params)
     short = jax.tree.map(lambda leaf: leaf[:, :3] if leaf.ndim > 1 else leaf[:3], table)
     _, _, _, terminated, info = step(state, [0.0], params.replace(table=short))
     assert terminated
     assert float(info["step"].equity) == pytest.approx(1.0 - 30 * 0.025, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_reward_gradient_agrees_with_finite_differences():
     opens, closes = random_prices(10, 3, seed=7, volatility=0.01)
     table = make_table(opens, closes, spread=0.002)
     params = make_params(table, make_contracts(3, size=100.0, commission=0.02))
     env = ENV.with_transition_gradients()
 
+    @jax.jit
+    @jax.value_and_grad
     def growth(actions):
         def body(state, action):
             _, state, reward, *_ = env.step_env(KEY, state, action, params)
@@ -182,13 +189,12 @@ def test_reward_gradient_agrees_with_finite_differences():
         return jnp.sum(jax.lax.scan(body, env.initial_state(0, 0, params), actions)[1])
 
     actions = f32(np.random.default_rng(1).normal(size=(5, 3)) * 0.2)
-    gradient = np.asarray(jax.jit(jax.grad(growth))(actions))
-    total, eps = jax.jit(growth), 1e-2
+    gradient, eps = np.asarray(growth(actions)[1]), 1e-2
     for i in range(5):
         for j in range(3):
             bump = np.zeros((5, 3), np.float32)
             bump[i, j] = eps
-            finite = (float(total(actions + bump)) - float(total(actions - bump))) / (2 * eps)
+            finite = (float(growth(actions + bump)[0]) - float(growth(actions - bump)[0])) / (2 * eps)
             assert gradient[i, j] == pytest.approx(finite, abs=4e-5, rel=0.03)
     assert np.abs(gradient).max() > 1e-3
     assert ENV.supports_transition_gradients

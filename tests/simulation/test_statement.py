@@ -39,6 +39,7 @@ def statement(units, price, k, commission, swap) -> list[dict[str, float]]:
     return trades
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [0.0, 1.0])
 def test_every_closed_trade_brings_what_a_statement_says(rounds):
     bars = stormy_bars(5, NUM_STEPS + 2)

@@ -30,6 +30,7 @@ def test_the_first_row_is_the_sample_itself():
     assert drawn.intervals("a").sharpe.value == drawn.sharpe[0, 0]
 
 
+@pytest.mark.slow
 def test_intervals_of_independent_days_cover_at_the_nominal_rate():
     covered, trials = np.zeros(2), 300
     for seed in range(trials):

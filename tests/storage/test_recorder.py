@@ -101,20 +101,38 @@ def test_metrics_are_written_row_by_row(tmp_path: Path) -> None:
 
 
 def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
-    from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import RecordWriter  # noqa: F401  (the format's other half)
 
     paths = RunPaths(tmp_path)
     with RunRecorder(paths, START) as recorder:
         recorder.metrics(1, "forex", 1000, {"loss": 0.5, "broken": math.nan})
-    (events,) = paths.tensorboard.glob("*/*")
+        recorder.settings("seed: 0")
+        row = {"reward": 0.25, "validation_sharpe": 1.0, "validation_turnover_per_day": 2.0}
+        recorder.metrics(2, "meta_controller", 500, row)
+    folders = sorted(paths.tensorboard.glob("*/*"))
+    assert [folder.name for folder in folders] == ["phase1_forex", "phase2_meta_controller"]
+    assert curves(folders[0]) == {"4_learning/loss": (1000, 0.5)}
+    found = curves(folders[1])
+    assert found.pop("settings/text_summary", None) is not None
+    assert found == {
+        "1_overview/reward": (500, 0.25),
+        "1_overview/validation_sharpe": (500, 1.0),
+        "2_trading/validation_turnover_per_day": (500, 2.0),
+    }
+
+
+def curves(folder: Path) -> dict[str, tuple[int, float]]:
+    """Tag -> step and value of the last event."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    (events,) = folder.iterdir()
     content, scalars = events.read_bytes(), {}
     while content:  # length (8 bytes), its checksum (4), the event, its checksum (4)
         length = int.from_bytes(content[:8], "little")
         event = Event.FromString(content[12 : 12 + length])
         scalars |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
         content = content[16 + length :]
-    assert scalars == {"phase1/forex/loss": (1000, 0.5)}
+    return scalars
 
 
 def test_json_is_strict(tmp_path: Path) -> None:

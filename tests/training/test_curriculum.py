@@ -17,7 +17,10 @@ from mtquant_jax.settings.config import ScenarioName
 from mtquant_jax.settings.layers import load_config
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
+from mtquant_jax.training.runner import Runner
+from tests.conftest import once
 from tests.statistics.records import record
 
 SIX = ("a", "b", "c", "d", "e", "f")
@@ -92,12 +95,34 @@ def test_performance_is_told_apart_by_scenario():
     assert found["flat"] == ScenarioPerformance(sharpe=None, total_return=0.0)
 
 
-@pytest.fixture(scope="module")
-def run(train):
-    """A quick run of all phases, specialists side by side."""
-    return train("--curriculum", "--parallel")
+FOUR_CLASSES = """
+specialists:
+  majors: {symbols: [EURUSD], domain: forex, batch_size: 125}
+  yen: {symbols: [USDJPY], domain: forex, batch_size: 125}
+  metals: {symbols: [XAUUSD], batch_size: 125}
+  indices: {symbols: [SPX500, NAS100], domain: equity, batch_size: 125}
+"""
 
 
+@pytest.fixture
+def flags(tmp_path):
+    """The curriculum, specialists side by side, of four classes."""
+    (tmp_path / "four.yaml").write_text(FOUR_CLASSES, encoding="utf-8")
+    return "--curriculum", "--parallel", "--config", str(tmp_path / "four.yaml")
+
+
+@pytest.fixture
+def run(train, flags, tmp_path_factory):
+    """A quick run of all phases; phase 3 goes on in fewer environments than the others."""
+
+    def build(folder):
+        train(*flags, "--phases", "1,2", run_dir=folder)
+        train(*flags, "--phases", "3", "--num-envs", "5", "--phase3-timesteps", "250", run_dir=folder)
+
+    return once(tmp_path_factory, "curriculum", build)
+
+
+@pytest.mark.slow
 def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
     config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "3"])
     market = prepare_market(config)
@@ -112,6 +137,7 @@ def test_the_market_has_equally_many_paths_of_every_scenario_stage_by_stage():
     assert params.path_probability.shape == (18,) and params.path_probability.dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [1, 2, 3])
 def test_a_run_tells_its_stage_and_shares_and_opens_everything(run, phase):
     with (run / f"metrics/training/phase{phase}_metrics.csv").open() as stream:
@@ -137,24 +163,32 @@ def test_a_run_tells_its_stage_and_shares_and_opens_everything(run, phase):
     assert "curriculum opens neutral" in text
 
 
+def test_a_fourth_class_and_other_symbols_need_only_yaml(run):
+    phase1 = json.loads((run / "logs/e2e_training/phase1_results.json").read_text())
+    assert list(phase1["specialists"]) == ["majors", "yen", "metals", "indices"]
+    assert (run / "models/specialists/yen_specialist.zip").is_file()
+
+
 def test_without_the_flag_there_is_none(synthetic_run):
     with (synthetic_run / "metrics/training/phase1_metrics.csv").open() as stream:
         assert not [column for column in next(csv.reader(stream)) if "curriculum" in column]
 
 
-def test_the_curriculum_compiles_the_training_once(monkeypatch, tmp_path):
-    from mtquant_jax.learning.train import start_training, train_chunk
-
-    config, _ = load_config(["--quick-test", "--curriculum", "--market.num-paths", "2"])
+@pytest.mark.slow
+def test_the_curriculum_compiles_the_training_once(run, flags):
+    config, _ = load_config(["--quick-test", *flags])
     market = prepare_market(config)
-    plan = phases.plan_specialist(config, market, 0)
-    state = start_training(plan.program, *plan.start_arguments)
-    before = train_chunk._cache_size()
-    curriculum = Curriculum.begin(STAGES)
+    plans = [phases.plan_specialist(config, market, index) for index in range(4)]
+    curriculum, compiler = Curriculum.begin(STAGES), Compiler()
+    runner = Runner(compiler, plans, [curriculum] * 4)
+    programs = dict(compiler._compiled)
     for fraction in (0.1, 0.4, 0.6):
         curriculum = curriculum.after(fraction)
-        params = plan.env_params.replace(path_probability=jnp.asarray(curriculum.path_probability(18)))
-        state, _ = train_chunk(plan.program, state, params, plan.hyper, jnp.int32(1))
-    assert train_chunk._cache_size() == before + 1
-    starts = jax.vmap(lambda key: plan.program.env.reset(key, params)[1].path)(jax.random.split(jax.random.key(0), 400))
-    assert set(np.asarray(starts).tolist()) == set(range(18))
+        runner.follow([curriculum] * 4)
+        runner.run(1)  # of an executable, which cannot compile again and refuses other shapes
+    assert curriculum.num_open == len(STAGES) and compiler._compiled == programs
+    num_paths = market.table.open.shape[0]
+    params = plans[0].env_params.replace(path_probability=jnp.asarray(curriculum.path_probability(num_paths)))
+    reset = jax.jit(jax.vmap(plans[0].program.env.reset, in_axes=(0, None)))
+    starts = reset(jax.random.split(jax.random.key(0), 40 * num_paths), params)[1].path
+    assert set(np.asarray(starts).tolist()) == set(range(num_paths))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mtquant_jax as mt
-from mtquant_jax.training.divergence import LARGEST_KL, Diverged, symptom
+from mtquant_jax.training.divergence import LARGEST_KL, Diverged, rejected_updates, symptom, too_many
 from mtquant_jax.training.observer import Member
 
 AGENTS = ("forex", "meta_controller")
@@ -50,6 +50,38 @@ def test_what_is_divergence(metrics, params, agent, text):
     assert found is None or (found.agent == agent and text in found.text)
 
 
+def test_rejected_updates_are_counted_and_too_many_are_divergence():
+    metrics = {"rejected_updates": np.float32(2 / 3)}  # mean over three updates
+    assert (rejected_updates(metrics, 3), rejected_updates({}, 3)) == (2, 0)
+    assert too_many(2, 2, member()) is None
+    assert too_many(3, 2, member()).text == (
+        "3 updates were rejected, for gradients were no numbers, and `ppo.max_rejected_updates` is 2"
+    )
+    assert too_many(1, 0, member()).text.startswith("an update was rejected")
+
+
+def test_a_training_goes_on_after_a_rejected_update_and_stops_after_too_many(monkeypatch):
+    from mtquant_jax.training import runner
+
+    plain, calls = runner.Runner.run, []
+
+    def sick(self, updates):
+        """Every second chunk says that one of its updates was rejected."""
+        metrics = plain(self, updates)
+        calls.append(updates)
+        rejected = np.float32(len(calls) % 2 == 0) / updates
+        return [{**of_member, "rejected_updates": rejected} for of_member in metrics]
+
+    monkeypatch.setattr(runner.Runner, "run", sick)
+    config = mt.load_config(quick_test=True, phases="1", save_freq=10_000)
+    seen = []
+    mt.train(config, on_chunk=seen.append)
+    assert [progress.rejected_updates for progress in seen if progress.member.name == "forex"] == [0, 1, 1, 2]
+    calls.clear()
+    with pytest.raises(Diverged, match=r"forex of seed 0 diverged in update.* of 4: 2 updates were rejected"):
+        mt.train(dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, max_rejected_updates=1)))
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -76,11 +108,13 @@ def test_rewards_that_are_no_numbers_are_the_markets_fault():
     assert "look for a price, spread or contract specification" in str(error.blaming(mt.load_config()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_training_that_diverges_stops_at_once_with_its_last_good_policy(parallel):
     config = mt.load_config(
         quick_test=True, parallel=parallel, phases="1", save_freq=10_000,
         **{"specialists.equity.learning_rate": 1000.0, "ppo.anneal_learning_rate": False},
+        **{"ppo.max_rejected_updates": 0},
     )  # fmt: skip
     seen = []
     with pytest.raises(

@@ -60,6 +60,7 @@ def start(plan):
     return start_training(plan.program, *plan.start_arguments)
 
 
+@pytest.mark.slow
 def test_phase_programs_run_many_times_without_hanging(quick):
     # Batched LAPACK in a compiled program can deadlock two cores once in a few executions (learning.md): there is none.
     config, market = quick

@@ -109,6 +109,7 @@ def test_a_phase_goes_on_from_what_earlier_ones_hand_on(watched, quick):
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(start))
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_are_the_trainings_of_each_seed(watched, quick):
     trained, _ = watched
     one, other = train_phases(*quick, seeds=(0, 7), phases=(1,))

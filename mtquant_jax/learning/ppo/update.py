@@ -59,13 +59,18 @@ def _explained(target: jax.Array, advantage: jax.Array) -> jax.Array:
     return 1.0 - jnp.var(advantage, axis=(0, 1)) / jnp.maximum(jnp.var(target, axis=(0, 1)), 1e-12)
 
 
+_REJECTED = "rejected"
+
+
 def learn(
     program: Program, sizes: tuple[int, int], state: TrainState, batch: Batch, env_params: Any, hyper: Hyper
 ) -> tuple[TrainState, Metrics]:
     """Epochs of minibatches over one batch, with the statistics and the reference held still.
 
     One permutation per epoch serves every leaf. When the approximate KL divergence of a minibatch passes
-    ``target_kl``, it and all that follow change nothing. ``sizes`` are the number of minibatches and of epochs.
+    ``target_kl``, it and all that follow change nothing. Where a gradient is not a number, the whole update changes
+    nothing; metrics are means over the minibatches whose gradients are numbers. ``sizes`` are the number of minibatches
+    and of epochs.
     """
     num_minibatches, num_epochs = sizes
     size = program.timesteps_per_update // num_minibatches
@@ -79,18 +84,23 @@ def learn(
         samples = jax.tree.map(lambda leaf: leaf[rows], batch)
         gradients, metrics = _gradients(program, params, samples, state, env_params, hyper)
         far = jnp.max(metrics["approximate_kl"]) > hyper.target_kl
-        stopped = stopped | (far & (hyper.target_kl > 0.0))
         stepped = apply_gradients(params, optimizer, gradients, program.agent.groups, hyper, state.update)
+        rejected = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(norm)) for norm in stepped[2].values()]))
+        stopped = stopped | (far & (hyper.target_kl > 0.0)) | rejected
         params, optimizer = select(stopped, (params, optimizer), stepped[:2])
         for name, norm in stepped[2].items():
             metrics[f"gradient_norm/{name}"] = norm
-        return (params, optimizer, stopped), metrics
+        metrics = {name: jnp.where(rejected, 0.0, value) for name, value in metrics.items()}
+        return (params, optimizer, stopped), metrics | {_REJECTED: rejected.astype(jnp.float32)}
 
     start = (state.params, state.optimizer, jnp.zeros((), bool))
     (params, optimizer, stopped), metrics = jax.lax.scan(minibatch, start, order)
     first = {f"first_{name}": metrics[name][0] for name in ("ratio_deviation", "approximate_kl")}
-    metrics = {name: jnp.mean(values, axis=0) for name, values in metrics.items()}
-    metrics |= first | {"stopped_early": stopped.astype(jnp.float32)}
+    rejected = metrics.pop(_REJECTED)
+    counted = jnp.maximum(jnp.sum(1.0 - rejected), 1.0)
+    metrics = {name: jnp.sum(values, axis=0) / counted for name, values in metrics.items()}
+    metrics |= first | {"stopped_early": stopped.astype(jnp.float32), "rejected_updates": jnp.max(rejected)}
+    params, optimizer = select(jnp.any(rejected > 0.0), start[:2], (params, optimizer))
     return dataclasses.replace(state, params=params, optimizer=optimizer, key=key), metrics
 
 

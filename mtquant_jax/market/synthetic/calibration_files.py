@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.settings.yaml_files import read_yaml, shipped
+from mtquant_jax.settings.yaml_files import brief, read_yaml, shipped
 
 # Permitted range of each key, both ends included.
 _GLOBAL = {
@@ -54,7 +54,7 @@ def load_calibration(path: Path | None = None) -> dict[str, Any]:
         raise UserError(f"{path}: instruments must hold a group of numbers for each symbol")
     for symbol, numbers in instruments.items():
         if not isinstance(numbers, Mapping):
-            raise UserError(f"{path}: {symbol} must be a group of numbers; found {numbers!r}")
+            raise UserError(f"{path}: {symbol} must be a group of numbers; found {brief(numbers)}")
         for key, limits in _NUMBERS.items():
             _check(f"{path}: {symbol}: {key}", numbers.get(key), limits)
         profile = numbers.get("hour_profile")
@@ -69,9 +69,9 @@ def load_calibration(path: Path | None = None) -> dict[str, Any]:
 
 def _check(where: str, value: Any, limits: tuple[float, float]) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise UserError(f"{where} must be a number; found {value!r}")
+        raise UserError(f"{where} must be a number; found {brief(value)}")
     if not limits[0] <= value <= limits[1]:
-        raise UserError(f"{where} must be from {limits[0]:g} to {limits[1]:g}; found {value!r}")
+        raise UserError(f"{where} must be from {limits[0]:g} to {limits[1]:g}; found {brief(value)}")
 
 
 def _check_matrix(path: Path, key: str, rows: Any, size: int) -> None:

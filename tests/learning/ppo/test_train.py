@@ -18,6 +18,7 @@ def values_and_actions(prog, state, params):
     return np.asarray(value), np.asarray(action), np.asarray(observation[:, 0])
 
 
+@pytest.mark.slow
 def test_a_constant_reward_truncated_at_five_steps_is_worth_one_over_one_minus_gamma():
     prog, params = toys.program(), toys.ToyParams()
     state, _ = train_chunk(prog, toys.start(prog, params), params, toys.hyper(300), jnp.int32(300))
@@ -33,6 +34,7 @@ def test_the_action_learns_to_equal_the_observation_even_when_paid_a_step_later(
     np.testing.assert_allclose(action[1:-1, 0], observation[1:-1], atol=0.15)
 
 
+@pytest.mark.slow
 def test_a_padded_action_is_never_taken_or_learnt():
     prog, params = toys.program(padded=True), toys.ToyParams(max_steps_in_episode=50, action_reward=1.0)
     first = toys.start(prog, params)
@@ -57,6 +59,7 @@ def test_ratio_is_one_and_kl_zero_in_the_first_minibatch():
         assert float(metrics["ratio_deviation"][0]) > 1e-3  # later minibatches do move
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded):
     prog, params = toys.program(padded=padded, num_envs=64, num_steps=32), toys.ToyParams(action_reward=1.0)
@@ -65,6 +68,7 @@ def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded
     np.testing.assert_allclose(metrics["action_std"], [np.exp(-0.5)], rtol=0.06)
 
 
+@pytest.mark.slow
 def test_any_number_of_updates_is_one_trace(monkeypatch):
     traces = []
     original = ppo._update
@@ -88,6 +92,7 @@ def test_chunks_of_any_length_add_up_to_the_same_training():
     assert int(parts.update) == 4
 
 
+@pytest.mark.slow
 def test_early_stop_freezes_the_rest_of_the_update():
     prog, params = toys.program(num_epochs=8), toys.ToyParams(action_reward=1.0)
     rates = {"learning_rate": {"toy": 3e-2}}
@@ -95,6 +100,21 @@ def test_early_stop_freezes_the_rest_of_the_update():
     _, held = train_chunk(prog, toys.start(prog, params), params, toys.hyper(1, target_kl=1e-3, **rates), jnp.int32(1))
     assert float(held["stopped_early"]) == 1.0
     assert float(held["approximate_kl"][0]) < float(free["approximate_kl"][0])
+
+
+def test_an_update_whose_gradients_are_no_numbers_changes_nothing():
+    prog, params = toys.program(), toys.ToyParams(action_reward=1.0)
+    start = toys.start(prog, params)
+    before = jax.tree.map(np.array, (start.params, start.optimizer))  # the state is donated
+    state, sick = train_chunk(prog, start, params, toys.hyper(2, gamma=jnp.nan), jnp.int32(1))
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves((state.params, state.optimizer)), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert float(sick["rejected_updates"]) == 1.0
+    assert all(np.isfinite(sick[name]).all() for name in ("reward", "policy_loss", "approximate_kl"))
+    state, well = train_chunk(prog, state, params, toys.hyper(2), jnp.int32(1))  # it goes on from there
+    assert float(well["rejected_updates"]) == 0.0
+    pairs = zip(jax.tree.leaves(before[0]), jax.tree.leaves(state.params), strict=True)
+    assert any(not np.array_equal(old, new) for old, new in pairs)
 
 
 def test_annealing_reaches_zero_by_update_index():

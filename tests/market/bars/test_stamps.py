@@ -212,6 +212,7 @@ def test_blanks_and_quotes_around_a_stamp_do_not_matter_in_any_row():
     ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(st.lists(st.text(max_size=24), max_size=6))
 def test_any_text_is_read_or_not_and_never_raises(cells):

@@ -155,6 +155,7 @@ def test_long_holes_are_reported_on_any_interval_and_weekends_never(tmp_path, st
     assert len(reported) == holes and reported[0].startswith("XAUUSD has no bars")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "period"), [(60, ("2024-01-01", "2024-01-04")), (86_400, ("2016-01-01", "2024-01-01"))]
 )

@@ -132,6 +132,7 @@ def write_bars(folder: Path, num_bars: int = 2000) -> None:
         (folder / f"{symbol}.csv").write_text(text + "\n")
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_existing_files_and_a_training_can_use_the_result(tmp_path, capsys):
     write_bars(tmp_path / "bars")
     output = tmp_path / "mine.yaml"
@@ -170,6 +171,7 @@ def test_scenarios_and_calibrations_are_refused_with_real_bars(tmp_path):
             load_config([*flags, "--data-dir", str(tmp_path)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
 def test_the_shipped_calibration_equals_the_output_of_the_command(tmp_path):
     output = tmp_path / "synthetic.yaml"

@@ -87,6 +87,7 @@ def test_spreads_are_the_defaults_and_wider_around_the_new_york_close(driftless)
     np.testing.assert_allclose(np.median(spread[:, hour == 22], axis=(0, 1)), 2.5 * default, rtol=0.03)
 
 
+@pytest.mark.slow
 def test_statistics_match_the_calibration():
     found = calibrate(market(3, 0.0, num_paths=1, num_bars=40_000))
     for symbol, wanted in CALIBRATION["instruments"].items():
@@ -148,6 +149,7 @@ def test_tail_factors_make_a_normal_a_student_t(dof):
     np.testing.assert_allclose(found, wanted, rtol=0.12 if dof < 3.0 else 0.05)
 
 
+@pytest.mark.slow
 def test_without_an_edge_prices_are_martingales():
     # Simple returns over whole paths: their mean over 512 paths is zero within its error, for every instrument.
     bars = market(4, 0.0, num_paths=512, num_bars=500)
@@ -170,6 +172,7 @@ def profit_of_following_trends(bars: Bars) -> tuple[float, float]:
     return float(per_path.mean()), float(per_path.std(ddof=1) / np.sqrt(len(per_path)))
 
 
+@pytest.mark.slow
 def test_the_edge_can_be_seen_in_the_features_and_is_absent_without_one(driftless):
     mean, error = profit_of_following_trends(market(5, 0.12))
     # A sign of a filter of a drift of 0.12 deviations can earn at most E|drift| = 0.096 volatilities a bar.

@@ -125,6 +125,7 @@ def test_ranging(neutral):
     assert np.all(reach[0] < 0.75 * reach[1])
 
 
+@pytest.mark.slow
 def test_crisis(neutral):
     crisis = market("crisis")
     assert np.all(deviations(crisis) > 2.0 * deviations(neutral))
@@ -236,6 +237,7 @@ def test_edges_switch_after_the_mean_time_independently_per_class():
     assert alone.shape == (4, 50, 2) and alone.all()
 
 
+@pytest.mark.slow
 def test_jumps_and_volatility_earn_nothing():
     # Every scenario without a drift is a martingale when the edge is 0, jumps with a mean included.
     skewed = Scenario(volatility=2.0, jump_rate=20.0, jump_mean=-2.0, correlation=0.6, event_jump=4.0)
@@ -256,6 +258,7 @@ def test_a_change_of_scenario_or_calibration_compiles_nothing(neutral):
     assert synthetic.draw._cache_size() == before
 
 
+@pytest.mark.slow
 def test_scenarios_are_vmapped_and_paths_may_differ():
     num_paths, num_bars = 2, 300
     p = parameters(CALIBRATION, select(SYMBOLS, INSTRUMENTS), CLASS_OF.tolist(), clock(num_bars))
@@ -273,6 +276,7 @@ def test_scenarios_are_vmapped_and_paths_may_differ():
         np.testing.assert_array_equal(per_path.close[index], alone.close[index])
 
 
+@pytest.mark.slow
 def test_every_scenario_gives_consistent_bars():
     for name in SCENARIOS:
         bars = market(dataclasses.replace(find_scenario(name)), seed=9)

@@ -70,6 +70,7 @@ def test_autocorrelation_by_hand():
     assert np.isnan(autocorrelation(np.array([1.0, np.nan] * 40), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
 def test_synthetic_bars_have_the_facts_of_real_ones():
     symbols = SYMBOLS

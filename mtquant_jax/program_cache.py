@@ -1,0 +1,73 @@
+"""Compiled programs on disk, each with a checksum: a damaged one is compiled again instead of being run.
+
+JAX compresses an entry and trusts it: with zstd a changed byte may give another program, and a damaged entry is never
+replaced. Here every entry begins with the SHA-256 of its key and content, in a file of its own name, so that other
+programs of JAX may share the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from pathlib import Path
+
+from jax._src import compilation_cache
+from jax._src.compilation_cache_interface import CacheInterface
+
+_MARK = b"mtquant-jax program 1\n"
+_KEY = "-checked"
+
+
+class CheckedCache(CacheInterface):
+    """JAX's own cache of a folder, with a checksum in front of every entry."""
+
+    def __init__(self, inner: CacheInterface) -> None:
+        """``inner`` keeps the files."""
+        self._inner = inner
+        self._path = inner._path
+
+    def get(self, key: str) -> bytes | None:
+        """An entry as it was written; None where there is none, or it is damaged."""
+        entry = self._inner.get(key + _KEY)
+        if entry is None:
+            return None
+        head = len(_MARK) + hashlib.sha256().digest_size
+        if entry[:head] == _MARK + _checksum(key, memoryview(entry)[head:]):
+            return bytes(entry[head:])
+        name = key.rpartition("-")[0] or key
+        logging.getLogger(__name__).warning(
+            "warning: the compiled program %s in %s is damaged; it is compiled again", name, self._path
+        )
+        for file in Path(str(self._path)).glob(f"{key}{_KEY}-*"):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write an entry."""
+        self._inner.put(key + _KEY, _MARK + _checksum(key, value) + value)
+
+
+def _checksum(key: str, value: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(f"{key}\n".encode())
+    digest.update(value)
+    return digest.digest()
+
+
+def check_programs() -> bool:
+    """Let JAX read and write its cache through `CheckedCache` from now on; False where this JAX has no place for it."""
+    inner = getattr(compilation_cache, "get_file_cache", None)
+    if inner is None:
+        return False
+    if getattr(inner, "checked", False):
+        return True
+
+    def get_file_cache(path: str) -> tuple[CacheInterface, str] | None:
+        found = inner(path)
+        return None if found is None else (CheckedCache(found[0]), found[1])
+
+    get_file_cache.checked = True  # type: ignore[attr-defined]
+    compilation_cache.get_file_cache = get_file_cache
+    compilation_cache.reset_cache()  # what was opened before is not checked
+    return True

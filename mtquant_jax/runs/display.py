@@ -1,0 +1,207 @@
+"""What a training shows in a terminal while it runs: how far it is, how fast, and how its policies do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.jax_setup import device
+from mtquant_jax.training.observer import Member, Progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BARS = "▁▂▃▄▅▆▇█"
+_TITLES = {1: "specialists", 2: "meta-controller", 3: "joint fine-tuning"}
+
+
+class Display:
+    """Base class of what shows a training; every method of it does nothing."""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop showing."""
+
+    def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
+        """All trainings of a phase are known."""
+
+    def resumed(self, member: Member, timesteps: int, total: int) -> None:
+        """A training goes on after so many timesteps."""
+
+    def chunk(self, progress: Progress) -> None:
+        """A chunk is done."""
+
+
+@dataclasses.dataclass
+class _Row:
+    """One training of the phase as it is shown."""
+
+    name: str
+    total: int = 0  # timesteps; 0 until the first chunk
+    done: int = 0
+    rate: float = 0.0  # timesteps per second of the last chunk, of all side by side
+    sharpe: list[float] = dataclasses.field(default_factory=list)  # of every validation; not-a-number where flat
+    validation: Performance | None = None
+    entropy: float | None = None
+    kl: float | None = None  # nats
+
+
+class LiveDisplay(Display):
+    """A table that is drawn over itself, below the lines that are printed; needs a terminal."""
+
+    def __init__(self, stream: IO[str], phases: Sequence[int], timesteps: dict[int, int]) -> None:
+        """What is going to be trained.
+
+        Args:
+            stream: the terminal.
+            phases: that are trained.
+            timesteps: phase -> decisions of each of its trainings.
+        """
+        from rich.console import Console
+        from rich.live import Live
+
+        self._phases, self._timesteps = tuple(phases), timesteps
+        self._phase, self._rows, self._parallel = 0, dict[str, _Row](), False
+        self._began = time.perf_counter()
+        self.console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._live = Live(console=self.console, get_renderable=self._draw, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
+        """Draw the trainings of this phase from now on."""
+        self._phase = phase
+        self._rows = {member.name: _Row(member.name, self._timesteps.get(phase, 0)) for member in members}
+
+    def resumed(self, member: Member, timesteps: int, total: int) -> None:
+        """Show where it goes on."""
+        row = self._rows[member.name]
+        row.done, row.total = timesteps, total
+
+    def chunk(self, progress: Progress) -> None:
+        """Take up its numbers."""
+        row = self._rows[progress.member.name]
+        row.done, row.total, row.rate = progress.timesteps, progress.total_timesteps, progress.timesteps_per_second
+        row.entropy, row.kl = (_mean(progress.metrics.get(name)) for name in ("entropy", "approximate_kl"))
+        if progress.validation is not None:
+            row.validation = progress.validation
+            row.sharpe.append(float("nan") if progress.validation.sharpe is None else progress.validation.sharpe)
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+
+        if not self._phase:
+            return "preparing"
+        parts: list[RenderableType] = [self._head(), self._progress()]
+        if any(row.validation for row in self._rows.values()):
+            parts.append(self._validations())
+        return Group(*parts)
+
+    def _head(self) -> str:
+        place = f"phase {self._phase} of {self._phases[-1]}, {_TITLES[self._phase]}"
+        left, run_left = self._left()
+        times = f"{_clock(time.perf_counter() - self._began)} gone"
+        if left is not None:
+            times += f", {_clock(left)} left of the phase"
+        if run_left is not None and len(self._phases) > 1:
+            times += f", {_clock(run_left)} of the run"
+        return f"{place}: {times}\n{device()}, {_memory()}"
+
+    def _left(self) -> tuple[float | None, float | None]:
+        """Seconds left of the phase and of the run, at the speed of the last chunk and without compiling."""
+        rate = max((row.rate for row in self._rows.values() if row.done < row.total), default=0.0)
+        rate = rate or max((row.rate for row in self._rows.values()), default=0.0)
+        if not rate:
+            return None, None
+        left = sum(row.total - row.done for row in self._rows.values())
+        later = sum(self._timesteps[phase] for phase in self._phases if phase > self._phase)
+        return left / rate, (left + later) / rate
+
+    def _progress(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "right"):
+            table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        for row in self._rows.values():
+            bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=24)
+            speed = f"{row.rate:,.0f}/s" if row.rate else "waiting"
+            table.add_row(f"  {row.name}", bar, f"{row.done:,}/{row.total:,}", speed)
+        return table
+
+    def _validations(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+        table.add_column("  validation", no_wrap=True)
+        for name in ("Sharpe", "so far", "drawdown", "turnover", "entropy", "KL"):
+            table.add_column(name, justify="left" if name == "so far" else "right", no_wrap=True)
+        for row in self._rows.values():
+            if (found := row.validation) is None:
+                continue
+            sharpe = "flat" if found.sharpe is None else f"{found.sharpe:+.2f}"
+            drawdown, turnover = f"{100 * found.max_drawdown:.2f} %", f"{found.turnover_per_day:.2f}/day"
+            cells = [sharpe, sparkline(row.sharpe[-12:]), drawdown, turnover, _short(row.entropy), _short(row.kl)]
+            table.add_row(f"  {row.name}", *cells)
+        return table
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Numbers as blocks of eight heights between the lowest and the highest; a dot where there is none."""
+    numbers = np.asarray(values, np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
+        return "·" * len(numbers)
+    low, spread = float(finite.min()), float(finite.max() - finite.min())
+    heights = [3 if spread == 0.0 else round(7 * (value - low) / spread) for value in np.nan_to_num(numbers, nan=low)]
+    return "".join(_BARS[height] if known else "·" for height, known in zip(heights, np.isfinite(numbers), strict=True))
+
+
+def shows_live(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal that can draw over itself."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb") and not os.environ.get("CI")
+
+
+def _mean(value: Any) -> float | None:
+    return None if value is None else float(np.mean(value))
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _memory() -> str:
+    """Memory in use: of this process, and of the device where that counts its own."""
+    used = []
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            used.append(f"{int(stream.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB memory")
+    except (OSError, ValueError, IndexError):  # not on Linux
+        pass
+    import jax
+
+    stats = jax.devices()[0].memory_stats()
+    if stats and stats.get("bytes_in_use"):
+        used.append(f"{stats['bytes_in_use'] / 1e9:.1f} GB on the device")
+    return ", ".join(used) or "memory unknown"
