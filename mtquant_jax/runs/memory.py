@@ -85,16 +85,19 @@ def _advice(error: str, config: TrainConfig, lower: Sequence[str]) -> str:
     )
 
 
-def _what_grows(config: TrainConfig) -> Iterator[str]:
-    """The settings that most memory is taken by, with their values."""
+def _what_grows(config: TrainConfig) -> list[str]:
+    """The settings that most memory is taken by, with their values; a program holds the market besides its own."""
+    from mtquant_jax.training.compiling import Compiler
+
+    programs = [f"`num_envs` {config.num_envs}"]
     if config.data_dir:
-        yield "the number of bars (`market.start`)"
+        market, of_market = ["the number of bars (`market.start`)"], 0
     else:
-        yield f"`market.num_paths` {config.market.num_paths}"
-        yield f"`market.num_bars` {config.market.num_bars}"
-    yield f"`num_envs` {config.num_envs}"
+        market = [f"`market.num_paths` {config.market.num_paths}", f"`market.num_bars` {config.market.num_bars}"]
+        of_market = market_bytes(config)
     for group, specialist in ((f"specialists.{name}", one) for name, one in config.specialists.items()):
-        yield f"`{group}.batch_size` {specialist.batch_size}"
+        programs.append(f"`{group}.batch_size` {specialist.batch_size}")
+    return [*programs, *market] if Compiler.largest_bytes > 2 * of_market else [*market, *programs]
 
 
 def _there_is() -> str:

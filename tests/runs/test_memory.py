@@ -44,6 +44,15 @@ def test_a_lack_of_memory_becomes_advice_with_numbers(error, size):
     assert raised.value.__cause__ is error
 
 
+def test_what_takes_most_comes_first(monkeypatch):
+    monkeypatch.setattr(Compiler, "largest_bytes", 170_000_000_000)
+    with (
+        pytest.raises(UserError, match=r"takes 170\.0 GB\. Lower `num_envs` 125 or"),
+        memory_advice(override_config(None, {})),
+    ):
+        raise MemoryError
+
+
 def test_bars_of_files_are_not_called_paths():
     config = override_config(None, {"data_dir": "bars"})
     with pytest.raises(UserError) as raised, memory_advice(config):
