@@ -40,9 +40,9 @@ class HandedOn(JsonRecord):
 class PhaseResults(JsonRecord):
     """What is relied on of ``phaseN_results.json``; every phase has some of it."""
 
+    phase: int
     run_id: str
     identity: Identity
-    phase: int | None = None
     timesteps_requested: int | None = None
     specialists_from: str | None = None  # run_id, like the next
     meta_controller_from: str | None = None
@@ -92,7 +92,7 @@ def read_results(paths: RunPaths, phase: int, what: str) -> dict[str, Any]:
     path = paths.phase_results(phase)
     content = read_sealed(path, what)
     found = PhaseResults.from_json(content, str(path))
-    if found.phase not in (None, phase):
+    if found.phase != phase:
         raise UserError(f"{path} is of phase {found.phase}; copy a run directory as a whole, or train again")
     return content
 

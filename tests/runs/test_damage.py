@@ -112,7 +112,7 @@ def read_run(copy: Path) -> Any:
     return run.config, run.results, run.summary, times, check_resumable(run.paths)
 
 
-@pytest.mark.parametrize(("make", "mutants"), [(models, 40), (checkpoints, 40), (settings, 60), (results, 60)])
+@pytest.mark.parametrize(("make", "mutants"), [(models, 24), (checkpoints, 24), (settings, 40), (results, 40)])
 def test_nothing_damaged_gives_other_numbers_or_a_traceback(synthetic_run, tmp_path, like, make, mutants):
     subjects, place = make(synthetic_run, tmp_path / "original", like), tmp_path / "mine"
     expected = [intact(subject, place) for subject in subjects]

@@ -32,9 +32,9 @@ SCALES = {"classes": [2.0, 3.0, 4.0], "portfolio": 5.0}
 
 IDENTITY = Identity("made up", {}, settings_hash(as_mapping(TrainConfig())), False).to_json()
 
-ONE = {"run_id": "a", "identity": IDENTITY}
-TWO = {"run_id": "b", "identity": IDENTITY, "specialists_from": "a"}
-THREE = {"run_id": "c", "identity": IDENTITY, "specialists_from": "a", "meta_controller_from": "b"}
+ONE = {"phase": 1, "run_id": "a", "identity": IDENTITY}
+TWO = {"phase": 2, "run_id": "b", "identity": IDENTITY, "specialists_from": "a"}
+THREE = {"phase": 3, "run_id": "c", "identity": IDENTITY, "specialists_from": "a", "meta_controller_from": "b"}
 
 
 def moment(bar: int) -> str:
