@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -168,9 +169,15 @@ def _train(
         raise request.interrupted(
             f"stopped and saved; this goes on with it: {how_to_go_on(files.config.run_dir)}"
         ) from None
-    except Diverged as error:
-        dataclasses.replace(record, state=FAILED).write(files.paths)
-        raise UserError(f"{error.sentence}. {observer.last_good(error)}") from None
+    except Exception as error:
+        with contextlib.suppress(OSError):  # of a full disk
+            dataclasses.replace(record, state=FAILED).write(files.paths)
+        if isinstance(error, Diverged):
+            raise UserError(f"{error.sentence}. {observer.last_good(error)}") from None
+        if isinstance(error, UserError):
+            command = how_to_go_on(files.config.run_dir)
+            raise UserError(f"{error}; once that is mended, this goes on with it: {command}") from None
+        raise
 
 
 def _check_directory(paths: RunPaths, wanted: Sequence[int], overwrite: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from mtquant_jax.cli import main, train_main
 from mtquant_jax.errors import Interrupted, UserError
-from mtquant_jax.runs.run_record import FINISHED, RUNNING, STOPPED, read_record
+from mtquant_jax.runs.run_record import FAILED, FINISHED, RUNNING, STOPPED, read_record
 from mtquant_jax.runs.train import run
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import load_config
@@ -84,7 +85,7 @@ def test_stops_and_crashes_in_every_phase_change_nothing(config, synthetic_run, 
         run(config, "test", on_chunk=at(1, "equity", 750, crash), resume=True)
     out = capsys.readouterr().out
     assert "forex                    250/1,000  goes on from its checkpoint" in out
-    assert read_record(paths).state == RUNNING
+    assert read_record(paths).state == FAILED
     (paths.checkpoints(1) / "checkpoint_750" / ".unfinished.equity.1").mkdir(parents=True)  # and while writing
 
     with pytest.raises(Interrupted) as stop:
@@ -208,6 +209,25 @@ def test_old_checkpoints_are_removed_and_the_best_stays(config):
         there = {t for t in (250, 500, 750, 1000) if (paths.checkpoint(1, t) / name).is_dir()}
         assert there == {750, 1000, report["best_timesteps"]}
     assert all(any(folder.iterdir()) for folder in paths.checkpoints(1).iterdir())
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_with_the_command_that_goes_on(config, synthetic_run, monkeypatch):
+    def full(path: Path, content: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mtquant_jax.storage.checkpoints.write_sealed", full)
+        with pytest.raises(UserError) as error:
+            run(config, "test")
+    assert re.fullmatch(
+        r"checkpoint .*/checkpoint_500/forex cannot be written: No space left on device \([\d,]+ MB are free on this "
+        r"disk\); once that is mended, this goes on with it: mtquant-jax train --resume --run-dir .*/run",
+        str(error.value),
+    )
+    assert not [*Path(config.run_dir).rglob(".unfinished*")]
+    assert read_record(RunPaths(Path(config.run_dir))).state == FAILED
+    run(config, "test", resume=True)
+    assert models(Path(config.run_dir)) == models(synthetic_run)
 
 
 @pytest.mark.slow
