@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BARS = "▁▂▃▄▅▆▇█"
-_TITLES = {1: "specialists", 2: "meta-controller", 3: "joint fine-tuning"}
+_TITLES = {1: "specialists", 2: "meta-controller", 3: "all agents"}
 
 
 class Display:
@@ -111,7 +111,7 @@ class LiveDisplay(Display):
         return Group(*parts)
 
     def _head(self) -> str:
-        place = f"phase {self._phase} of {self._phases[-1]}, {_TITLES[self._phase]}"
+        place = f"phase {self._phase}, {_TITLES[self._phase]}"
         left, run_left = self._left()
         times = f"{_clock(time.perf_counter() - self._began)} gone"
         if left is not None:

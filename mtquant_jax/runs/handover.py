@@ -131,14 +131,14 @@ def check_same_training(before: RunRecord, config: TrainConfig, market: Market, 
         UserError: what differs.
     """
     mine, advice = Identity.of(config, market), "resume it as it began, or train into another `run_dir`"
+    if before.identity.settings != mine.settings:
+        changed = _changed(config, paths, before.identity) or "which ones is no longer known"
+        raise UserError(f"`run_dir` {paths.run_dir} was trained with other settings: {changed}; {advice}")
     if before.identity.market != mine.market:
         raise UserError(
             f"`run_dir` {paths.run_dir} was trained on another market ({before.identity.market}) than this one, "
             f"{market.description} ({mine.market}): bars, contracts or classes differ; {advice}"
         )
-    if before.identity.settings != mine.settings:
-        changed = _changed(config, paths, before.identity) or "which ones is no longer known"
-        raise UserError(f"`run_dir` {paths.run_dir} was trained with other settings: {changed}; {advice}")
     if before.identity.splits != mine.splits:
         raise UserError(f"`run_dir` {paths.run_dir} was trained with other splits; {advice}")
     if before.phases != tuple(parse_phases(config.phases)):

@@ -19,6 +19,7 @@ except ImportError:  # not on Windows, where two trainings in one directory are 
     fcntl = None  # type: ignore[assignment]
 
 _PHASES = (1, 2, 3)
+_UNFINISHED = "that was not finished"
 _ADVICE = "give another `run_dir`, such as runs/{time}, or replace all of it with `overwrite`"
 _EVALUATION = ("report.html", "metrics.json", "equity.csv", "trades.csv", "positions.csv")
 
@@ -42,7 +43,8 @@ def check_free(paths: RunPaths, overwrite: bool) -> None:
         UserError: it holds one; the message says which.
     """
     if not overwrite and (found := held(paths)):
-        raise UserError(f"`run_dir` {paths.run_dir} holds {found}; {_ADVICE}")
+        goes_on = "go on with it with `resume`, " if found.endswith(_UNFINISHED) else ""
+        raise UserError(f"`run_dir` {paths.run_dir} holds {found}; {goes_on}{_ADVICE}")
 
 
 def held(paths: RunPaths) -> str:

@@ -100,6 +100,9 @@ class RunObserver(TrainingObserver):
         """Save it in the background."""
         timesteps = saved.logbook.timesteps
         self._saved[member.phase, member.name] = self._checkpoints.save(member, saved), timesteps
+        if timesteps == 0:
+            found = saved.logbook.history[-1].performance
+            self._recorder.info(f"  {'starting point':<28} validation {describe(found)}")
 
     def stops(self) -> bool:
         """Whether someone wants the run to stop."""
@@ -216,7 +219,7 @@ def beaten_start(outcome: Outcome) -> list[str]:
     error, looks = outcome.validation.sharpe_standard_error, len(outcome.history) - 1
     if error is None or ahead > (bound := chance_bound(looks)) * error:
         return []
-    best = "the only checkpoint" if looks == 1 else f"the best of {looks} checkpoints"
+    best = "the only later checkpoint" if looks == 1 else f"the best of {looks} later checkpoints"
     return [
         f"{best} is ahead of the starting point by {ahead:.2f}, {ahead / error:.1f} standard errors; up to {bound:.1f} "
         "may be chance"

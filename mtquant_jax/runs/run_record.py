@@ -96,15 +96,15 @@ def how_to_evaluate(run_dir: Path | str) -> str:
     return f"mtquant-jax evaluate --run-dir {shlex.quote(str(run_dir))}"
 
 
-def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = None) -> RunRecord | None:
-    """The record of a run that can go on; None where the directory holds nothing yet.
+def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = None) -> RunRecord:
+    """The record of a run that can go on.
 
     Args:
         paths: of the run.
         walk_forward: flags of the walk-forward that is to go on; None for a training.
 
     Raises:
-        UserError: it holds something that cannot be gone on with, or a walk-forward with other flags.
+        UserError: it holds nothing that can go on, or a walk-forward with other flags.
     """
     record = read_record(paths)
     if record is None:
@@ -113,7 +113,10 @@ def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = No
                 f"`run_dir` {paths.run_dir} holds a training of an earlier version, which cannot be resumed; train "
                 "its remaining phases with `phases`"
             )
-        return None
+        raise UserError(
+            f"`run_dir` {paths.run_dir} holds no training that could go on; begin it without `resume`, or correct the "
+            "directory"
+        )
     for phase in record.phases:
         if paths.phase_results(phase).exists():
             there = read_sealed(paths.phase_results(phase), f"`run_dir` {paths.run_dir}").get("run_id")

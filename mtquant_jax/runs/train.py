@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -58,8 +59,7 @@ def run(
         on_chunk: called after every chunk of every training.
         output: what is printed; the log has all of it. None: a line per checkpoint.
         overwrite: replace the training that the run directory holds, and its evaluation.
-        resume: go on with the training that the run directory holds, from its newest checkpoints; a directory that
-            holds none gets a new one.
+        resume: go on with the training that the run directory holds, from its newest checkpoints.
 
     Returns:
         The content of ``training_summary.json``.
@@ -89,8 +89,6 @@ def run(
         if before is None:
             _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
             clear(paths, wanted, all_of_it=overwrite)
-            if resume:
-                notices.append(f"`run_dir` {paths.run_dir} holds no training that could go on; this one begins")
         if bars is not None:
             _keep_bars(bars, paths)
         files, compiler = RunFiles(config, paths, market, before.run_id if before else new_run_id(start)), Compiler()
@@ -125,8 +123,8 @@ def _display(
     return live, live.console.print
 
 
-def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord | None:
-    """The record of the training that is to go on; None where there is none."""
+def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord:
+    """The record of the training that is to go on."""
     if overwrite:
         raise UserError("`resume` goes on with a training, and `overwrite` would remove it; give one of them")
     check_paths(paths)
@@ -237,3 +235,4 @@ def _conclude(record: RunRecorder, files: RunFiles, summary: dict[str, Any], sec
     if not findings:
         record.info("no policy is flat, pinned to a bound or worse than flat after costs")
     record.info(f"done in {seconds:.1f} s; summary in {files.paths.training_summary}")
+    record.info(f"next: mtquant-jax evaluate --run-dir {shlex.quote(str(files.paths.run_dir))}")

@@ -20,6 +20,7 @@ from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.runs.identity import identity_in, settings_hash
 from mtquant_jax.runs.phase_results import read_results, read_summary
+from mtquant_jax.runs.run_record import how_to_go_on, read_record
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, read_yaml
@@ -120,6 +121,11 @@ def open_run(run_dir: Path) -> TrainedRun:
     config = apply(TrainConfig(), settings, str(paths.resolved_config))
     config = dataclasses.replace(config, run_dir=str(paths.run_dir))
     missing = [phase for phase in parse_phases(config.phases) if not paths.phase_results(phase).exists()]
+    if missing and (record := read_record(paths)) is not None:
+        raise UserError(
+            f"`run_dir` {run_dir}: the training was not finished; this goes on with it: "
+            f"{how_to_go_on(run_dir, record.walk_forward)}"
+        )
     if missing:
         untrained = f"phase{'s' * (len(missing) > 1)} {' and '.join(map(str, missing))}"
         raise UserError(

@@ -99,6 +99,8 @@ class _Training:
         elif schedule.keep_start and schedule.validate:
             self._move_on(0.0, self._validate())
             self._save()
+        if self._done < self._total:
+            self._runner.prepare()
         passed = 0
         for updates, saves in chunks(plan.total_updates, per_update, schedule.save_freq):
             passed += updates * per_update

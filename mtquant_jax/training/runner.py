@@ -36,10 +36,14 @@ class Runner:
         self._hyper = stack([plan.hyper for plan in plans]) if self._parallel else plans[0].hyper
         each_market = self._parallel and not self._shared
         self._env_params = stack([plan.env_params for plan in plans]) if each_market else plans[0].env_params
-        function = train_chunk_parallel if self._parallel else train_chunk
-        static = (program, self._shared) if self._parallel else (program,)
+        self._function = train_chunk_parallel if self._parallel else train_chunk
+        self._static = (program, self._shared) if self._parallel else (program,)
+        self._compiler = compiler
+
+    def prepare(self) -> None:
+        """Compile a chunk; what was trained before needs none."""
         arguments = (self._state, self._env_params, self._hyper, jnp.ones((), jnp.int32))
-        self._chunk = compiler(function, static, *arguments)
+        self._chunk = self._compiler(self._function, self._static, *arguments)
 
     def follow(self, curricula: Sequence[Curriculum]) -> None:
         """Let new episodes start where each member's curriculum stands; nothing without one."""

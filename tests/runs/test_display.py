@@ -66,7 +66,7 @@ def test_the_table_says_how_far_how_fast_and_how_well_in_80_columns():
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     # 160,000 timesteps are left of the phase, and 100,000 of the other two, at 20,000 per second.
-    assert lines[0] == "phase 1 of 3, specialists: 0:00 gone, 0:08 left of the phase, 0:13 of the run"
+    assert lines[0] == "phase 1, specialists: 0:00 gone, 0:08 left of the phase, 0:13 of the run"
     assert re.fullmatch(r"cpu .*GB memory", lines[1])
     rows = [re.sub(r"[━╸╺ ]+", " ", line).strip() for line in lines[2:]]
     assert rows[:3] == [

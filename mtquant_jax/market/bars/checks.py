@@ -23,7 +23,7 @@ import numpy as np
 
 from mtquant_jax.market.bars.bar_file import PRICES, BarFile, Findings, format_time
 from mtquant_jax.market.bars.clocks import repeating_zones
-from mtquant_jax.market.bars.prices import find_impossible, find_step
+from mtquant_jax.market.bars.prices import find_impossible, find_step, find_swapped_ends
 from mtquant_jax.market.bars.spreads import find_bad_spread, find_swapped_sides, spread_in_price
 from mtquant_jax.market.bars.table import Rows
 from mtquant_jax.time_zones import Zone
@@ -157,6 +157,11 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     more = _count(problems) - 1
     if more:
         findings.problem += f"; {more} more row{'s are' if more > 1 else ' is'} wrong"
+    if more + 1 > _MOST * findings.rows:
+        findings.problem += ", which is most of them: are two columns swapped?"
+
+
+_MOST = 0.5  # share of rows from which it is the columns that are wrong
 
 
 def _count(problems: list[tuple[np.ndarray, str]]) -> int:
@@ -244,6 +249,8 @@ def _check_moves(
     locate = _locator(rows, order)
     if impossible := find_impossible(times, columns, locate):
         findings.problem = f"{rows.name} {impossible}; correct the row or remove it"
+    elif swapped := find_swapped_ends(times, columns):
+        findings.problem = f"{rows.name}: {swapped}"
     findings.step, findings.steps = find_step(times, columns, locate)
 
 

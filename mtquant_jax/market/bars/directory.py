@@ -120,5 +120,5 @@ def _check_steps(source: BarFile, findings: Findings, allow_jumps: bool) -> list
         return []
     if allow_jumps:
         return [f"{source.name}: steps of a factor two or more are taken for real (`allow_jumps`): {findings.steps}."]
-    more = f" ({findings.steps} such rows)" if findings.steps > 1 else ""
+    more = f" ({findings.steps} such steps, there and back)" if findings.steps > 1 else ""
     raise UserError(f"{source.name} {findings.step}{more}; correct the file, or use `allow_jumps` if that is real")

@@ -46,6 +46,39 @@ def find_impossible(times: np.ndarray, columns: dict[str, np.ndarray], locate: L
     return _describe_spike(times, columns, int(np.argmax(spikes)), locate) if spikes.any() else ""
 
 
+_FEWEST_PAIRS = 100
+_NEARER = 4.0  # how much nearer the wrong neighbour must be
+
+
+def find_swapped_ends(times: np.ndarray, columns: dict[str, np.ndarray]) -> str:
+    """Say that open and close are swapped: the open of each bar is the close of the next one, known before it is.
+
+    Of bars that follow each other, the open of a sound one is near the close of the one before.
+
+    Args:
+        times: ``[R]`` in order, seconds.
+        columns: prices ``[R]``.
+
+    Returns:
+        A problem, or empty text.
+    """
+    if len(times) <= _FEWEST_PAIRS:
+        return ""
+    steps = np.diff(times)
+    following = steps == np.median(steps)
+    opens, closes = np.log(columns["open"]), np.log(columns["close"])
+    if np.count_nonzero(following) < _FEWEST_PAIRS:
+        return ""
+    before = float(np.mean(np.abs(opens[1:] - closes[:-1])[following]))
+    after = float(np.mean(np.abs(opens[:-1] - closes[1:])[following]))
+    if _NEARER * after >= before:
+        return ""
+    return (
+        f"open and close are swapped: the open of a bar is the close of the bar after it (to {after:.2g}), and not of "
+        f"the bar before it ({before:.2g}); name the two columns the other way round"
+    )
+
+
 def _allowed(times: np.ndarray) -> np.ndarray:
     """The factor [R] by which each bar may differ more from the bar before, for the time between them."""
     pauses = np.diff(times, prepend=times[0])
