@@ -11,12 +11,13 @@ import dataclasses
 import io
 import json
 import re
-import resource
 import shutil
+import signal
+import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,14 @@ def judge(subject: Subject, random: Random, expected: Any, folder: Path) -> Verd
         mutation = subject.damage(random, folder)
     before, start = _fresh_peak(), time.perf_counter()
     try:
-        found = subject.read(folder)
+        with _no_longer_than(_SECONDS):
+            found = subject.read(folder)
         noticeable = subject.is_sealed and not mutation.endswith(SEALED_AGAIN)
         outcome, detail = ("equal" if found == expected else "silently other" if noticeable else "as another file"), ""
     except UserError as error:
         outcome, detail = "refused", str(error)
+    except _TooSlow:
+        outcome, detail = "too slow", ""
     except Exception as error:
         outcome, detail = "traceback", f"{type(error).__name__}: {error}"
     if time.perf_counter() - start > _SECONDS:
@@ -95,6 +99,29 @@ def judge(subject: Subject, random: Random, expected: Any, folder: Path) -> Verd
     if _peak() - before > _MEMORY:
         outcome = "too much memory"
     return Verdict(mutation, outcome, detail.replace(str(folder), "...")[:300])
+
+
+class _TooSlow(BaseException):
+    """A reading was interrupted."""
+
+
+@contextlib.contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """Interrupt a block that takes longer, where signals can: in the main thread, and not on Windows."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _fresh_peak() -> float:
@@ -105,11 +132,12 @@ def _fresh_peak() -> float:
 
 
 def _peak() -> float:
+    """Largest memory of this process since then, bytes; 0 where there is no Linux to ask."""
     try:
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     except OSError:
         found = None
-    return 1024.0 * (float(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return 1024.0 * float(found[1]) if found else 0.0
 
 
 def intact(subject: Subject, folder: Path) -> Any:
