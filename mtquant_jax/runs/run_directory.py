@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.runs.run_record import FINISHED, read_record
 from mtquant_jax.storage.paths import RunPaths, evaluation_dir
 
 try:
@@ -53,6 +54,9 @@ def held(paths: RunPaths) -> str:
         return "a walk-forward"
     if any(paths.run_dir.glob("fold_*/models/checkpoints")):
         return "a walk-forward that was not finished"
+    with contextlib.suppress(UserError):  # a record that is damaged says nothing
+        if (record := read_record(paths)) is not None and record.state != FINISHED:
+            return f"a training {_UNFINISHED}"
     done = [phase for phase in _PHASES if paths.phase_results(phase).exists()]
     if done:
         return f"a training (phase{'s' * (len(done) > 1)} {', '.join(map(str, done))})"

@@ -39,7 +39,8 @@ def test_directories_that_hold_no_finished_training_are_refused(copy, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no training" in refusal(tmp_path / "empty")
     RunPaths(copy).phase_results(3).unlink()
-    assert "the training was not finished, phase 3 left no results" in refusal(copy)
+    command = f"mtquant-jax train --resume --run-dir {copy}"
+    assert refusal(copy).endswith(f"the training was not finished; this goes on with it: {command}")
 
 
 def test_a_training_without_scales_is_refused(copy):

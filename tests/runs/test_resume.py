@@ -175,7 +175,7 @@ def test_what_differs_is_refused_and_named(stopped, config):
     other = dataclasses.replace(config.ppo, gamma=0.9)
     assert "was trained with other settings: `ppo.gamma` 0.98, now 0.9" in refusal(ppo=other)
     assert "`phases` 1: the training in" in refusal(phases="1")
-    assert "was trained on another market" in refusal(seed=1)
+    assert "was trained with other settings: `seed` 0, now 1" in refusal(seed=1)
     with pytest.raises(UserError, match="`resume` goes on with a training, and `overwrite` would remove it"):
         run(config, "test", resume=True, overwrite=True)
     content = stopped.run_record.read_text()
@@ -195,10 +195,14 @@ def test_the_settings_come_from_the_run(synthetic_run, tmp_path, capsys):
     assert f"holds a training; this goes on with it: mtquant-jax train --resume --run-dir {run_dir}" in error
 
 
-def test_an_empty_directory_gets_a_new_training(config, capsys):
-    with pytest.raises(Crash):
-        run(config, "test", on_chunk=at(1, "forex", 250, crash), resume=True)
-    assert f"--run-dir {config.run_dir} holds no training that could go on; this one begins" in capsys.readouterr().out
+def test_a_directory_without_a_training_is_refused(config):
+    with pytest.raises(UserError) as error:
+        run(config, "test", resume=True)
+    assert str(error.value) == (
+        f"`run_dir` {config.run_dir} holds no training that could go on; begin it without `resume`, or correct the "
+        "directory"
+    )
+    assert not Path(config.run_dir).exists()
 
 
 def test_old_checkpoints_are_removed_and_the_best_stays(config):
@@ -253,7 +257,8 @@ def test_a_walk_forward_goes_on_from_the_middle_of_a_fold(walked, tmp_path, monk
 
         with monkeypatch.context() as patch:
             patch.setattr("mtquant_jax.evaluation.walk_forward.record_chunk", stop)
-            code, out, err = walk_forward(tmp_path / "walk", *flags, "--resume")
+            resume = ["--resume"] if (tmp_path / "walk").exists() else []
+            code, out, err = walk_forward(tmp_path / "walk", *flags, *resume)
         assert code == 143
         assert f"--resume --run-dir {tmp_path / 'walk'} --folds 2 --num-seeds 2 --scheme anchored" in err
     code, out, err = walk_forward(tmp_path / "walk", *flags, "--resume")

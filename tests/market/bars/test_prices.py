@@ -130,7 +130,7 @@ def test_some_closes_outside_are_counted(tmp_path):
         (
             lambda f: scaled(f, 0.1, slice(100, 102)),
             r"row 102 .* is 1/10(\.0\d*)? of the close \S+ of row 101, and row 105 is back at \S+, as after a slip of "
-            r"the decimal point \(2 such rows\)",
+            r"the decimal point \(2 such steps, there and back\)",
         ),
         (
             lambda f: scaled(f, 0.5, slice(100, None)),
@@ -186,6 +186,28 @@ def test_a_number_that_is_no_price_of_anything_is_refused_for_any_instrument(tmp
         UserError, match=rf"DAX.csv row 42 \(.*\): {columns[0]} 1\S+ is no price of anything; 1 more row"
     ):
         read(tmp_path, frame, "DAX", unknown, allow_jumps=True)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_swapped_open_and_close_show_each_bar_its_own_end_and_are_refused(tmp_path, newest_first):
+    frame = gold().rename(columns={"open": "close", "close": "open"})
+    with pytest.raises(UserError, match=r"XAUUSD.csv: open and close are swapped: the open of a bar is the close of"):
+        read(tmp_path, frame.iloc[::-1] if newest_first else frame, allow_jumps=True)
+
+
+def test_bars_with_gaps_between_close_and_open_are_read(tmp_path):
+    frame, rng = gold(), np.random.default_rng(1)
+    frame["open"] *= np.exp(1e-3 * rng.normal(size=len(frame)))  # as far from the close before as from any other
+    frame["high"], frame["low"] = 1.01 * frame["high"], 0.99 * frame["low"]
+    bars = read(tmp_path, frame)[0]
+    np.testing.assert_array_equal(bars.open[0, :, 0], frame["open"])
+
+
+def test_most_rows_wrong_points_to_the_columns(tmp_path):
+    frame = gold().rename(columns={"high": "low", "low": "high"})
+    message = r"high .* is below low .*; 199 more rows are wrong, which is most of them: are two columns swapped\?"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, frame)
 
 
 def test_row_numbers_are_those_of_the_file_whatever_its_order(tmp_path):
