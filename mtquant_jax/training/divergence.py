@@ -76,15 +76,13 @@ def rejected_updates(metrics: Mapping[str, np.ndarray], updates: int) -> int:
     return round(float(np.sum(metrics.get("rejected_updates", 0.0))) * updates)
 
 
-def too_many(rejected: int, allowed: int, member: Member) -> Symptom | None:
-    """Divergence by more rejected updates than are allowed."""
-    if rejected <= allowed:
+def too_many(rejected: int, allowed: int, updates: int, member: Member) -> Symptom | None:
+    """Divergence by more rejected updates than are allowed, or than half of all ``updates`` of a training."""
+    if rejected <= min(allowed, updates // 2):
         return None
     count = "an update was" if rejected == 1 else f"{rejected} updates were"
-    return Symptom(
-        member.name,
-        f"{count} rejected, for gradients were no numbers, and `ppo.max_rejected_updates` is {allowed}",
-    )
+    limit = f"at most {min(allowed, updates // 2)} may be (`ppo.max_rejected_updates`, or half of all)"
+    return Symptom(member.name, f"{count} rejected, for gradients were no numbers, and {limit}")
 
 
 def symptom(metrics: Mapping[str, np.ndarray], params: Any, member: Member) -> Symptom | None:

@@ -174,7 +174,8 @@ class _Training:
         found = []
         for i, (of_member, params) in enumerate(zip(metrics, self._runner.params(), strict=True)):
             self._rejected[i] += rejected_updates(of_member, updates)
-            excess = too_many(self._rejected[i], self._schedule.max_rejected, self._members[i])
+            member = self._members[i]
+            excess = too_many(self._rejected[i], self._schedule.max_rejected, member.plan.total_updates, member)
             found.append(symptom(of_member, params, self._members[i]) or excess)
         return found
 

@@ -181,6 +181,7 @@ def test_the_curriculum_compiles_the_training_once(run, flags):
     plans = [phases.plan_specialist(config, market, index) for index in range(4)]
     curriculum, compiler = Curriculum.begin(STAGES), Compiler()
     runner = Runner(compiler, plans, [curriculum] * 4)
+    runner.prepare()
     programs = dict(compiler._compiled)
     for fraction in (0.1, 0.4, 0.6):
         curriculum = curriculum.after(fraction)

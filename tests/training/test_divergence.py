@@ -53,11 +53,13 @@ def test_what_is_divergence(metrics, params, agent, text):
 def test_rejected_updates_are_counted_and_too_many_are_divergence():
     metrics = {"rejected_updates": np.float32(2 / 3)}  # mean over three updates
     assert (rejected_updates(metrics, 3), rejected_updates({}, 3)) == (2, 0)
-    assert too_many(2, 2, member()) is None
-    assert too_many(3, 2, member()).text == (
-        "3 updates were rejected, for gradients were no numbers, and `ppo.max_rejected_updates` is 2"
+    assert too_many(2, 2, 9, member()) is None
+    assert too_many(3, 2, 9, member()).text == (
+        "3 updates were rejected, for gradients were no numbers, and at most 2 may be (`ppo.max_rejected_updates`, or "
+        "half of all)"
     )
-    assert too_many(1, 0, member()).text.startswith("an update was rejected")
+    assert too_many(1, 3, 1, member()).text.startswith("an update was rejected")
+    assert too_many(2, 3, 4, member()) is None and too_many(3, 3, 4, member()) is not None
 
 
 def test_a_training_goes_on_after_a_rejected_update_and_stops_after_too_many(monkeypatch):
