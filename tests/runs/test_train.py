@@ -285,7 +285,7 @@ def test_too_few_bars_for_an_episode_are_refused(capsys, tmp_path):
         (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
         (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, 0.6 standard errors; up to 2.3 may be chance"),
         (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, 0.4 standard errors; up to 2.3 may be chance"),
-        (2000, 1.0, (2.6, 0.8), "best of 2 later checkpoints is ahead of the starting point by 1.60, 2.0 standard errors"),
+        (2000, 1.0, (2.6, 0.8), "best of 2 later checkpoints is ahead of the starting point by 1.60, 2.0 standard"),
         (2000, 1.0, (3.0, 0.8), ""),
         (2000, -1.0, (None, None), ""),
     ],
