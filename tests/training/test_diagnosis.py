@@ -231,10 +231,10 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     flat = [finding["sentence"] for finding in diagnosis if finding["kind"] == "flat"]
     assert all("positions are smaller than half the smallest lot" in sentence for sentence in flat)
     assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
-    # The last lines of the log, just before the very last.
+    # The last lines of the log, just before those on the end and on what comes next.
     lines = log_lines(run_dir)
-    assert "done in" in lines[-1]
-    shown = lines[-1 - len(diagnosis) : -1]
+    assert "done in" in lines[-2] and "next: mtquant-jax evaluate --run-dir" in lines[-1]
+    shown = lines[-2 - len(diagnosis) : -2]
     for line, finding in zip(shown, diagnosis, strict=True):
         assert "WARNING" in line
         assert line.endswith(f"phase {finding['phase']}: {finding['sentence']}")

@@ -157,11 +157,11 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
     more = _count(problems) - 1
     if more:
         findings.problem += f"; {more} more row{'s are' if more > 1 else ' is'} wrong"
-    if more + 1 > _MOST * findings.rows:
+    if not findings.unreadable and findings.rows >= _MANY and findings.inconsistent > _MOST * findings.rows:
         findings.problem += ", which is most of them: are two columns swapped?"
 
 
-_MOST = 0.5  # share of rows from which it is the columns that are wrong
+_MANY, _MOST = 20, 0.5  # rows, and share of them out of order, from which it is the columns that are wrong
 
 
 def _count(problems: list[tuple[np.ndarray, str]]) -> int:
