@@ -60,10 +60,11 @@ def decimal_mark(origin: str, cells: Iterable[str]) -> tuple[str, list[str]]:
     return mark, []
 
 
-def read_numbers(column: pa.ChunkedArray | pa.Array, mark: str) -> np.ndarray:
+def read_numbers(column: pa.ChunkedArray | pa.Array, mark: str, words: bool = False) -> np.ndarray:
     """Read text (or its bytes) [R] as float64, with ``mark`` as the decimal mark; NaN where a cell is no number.
 
-    Thousands separators are read where they stand before three digits each; true and false are 1 and 0.
+    Thousands separators are read where they stand before three digits each. With ``words``, true and false are 1 and 0;
+    as a price they are no numbers.
     """
     cells = pc.fill_null(column.cast(pa.string()), "")
     if not pc.all(pc.string_is_ascii(cells)).as_py():
@@ -71,9 +72,10 @@ def read_numbers(column: pa.ChunkedArray | pa.Array, mark: str) -> np.ndarray:
     cells = pc.ascii_trim_whitespace(cells)
     good = pc.match_substring_regex(cells, f"^{_NUMBERS[mark]}$")
     plain = pc.replace_substring(pc.replace_substring_regex(cells, f"[ '{_OTHER[mark]}]", ""), mark, ".")
-    words = pc.if_else(pc.equal(pc.ascii_lower(cells), "true"), "1", "0")
-    is_word = pc.is_in(pc.ascii_lower(cells), value_set=pa.array(["true", "false"]))
-    exact = pc.if_else(good, plain, pc.if_else(is_word, words, "nan"))
+    exact = pc.if_else(good, plain, "nan")
+    if words:
+        lower = pc.ascii_lower(cells)
+        exact = pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", exact))
     return np.asarray(exact.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 

@@ -106,7 +106,10 @@ def _read_piece(
     except pa.ArrowInvalid:  # some cell is not a plain number; if it is none at all, `checks` finds which one
         table, blank = _parse(source, layout, body, text, {})
         mark = layout.decimal_point
-        columns = {role: read_numbers(table[str(column)], mark) for role, column in layout.columns.items()}
+        columns = {
+            role: read_numbers(table[str(column)], mark, words=role == "tradable")
+            for role, column in layout.columns.items()
+        }
     stamps = [read_stamps(table[str(column)]) for column in layout.time.columns]
     empty = np.logical_and.reduce([part.forms == Form.BLANK for part in stamps])
     if empty.any():
@@ -250,7 +253,7 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
         name=origin,
         format=kind,
         stamps=stamps,
-        columns={role: _column(cells, mark) for role, cells in shown.items()},
+        columns={role: _column(cells, mark, role == "tradable") for role, cells in shown.items()},
         locate=locate,
         zone=columns.time.zone,
         broker_time=False,
@@ -259,9 +262,9 @@ def table_rows(origin: str, kind: str, table: pa.Table, columns: TableColumns) -
     )
 
 
-def _column(cells: pa.ChunkedArray, mark: str) -> np.ndarray:
+def _column(cells: pa.ChunkedArray, mark: str, words: bool) -> np.ndarray:
     if is_text(cells.type):
-        return read_numbers(cells, mark)
+        return read_numbers(cells, mark, words)
     return np.asarray(pc.fill_null(cells.cast(pa.float64()), np.nan).to_numpy(), np.float64)
 
 

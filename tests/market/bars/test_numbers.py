@@ -151,5 +151,7 @@ def test_numbers_are_read_by_the_mark_of_their_file():
     point = [1.5, np.nan, 1234.5, np.nan, 1234, 1.234, np.nan, 1234567.5, 1234, np.nan, np.nan, 1, 0.5]
     comma = [np.nan, 1.5, np.nan, 1234.5, 1.234, 1234, 0.123, np.nan, 1234, np.nan, np.nan, 1, np.nan]
     for kind in (pa.string(), pa.binary()):
-        np.testing.assert_array_equal(read_numbers(pa.array(cells, kind), "."), point)
-        np.testing.assert_array_equal(read_numbers(pa.array(cells, kind), ","), comma)
+        np.testing.assert_array_equal(read_numbers(pa.array(cells, kind), ".", words=True), point)
+        np.testing.assert_array_equal(read_numbers(pa.array(cells, kind), ",", words=True), comma)
+        assert np.isnan(read_numbers(pa.array(["true", "False"], kind), ".")).all()  # as a price
+        np.testing.assert_array_equal(read_numbers(pa.array(["true", "False"], kind), ".", words=True), [1.0, 0.0])
