@@ -40,9 +40,11 @@ def read_wanted_rows(
         rest = dataclasses.replace(source, data=source.data[: layout.offset] + b"\n".join(lines))
         rows = read_text_rows(rest, layout)
         kept, inside = np.flatnonzero(filled & ~broken), _inside(rows, zone, period)
+        if len(kept) != len(inside):  # a line of separators alone is no row
+            raise
         after = np.searchsorted(kept, np.flatnonzero(broken))
         near = inside[np.minimum(after, len(kept) - 1)] | inside[np.maximum(after - 1, 0)]
-        if len(kept) != len(inside) or near.any():
+        if near.any():
             raise
         count = int(np.count_nonzero(broken))
         return rows, [f"{source.name}: broken lines outside the wanted period were left out ({count}): {error}"]
