@@ -196,6 +196,16 @@ def test_a_broken_line_outside_the_wanted_period_is_no_reason_to_refuse(tmp_path
     assert "broken lines outside the wanted period were left out (1): EURUSD.csv row 1442" in notices[0]
 
 
+def test_a_broken_line_among_lines_of_separators_is_named(tmp_path):
+    put(tmp_path, "EURUSD.csv", hourly(24 * 60))
+    path = tmp_path / "EURUSD.csv"
+    head, *rows = path.read_text().splitlines(keepends=True)
+    empty = "," * head.count(",") + "\n"
+    path.write_text("".join([head, *rows[:700], empty, *rows[700:], "2022-03-04 00:00:00,1.1\n"]))
+    with pytest.raises(UserError, match=r"EURUSD.csv row 1443: 2 columns where"):
+        load_bars(tmp_path, ["EURUSD"], INSTRUMENTS, end="2022-03-01")
+
+
 def test_of_two_bad_rows_the_one_inside_is_named(tmp_path):
     put(tmp_path, "EURUSD.csv", hourly(24 * 60))
     spoil(tmp_path, 100, BAD["no number"])
