@@ -30,12 +30,12 @@ _SAVE_FREQ = 500
 _QUICK = ["--quick-test", "--save-freq", str(_SAVE_FREQ), "--phase1-timesteps", "2000", "--phase2-timesteps", "1000"]
 _QUICK += ["--phase3-timesteps", "1000"]
 _KINDS = {
-    "sequential": ["train", *_QUICK],
-    "parallel": ["train", *_QUICK, "--parallel"],
+    "sequential": ["train", *_QUICK, "--verbose"],  # a line per chunk, to know what is lost
+    "parallel": ["train", *_QUICK, "--verbose", "--parallel"],
     "walk-forward": ["walk-forward", *_QUICK, "--folds", "2", "--num-seeds", "2", "--draws", "100"],
 }
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-_POSITION = re.compile(r"^  (\S+) +([\d,]+)/([\d,]+)  (trained before|goes on|[\d,]+/s)", re.MULTILINE)
+_POSITION = re.compile(r"^  (\S+) +([\d,]+)/([\d,]+) +(trained before|goes on|[\d,]+/s)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
