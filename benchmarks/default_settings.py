@@ -25,7 +25,8 @@ from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import specialist_agent, specialist_env
 from mtquant_jax.training.trainer import train_phases

@@ -39,7 +39,8 @@ from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.market.synthetic.generator import edge_states
 from mtquant_jax.market.synthetic.scenarios import find_scenario
 from mtquant_jax.settings.config import MarketConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.simulation.market_params import class_params, evaluation_params, portfolio_params
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler

@@ -21,7 +21,8 @@ from recording import RESULTS, spread, store
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.simulation.market_params import class_params, portfolio_params
 from mtquant_jax.training.phases import hierarchy_env, specialist_env
 

@@ -26,7 +26,8 @@ from mtquant_jax.market.bars.parquet import write_parquet
 from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,8 @@ from mtquant_jax.market.features import build_table, feature_bars, replay, start
 from mtquant_jax.market.prepare import asset_classes, instruments_of
 from mtquant_jax.market.synthetic.generator import generate
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.types import Bars
 
 

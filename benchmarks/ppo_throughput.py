@@ -21,7 +21,8 @@ from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.learning.train import start_training, train_chunk
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.phases import plan_specialist
 

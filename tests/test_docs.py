@@ -19,7 +19,8 @@ from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import fields_of
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from scripts import document_settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,8 @@ import numpy as np
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import EVERY_NIGHT, WEEKDAYS
 from mtquant_jax.settings.fields import fits_float32
-from mtquant_jax.settings.yaml_files import brief, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import shipped
+from mtquant_jax.settings.yaml_text import brief, read_yaml
 
 _CURRENCY_CODES = (
     "USD EUR GBP JPY CHF AUD NZD CAD SEK NOK DKK PLN CZK HUF TRY ZAR MXN SGD HKD CNH CNY THB INR KRW ILS BRL"

@@ -13,7 +13,7 @@ import jax
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.checkpoints import check_origin, describe_checkpoint, restore_policy
+from mtquant_jax.runs.checkpoints import Origin, restore_policy
 from mtquant_jax.runs.identity import Identity, identity_in, learnt_by, settings_hash
 from mtquant_jax.runs.manifest import ActionSettings, ModelManifest
 from mtquant_jax.runs.phase_results import handed_on, read_results
@@ -21,7 +21,8 @@ from mtquant_jax.runs.run_record import RunRecord, other_versions
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.quick_test import usual
-from mtquant_jax.settings.yaml_files import as_mapping, read_yaml
+from mtquant_jax.settings.yaml_files import as_mapping
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.storage.bundles import check_symbols, read_manifest
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import flat_row
@@ -230,9 +231,7 @@ def _restored(paths: RunPaths, phase: int, name: str, results: dict[str, Any], r
     """The policy of a checkpoint, once it is known to be the one that the results mean."""
     handed = handed_on(paths, phase, report, name)
     path = _inside(paths, handed.best_checkpoint, phase)
-    found = describe_checkpoint(path)
-    check_origin(found, path, results["run_id"], phase, name, handed.best_timesteps)
-    return restore_policy(path, like)
+    return restore_policy(path, Origin(results["run_id"], phase, name, handed.best_timesteps), like)
 
 
 def _inside(paths: RunPaths, checkpoint: str, phase: int) -> Path:

@@ -16,14 +16,15 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.prepare import Market
-from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe_checkpoint, restore_checkpoint
+from mtquant_jax.runs.checkpoints import Origin, checkpoint_path, restore_checkpoint
 from mtquant_jax.runs.handover import restore_meta, restore_portfolio, restore_specialists
 from mtquant_jax.runs.identity import identity_in, settings_hash
 from mtquant_jax.runs.phase_results import read_results, read_summary
 from mtquant_jax.runs.run_record import how_to_go_on, read_record
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml
+from mtquant_jax.settings.yaml_files import apply
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.phases import Plan
@@ -254,6 +255,6 @@ def open_checkpoint(run: TrainedRun, market: Market, phase: int, timesteps: int,
         name = PORTFOLIO
         plan = phases.plan_joint(run.config, market, policies.specialists, policies.meta)
     path = checkpoint_path(run.paths, phase, name, timesteps)
-    check_origin(describe_checkpoint(path), path, run.results[phase]["run_id"], phase, name, timesteps)
+    origin = Origin(run.results[phase]["run_id"], phase, name, timesteps)
     like = jax.eval_shape(functools.partial(start_training, plan.program), *plan.start_arguments)
-    return Checkpoint(plan, restore_checkpoint(path, like).state)
+    return Checkpoint(plan, restore_checkpoint(path, origin, like).state)

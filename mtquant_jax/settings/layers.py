@@ -17,7 +17,8 @@ from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import Setting, fields_of
 from mtquant_jax.settings.flags import FLAGS, parsed
 from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
-from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import DEFAULT_CONFIG, apply, as_mapping, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.storage.paths import RunPaths
 
 

@@ -21,7 +21,8 @@ from mtquant_jax.reference.ground_truths import (
 )
 from mtquant_jax.reference.planted import DRIFT_COST, DRIFT_FEATURES, DRIFT_VOLATILITY
 from mtquant_jax.settings.config import RewardConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import specialist_env, trade_scale
 

@@ -11,7 +11,8 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
 from mtquant_jax.settings.layers import override_config
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 
 
 def configured(**changes: Any) -> TrainConfig:

@@ -11,7 +11,8 @@ import pytest
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings import yaml_files as config_files
 from mtquant_jax.settings.config import MarketConfig, PPOConfig, SpecialistConfig, TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped, to_yaml, write_settings
+from mtquant_jax.settings.yaml_files import apply, shipped, to_yaml, write_settings
+from mtquant_jax.settings.yaml_text import read_yaml
 
 
 def read(tmp_path: Path, text: str) -> dict[str, object]:

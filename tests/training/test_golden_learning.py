@@ -30,7 +30,8 @@ from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.learning.contract import Program
 from mtquant_jax.reference.ground_truths import BestTrading, GroundTruth, hidden_drift, quadratic_costs
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.yaml_files import apply, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import apply, shipped
+from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.phases import plan_specialist
 from mtquant_jax.training.trainer import train_phases

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.settings.yaml_files import brief, read_yaml, shipped
+from mtquant_jax.settings.yaml_files import shipped
+from mtquant_jax.settings.yaml_text import brief, read_yaml
 
 # Permitted range of each key, both ends included.
 _GLOBAL = {
