@@ -32,10 +32,10 @@ from mtquant_jax.learning.train import start_training
 from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.prepare import Market, prepare_market
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
-from mtquant_jax.reference import damage
+from mtquant_jax.reference import damage, damage_yaml, damage_zips
 from mtquant_jax.reference.damage import FAILURES, OUTCOMES, Subject, intact, judge
 from mtquant_jax.reports.training_plot import PHASES, _with_references, read_curves
-from mtquant_jax.runs.checkpoints import check_origin, checkpoint_path, describe_checkpoint, restore_checkpoint
+from mtquant_jax.runs.checkpoints import Origin, checkpoint_path, restore_checkpoint
 from mtquant_jax.runs.handover import earlier_results
 from mtquant_jax.runs.run_record import check_resumable
 from mtquant_jax.runs.trading_policy import load_policy
@@ -43,6 +43,7 @@ from mtquant_jax.runs.trained_run import TrainedRun, open_run, restore_all
 from mtquant_jax.settings.layers import override_config
 from mtquant_jax.settings.yaml_files import shipped
 from mtquant_jax.storage.arrays import to_named_arrays
+from mtquant_jax.storage.checkpoints import describe
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training import phases
 from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO
@@ -158,7 +159,7 @@ def _models(runs: Sequence[Path], folder: Path) -> list[Subject]:
 
     def harm(file: Path, random: np.random.Generator, copy: Path) -> str:
         foreign = [other for other in others if other != file]
-        return damage.damage_model(random, copy / file.relative_to(original), foreign)
+        return damage_zips.damage_model(random, copy / file.relative_to(original), foreign)
 
     return [Subject(file.stem, original, functools.partial(harm, file), read) for file in zips]
 
@@ -177,11 +178,9 @@ def _checkpoints(runs: Sequence[Path], folder: Path) -> list[Subject]:
 
         def read(copy: Path, phase: int = phase, name: str = name, like: Any = like) -> Any:
             path = copy / "checkpoint"
-            described = describe_checkpoint(path)
-            check_origin(described, path, run.run_id, phase, name, _TIMESTEPS)
-            saved = restore_checkpoint(path, like)
+            saved = restore_checkpoint(path, Origin(run.run_id, phase, name, _TIMESTEPS), like)
             best = None if saved.best is None else _digest(saved.best)
-            return described, _digest(saved.state), best, saved.logbook
+            return describe(path), _digest(saved.state), best, saved.logbook
 
         foreign = [other for other in everywhere if other != path]
 
@@ -211,7 +210,7 @@ def _settings(runs: Sequence[Path], folder: Path) -> list[Subject]:
     shutil.copytree(runs[0] / "logs" / "e2e_training", of_run / "logs" / "e2e_training")
 
     def harm_run(random: np.random.Generator, copy: Path) -> str:
-        return damage.damage_settings(random, RunPaths(copy).resolved_config)
+        return damage_yaml.damage_settings(random, RunPaths(copy).resolved_config)
 
     def read_run(copy: Path) -> Any:
         run = open_run(copy)
@@ -229,7 +228,7 @@ def _settings(runs: Sequence[Path], folder: Path) -> list[Subject]:
         shutil.copyfile(shipped(name), original / name)
 
         def harm(random: np.random.Generator, copy: Path, name: str = name) -> str:
-            return damage.damage_settings(random, copy / name)
+            return damage_yaml.damage_settings(random, copy / name)
 
         def read(copy: Path, name: str = name, reader: Any = reader) -> Any:
             return reader(copy / name)

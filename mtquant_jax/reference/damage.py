@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import re
 import shutil
@@ -16,7 +15,6 @@ import signal
 import threading
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,6 @@ SEALED_AGAIN = ", sealed again"
 """How the name of a damage ends after which the checksum is right, as only someone who means it would leave it."""
 
 _MEMORY, _SECONDS = 256e6, 20.0
-_BOMB = 1 << 29  # bytes of zeros that half a megabyte of .zip unpacks to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,165 +186,6 @@ def replace_file(random: Random, file: Path, others: Sequence[Path]) -> str:
     return kind
 
 
-# Models
-
-
-def damage_model(random: Random, file: Path, others: Sequence[Path]) -> str:
-    """Damage a model .zip; ``others`` are models of other classes and runs."""
-    draw = random.random()
-    if draw < 0.5:
-        return damage_file(random, file)
-    if draw < 0.6:
-        return replace_file(random, file, others)
-    name = str(random.choice(list(_ZIP_DAMAGE)))
-    with zipfile.ZipFile(file) as archive:
-        entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
-    _ZIP_DAMAGE[name](random, file, entries)
-    return name
-
-
-_Entries = list[tuple[str, bytes]]
-
-
-def _write_zip(file: Path, entries: _Entries, compression: int = zipfile.ZIP_DEFLATED) -> None:
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        for name, content in entries:
-            archive.writestr(name, content)
-
-
-def _entry_added(random: Random, file: Path, entries: _Entries) -> None:
-    names = ["../../x.npy", "/tmp/x.npy", "arrays/../../x.npy", "arrays/more.npy", "code.pkl", "__main__.py", "arrays/"]
-    at = int(random.integers(len(entries) + 1))
-    _write_zip(file, [*entries[:at], (str(random.choice(names)), _array(np.zeros(3))), *entries[at:]])
-
-
-def _entry_removed(random: Random, file: Path, entries: _Entries) -> None:
-    del entries[int(random.integers(len(entries)))]
-    _write_zip(file, entries)
-
-
-def _entry_twice(random: Random, file: Path, entries: _Entries) -> None:
-    name, content = entries[int(random.integers(len(entries)))]
-    other = content if random.random() < 0.5 else entries[int(random.integers(len(entries)))][1]
-    _write_zip(file, [*entries, (name, other)])
-
-
-def _contents_exchanged(random: Random, file: Path, entries: _Entries) -> None:
-    one, two = random.choice(len(entries), 2, replace=False)
-    (name, content), (other, instead) = entries[one], entries[two]
-    entries[one], entries[two] = (name, instead), (other, content)
-    _write_zip(file, entries)
-
-
-def _array_changed(random: Random, file: Path, entries: _Entries) -> None:
-    index = int(random.integers(1, len(entries)))
-    name, content = entries[index]
-    array = np.load(io.BytesIO(content), allow_pickle=False)
-    changes: list[Callable[[], np.ndarray]] = [
-        lambda: np.full_like(array, np.nan if array.dtype.kind == "f" else 7),
-        lambda: np.full_like(array, np.inf if array.dtype.kind == "f" else -1),
-        lambda: array[None],
-        lambda: array.astype(np.float64),
-        lambda: -array,
-        lambda: np.array([{"a": print}], dtype=object),
-        lambda: array.ravel()[:1],
-    ]
-    entries[index] = (name, _array(changes[int(random.integers(len(changes)))]()))
-    _write_zip(file, entries)
-
-
-def _array(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=True)
-    return buffer.getvalue()
-
-
-def _manifest_changed(random: Random, file: Path, entries: _Entries) -> None:
-    manifest = json.loads(entries[0][1])
-    _change(random, manifest)
-    _write_zip(file, [("manifest.json", json.dumps(manifest).encode()), *entries[1:]])
-
-
-def _manifest_sealed_again(random: Random, file: Path, entries: _Entries) -> None:
-    manifest = json.loads(entries[0][1])
-    _change(random, manifest)
-    _write_zip(file, [("manifest.json", json.dumps(_resealed(manifest)).encode()), *entries[1:]])
-
-
-def _shapes_of_a_giant(random: Random, file: Path, entries: _Entries) -> None:
-    manifest = json.loads(entries[0][1])
-    name = str(random.choice(list(manifest["arrays"])))
-    manifest["arrays"][name]["shape"] = [int(random.choice([1 << 33, 1 << 70, -1])), 2]
-    index = next(i for i, entry in enumerate(entries) if entry[0] == f"arrays/{name}.npy")
-    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (8589934592, 2), }"
-    content = b"\x93NUMPY\x01\x00" + len(f"{head:117s}\n").to_bytes(2, "little") + f"{head:117s}\n".encode()
-    entries[index] = (entries[index][0], content)
-    _write_zip(file, [("manifest.json", json.dumps(_resealed(manifest)).encode()), *entries[1:]])
-
-
-def _manifest_of_megabytes(random: Random, file: Path, entries: _Entries) -> None:
-    kinds = [b" " * (64 << 20), b"[" * 200_000, b'{"format": "' + b"x" * (64 << 20) + b'"}', b"\xff\xfe", b"null"]
-    _write_zip(file, [("manifest.json", kinds[int(random.integers(len(kinds)))]), *entries[1:]])
-
-
-def _bomb(random: Random, file: Path, entries: _Entries) -> None:
-    bomb = int(random.integers(len(entries)))
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for index, (name, content) in enumerate(entries):
-            if index != bomb:
-                archive.writestr(name, content)
-                continue
-            with archive.open(name, "w") as stream:
-                stream.write(content)
-                for _ in range(_BOMB >> 22):
-                    stream.write(_ZEROS)
-
-
-_ZEROS = bytes(1 << 22)
-
-
-def _other_compression(random: Random, file: Path, entries: _Entries) -> None:
-    methods = (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    _write_zip(file, entries, methods[int(random.integers(len(methods)))])
-
-
-def _encrypted(random: Random, file: Path, entries: _Entries) -> None:
-    content = bytearray(file.read_bytes())
-    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        for found in re.finditer(re.escape(mark), bytes(content)):
-            content[found.start() + place] |= 1
-    file.write_bytes(content)
-
-
-def _larger_than_said(random: Random, file: Path, entries: _Entries) -> None:
-    """The central directory says that an entry is small, and it is not, or the other way round."""
-    content = bytearray(file.read_bytes())
-    places = [found.start() for found in re.finditer(b"PK\x01\x02", bytes(content))]
-    at = places[int(random.integers(len(places)))] + int(random.choice([20, 24]))
-    content[at : at + 4] = int(random.choice([0, 1, 0xFFFFFFFF, 1 << 30])).to_bytes(4, "little")
-    file.write_bytes(content)
-
-
-_ZIP_DAMAGE: dict[str, Callable[[Random, Path, _Entries], None]] = {
-    "entry added": _entry_added,
-    "entry removed": _entry_removed,
-    "entry twice": _entry_twice,
-    "contents exchanged": _contents_exchanged,
-    "array changed": _array_changed,
-    "manifest changed": _manifest_changed,
-    f"manifest changed{SEALED_AGAIN}": _manifest_sealed_again,
-    "shapes of a giant": _shapes_of_a_giant,
-    "manifest of megabytes": _manifest_of_megabytes,
-    "bomb": _bomb,
-    "other compression": _other_compression,
-    "encrypted": _encrypted,
-    "sizes that lie": _larger_than_said,
-}
-
-
-# Checkpoints
-
-
 def damage_checkpoint(random: Random, folder: Path, others: Sequence[Path]) -> str:
     """Damage a checkpoint; ``others`` are those of other classes, steps and runs."""
     other = others[int(random.integers(len(others)))]
@@ -377,131 +215,6 @@ def damage_checkpoint(random: Random, folder: Path, others: Sequence[Path]) -> s
     return kind
 
 
-# Settings
-
-
-def damage_settings(random: Random, file: Path) -> str:
-    """Damage a YAML file."""
-    if random.random() < 0.5:
-        return damage_file(random, file)
-    name = str(random.choice(list(_YAML_DAMAGE)))
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    file.write_bytes(_YAML_DAMAGE[name](random, lines))
-    return name
-
-
-def _line_of(random: Random, lines: list[str]) -> int:
-    """A line that gives a value."""
-    found = [index for index, line in enumerate(lines) if re.match(r"\s*\w+: \S", line)]
-    return found[int(random.integers(len(found)))]
-
-
-def _with_value(values: Sequence[str]) -> Callable[[Random, list[str]], bytes]:
-    def change(random: Random, lines: list[str]) -> bytes:
-        index = _line_of(random, lines)
-        key = lines[index].partition(":")[0]
-        lines[index] = f"{key}: {values[int(random.integers(len(values)))]}\n"
-        return "".join(lines).encode("utf-8", "surrogatepass")
-
-    return change
-
-
-def _billion_laughs(random: Random, lines: list[str]) -> bytes:
-    laughs = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"]
-    for depth in range(1, int(random.integers(4, 12))):
-        laughs.append(f"a{depth}: &a{depth} [{', '.join([f'*a{depth - 1}'] * 10)}]\n")
-    key = str(random.choice(["symbols", "specialists", "EURUSD", "laughs", "correlations"]))
-    return "".join([*laughs, f"{key}: *a{depth}\n", *lines]).encode()
-
-
-def _merged_laughs(random: Random, lines: list[str]) -> bytes:
-    laughs = ["b0: &b0 {x: 1, y: 2}\n"]
-    laughs += [f"b{d}: &b{d} {{<<: [{', '.join([f'*b{d - 1}'] * 9)}]}}\n" for d in range(1, 9)]
-    return "".join([*laughs, *lines]).encode()
-
-
-def _key_twice(random: Random, lines: list[str]) -> bytes:
-    index = _line_of(random, lines)
-    return "".join([*lines[: index + 1], lines[index], *lines[index + 1 :]]).encode()
-
-
-def _line_lost(random: Random, lines: list[str]) -> bytes:
-    del lines[int(random.integers(len(lines)))]
-    return "".join(lines).encode()
-
-
-def _lines_exchanged(random: Random, lines: list[str]) -> bytes:
-    one, two = random.integers(len(lines), size=2)
-    lines[one], lines[two] = lines[two], lines[one]
-    return "".join(lines).encode()
-
-
-def _digit_changed(random: Random, lines: list[str]) -> bytes:
-    text = "".join(lines)
-    digits = [found.start() for found in re.finditer(r"\d", text)]
-    at = digits[int(random.integers(len(digits)))]
-    return (text[:at] + str(random.integers(10)) + text[at + 1 :]).encode()
-
-
-def _huge(random: Random, lines: list[str]) -> bytes:
-    text = "".join(lines)
-    huge = (
-        text + "# " + "x" * (16 << 20),
-        text + "more: " + "[" * 3000,
-        text + "more: " + "{a: " * 3000,
-        text + "".join(f"k{number}: {number}\n" for number in range(200_000)),
-        text + "more: '" + "y" * (16 << 20) + "'\n",
-        text + "".join("  " * depth + "k:\n" for depth in range(1500)),
-    )
-    return huge[int(random.integers(len(huge)))].encode()
-
-
-def _other_encoding(random: Random, lines: list[str]) -> bytes:
-    text = "".join(lines)
-    return (
-        text.encode(str(random.choice(["utf-16", "utf-32", "utf-7"])))
-        if random.random() < 0.6
-        else (text.encode() + bytes([0xE9, 0x00, 0x1A]))
-    )
-
-
-_YAML_DAMAGE: dict[str, Callable[[Random, list[str]], bytes]] = {
-    "not a number": _with_value([".nan", ".inf", "-.inf", "nan", "inf", "1e999", "-1e999"]),
-    "absurd number": _with_value(
-        ["-1", "0", "1e300", "1e18", "-9" * 12, "9" * 5000, "1e-320", "0x7fffffff", "0o17", "1_0", "4294967296"]
-    ),
-    "other type": _with_value(
-        ["[]", "{}", "[1, 2]", "{a: 1}", "null", "''", "yes", "true", "text", "'\\0'", "2020-01-01", "[[1], [2]]"]
-    ),
-    "tag": _with_value(
-        [
-            "!!python/object/apply:os.system [id]",
-            "!!binary aGk=",
-            "!!int x",
-            "!!set {a}",
-            "!!timestamp 1",
-            "!x y",
-            "!!map 3",
-        ]
-    ),
-    "alias": _with_value(["*nothing", "&a [*a]", "&b {c: *b}", "<<", "{<<: 3}", "{<<: [1]}"]),
-    "odd text": _with_value(
-        ["\0", "\x07", "\ufeff", "\ud800", "\u2028", "|", ">", "- a", "a: b: c", "'", '"', "%", "@"]
-    ),
-    "billion laughs": _billion_laughs,
-    "laughs merged": _merged_laughs,
-    "key twice": _key_twice,
-    "line lost": _line_lost,
-    "lines exchanged": _lines_exchanged,
-    "digit changed": _digit_changed,
-    "huge": _huge,
-    "other encoding": _other_encoding,
-}
-
-
-# Results
-
-
 def damage_results(random: Random, file: Path, others: Sequence[Path]) -> str:
     """Damage a result file; ``others`` are result files of other phases and runs."""
     draw = random.random()
@@ -518,16 +231,17 @@ def damage_results(random: Random, file: Path, others: Sequence[Path]) -> str:
         file.write_text(f"{text[:at]}{random.integers(10)}{text[at + 1 :]}", encoding="utf-8")
         return "digit changed"
     content = json.loads(text)
-    _change(random, content)
-    file.write_text(json.dumps(_resealed(content)), encoding="utf-8")
+    change_field(random, content)
+    file.write_text(json.dumps(resealed(content)), encoding="utf-8")
     return f"field of another type{SEALED_AGAIN}"
 
 
-def _resealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def resealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a right checksum of what it says now."""
     return sealed({key: value for key, value in content.items() if key != SEAL})
 
 
-def _change(random: Random, content: Any) -> None:
+def change_field(random: Random, content: Any) -> None:
     """Give one field of a JSON object another type, or take it away."""
     while True:
         keys = [key for key in content if key != SEAL] if isinstance(content, dict) else list(range(len(content)))

@@ -63,46 +63,46 @@ def save_checkpoint(
     writer.save(path, trees, description.to_json(), then)
 
 
-def describe_checkpoint(path: Path) -> CheckpointDescription:
-    """What a checkpoint says of itself, once every byte of it is known to be as it was written.
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Which checkpoint is wanted."""
 
-    Raises:
-        Damaged: it is not.
-    """
-    content = check(path)
-    try:
-        return CheckpointDescription.from_json(content, f"checkpoint {path}")
-    except UserError as error:
-        raise Damaged(str(error)) from None
+    run_id: str
+    phase: int
+    name: str  # of the asset class, meta_controller, or portfolio
+    timesteps: int
 
 
-def restore_policy(path: Path, like: Policy) -> Policy:
+def restore_policy(path: Path, origin: Origin, like: Policy) -> Policy:
     """The policy of a checkpoint.
 
     Args:
         path: what `save_checkpoint` wrote.
+        origin: of which training, agent and step it must be.
         like: a policy of the same shapes, concrete or from ``jax.eval_shape``.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it has other shapes.
+        Damaged: there is no such checkpoint, a byte of it is not as it was written, or it is another one.
+        UserError: it has other shapes.
     """
-    check(path)
+    _checked(path, origin)
     return _restored_policy(path, _POLICY, like)
 
 
-def restore_checkpoint(path: Path, like: TrainState) -> SavedTraining:
+def restore_checkpoint(path: Path, origin: Origin, like: TrainState) -> SavedTraining:
     """The whole training of a checkpoint, from which it goes on bit for bit.
 
     Args:
         path: what `save_checkpoint` wrote.
+        origin: of which training, agent and step it must be.
         like: a state of the same shapes, as from ``jax.eval_shape`` of `start_training`.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it has other shapes (another number of environments,
-            say).
+        Damaged: there is no such checkpoint, a byte of it is not as it was written, or it is another one.
+        UserError: it has other shapes (another number of environments, say).
     """
-    logbook = describe_checkpoint(path).logbook
-    policy = restore_policy(path, Policy(like.params, like.normalizers))
+    logbook = _checked(path, origin).logbook
+    policy = _restored_policy(path, _POLICY, Policy(like.params, like.normalizers))
     training = restore(path, _TRAINING, dataclasses.replace(like, params={}, normalizers={}))
     state = dataclasses.replace(training, params=policy.params, normalizers=policy.normalizers)
     if logbook.best_timesteps is None:
@@ -110,6 +110,28 @@ def restore_checkpoint(path: Path, like: TrainState) -> SavedTraining:
     if logbook.best_timesteps != logbook.timesteps:
         return SavedTraining(state, _restored_policy(path, _BEST, policy), logbook)
     return SavedTraining(state, jax.tree.map(jnp.copy, policy), logbook)  # the state is donated
+
+
+def _checked(path: Path, origin: Origin) -> CheckpointDescription:
+    """What a checkpoint says of itself, once it is known to be the one that is wanted, as it was written."""
+    content = check(path)
+    try:
+        found = CheckpointDescription.from_json(content, f"checkpoint {path}")
+    except UserError as error:
+        raise Damaged(str(error)) from None
+    pairs = {
+        "training": (found.run_id, origin.run_id),
+        "phase": (found.phase, origin.phase),
+        "agent": (found.name, origin.name),
+        "timesteps": (found.logbook.timesteps, origin.timesteps),
+    }
+    for what, (there, wanted) in pairs.items():
+        if there != wanted:
+            raise Damaged(
+                f"checkpoint {path} is of {what} {there}, and {what} {wanted} is expected there; copy a run directory "
+                "as a whole, or train again"
+            )
+    return found
 
 
 def _policy(policy: Policy) -> dict[str, Any]:
@@ -173,9 +195,8 @@ class Checkpoints:
             shutil.rmtree(self.paths.checkpoints(phase), ignore_errors=True)
 
     def _restored(self, member: Member, timesteps: int, like: TrainState) -> SavedTraining:
-        path = self.place(self.paths, member, timesteps)
-        check_origin(describe_checkpoint(path), path, self.run_id, member.phase, member.name, timesteps)
-        return restore_checkpoint(path, like)
+        origin = Origin(self.run_id, member.phase, member.name, timesteps)
+        return restore_checkpoint(self.place(self.paths, member, timesteps), origin, like)
 
     def _saved(self, member: Member) -> list[int]:
         """Timesteps after which there are checkpoints of a member."""
@@ -194,24 +215,6 @@ class Checkpoints:
                 folder = self.paths.checkpoint(member.phase, timesteps)
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-
-
-def check_origin(
-    found: CheckpointDescription, path: Path, run_id: str, phase: int, name: str, timesteps: int | None
-) -> None:
-    """Refuse a checkpoint of another training, class or step than it is taken for; None is any step.
-
-    Raises:
-        Damaged: both are named.
-    """
-    wanted = {"training": run_id, "phase": phase, "agent": name, "timesteps": timesteps}
-    there = {"training": found.run_id, "phase": found.phase, "agent": found.name, "timesteps": found.logbook.timesteps}
-    for what, value in wanted.items():
-        if value is not None and there[what] != value:
-            raise Damaged(
-                f"checkpoint {path} is of {what} {there[what]}, and {what} {value} is expected there; copy a run "
-                "directory as a whole, or train again"
-            )
 
 
 def checkpoint_path(paths: RunPaths, phase: int, name: str, timesteps: int) -> Path:

@@ -18,9 +18,9 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.synthetic.calibration_files import load_calibration
-from mtquant_jax.reference import damage
+from mtquant_jax.reference import damage, damage_yaml, damage_zips
 from mtquant_jax.reference.damage import FAILURES, OUTCOMES, Subject, intact, judge
-from mtquant_jax.runs.checkpoints import check_origin, describe_checkpoint, restore_policy
+from mtquant_jax.runs.checkpoints import Origin, restore_policy
 from mtquant_jax.runs.run_record import check_resumable
 from mtquant_jax.runs.trading_policy import load_policy, read_model
 from mtquant_jax.runs.trained_run import open_run
@@ -28,6 +28,7 @@ from mtquant_jax.settings.layers import override_config
 from mtquant_jax.settings.yaml_files import shipped
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.storage.bundles import read_manifest, write_bundle
+from mtquant_jax.storage.checkpoints import describe
 from mtquant_jax.storage.paths import RunPaths
 
 FOREX = Path("models/specialists/forex_specialist.zip")
@@ -48,7 +49,9 @@ def models(run_dir: Path, folder: Path, like: Policy) -> list[Subject]:
     shutil.copytree(run_dir / "models", folder / "models", ignore=shutil.ignore_patterns("checkpoints"))
     others = [file for file in sorted(folder.rglob("*.zip")) if file.name != FOREX.name]
     return [
-        Subject("models", folder, lambda random, copy: damage.damage_model(random, copy / FOREX, others), read_policy)
+        Subject(
+            "models", folder, lambda random, copy: damage_zips.damage_model(random, copy / FOREX, others), read_policy
+        )
     ]
 
 
@@ -60,10 +63,8 @@ def checkpoints(run_dir: Path, folder: Path, like: Policy) -> list[Subject]:
     run_id = open_run(run_dir).results[1]["run_id"]
 
     def read(copy: Path) -> Any:
-        described = describe_checkpoint(copy / "checkpoint")
-        check_origin(described, copy / "checkpoint", run_id, 1, "forex", 500)
-        arrays = to_named_arrays(restore_policy(copy / "checkpoint", like))
-        return described, {name: array.tobytes() for name, array in arrays.items()}
+        arrays = to_named_arrays(restore_policy(copy / "checkpoint", Origin(run_id, 1, "forex", 500), like))
+        return describe(copy / "checkpoint"), {name: array.tobytes() for name, array in arrays.items()}
 
     def harm(random: np.random.Generator, copy: Path) -> str:
         return damage.damage_checkpoint(random, copy / "checkpoint", others)
@@ -73,7 +74,7 @@ def checkpoints(run_dir: Path, folder: Path, like: Policy) -> list[Subject]:
 
 def settings(run_dir: Path, folder: Path, like: Policy) -> list[Subject]:
     def harm(file: str, random: np.random.Generator, copy: Path) -> str:
-        return damage.damage_settings(random, copy / file)
+        return damage_yaml.damage_settings(random, copy / file)
 
     resolved = RunPaths(folder / "run").resolved_config.relative_to(folder / "run")
     found = [Subject("resolved", small(run_dir, folder / "run"), functools.partial(harm, str(resolved)), read_run)]
@@ -182,5 +183,5 @@ def test_nothing_that_is_read_is_unpickled(synthetic_run, like, monkeypatch):
     for name in ("load", "loads", "Unpickler", "_Unpickler", "_load", "_loads"):
         monkeypatch.setattr(pickle, name, unpickled)
     load_policy(synthetic_run)
-    restore_policy(RunPaths(synthetic_run).checkpoint(1, 500) / "forex", like)
-    open_run(synthetic_run)
+    origin = Origin(open_run(synthetic_run).results[1]["run_id"], 1, "forex", 500)
+    restore_policy(RunPaths(synthetic_run).checkpoint(1, 500) / "forex", origin, like)
