@@ -52,8 +52,8 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
     event = {"event": "chunk", "phase": member.phase, "agent": label, "timesteps": progress.timesteps}
     event |= {"total_timesteps": progress.total_timesteps, **row}
     # A line per checkpoint; those between are for the log, and for who wants to see everything.
-    (recorder.info if validation or not progress.validates else recorder.detail)(text, event)
-    if rejected := progress.rejected_updates - progress.rejected_before:
+    (recorder.info if validation else recorder.detail)(text, event)
+    if rejected := progress.rejected_updates:
         which = f"{rejected} updates" if rejected > 1 else "an update"
         recorder.warning(
             f"phase {member.phase}: {which} of {label} up to {progress.timesteps:,} timesteps changed nothing, for "

@@ -82,7 +82,6 @@ class _Training:
         self._first: list[dict[str, np.ndarray]] = []
         self._last: list[dict[str, np.ndarray]] = []
         self._rejected = [0] * len(members)  # updates so far
-        self._rejected_before = list(self._rejected)  # before the last chunk
         self._done = 0  # timesteps
         self._total = members[0].plan.total_updates * members[0].plan.program.timesteps_per_update
 
@@ -115,7 +114,7 @@ class _Training:
             self._first = self._first or metrics
             self._rates.append(rate)
             validation = self._validate() if saves and schedule.validate else None
-            self._report(passed, rate, metrics, validation)
+            self._report(passed, updates, rate, metrics, validation)
             if passed < self._total:
                 self._move_on(passed / self._total, validation)
             stops = self._observer.stops()
@@ -150,14 +149,14 @@ class _Training:
 
         The chunk is then run again update by update from the state that it began with, to find the one.
         """
-        self._rejected_before = list(self._rejected)
+        rejected = list(self._rejected)
         symptoms = self._symptoms(metrics, updates)
         if not any(symptoms):
             return
-        self._rejected = list(self._rejected_before)
+        self._rejected = rejected
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
-        self._report((before + updates) * per_update, rate, metrics, None)
+        self._report((before + updates) * per_update, updates, rate, metrics, None)
         good = self._runner.policies(kept)
         self._runner.go_back(kept)
         which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
@@ -218,6 +217,7 @@ class _Training:
     def _report(
         self,
         done: int,
+        updates: int,
         rate: float,
         metrics: list[dict[str, np.ndarray]],
         validation: list[Performance] | None,
@@ -232,9 +232,7 @@ class _Training:
                     metrics=metrics[i],
                     validation=validation[i] if validation else None,
                     curriculum=self._curricula[i] if self._curricula else None,
-                    rejected_updates=self._rejected[i],
-                    rejected_before=self._rejected_before[i],
-                    validates=self._schedule.validate,
+                    rejected_updates=rejected_updates(metrics[i], updates),
                 )
             )
 

@@ -47,9 +47,7 @@ class Progress:
     metrics: dict[str, np.ndarray]  # means over the chunk: [A] per agent, [], or [S] for stacked groups
     validation: Performance | None  # of the checkpoint after the chunk, if there is one
     curriculum: Curriculum | None  # that the chunk drew its episodes from
-    rejected_updates: int = 0  # so far, that changed nothing, for their gradients were no numbers
-    rejected_before: int = 0  # the same before the chunk
-    validates: bool = True  # whether checkpoints of this training are validated
+    rejected_updates: int = 0  # of the chunk, that changed nothing, for their gradients were no numbers
 
 
 class Stopped(Exception):
