@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from mtquant_jax.runs.identity import Identity
-from mtquant_jax.runs.inspection import KILLED, CheckpointInfo, Info, ModelInfo, Progress, RunInfo, Validation
+from mtquant_jax.runs.inspected import KILLED, CheckpointInfo, Info, ModelInfo, Progress, RunInfo, Validation
 
 _INDENT = 16  # columns of a label
 _NARROWEST = 60
