@@ -97,11 +97,12 @@ def _columns(rows: Rows, findings: Findings) -> dict[str, np.ndarray]:
     return columns
 
 
-@np.errstate(over="ignore")
-def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
-    """Count bad rows and describe the first of them in file order, whatever its problem."""
-    o, h, low, c = (columns[price] for price in PRICES)
-    slack = 1.0 + _WIDENED
+_Problems = list[tuple[np.ndarray, str]]
+"""Masks of rows [R], each with what is wrong with those; the text has the row's values by name and its cells."""
+
+
+def _unreadable(rows: Rows, columns: dict[str, np.ndarray]) -> _Problems:
+    """Times and numbers that cannot be read."""
     read = ~rows.stamps.unread
     offsets, none = read & rows.stamps.has_offset, read & ~rows.stamps.has_offset
     times = rows.stamps.problems()
@@ -110,10 +111,29 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
         times.append(
             (odd, f"the time {{text[time]!r}} has {has} offset from UTC, unlike most; give it to all or to none")
         )
-    numbers = [
+    return times + [
         (~np.isfinite(values), f"{name} {{text[{name}]!r}} is not a number; every bar needs one")
         for name, values in columns.items()
     ]
+
+
+@np.errstate(over="ignore")
+def _out_of_order(columns: dict[str, np.ndarray]) -> _Problems:
+    """Prices of a bar that contradict each other."""
+    o, h, low, c = (columns[price] for price in PRICES)
+    slack = 1.0 + _WIDENED
+    return [
+        (h * (1.0 + _EXACT) < low, "high {high:.10g} is below low {low:.10g}"),
+        (h * slack < o, "high {high:.10g} is below open {open:.10g}"),
+        (h * slack < c, "high {high:.10g} is below close {close:.10g}"),
+        (low > o * slack, "low {low:.10g} is above open {open:.10g}"),
+        (low > c * slack, "low {low:.10g} is above close {close:.10g}"),
+    ]
+
+
+def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) -> None:
+    """Count bad rows and describe the first of them in file order, whatever its problem."""
+    unreadable, order = _unreadable(rows, columns), _out_of_order(columns)
     signs = [
         (columns[price] <= 0, f"{price} {{{price}:.10g}} is not positive; a price must be above zero")
         for price in PRICES
@@ -125,22 +145,15 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
         )
         for price in PRICES
     ]
-    order = [
-        (h * (1.0 + _EXACT) < low, "high {high:.10g} is below low {low:.10g}"),
-        (h * slack < o, "high {high:.10g} is below open {open:.10g}"),
-        (h * slack < c, "high {high:.10g} is below close {close:.10g}"),
-        (low > o * slack, "low {low:.10g} is above open {open:.10g}"),
-        (low > c * slack, "low {low:.10g} is above close {close:.10g}"),
-    ]
     negative = [
         (columns[name] < 0, f"{name.partition('_')[0]} {{{name}:.10g}} is negative" + because)
         for name, because in (("volume", ""), ("spread", ""), ("spread_price", ": the ask is below the bid"))
         if name in columns
     ]
-    findings.unreadable = _count([*times, *numbers])
+    findings.unreadable = _count(unreadable)
     findings.not_positive = _count(signs)
     findings.inconsistent = _count(order)
-    problems = [*times, *numbers, *signs, *sizes, *order, *negative]
+    problems = [*unreadable, *signs, *sizes, *order, *negative]
     findings.problem = None if findings.unreadable else find_swapped_sides(rows, columns)
     if findings.problem:
         return
@@ -164,7 +177,7 @@ def _check_rows(rows: Rows, columns: dict[str, np.ndarray], findings: Findings) 
 _MANY, _MOST = 20, 0.5  # rows, and share of them out of order, from which it is the columns that are wrong
 
 
-def _count(problems: list[tuple[np.ndarray, str]]) -> int:
+def _count(problems: _Problems) -> int:
     """Count the rows that have at least one of the problems."""
     found = [mask for mask, _ in problems if mask.any()]
     return int(np.count_nonzero(np.logical_or.reduce(found))) if found else 0
