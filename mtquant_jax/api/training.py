@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import overload
 
@@ -13,6 +14,7 @@ from mtquant_jax.api.markets import prepare
 from mtquant_jax.api.session import keep_compiled_programs, log
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market, asset_classes, market_settings
+from mtquant_jax.runs.run_directory import named
 from mtquant_jax.runs.train import run
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
@@ -102,13 +104,12 @@ def train(
         if market is not None:
             _check_same_market(config, market)
         keep_compiled_programs()
-        in_directory = dataclasses.replace(config, run_dir=str(run_dir))
-        output = Output(level=_SILENT) if quiet else Output()
-        summary = run(in_directory, "Python", market, on_chunk, output, overwrite, resume)
+        config = dataclasses.replace(config, run_dir=named(str(run_dir), datetime.now()))
+        summary = run(config, "Python", market, on_chunk, Output(_SILENT) if quiet else Output(), overwrite, resume)
         if quiet:
             log(summary["market"]["notices"] if market is None else ())
             log(f"phase {finding['phase']}: {finding['sentence']}" for finding in summary["diagnosis"])
-        return load_run(summary["configuration"]["run_dir"])
+        return load_run(config.run_dir)
     market = prepare(config) if market is None else market
     keep_compiled_programs()
     trained = train_phases(

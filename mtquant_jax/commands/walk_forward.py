@@ -242,7 +242,7 @@ def _trained(
         write_settings(paths.resolved_config, command.settings)
         record.write(paths)
         remove_unfinished(paths.run_dir)
-        run = WalkForwardRun(run_id, recorder, writer, before is not None, request.__bool__)
+        run = WalkForwardRun(run_id, recorder, writer, before is not None, request.is_made)
         print(f"mtquant-jax walk-forward on {device()}, settings from {source}")
         print(market.description)
         days = _test_days(market, folds)

@@ -20,7 +20,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
-    def __bool__(self) -> bool:
+    def is_made(self) -> bool:
+        """Whether a signal came."""
         return self.signal is not None
 
     def interrupted(self, text: str) -> Interrupted:
@@ -40,7 +41,7 @@ def stop_requests() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request:
+        if request.is_made():
             os.write(2, b"stopped at once; what was not saved is trained again\n")
             os._exit(128 + number)  # background threads would keep the process waiting
         request.signal = signal.Signals(number)

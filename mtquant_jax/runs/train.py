@@ -77,7 +77,7 @@ def run(
     if before is None:
         _check_directory(paths, wanted, overwrite)
     elif before.state == FINISHED and paths.training_summary.is_file():
-        return _nothing_to_do(paths)
+        return _nothing_to_do(paths, output)
     config, market, results, notices = _prepared(config, paths, wanted, market)
     bars = market.given
     if bars is not None:
@@ -91,26 +91,53 @@ def run(
             clear(paths, wanted, all_of_it=overwrite)
         if bars is not None:
             _keep_bars(bars, paths)
-        files, compiler = RunFiles(config, paths, market, before.run_id if before else new_run_id(start)), Compiler()
-        display, show = _display(output, config, wanted)
-        recording = RunRecorder(paths, start, output.level, output.as_json, show)
+        run_id = before.run_id if before else new_run_id(start)
+        session = _Session(RunFiles(config, paths, market, run_id), wanted, before, output, start, began)
+        return session.train(policies, results, notices, config_source, on_chunk)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """One process that trains a run."""
+
+    files: RunFiles
+    wanted: Sequence[int]
+    before: RunRecord | None  # of the processes before; None where it begins the run
+    output: Output
+    start: datetime
+    began: float  # of `time.perf_counter`
+
+    def train(
+        self,
+        policies: HierarchyPolicies,
+        results: dict[int, dict[str, Any]],
+        notices: Sequence[str],
+        config_source: str,
+        on_chunk: Callable[[Progress], None] | None,
+    ) -> dict[str, Any]:
+        """Train, write everything, and return the summary."""
+        files, compiler = self.files, Compiler()
+        paths, config = files.paths, files.config
+        display, show = _display(self.output, config, self.wanted)
+        recording = RunRecorder(paths, self.start, self.output.level, self.output.as_json, show)
         with recording as recorder, CheckpointWriter() as writer, stop_requests() as request, display:
-            setup = time.perf_counter() - began
+            setup = time.perf_counter() - self.began
             _introduce(recorder, files, notices, config_source, setup)
-            record = begun(before, files.run_id, start, wanted, files.identity)
+            record = begun(self.before, files.run_id, self.start, self.wanted, files.identity)
             record.write(paths)
             remove_unfinished(paths.run_dir)
+            resumes = self.before is not None
             checkpoints = Checkpoints(
-                paths, files.run_id, files.identity, writer, config.keep, before is not None, of_run, recorder.warning
+                paths, files.run_id, files.identity, writer, config.keep, resumes, of_run, recorder.warning
             )
-            observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.__bool__, display)
-            _train(files, wanted, policies, observer, compiler, record, request)
-            total = time.perf_counter() - began
+            observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.is_made, display)
+            _train(files, self.wanted, policies, observer, compiler, record, request)
+            total = time.perf_counter() - self.began
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
-            summary = files.write_summary(wanted, record, seconds, results)
+            summary = files.write_summary(self.wanted, record, seconds, results)
             dataclasses.replace(record, state=FINISHED).write(paths)
             _conclude(recorder, files, summary, total)
-    return summary
+        return summary
 
 
 def _display(
@@ -131,9 +158,10 @@ def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord:
     return check_resumable(paths)
 
 
-def _nothing_to_do(paths: RunPaths) -> dict[str, Any]:
+def _nothing_to_do(paths: RunPaths, output: Output) -> dict[str, Any]:
     """The summary of a training that is finished."""
-    print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
+    if output.level <= logging.INFO and not output.as_json:
+        print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
     return read_summary(paths, "resuming a training")
 
 
