@@ -91,7 +91,8 @@ def test_prices_of_another_unit_are_refused_with_the_factor(tmp_path, symbol, le
     ],
 )
 def test_prices_of_twenty_years_and_some_to_come_are_read(tmp_path, symbol, year, level):
-    read(tmp_path, gold(level=level, start=f"{year}-03-05"), symbol)
+    frame = gold(level=level, start=f"{year}-03-05")
+    np.testing.assert_array_equal(read(tmp_path, frame, symbol)[0].close[0, :, 0], frame["close"])
 
 
 def test_a_user_can_state_another_range_and_one_without_falls_back_on_the_calibration(tmp_path):
@@ -239,10 +240,10 @@ def test_a_long_pause_explains_a_larger_step(tmp_path):
 def test_large_moves_that_markets_have_made_are_read(tmp_path):
     oil = gold(60, level=20.0, start="2020-04-01", step=DAY)
     oil = scaled(oil, np.where(np.arange(60) < 20, 1.0, 0.58)[:, None])  # -42 % in a day, in April 2020
-    read(tmp_path, oil, "WTIUSD")
+    np.testing.assert_array_equal(read(tmp_path, oil, "WTIUSD")[0].close[0, :, 0], oil["close"])
     coin = {"BTCUSD": dataclasses.replace(INSTRUMENTS["XAUUSD"], symbol="BTCUSD", price_range=None)}
     crash = scaled(gold(60, level=7900.5, start="2020-03-01", step=DAY), 0.6, slice(11, None))  # -40 % on 12 March 2020
-    read(tmp_path, crash, "BTCUSD", coin)
+    np.testing.assert_array_equal(read(tmp_path, crash, "BTCUSD", coin)[0].close[0, :, 0], crash["close"])
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")
