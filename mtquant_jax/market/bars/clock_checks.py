@@ -151,10 +151,11 @@ def _lag_sentence(culprit: _Read, others: Sequence[_Read], lag: Lag, reads: Sequ
     plural = "s" if bars > 1 else ""
     when = f" in {lag.when}" if lag.when else ""
     more = f", as with {len(others) - 1} other file{'s' if len(others) > 2 else ''}" if len(others) > 1 else ""
+    late_or_early = "later" if behind else "earlier"
     sentence = (
-        f"{culprit.name} is {_length(lag.seconds)} {'behind' if behind else 'ahead of'} {other.name}: their returns "
-        f"correlate at a lag of {bars} {timeframe_name(lag.interval)} bar{plural} ({lag.correlation:.2g}) and not in "
-        f"the same bar ({lag.at_zero:.2g}){when}{more}"
+        f"{culprit.name} is stamped {_length(lag.seconds)} {late_or_early} than {other.name}: their returns correlate "
+        f"at a lag of {bars} {timeframe_name(lag.interval)} bar{plural} ({lag.correlation:.2g}) and not in the same "
+        f"bar ({lag.at_zero:.2g}){when}{more}"
     )
     one_bar = bars == 1 and lag.when == ALWAYS
     if culprit.against is not None and not (one_bar and lag.interval > _HOUR):

@@ -194,7 +194,9 @@ def test_files_on_different_clocks_are_refused_with_the_lag(tmp_path):
     with pytest.raises(UserError) as error:
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     message = str(error.value)
-    assert message.startswith("GBPUSD.csv is 3 h behind EURUSD.csv: their returns correlate at a lag of 3 H1 bars (0.")
+    assert message.startswith(
+        "GBPUSD.csv is stamped 3 h later than EURUSD.csv: their returns correlate at a lag of 3 H1 bars (0."
+    )
     assert "not in the same bar" in message and "those of EURUSD.csv open at Sunday 17:00 there" in message
     assert message.endswith("its clock is probably NewYork+7: give `symbol_timezones` GBPUSD=NewYork+7")
     bars, notices = load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_timezones=["GBPUSD=NewYork+7"])
@@ -210,7 +212,9 @@ def test_frames_pass_the_same_checks():
         symbol: pd.DataFrame({"time": file.timestamps} | {name: getattr(file, name) for name in columns})
         for symbol, file in files.items()
     }
-    with pytest.raises(UserError, match="frame GBPUSD is 3 h behind frame EURUSD: their returns correlate at a lag of"):
+    with pytest.raises(
+        UserError, match="frame GBPUSD is stamped 3 h later than frame EURUSD: their returns correlate at a lag of"
+    ):
         load_frames(frames, [], INSTRUMENTS)
     bars, _ = load_frames(frames, [], INSTRUMENTS, symbol_timezones=["GBPUSD=NewYork+7"])
     np.testing.assert_array_equal(bars.timestamps, times)
@@ -222,7 +226,7 @@ def test_bars_stamped_at_their_end_are_found_and_can_be_declared(tmp_path, step,
     late = bar_file(times, 2)
     put(tmp_path, "EURUSD.csv", bar_file(times, 1), "utc")
     put(tmp_path, "GBPUSD.csv", dataclasses.replace(late, timestamps=times + step), "utc")
-    with pytest.raises(UserError, match=r"GBPUSD.csv is .* behind EURUSD.csv: .* a lag of 1 [MH]\d+ bar .*"
+    with pytest.raises(UserError, match=r"GBPUSD.csv is stamped .* later than EURUSD.csv: .* a lag of 1 [MH]\d+ bar .*"
                                         r"stamped at .* end.*: give `symbol_bar_stamps` GBPUSD=close"):  # fmt: skip
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS)
     bars, notices = load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_bar_stamps=["GBPUSD=close"])
@@ -250,7 +254,7 @@ def test_a_lag_between_two_declared_clocks_is_a_notice(tmp_path):
     put(tmp_path, "EURUSD.csv", bar_file(times, 1))
     put(tmp_path, "GBPUSD.csv", on_clock(bar_file(times, 2), "Etc/GMT-5"))
     one, both = ["GBPUSD=UTC"], ["EURUSD=UTC", "GBPUSD=UTC"]
-    with pytest.raises(UserError, match=r"GBPUSD.csv is 5 h behind EURUSD.csv: .* \(or both as they are"):
+    with pytest.raises(UserError, match=r"GBPUSD.csv is stamped 5 h later than EURUSD.csv: .* \(or both as they are"):
         load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_timezones=one)
     _, notices = load_bars(tmp_path, ["EURUSD", "GBPUSD"], INSTRUMENTS, symbol_timezones=both)
     assert len(notices) == 1 and "correlate at a lag of 5 H1 bars" in notices[0]
@@ -359,7 +363,7 @@ def test_real_bars_pass(folder):
     about = [notice for notice in notices if "correlate" in notice or "weeks" in notice]
     # GBPUSD and USDJPY of the long set are an hour early against all others until 2014.
     assert len(about) == (2 if folder == "h1_long" else 0)
-    assert all("1 h ahead of" in notice and "2013, 2014" in notice for notice in about)
+    assert all("1 h earlier than" in notice and "2013, 2014" in notice for notice in about)
 
 
 @needs_data
