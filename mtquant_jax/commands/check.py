@@ -74,7 +74,7 @@ def _combined(
     misfitting, notices = problems_of(usable, options)
     notices += [notice for member in members for notice in notices_of(member, options)]
     problems += misfitting
-    if misfitting or not usable:
+    if misfitting or not {member.instrument.symbol for member in usable} - set(conversion):
         return None, problems, notices
     bars = None
     try:

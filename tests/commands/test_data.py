@@ -114,6 +114,12 @@ def test_a_check_goes_on_with_the_files_that_are_right(data, capsys):
     assert "Common period of the 1 usable files: 2024-01-01 00:00 to 2024-06-15 15:00 UTC" in output
 
 
+def test_a_check_of_symbols_without_a_file_says_that_alone(data, capsys):
+    assert run("check", data, "--symbols", "GER40") == 1
+    refused = capsys.readouterr().out.partition("Training would refuse this: ")[2]
+    assert refused.startswith("1 problem") and "has no file for GER40" in refused
+
+
 def test_a_check_tells_all_files_that_do_not_fit(data, capsys):
     (data.parent / "mine.yaml").write_text("specialists: {all: {symbols: [EURUSD, USDJPY, XAUUSD, GBPUSD]}}")
     write(data / "XAUUSD.csv", times("2024-01-01T00:00", "2024-06-01T00:00", 900), 2, 2, 2000.0)
