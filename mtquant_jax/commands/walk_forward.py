@@ -76,7 +76,15 @@ def _run(command: WalkForwardCommand, source: str) -> None:
     """Train, judge, print and write, with settings that name all symbols."""
     from mtquant_jax.evaluation import walk_forward_result
     from mtquant_jax.reports import walk_forward as report
-    from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, clear_checkpoints, named
+    from mtquant_jax.runs.run_directory import (
+        check_free,
+        check_not_running,
+        check_paths,
+        claimed,
+        clear,
+        clear_checkpoints,
+        named,
+    )
     from mtquant_jax.runs.run_record import FINISHED
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
@@ -87,6 +95,7 @@ def _run(command: WalkForwardCommand, source: str) -> None:
     command = dataclasses.replace(command, settings=settings)
     _check(command)
     paths = RunPaths(Path(run_dir))
+    check_not_running(paths)
     check_paths(paths)
     before = _to_resume(command, paths)
     if before is None:

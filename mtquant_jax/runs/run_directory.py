@@ -22,6 +22,7 @@ except ImportError:  # not on Windows, where two trainings in one directory are 
 _PHASES = (1, 2, 3)
 _UNFINISHED = "that was not finished"
 _ADVICE = "give another `run_dir`, such as runs/{time}, or replace all of it with `overwrite`"
+_LOCK = ".training.lock"
 _EVALUATION = ("report.html", "metrics.json", "equity.csv", "trades.csv", "positions.csv")
 
 
@@ -53,10 +54,10 @@ def held(paths: RunPaths) -> str:
     if (paths.run_dir / "walk_forward.json").exists() or any(paths.run_dir.glob("fold_*/seed_*/models")):
         return "a walk-forward"
     if any(paths.run_dir.glob("fold_*/models/checkpoints")):
-        return "a walk-forward that was not finished"
+        return f"a walk-forward {_UNFINISHED}"
     with contextlib.suppress(UserError):  # a record that is damaged says nothing
         if (record := read_record(paths)) is not None and record.state != FINISHED:
-            return f"a training {_UNFINISHED}"
+            return f"a {'training' if record.walk_forward is None else 'walk-forward'} {_UNFINISHED}"
     done = [phase for phase in _PHASES if paths.phase_results(phase).exists()]
     if done:
         return f"a training (phase{'s' * (len(done) > 1)} {', '.join(map(str, done))})"
@@ -65,7 +66,7 @@ def held(paths: RunPaths) -> str:
     ]
     models = [*paths.specialist_bundles.glob("*_specialist.zip"), *([paths.meta_bundle] * paths.meta_bundle.exists())]
     if begun or models or paths.training_summary.exists():
-        return "a training that was not finished" if begun else "models of a training"
+        return f"a training {_UNFINISHED}" if begun else "models of a training"
     return ""
 
 
@@ -108,17 +109,14 @@ def claimed(paths: RunPaths) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    path = paths.run_dir / ".training.lock"
+    path = paths.run_dir / _LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked(path)
     except OSError as error:
         raise UserError(f"`run_dir` {paths.run_dir} cannot be written: {error.strerror}") from None
     if descriptor is None:
-        raise UserError(
-            f"`run_dir` {paths.run_dir}: another training is running there{_owner(path)}; wait for its end, or give "
-            "another `run_dir`"
-        )
+        raise _running(paths)
     try:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n".encode())
@@ -133,7 +131,7 @@ def is_claimed(paths: RunPaths) -> bool | None:
     if fcntl is None:
         return None
     try:
-        descriptor = os.open(paths.run_dir / ".training.lock", os.O_RDONLY)
+        descriptor = os.open(paths.run_dir / _LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -158,6 +156,23 @@ def _locked(path: Path) -> int | None:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         os.close(descriptor)  # its last owner has removed it since
+
+
+def check_not_running(paths: RunPaths) -> None:
+    """Refuse a directory that another process trains in now, before anything is said of what it holds.
+
+    Raises:
+        UserError: one does.
+    """
+    if is_claimed(paths):
+        raise _running(paths)
+
+
+def _running(paths: RunPaths) -> UserError:
+    return UserError(
+        f"`run_dir` {paths.run_dir}: another training is running there{_owner(paths.run_dir / _LOCK)}; wait for its "
+        "end, or give another `run_dir`"
+    )
 
 
 def _owner(path: Path) -> str:

@@ -22,7 +22,7 @@ from mtquant_jax.runs.checkpoints import Checkpoints, of_run
 from mtquant_jax.runs.display import Display, LiveDisplay, shows_live
 from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
 from mtquant_jax.runs.phase_results import read_summary
-from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, named
+from mtquant_jax.runs.run_directory import check_free, check_not_running, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
 from mtquant_jax.runs.run_record import FAILED, FINISHED, STOPPED, RunRecord, begun, check_resumable, how_to_go_on
@@ -73,6 +73,7 @@ def run(
     config = dataclasses.replace(config, run_dir=named(config.run_dir, start))
     validate(config)
     paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
+    check_not_running(paths)
     before = _to_resume(paths, overwrite) if resume else None
     if before is None:
         _check_directory(paths, wanted, overwrite)

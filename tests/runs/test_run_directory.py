@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import mtquant_jax as mt
 from mtquant_jax.errors import UserError
-from mtquant_jax.runs.run_directory import check_free, check_paths, claimed, clear, held, named
+from mtquant_jax.runs.run_directory import check_free, check_not_running, check_paths, claimed, clear, held, named
+from mtquant_jax.runs.train import run
 from mtquant_jax.storage.paths import RunPaths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +133,13 @@ def test_one_training_at_a_time(paths):
     with claimed(paths):
         pass
     assert list(paths.run_dir.iterdir()) == []
+
+
+def test_a_running_training_is_named_before_anything_is_said_of_what_it_holds(paths):
+    check_not_running(paths)
+    with claimed(paths), pytest.raises(UserError, match=r"another training is running there \(process "):
+        run(dataclasses.replace(mt.load_config(), run_dir=str(paths.run_dir)), "test")
+    check_not_running(paths)
 
 
 def test_the_claim_of_a_process_that_was_killed_is_void(paths):
