@@ -74,7 +74,11 @@ def _how_far(found: Progress) -> str:
     text = f"{found.timesteps:,}/{found.total_timesteps:,} timesteps"
     if found.best_timesteps is None or found.validation is None:
         return text
-    return f"{text}; best after {found.best_timesteps:,}: {_validation(found.validation)}"
+    return f"{text}; best {_after(found.best_timesteps)}: validation {_validation(found.validation)}"
+
+
+def _after(timesteps: int) -> str:
+    return f"after {timesteps:,}" if timesteps else "as it began"
 
 
 def _checkpoint(info: Info) -> Iterator[tuple[str, str]]:
@@ -82,7 +86,7 @@ def _checkpoint(info: Info) -> Iterator[tuple[str, str]]:
     yield "", f"checkpoint of {info.agent} in phase {info.phase}: {info.path}"
     yield "timesteps", f"{info.timesteps:,}/{info.total_timesteps:,}"
     if info.best_timesteps is not None and info.validation is not None:
-        yield "best", f"after {info.best_timesteps:,}: {_validation(info.validation)}"
+        yield "best", f"{_after(info.best_timesteps)}: validation {_validation(info.validation)}"
     yield "training", f"{info.run_id}, seed {info.seed}{', quick test' if info.identity.quick_test else ''}"
     yield from _identity(info.identity)
     yield from _made_with(info.device, info.versions)
@@ -94,7 +98,8 @@ def _model(info: ModelInfo) -> Iterator[tuple[str, str]]:
     yield "symbols", " ".join(info.symbols)
     every = f", a decision every {info.interval} bars" if info.interval else ""
     yield "bars", f"{_interval(info.bar_seconds)}{every}"
-    yield "training", f"phase {info.phase}, {info.timesteps:,} timesteps, seed {info.seed}"
+    trained = f"{info.timesteps:,} timesteps" if info.timesteps else "handed on as it began"
+    yield "training", f"phase {info.phase}, {trained}, seed {info.seed}"
     whose = "the portfolio" if info.phase > 1 else "the specialist alone"
     yield "validation", f"of {whose}: {_validation(info.validation)}"
     yield "network", f"{info.num_parameters:,} numbers, hidden size {info.hidden_size}"
@@ -116,9 +121,9 @@ def _made_with(device: str | None, versions: Mapping[str, str]) -> Iterable[tupl
 
 def _validation(found: Validation) -> str:
     if found.sharpe is None or found.sharpe_standard_error is None:
-        return "flat on the validation split"
+        return "flat"
     return (
-        f"validation Sharpe {found.sharpe:+.2f} ± {found.sharpe_standard_error:.2f}, "
+        f"Sharpe {found.sharpe:+.2f} ± {found.sharpe_standard_error:.2f}, "
         f"return {100 * found.total_return:+.2f} %, drawdown {100 * found.max_drawdown:.2f} %"
     )
 

@@ -80,7 +80,10 @@ def _lots(metrics: EvaluationMetrics) -> Iterator[str]:
 
 
 def _trials(trials: TrialMetrics) -> Iterator[str]:
-    yield f"{trials.trials} training(s) judged on these bars, this one {trials.evaluations} time(s)"
+    trainings, times = (f"{count} {word}{'s' * (count != 1)}" for count, word in (
+        (trials.trials, "training"), (trials.evaluations, "time"),
+    ))  # fmt: skip
+    yield f"{trainings} judged on these bars, this one {times}"
     if trials.deflated_sharpe is not None:
         chance = percent_text(trials.deflated_sharpe, 0)
         yield f"probability that the true Sharpe ratio is above what the best of so many shows by luck: {chance}"

@@ -172,7 +172,7 @@ def test_models(synthetic_run, info):
     paths = RunPaths(synthetic_run)
     shown = words(info(paths.specialist_bundle("forex")))
     assert shown.startswith("model of the specialist forex: ") and "symbols EURUSD GBPUSD USDJPY bars 1 hour" in shown
-    assert "training phase 3, " in shown and "validation of the portfolio: validation Sharpe" in shown
+    assert "training phase 3, " in shown and "validation of the portfolio: Sharpe" in shown
     assert "a decision every 8 bars" in words(info(paths.meta_bundle))
     content = json.loads(info(paths.meta_bundle, "--json"))
     assert content["agent"] == "meta_controller" and content["num_parameters"] > 1000

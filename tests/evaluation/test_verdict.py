@@ -149,6 +149,6 @@ def test_the_table_for_the_terminal(evaluation):
     assert stress.endswith(f"{'2.00 %':>10}{'':>20}{'50.00 %':>10}")  # costs are not known there
     assert any(line.split() == ["flat", "+0.50", "[-0.70,", "1.80]"] for line in lines)
     assert any(line.split() == ["after", "phase", "2", "the", "same", "every", "day"] for line in lines)
-    assert lines[-2] == "3 training(s) judged on these bars, this one 2 time(s)"
+    assert lines[-2] == "3 trainings judged on these bars, this one 2 times"
     assert lines[-1].endswith("above what the best of so many shows by luck: 40 %")
     assert list(summary_lines(dataclasses.replace(metrics, trials=None))) == lines[:-3]

@@ -109,7 +109,7 @@ def _tiles(evaluation: Evaluation) -> list[Tile]:
     paid = f"paid {number(-swap)}" if swap < 0.0 else f"received {number(swap)}"
     deflated = Tile("Deflated Sharpe", DASH, DASH)
     if trials is not None:
-        judged = f"after {number(trials.trials, 0)} training(s) judged on these bars"
+        judged = f"after {number(trials.trials, 0)} training{'s' * (trials.trials != 1)} judged on these bars"
         deflated = Tile("Deflated Sharpe", percent(trials.deflated_sharpe, 1), judged)
     return [
         Tile("Sharpe ratio", number(sharpe.value), f"95 % interval {ends(sharpe)}"),
