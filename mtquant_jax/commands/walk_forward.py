@@ -113,17 +113,17 @@ def _run(command: WalkForwardCommand, source: str) -> None:
             check_free(paths, command.overwrite)
             clear(paths, (1, 2, 3), all_of_it=command.overwrite)
         record, done = _trained(command, configs, market, folds, compiler, source, began, before, notices)
-    stitched = walk_forward_result.stitch(done, command.draws)
-    metrics = dataclasses.replace(
-        walk_forward_result.result(done, stitched, [c.seed for c in configs]),
-        seconds={"total": time.perf_counter() - began, "compile": compiler.seconds},
-        market=market.description,
-        scheme=command.scheme,
-        configuration=dataclasses.asdict(config),
-    )
-    report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
-    dataclasses.replace(record, state=FINISHED).write(paths)
-    clear_checkpoints(folder)  # they are only for resuming
+        stitched = walk_forward_result.stitch(done, command.draws)
+        metrics = dataclasses.replace(
+            walk_forward_result.result(done, stitched, [c.seed for c in configs]),
+            seconds={"total": time.perf_counter() - began, "compile": compiler.seconds},
+            market=market.description,
+            scheme=command.scheme,
+            configuration=dataclasses.asdict(config),
+        )
+        report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
+        dataclasses.replace(record, state=FINISHED).write(paths)
+        clear_checkpoints(folder)  # they are only for resuming
     print()
     for line in report.lines(metrics):
         print(line)
@@ -230,15 +230,15 @@ def _trained(
         Interrupted: SIGINT or SIGTERM came; every training is saved.
     """
     from mtquant_jax.evaluation.walk_forward import WalkForwardRun, run_fold
+    from mtquant_jax.runs.ending import recorded_end
     from mtquant_jax.runs.identity import Identity
     from mtquant_jax.runs.run_files import new_run_id
-    from mtquant_jax.runs.run_record import STOPPED, begun, how_to_go_on
+    from mtquant_jax.runs.run_record import begun
     from mtquant_jax.runs.stopping import stop_requests
     from mtquant_jax.settings.yaml_files import write_settings
     from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.storage.recorder import RunRecorder
-    from mtquant_jax.training.observer import Stopped
 
     paths, done, start = RunPaths(Path(command.settings.run_dir)), [], datetime.now()
     run_id = before.run_id if before else new_run_id(start)
@@ -263,13 +263,8 @@ def _trained(
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            try:
+            with recorded_end(record, paths, request, writer.wait):
                 done.append(run_fold(configs, market, splits, run, compiler, paths.run_dir / f"fold_{number}", tell))
-            except Stopped:
-                writer.wait()
-                dataclasses.replace(record, state=STOPPED).write(paths)
-                advice = how_to_go_on(paths.run_dir, command.flags)
-                raise request.interrupted(f"stopped and saved; this goes on with it: {advice}") from None
     return record, done
 
 

@@ -111,7 +111,7 @@ def check_resumable(paths: RunPaths, walk_forward: Mapping[str, Any] | None = No
         if paths.phase_results(1).exists():
             raise UserError(
                 f"`run_dir` {paths.run_dir} holds a training of an earlier version, which cannot be resumed; train "
-                "its remaining phases with `phases`"
+                "into another `run_dir`"
             )
         raise UserError(
             f"`run_dir` {paths.run_dir} holds no training that could go on; begin it without `resume`, or correct the "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +18,14 @@ from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.checkpoints import Checkpoints, of_run
 from mtquant_jax.runs.display import Display, LiveDisplay, shows_live
+from mtquant_jax.runs.ending import recorded_end
 from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
 from mtquant_jax.runs.phase_results import read_summary
 from mtquant_jax.runs.run_directory import check_free, check_not_running, check_paths, claimed, clear, named
 from mtquant_jax.runs.run_files import RunFiles, new_run_id
 from mtquant_jax.runs.run_observer import RunObserver
-from mtquant_jax.runs.run_record import FAILED, FINISHED, STOPPED, RunRecord, begun, check_resumable, how_to_go_on
-from mtquant_jax.runs.stopping import StopRequest, stop_requests
+from mtquant_jax.runs.run_record import FINISHED, RunRecord, begun, check_resumable, how_to_evaluate
+from mtquant_jax.runs.stopping import stop_requests
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import READING, TrainConfig
 from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
@@ -34,8 +33,7 @@ from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import Output, RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.divergence import Diverged
-from mtquant_jax.training.observer import Progress, Stopped
+from mtquant_jax.training.observer import Progress
 from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
 from mtquant_jax.version import __version__
@@ -132,7 +130,10 @@ class _Session:
                 paths, files.run_id, files.identity, writer, config.keep, resumes, of_run, recorder.warning
             )
             observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.is_made, display)
-            _train(files, self.wanted, policies, observer, compiler, record, request)
+            with recorded_end(record, paths, request, observer.wait, observer.last_good):
+                train_phases(
+                    config, files.market, phases=self.wanted, start=policies, observer=observer, compiler=compiler
+                )
             total = time.perf_counter() - self.began
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
             summary = files.write_summary(self.wanted, record, seconds, results)
@@ -176,35 +177,6 @@ def _prepared(
     if market.given is not None and (num_paths := np.shape(market.given.close)[0]) != 1:
         raise UserError(f"`run_dir` {paths.run_dir}: a run on disk needs bars of one path, not {num_paths}")
     return config, market, results, [*market.notices, *notices]
-
-
-def _train(
-    files: RunFiles,
-    wanted: Sequence[int],
-    start: HierarchyPolicies,
-    observer: RunObserver,
-    compiler: Compiler,
-    record: RunRecord,
-    request: StopRequest,
-) -> None:
-    """Train the phases; one that ends early leaves a record of it, and how it can go on."""
-    try:
-        train_phases(files.config, files.market, phases=wanted, start=start, observer=observer, compiler=compiler)
-    except Stopped:
-        observer.wait()
-        dataclasses.replace(record, state=STOPPED).write(files.paths)
-        raise request.interrupted(
-            f"stopped and saved; this goes on with it: {how_to_go_on(files.config.run_dir)}"
-        ) from None
-    except Exception as error:
-        with contextlib.suppress(OSError):  # of a full disk
-            dataclasses.replace(record, state=FAILED).write(files.paths)
-        if isinstance(error, Diverged):
-            raise UserError(f"{error.sentence}. {observer.last_good(error)}") from None
-        if isinstance(error, UserError):
-            command = how_to_go_on(files.config.run_dir)
-            raise UserError(f"{error}; once that is mended, this goes on with it: {command}") from None
-        raise
 
 
 def _check_directory(paths: RunPaths, wanted: Sequence[int], overwrite: bool) -> None:
@@ -264,4 +236,4 @@ def _conclude(record: RunRecorder, files: RunFiles, summary: dict[str, Any], sec
     if not findings:
         record.info("no policy is flat, pinned to a bound or worse than flat after costs")
     record.info(f"done in {seconds:.1f} s; summary in {files.paths.training_summary}")
-    record.info(f"next: mtquant-jax evaluate --run-dir {shlex.quote(str(files.paths.run_dir))}")
+    record.info(f"next: {how_to_evaluate(files.paths.run_dir)}")
