@@ -181,7 +181,8 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
     start = jax.vmap(functools.partial(start_training, program), in_axes=(0, 0, None, None, 0))
     state = start(params, normalizers, {}, env_params, keys)
     updates = jnp.asarray(setting.evaluation_interval // program.timesteps_per_update, jnp.int32)
-    chunk = train_chunk_parallel.lower(program, False, state, each_env_params, each_hyper, updates).compile()
+    shared = (False,) * len(jax.tree.leaves(each_env_params))
+    chunk = train_chunk_parallel.lower(program, shared, state, each_env_params, each_hyper, updates).compile()
     evaluate = jax.jit(jax.vmap(mean_return)).lower(state.params, state.normalizers, episode_keys).compile()
     compiled = time.perf_counter()
     returns = [np.asarray(evaluate(state.params, state.normalizers, episode_keys))]

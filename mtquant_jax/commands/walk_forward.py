@@ -37,7 +37,7 @@ class WalkForwardCommand(WithSettings):
     folds: int = 4
     """Test ranges, one after the other up to the last bar."""
     num_seeds: int = 3
-    """Trainings per fold, vmapped; seeds count up from --seed."""
+    """Trainings per fold, side by side; seeds count up from --seed."""
     scheme: Literal["anchored", "rolling"] = "anchored"
     """Anchored: training begins with the first bar in every fold; rolling: it moves on and keeps its length."""
     first_train_fraction: float = 0.5

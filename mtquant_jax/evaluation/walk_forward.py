@@ -1,7 +1,7 @@
 """Trains all phases fold by fold on a market that moves on, several seeds side by side, and trades what comes next.
 
 Every fold has the same shapes, so that all of them run through the same compiled programs; seeds (and in phase 1 the
-classes too) are vmapped.
+classes too) are trained side by side.
 """
 
 from __future__ import annotations

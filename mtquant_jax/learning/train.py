@@ -42,17 +42,24 @@ The number of updates is traced, so that chunks of any length share one compilat
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def train_chunk_parallel(
-    program: Program, shared_market: bool, state: TrainState, env_params: Any, hyper: Any, num_updates: jax.Array
+    program: Program,
+    shared: tuple[bool, ...],
+    state: TrainState,
+    env_params: Any,
+    hyper: Any,
+    num_updates: jax.Array,
 ) -> tuple[TrainState, Metrics]:
     """`train_chunk` of several independent trainings side by side.
 
     Args:
         program: of all of them.
-        shared_market: whether ``env_params`` are those of all (static); otherwise its leaves have a leading axis.
+        shared: for each leaf of ``env_params``, in their order, whether it is that of all (static); the others have a
+            leading axis over the trainings.
         state: leaves with a leading axis over the trainings; donated.
         env_params: the market.
         hyper: leaves with a leading axis.
         num_updates: ``[]`` int32.
     """
-    side_by_side = jax.vmap(functools.partial(_chunk, program), in_axes=(0, None if shared_market else 0, 0, None))
+    market = jax.tree.unflatten(jax.tree.structure(env_params), [None if once else 0 for once in shared])
+    side_by_side = jax.vmap(functools.partial(_chunk, program), in_axes=(0, market, 0, None))
     return side_by_side(state, env_params, hyper, num_updates)

@@ -16,7 +16,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mtquant_jax.jax_setup import cache_folder, device, keeps_programs, prepare_jax
+from mtquant_jax.jax_setup import available_cores, cache_folder, device, keeps_programs, prepare_jax
 from mtquant_jax.runs.memory import device_memory, in_words, main_memory
 
 _NAME = "mtquant-jax"
@@ -108,8 +108,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _cores() -> Iterator[Finding]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("ok", "cores", f"{usable} of {os.cpu_count()} may be used")
+    yield Finding("ok", "cores", f"{available_cores()} of {os.cpu_count()} may be used")
 
 
 def _memory() -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from tyro.constructors import StructConstructorSpec, StructFieldSpec, StructType
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.dotted import merged, nested
 from mtquant_jax.settings.fields import Setting, fields_of
 from mtquant_jax.settings.flags import FLAGS, parsed
 from mtquant_jax.settings.quick_test import QUICK_TEST, QUICK_TEST_SPECIALIST
@@ -79,30 +80,18 @@ def override_config(path: str | Path | None, overrides: Mapping[str, Any]) -> Tr
     Raises:
         UserError: a file or a setting is wrong; an unknown key comes with the nearest one that exists.
     """
-    nested = _nested(overrides)
-    apply(TrainConfig(), nested, _IN_PYTHON)  # checks them alone, before they decide on layers
-    whole = nested.pop("specialists", {}) if "specialists" in overrides else None
+    given = nested(overrides)
+    apply(TrainConfig(), given, _IN_PYTHON)  # checks them alone, before they decide on layers
+    whole = given.pop("specialists", {}) if "specialists" in overrides else None
     source = str(shipped("agents.yaml") if path is None else path)
-    config = _layers(source, None, nested.get("quick_test"), nested.get("risk_preset"), whole)
-    if "specialists" in nested:
+    config = _layers(source, None, given.get("quick_test"), given.get("risk_preset"), whole)
+    if "specialists" in given:
         present = as_mapping(config)["specialists"]
-        added = {name: QUICK_TEST_SPECIALIST for name in nested["specialists"] if name not in present}
-        nested["specialists"] = _merge(present | (added if config.quick_test else {}), nested["specialists"])
-    config = apply(config, nested, _IN_PYTHON)
+        added = {name: QUICK_TEST_SPECIALIST for name in given["specialists"] if name not in present}
+        given["specialists"] = merged(present | (added if config.quick_test else {}), given["specialists"])
+    config = apply(config, given, _IN_PYTHON)
     validate(config)
     return config
-
-
-def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides by dotted key as nested mappings of plain values: paths become text, NumPy's numbers Python's."""
-    found: dict[str, Any] = {}
-    for key, value in overrides.items():
-        plain: Any = _nested(value) if isinstance(value, Mapping) else value
-        plain = plain.item() if hasattr(plain, "item") else str(plain) if isinstance(plain, Path) else plain
-        for name in reversed(key.split(".")):
-            plain = {name: plain}
-        found = _merge(found, plain)
-    return found
 
 
 def load_command(
@@ -242,14 +231,5 @@ def _layers(
         whole = {"specialists": classes}
         # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
         # its resolved configuration. Asked for as a flag, it wins over the file.
-        mapping = _merge({**mapping, **whole}, quick) if quick_test else _merge(_merge(whole, quick), mapping)
+        mapping = merged({**mapping, **whole}, quick) if quick_test else merged(merged(whole, quick), mapping)
     return apply(base, mapping, source)
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other."""
-    both = {
-        key: _merge(under[key], value) if isinstance(value, Mapping) and isinstance(under.get(key), Mapping) else value
-        for key, value in over.items()
-    }
-    return {**under, **both}

@@ -20,21 +20,31 @@ from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
 from mtquant_jax.types import Span
 
 
-def class_params(config: TrainConfig, market: Market, index: int, split: str = "train") -> MarketParams:
-    """Parameters of the market of one class over one split."""
+def class_params(
+    config: TrainConfig, market: Market, index: int, split: str = "train", like: MarketParams | None = None
+) -> MarketParams:
+    """Parameters of the market of one class over one split; ``like`` those of other settings, whose arrays it shares.
+
+    Everything that settings do not change is then the same arrays.
+    """
     universe = market.universe
+    of_settings: dict[str, Any] = {
+        "rules": _rules(config),
+        # A specialist alone trades its whole class: limits on shares of the portfolio do not apply.
+        "risk": _risk(config, market, alone=True),
+        "reward": _reward(config.reward, market.class_scale[index]),
+        "max_steps_in_episode": integer(config.simulation.episode_length),
+    }
+    if like is not None:
+        return dataclasses.replace(like, **of_settings)
     return MarketParams(
         table=class_table(market.table, universe, index),
         contracts=class_contracts(market.contracts, universe, index),
         mask=jax.device_put(universe.mask[index : index + 1]),
         share=jax.device_put(universe.share[index : index + 1]),
-        rules=_rules(config),
-        # A specialist alone trades its whole class: limits on shares of the portfolio do not apply.
-        risk=_risk(config, market, alone=True),
-        reward=_reward(config.reward, market.class_scale[index]),
         span=_span(market, split),
-        max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
+        **of_settings,
     )
 
 

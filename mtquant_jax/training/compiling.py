@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,13 +11,14 @@ import jax
 
 
 class Compiler:
-    """Compiles jitted functions once per static arguments and shapes, and counts the seconds."""
+    """Compiles jitted functions once per static arguments and shapes, and counts the seconds; threads may share it."""
 
     largest_bytes: ClassVar[int] = 0  # arguments, results and scratch of the largest program of this process
 
     def __init__(self) -> None:
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.seconds = 0.0
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, function: Any, static: tuple[Any, ...], *arguments: Any) -> Callable[..., Any]:
         """The executable of ``function(*static, *arguments)``; call it with arguments of the same shapes.
@@ -28,13 +30,14 @@ class Compiler:
         """
         leaves, structure = jax.tree.flatten(arguments)
         key = (function, static, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-        if key not in self._compiled:
-            start = time.perf_counter()
-            compiled = function.lower(*static, *arguments).compile()
-            self.seconds += time.perf_counter() - start
-            self._compiled[key] = compiled
-            Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
-        return self._compiled[key]
+        with self._one_at_a_time:
+            if key not in self._compiled:
+                start = time.perf_counter()
+                compiled = function.lower(*static, *arguments).compile()
+                self.seconds += time.perf_counter() - start
+                self._compiled[key] = compiled
+                Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
+            return self._compiled[key]
 
 
 def _bytes_of(compiled: Any) -> int:

@@ -19,7 +19,7 @@ from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.divergence import Diverged, Symptom, rejected_updates, symptom, too_many
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
-from mtquant_jax.training.runner import Runner
+from mtquant_jax.training.runner import kept, runner_of, side_by_side
 from mtquant_jax.training.saved import Logbook, Looked, SavedTraining, plain_metrics, read_metrics
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
@@ -39,7 +39,7 @@ class Schedule:
 def train(
     members: Sequence[Member], schedule: Schedule, observer: TrainingObserver, compiler: Compiler
 ) -> list[Outcome]:
-    """Train one member, or several of one program side by side as one vmapped program.
+    """Train one member, or several of one program side by side.
 
     Returns:
         One `Outcome` per member.
@@ -74,7 +74,7 @@ class _Training:
         self._began, self._compiled_before = time.perf_counter(), compiler.seconds
         self._members, self._schedule, self._observer, self._compiler = members, schedule, observer, compiler
         self._curricula = [schedule.curriculum] * len(members) if schedule.curriculum else []
-        self._runner = Runner(compiler, [member.plan for member in members], self._curricula)
+        self._runner = runner_of(compiler, [member.plan for member in members], self._curricula)
         self._candidates: list[Candidate | None] = [None] * len(members)
         self._history: list[list[tuple[int, Performance]]] = [[] for _ in members]
         self._validating = 0.0
@@ -105,11 +105,11 @@ class _Training:
             passed += updates * per_update
             if passed <= self._done:
                 continue
-            kept = self._runner.kept()
+            before = kept(self._runner.states())
             start = time.perf_counter()
             metrics = self._runner.run(updates)
             rate = updates * per_update * len(self._members) / (time.perf_counter() - start)
-            self._check(self._done // per_update, updates, kept, metrics, rate)
+            self._check(self._done // per_update, updates, before, metrics, rate)
             self._done, self._last = passed, metrics
             self._first = self._first or metrics
             self._rates.append(rate)
@@ -129,7 +129,8 @@ class _Training:
         logbook = earlier[0].logbook
         self._done, self._validating = logbook.timesteps, logbook.validate_seconds
         self._rates = list(logbook.chunk_rates)
-        self._runner.stand_at([saved.state for saved in earlier], logbook.run_seconds)
+        self._runner.stand_at([saved.state for saved in earlier])
+        self._runner.seconds = logbook.run_seconds
         self._rejected = [saved.logbook.rejected_updates for saved in earlier]
         self._history = [[(look.timesteps, look.performance) for look in saved.logbook.history] for saved in earlier]
         self._candidates = [_best(saved) for saved in earlier]
@@ -143,11 +144,11 @@ class _Training:
             self._runner.follow(self._curricula)
 
     def _check(
-        self, before: int, updates: int, kept: TrainState, metrics: list[dict[str, np.ndarray]], rate: float
+        self, before: int, updates: int, states: list[TrainState], metrics: list[dict[str, np.ndarray]], rate: float
     ) -> None:
         """Stop with `Diverged` where a member has left the numbers in the chunk after ``before`` updates.
 
-        The chunk is then run again update by update from the state that it began with, to find the one.
+        The chunk is then run again update by update from the states that it began with, to find the one.
         """
         rejected = list(self._rejected)
         symptoms = self._symptoms(metrics, updates)
@@ -157,8 +158,7 @@ class _Training:
         plan = self._members[0].plan
         per_update, total = plan.program.timesteps_per_update, plan.total_updates
         self._report((before + updates) * per_update, updates, rate, metrics, None)
-        good = self._runner.policies(kept)
-        self._runner.go_back(kept)
+        self._runner.stand_at(states)
         which = f"updates {before + 1} to {before + updates}"  # where it happens in no single one of them again
         for update in range(before + 1, before + updates + 1):
             if any(now := self._symptoms(self._runner.run(1), 1)):
@@ -166,7 +166,8 @@ class _Training:
                 break
         index, found = next((i, found) for i, found in enumerate(symptoms) if found is not None)
         member = self._members[index]
-        raise Diverged(found, member, f"{which} of {total}", before * per_update, good[index])
+        good = Policy(states[index].params, states[index].normalizers)
+        raise Diverged(found, member, f"{which} of {total}", before * per_update, good)
 
     def _symptoms(self, metrics: list[dict[str, np.ndarray]], updates: int) -> list[Symptom | None]:
         """What is wrong with each member, after the updates that the metrics are of."""
@@ -180,19 +181,17 @@ class _Training:
 
     def _validate(self) -> list[Performance]:
         """The performance of each member's policy, which becomes a candidate."""
-        results = []
-        for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
-            policy = Policy(state.params, state.normalizers)
-            compiled, start = self._compiler.seconds, time.perf_counter()
-            performance = member.validate(policy)
-            self._validating += time.perf_counter() - start - (self._compiler.seconds - compiled)
+        policies = [Policy(state.params, state.normalizers) for state in self._runner.states()]
+        compiled, start = self._compiler.seconds, time.perf_counter()
+        found = side_by_side(lambda i: self._members[i].validate(policies[i]), range(len(policies)))
+        self._validating += time.perf_counter() - start - (self._compiler.seconds - compiled)
+        for i, (policy, performance) in enumerate(zip(policies, found, strict=True)):
             self._history[i].append((self._done, performance))
             best = self._candidates[i]
             if best is None or score(performance) > best.score:
                 # The state is donated to the next chunk, so that a candidate is a copy.
                 self._candidates[i] = Candidate(jax.tree.map(jnp.copy, policy), self._done, score(performance))
-            results.append(performance)
-        return results
+        return found
 
     def _save(self) -> None:
         """Show the observer where each member stands."""

@@ -30,6 +30,7 @@ class Member:
     """One training of a phase; those of one program run side by side."""
 
     phase: int
+    hierarchy: int  # index of the hierarchy that it is of, among those trained side by side
     seed: int
     name: str  # of the asset class, meta_controller, or portfolio
     plan: Plan

@@ -31,7 +31,7 @@ from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.allocation_env import AllocationEnv
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.market_params import class_params, integer, portfolio_params, scalar
-from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
+from mtquant_jax.simulation.portfolio_env import PortfolioEnv
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
@@ -136,7 +136,7 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
 def plan_specialist(config: TrainConfig, market: Market, index: int, env_params: MarketParams | None = None) -> Plan:
     """Phase 1 for one class, on the class's own profit.
 
-    ``env_params`` are its `class_params`, where several plans share them: they are then the same arrays for all.
+    ``env_params`` are its `class_params`, where several plans share arrays of them.
     """
     settings = list(config.specialists.values())[index]
     total_updates = updates_for(config.phase1_timesteps, config)
@@ -192,17 +192,8 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
     )
 
 
-def plan_joint(
-    config: TrainConfig,
-    market: Market,
-    specialists: Sequence[Policy],
-    meta: Policy,
-    env_params: PortfolioParams | None = None,
-) -> Plan:
-    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated.
-
-    ``env_params`` are the `portfolio_params`, where several plans share them.
-    """
+def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy], meta: Policy) -> Plan:
+    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated."""
     joint, num_classes = config.joint_training, market.universe.num_classes
     start = hierarchy(stacked_specialists(specialists), meta)
     total_updates = updates_for(config.phase3_timesteps, config)
@@ -229,7 +220,7 @@ def plan_joint(
     intervals = {SPECIALISTS: scalar(joint.specialist_update_interval), META: scalar(1.0)}
     return Plan(
         program=program,
-        env_params=portfolio_params(config, market) if env_params is None else env_params,
+        env_params=portfolio_params(config, market),
         hyper=dataclasses.replace(hyper, update_interval=intervals),
         start=start,
         # A copy: the training donates its state, in which parameters and reference must be buffers of their own.

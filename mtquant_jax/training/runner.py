@@ -1,105 +1,169 @@
-"""The training state on the device, and how a compiled chunk moves it on; of one member or of several side by side."""
+"""The training states on the device, and how a compiled chunk moves them on; of one member or of several side by side.
+
+On a CPU every member runs the program of a single training, several at a time on threads (*lanes*): that is quicker
+than one vmapped program, compiles nothing besides, and gives each member the bytes that it would have alone. On an
+accelerator, members of one program are vmapped.
+"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.jax_setup import available_cores
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_parallel
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan
 
+Metrics = dict[str, np.ndarray]
 
-class Runner:
-    """Holds the training state on the device and advances it chunk by chunk."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The function of each item, as many at a time as there are cores; it must wait outside the interpreter lock."""
+    lanes = min(len(items), available_cores())
+    if lanes < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(lanes) as pool:
+        return list(pool.map(function, items))
+
+
+class Runner(abc.ABC):
+    """Holds the training states of N members on the device and advances them chunk by chunk."""
 
     def __init__(self, compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum]) -> None:
-        self._plans, self._count, self.seconds = plans, len(plans), 0.0
-        self._parallel = len(plans) > 1
-        self._shared = self._parallel and all(plan.env_params is plans[0].env_params for plan in plans)
-        if curricula:
-            plans = [_with_curriculum(plan, curriculum) for plan, curriculum in zip(plans, curricula, strict=True)]
-            self._shared = False
-        program = plans[0].program
-        states = [_started(compiler, plan) for plan in plans]
-        self._state = stack(states) if self._parallel else states[0]
-        self._hyper = stack([plan.hyper for plan in plans]) if self._parallel else plans[0].hyper
-        each_market = self._parallel and not self._shared
-        self._env_params = stack([plan.env_params for plan in plans]) if each_market else plans[0].env_params
-        self._function = train_chunk_parallel if self._parallel else train_chunk
-        self._static = (program, self._shared) if self._parallel else (program,)
-        self._compiler = compiler
-
-    def prepare(self) -> None:
-        """Compile a chunk; what was trained before needs none."""
-        arguments = (self._state, self._env_params, self._hyper, jnp.ones((), jnp.int32))
-        self._chunk = self._compiler(self._function, self._static, *arguments)
+        self._compiler, self._plans, self.seconds = compiler, plans, 0.0
+        self._env_params: list[Any] = [plan.env_params for plan in plans]
+        self.follow(curricula)
+        self._states = [_started(compiler, plan, env) for plan, env in zip(plans, self._env_params, strict=True)]
 
     def follow(self, curricula: Sequence[Curriculum]) -> None:
         """Let new episodes start where each member's curriculum stands; nothing without one."""
-        if curricula:
-            num_paths = self._plans[0].env_params.path_probability.shape[0]
-            drawn = [jnp.asarray(curriculum.path_probability(num_paths)) for curriculum in curricula]
-            probability = stack(drawn) if self._parallel else drawn[0]
-            self._env_params = dataclasses.replace(self._env_params, path_probability=probability)
+        for i, curriculum in enumerate(curricula):
+            env_params = self._env_params[i]
+            num_paths = env_params.table.open.shape[0]
+            drawn = jnp.asarray(curriculum.path_probability(num_paths))
+            self._env_params[i] = dataclasses.replace(env_params, path_probability=drawn)
 
-    def run(self, updates: int) -> list[dict[str, np.ndarray]]:
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Compile a chunk; what was trained before needs none."""
+
+    @abc.abstractmethod
+    def _advance(self, updates: jax.Array) -> list[Metrics]:
+        """Move every state on by a number of updates; metrics of each member."""
+
+    def run(self, updates: int) -> list[Metrics]:
         """Advance by a number of updates; metrics of each member."""
         start = time.perf_counter()
-        self._state, metrics = self._chunk(self._state, self._env_params, self._hyper, jnp.asarray(updates, jnp.int32))
-        metrics = jax.device_get(metrics)
+        metrics = self._advance(jnp.asarray(updates, jnp.int32))
         self.seconds += time.perf_counter() - start
-        return [unstack(metrics, i) for i in range(self._count)] if self._parallel else [metrics]
+        return metrics
 
-    def kept(self) -> TrainState:
-        """A copy of the state, which the next chunk donates; on a CPU of NumPy arrays, which is quick."""
-        copied: TrainState = jax.tree.map(_kept, self._state)
-        return copied
+    @abc.abstractmethod
+    def states(self) -> list[TrainState]:
+        """The state of each member."""
 
-    def policies(self, state: TrainState) -> list[Policy]:
-        """The policy of each member in a state."""
-        policy = Policy(state.params, state.normalizers)
-        return [unstack(policy, i) for i in range(self._count)] if self._parallel else [policy]
+    @abc.abstractmethod
+    def stand_at(self, states: Sequence[TrainState]) -> None:
+        """Go on from other states of each member."""
 
     def params(self) -> list[Any]:
         """The parameters of each member, on the host."""
-        params = jax.device_get(self._state.params)
-        return [unstack(params, i) for i in range(self._count)] if self._parallel else [params]
+        return jax.device_get([state.params for state in self.states()])
 
-    def go_back(self, state: TrainState) -> None:
-        """Go on from a state that was kept."""
-        self._state = jax.tree.map(jnp.asarray, state)
 
-    def stand_at(self, states: Sequence[TrainState], seconds: float) -> None:
-        """Go on from states of each member that were restored, after so many seconds of training."""
-        self._state = stack(states) if self._parallel else states[0]
-        self.seconds = seconds
+class _Lanes(Runner):
+    """Each member runs the program of a single training."""
+
+    def prepare(self) -> None:
+        one = jnp.ones((), jnp.int32)
+        self._chunks = [
+            self._compiler(train_chunk, (plan.program,), state, env_params, plan.hyper, one)
+            for plan, state, env_params in zip(self._plans, self._states, self._env_params, strict=True)
+        ]
+
+    def _advance(self, updates: jax.Array) -> list[Metrics]:
+        def advance(i: int) -> Metrics:
+            moved = self._chunks[i](self._states[i], self._env_params[i], self._plans[i].hyper, updates)
+            self._states[i], metrics = moved
+            return jax.device_get(metrics)
+
+        return side_by_side(advance, range(len(self._states)))
 
     def states(self) -> list[TrainState]:
-        """The state of each member."""
-        return [unstack(self._state, i) for i in range(self._count)] if self._parallel else [self._state]
+        return list(self._states)
+
+    def stand_at(self, states: Sequence[TrainState]) -> None:
+        self._states = [jax.tree.map(jnp.asarray, state) for state in states]
 
 
-def _started(compiler: Compiler, plan: Plan) -> TrainState:
-    """The first state of a plan, in buffers of its own, since it is donated."""
-    arguments = jax.tree.map(_copy, (plan.start.params, plan.start.normalizers, plan.reference))
-    arguments = (*arguments, plan.env_params, plan.key)
-    started: TrainState = compiler(start_training, (plan.program,), *arguments)(*arguments)
-    return started
+class _Vmapped(Runner):
+    """All members run as one program, in which leaves of their markets that are one array are there once."""
+
+    def __init__(self, compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum]) -> None:
+        super().__init__(compiler, plans, curricula)
+        self._stacked = stack(self._states)
+        self._states = []  # the stacked ones take their place
+        self._hyper = stack([plan.hyper for plan in plans])
+
+    def follow(self, curricula: Sequence[Curriculum]) -> None:
+        super().follow(curricula)
+        of_each = [jax.tree.leaves(env_params) for env_params in self._env_params]
+        columns = list(zip(*of_each, strict=True))
+        self._shared = tuple(all(leaf is column[0] for leaf in column) for column in columns)
+        leaves = [column[0] if once else stack(column) for once, column in zip(self._shared, columns, strict=True)]
+        self._market = jax.tree.unflatten(jax.tree.structure(self._env_params[0]), leaves)
+
+    def prepare(self) -> None:
+        static = (self._plans[0].program, self._shared)
+        one = jnp.ones((), jnp.int32)
+        self._chunk = self._compiler(train_chunk_parallel, static, self._stacked, self._market, self._hyper, one)
+
+    def _advance(self, updates: jax.Array) -> list[Metrics]:
+        self._stacked, metrics = self._chunk(self._stacked, self._market, self._hyper, updates)
+        metrics = jax.device_get(metrics)
+        return [unstack(metrics, i) for i in range(len(self._plans))]
+
+    def states(self) -> list[TrainState]:
+        return [unstack(self._stacked, i) for i in range(len(self._plans))]
+
+    def stand_at(self, states: Sequence[TrainState]) -> None:
+        self._stacked = stack(states)
 
 
-def _copy(leaf: jax.Array) -> jax.Array:
-    return jax.device_put(np.array(leaf)) if jax.default_backend() == "cpu" else jnp.copy(leaf)
+def runner_of(
+    compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum], vmapped: bool | None = None
+) -> Runner:
+    """The runner that suits the device.
+
+    Args:
+        compiler: keeps the compiled programs.
+        plans: of one program.
+        curricula: one per plan, or none.
+        vmapped: whether several members run as one program; None: unless the device is a CPU.
+    """
+    vmapped = jax.default_backend() != "cpu" if vmapped is None else vmapped
+    return (_Vmapped if vmapped and len(plans) > 1 else _Lanes)(compiler, plans, curricula)
+
+
+def kept(state: T) -> T:
+    """A copy of arrays that the next chunk donates; on a CPU of NumPy arrays, which is quick."""
+    copied: T = jax.tree.map(_kept, state)
+    return copied
 
 
 def _kept(leaf: jax.Array) -> Any:
@@ -107,7 +171,13 @@ def _kept(leaf: jax.Array) -> Any:
     return jnp.copy(leaf) if is_key or jax.default_backend() != "cpu" else np.array(leaf)
 
 
-def _with_curriculum(plan: Plan, curriculum: Curriculum) -> Plan:
-    """The plan with episodes that start as often on each path as the curriculum wants."""
-    drawn = jnp.asarray(curriculum.path_probability(plan.env_params.table.open.shape[0]))
-    return dataclasses.replace(plan, env_params=dataclasses.replace(plan.env_params, path_probability=drawn))
+def _started(compiler: Compiler, plan: Plan, env_params: Any) -> TrainState:
+    """The first state of a plan, in buffers of its own, since it is donated."""
+    arguments = jax.tree.map(_copy, (plan.start.params, plan.start.normalizers, plan.reference))
+    arguments = (*arguments, env_params, plan.key)
+    started: TrainState = compiler(start_training, (plan.program,), *arguments)(*arguments)
+    return started
+
+
+def _copy(leaf: jax.Array) -> jax.Array:
+    return jax.device_put(np.array(leaf)) if jax.default_backend() == "cpu" else jnp.copy(leaf)

@@ -17,7 +17,8 @@ from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.simulation.market_params import class_params, portfolio_params
+from mtquant_jax.settings.dotted import differences, setting_of
+from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
@@ -73,7 +74,7 @@ def train_phases(
     compiler: Compiler | None = None,
     validate: bool = True,
 ) -> tuple[TrainedHierarchy, ...]:
-    """Train phases on a market, one hierarchy per seed; seeds are trained side by side on a vmapped axis.
+    """Train phases on a market, one hierarchy per seed, side by side.
 
     Phase 1 trains the classes one after the other by one compiled program, or all of them side by side where
     ``config.parallel`` says so.
@@ -97,51 +98,96 @@ def train_phases(
     """
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds {', '.join(map(str, seeds))}: each may be given once")
+    configs = [dataclasses.replace(config, seed=seed) for seed in seeds or (config.seed,)]
+    return train_hierarchies(
+        configs, market, phases=phases, start=start, observer=observer, compiler=compiler, validate=validate
+    )
+
+
+def train_hierarchies(
+    configs: Sequence[TrainConfig],
+    market: Market,
+    *,
+    phases: Sequence[int] = (),
+    classes: Sequence[str] = (),
+    start: HierarchyPolicies | None = None,
+    observer: TrainingObserver | None = None,
+    compiler: Compiler | None = None,
+    validate: bool = True,
+) -> tuple[TrainedHierarchy, ...]:
+    """Train one hierarchy per configuration side by side; arguments as `train_phases`.
+
+    Args:
+        configs: they differ in traced settings and seeds alone.
+        market: of all of them.
+        phases: some of 1, 2 and 3 in order; empty: those of the configurations.
+        classes: whose specialists are trained, where nothing is trained but phase 1; empty: all.
+        start: what earlier phases hand on.
+        observer: what watches.
+        compiler: keeps compiled programs between trainings.
+        validate: whether checkpoints are validated and the best is handed on.
+
+    Raises:
+        Diverged: a training left the numbers.
+        ValueError: configurations differ in other settings, or a phase lacks the policies of an earlier one.
+    """
+    phases = phases or parse_phases(configs[0].phases)
+    names = [asset_class.name for asset_class in market.universe.classes]
+    if classes and (tuple(phases) != (1,) or not set(classes) <= set(names)):
+        raise ValueError(f"classes {', '.join(classes)}: give some of {', '.join(names)}, with phase 1 alone")
+    if differing := sorted({key for config in configs[1:] for key in _untraced_differences(configs[0], config)}):
+        raise ValueError(f"{', '.join(differing)} must be the same in trainings side by side")
     trainer = _Trainer(
-        configs=[dataclasses.replace(config, seed=seed) for seed in seeds or (config.seed,)],
+        configs=configs,
         market=market,
+        classes=[index for index, name in enumerate(names) if name in (classes or names)],
         observer=observer or TrainingObserver(),
         compiler=compiler or Compiler(),
         validate=validate,
     )
     trainer.begin(start or HierarchyPolicies())
-    for phase in phases or parse_phases(config.phases):
+    for phase in phases:
         trainer.run(phase)
     return tuple(trainer.trained)
 
 
+def _untraced_differences(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """Keys of settings besides traced ones and the seed in which two configurations differ."""
+    return [key for key in differences(one, other) if key != "seed" and not setting_of(key).traced]
+
+
 @dataclasses.dataclass
 class _Trainer:
-    """Trains the seeds phase by phase."""
+    """Trains the hierarchies phase by phase."""
 
     configs: Sequence[TrainConfig]
     market: Market
+    classes: Sequence[int]  # that are trained in phase 1
     observer: TrainingObserver
     compiler: Compiler
     validate: bool
     trained: list[TrainedHierarchy] = dataclasses.field(default_factory=list)
 
     def begin(self, start: HierarchyPolicies) -> None:
-        """Every seed starts from the same policies."""
+        """Every hierarchy starts from the same policies."""
         self.trained = [TrainedHierarchy(config, start, {}) for config in self.configs]
-        self._validator = Validator(self.configs[0], self.market, self.compiler)
+        self._validators = [Validator(config, self.market, self.compiler) for config in self.configs]
 
     def run(self, phase: int) -> None:
-        """Plan a phase for all seeds, train it and keep what it hands on."""
+        """Plan a phase for all hierarchies, train it and keep what it hands on."""
         groups = {1: self._specialists, 2: self._metas, 3: self._portfolios}[phase]()
         self.observer.phase_begins(phase, [member for group in groups for member in group])
         curriculum = self._curriculum(all_open=phase == 3)
         config = self.configs[0]
         schedule = Schedule(config.save_freq, phase > 1, self.validate, curriculum, config.ppo.max_rejected_updates)
-        found: dict[tuple[int, str], Outcome] = {}
+        outcomes: list[dict[str, Outcome]] = [{} for _ in self.trained]
         for group in groups:
             for member, outcome in zip(group, self._train(group, schedule), strict=True):
-                found[member.seed, member.name] = outcome
+                outcomes[member.hierarchy][member.name] = outcome
                 self.observer.trained(member, outcome)
-        for hierarchy in self.trained:
-            outcomes = {name: outcome for (seed, name), outcome in found.items() if seed == hierarchy.seed}
-            hierarchy.outcomes[phase] = outcomes
-            hierarchy.policies = self._handed_on(hierarchy.policies, phase, outcomes)
+        for hierarchy, found in zip(self.trained, outcomes, strict=True):
+            hierarchy.outcomes[phase] = found
+            hierarchy.policies = self._handed_on(hierarchy.policies, phase, found)
         self.observer.phase_ends(phase)
 
     def _train(self, group: Sequence[Member], schedule: Schedule) -> list[Outcome]:
@@ -149,56 +195,58 @@ class _Trainer:
         try:
             return train(group, schedule, self.observer, self.compiler)
         except Diverged as error:
-            raise error.blaming(self.configs[0]) from None
+            raise error.blaming(self.configs[error.member.hierarchy]) from None
 
     def _handed_on(self, before: HierarchyPolicies, phase: int, outcomes: dict[str, Outcome]) -> HierarchyPolicies:
         """The policies after a phase; those of later phases rest on others, and are dropped."""
         if phase == 1:
-            names = [asset_class.name for asset_class in self.market.universe.classes]
-            return HierarchyPolicies(tuple(outcomes[name].policy for name in names))
+            return HierarchyPolicies(tuple(outcome.policy for outcome in outcomes.values()))
         if phase == 2:
             return HierarchyPolicies(before.specialists, outcomes[META_CONTROLLER].policy)
         return dataclasses.replace(before, portfolio=outcomes[PORTFOLIO].policy)
 
     def _specialists(self) -> list[list[Member]]:
-        """Phase 1: all seeds of a class side by side, or all seeds of all classes."""
-        classes = self.market.universe.classes
-        markets = [class_params(self.configs[0], self.market, index) for index in range(len(classes))]
+        """Phase 1: all hierarchies' specialists of a class side by side, or all of all classes."""
+        names = [asset_class.name for asset_class in self.market.universe.classes]
+        # Made once each: what is one array in all members is there once.
+        markets = {index: class_params(self.configs[0], self.market, index) for index in self.classes}
 
-        def member(config: TrainConfig, index: int) -> Member:
-            plan = plans.plan_specialist(config, self.market, index, markets[index])
-            validate = functools.partial(self._validator.specialist, plan)
-            return Member(1, config.seed, classes[index].name, plan, validate)
+        def member(number: int, index: int) -> Member:
+            config = self.configs[number]
+            env_params = class_params(config, self.market, index, like=markets[index])
+            plan = plans.plan_specialist(config, self.market, index, env_params)
+            validate = functools.partial(self._validators[number].specialist, plan)
+            return Member(1, number, config.seed, names[index], plan, validate)
 
-        indices = range(len(classes))
+        numbers = range(len(self.configs))
         if self.configs[0].parallel:
-            return [[member(config, index) for config in self.configs for index in indices]]
-        return [[member(config, index) for config in self.configs] for index in indices]
+            return [[member(number, index) for number in numbers for index in self.classes]]
+        return [[member(number, index) for number in numbers] for index in self.classes]
 
     def _metas(self) -> list[list[Member]]:
-        """Phase 2, over each seed's frozen specialists."""
+        """Phase 2, over each hierarchy's frozen specialists."""
         members = []
-        for hierarchy in self.trained:
+        for number, hierarchy in enumerate(self.trained):
             specialists = hierarchy.policies.specialists
             if not specialists:
                 raise ValueError("phase 2 needs the specialists of phase 1: give them as start")
             plan = plans.plan_meta(hierarchy.config, self.market, specialists)
-            validate = functools.partial(self._validate_meta, plans.stacked_specialists(specialists))
-            members.append(Member(2, hierarchy.seed, META_CONTROLLER, plan, validate))
+            validate = functools.partial(self._validate_meta, number, plans.stacked_specialists(specialists))
+            members.append(Member(2, number, hierarchy.seed, META_CONTROLLER, plan, validate))
         return [members]
 
-    def _validate_meta(self, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Performance:
-        return self._validator.portfolio(plans.hierarchy(frozen, policy), whole_lots)
+    def _validate_meta(self, number: int, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Performance:
+        return self._validators[number].portfolio(plans.hierarchy(frozen, policy), whole_lots)
 
     def _portfolios(self) -> list[list[Member]]:
-        """Phase 3, of each seed's whole hierarchy."""
-        members, market = [], portfolio_params(self.configs[0], self.market)
-        for hierarchy in self.trained:
+        """Phase 3, of each whole hierarchy."""
+        members = []
+        for number, hierarchy in enumerate(self.trained):
             specialists, meta = hierarchy.policies.specialists, hierarchy.policies.meta
             if not specialists or meta is None:
                 raise ValueError("phase 3 needs the policies of phases 1 and 2: give them as start")
-            plan = plans.plan_joint(hierarchy.config, self.market, specialists, meta, market)
-            members.append(Member(3, hierarchy.seed, PORTFOLIO, plan, self._validator.portfolio))
+            plan = plans.plan_joint(hierarchy.config, self.market, specialists, meta)
+            members.append(Member(3, number, hierarchy.seed, PORTFOLIO, plan, self._validators[number].portfolio))
         return [members]
 
     def _curriculum(self, all_open: bool) -> Curriculum | None:

@@ -19,7 +19,7 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.runner import Runner
+from mtquant_jax.training.runner import runner_of
 from tests.conftest import once
 from tests.statistics.records import record
 
@@ -175,12 +175,13 @@ def test_without_the_flag_there_is_none(synthetic_run):
 
 
 @pytest.mark.slow
-def test_the_curriculum_compiles_the_training_once(run, flags):
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_the_curriculum_compiles_the_training_once(run, flags, vmapped):
     config, _ = load_config(["--quick-test", *flags])
     market = prepare_market(config)
     plans = [phases.plan_specialist(config, market, index) for index in range(4)]
     curriculum, compiler = Curriculum.begin(STAGES), Compiler()
-    runner = Runner(compiler, plans, [curriculum] * 4)
+    runner = runner_of(compiler, plans, [curriculum] * 4, vmapped=vmapped)
     runner.prepare()
     programs = dict(compiler._compiled)
     for fraction in (0.1, 0.4, 0.6):

@@ -198,7 +198,7 @@ def test_the_last_metrics_stand_under_the_agents_that_have_them():
     each = dict.fromkeys(("action_std", "explained_variance", "approximate_kl", "clip_fraction", "entropy"), both)
     program = SimpleNamespace(learner=PPO(num_minibatches=1, num_epochs=1))
     plan = SimpleNamespace(program=program, agents=("forex", "meta_controller"))
-    member = Member(3, 0, "portfolio", plan, validate=None)
+    member = Member(3, 0, 0, "portfolio", plan, validate=None)
     result = closing_metrics({"action_std": 9.0 * both}, once | each | {"ignored": both}, member)
     assert result["portfolio"] == {"exposure": 3.0, "time_in_market": 3.0, "turnover": 3.0}
     assert result["meta_controller"] == dict.fromkeys(each, 2.0) | {"action_std_at_start": 18.0}

@@ -24,7 +24,7 @@ PARAMS = {"specialist": {"kernel": np.ones((2, 3)), "none": np.zeros(0)}}
 
 
 def member(phase: int = 3, name: str = "portfolio") -> Member:
-    return Member(phase, 7, name, SimpleNamespace(agents=AGENTS), validate=None)
+    return Member(phase, 0, 7, name, SimpleNamespace(agents=AGENTS), validate=None)
 
 
 @pytest.mark.parametrize(

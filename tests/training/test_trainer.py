@@ -12,10 +12,21 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import open_run, restore_all
+from mtquant_jax.settings.dotted import with_values
 from mtquant_jax.settings.layers import load_config
+from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.storage.arrays import to_named_arrays
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import TrainingObserver
-from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies, train_phases
+from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.runner import runner_of
+from mtquant_jax.training.trainer import (
+    META_CONTROLLER,
+    PORTFOLIO,
+    HierarchyPolicies,
+    train_hierarchies,
+    train_phases,
+)
 
 CLASSES = ("forex", "commodities", "equity")
 
@@ -117,11 +128,50 @@ def test_seeds_side_by_side_are_the_trainings_of_each_seed(watched, quick):
     for alone, together, another in zip(
         trained.policies.specialists, one.policies.specialists, other.policies.specialists, strict=True
     ):
-        left, right, third = (to_named_arrays(policy) for policy in (alone, together, another))
+        assert same_bits(alone, together) and not same_bits(alone, another)
+
+
+def test_settings_side_by_side_are_the_trainings_of_each_setting(watched, quick):
+    config, market = quick
+    other = with_values(config, {"ppo.gamma": 0.9, "reward.risk_aversion": 3.0, "simulation.cost_multiplier": 2.0}, "")
+    usual, changed = train_hierarchies([config, other], market, phases=(1,), classes=["commodities"])
+    assert [*usual.outcomes[1]] == ["commodities"]
+    assert same_bits(usual.policies.specialists[0], watched[0].policies.specialists[1])
+    (alone,) = train_hierarchies([other], market, phases=(1,), classes=["commodities"])
+    assert same_bits(changed.policies.specialists[0], alone.policies.specialists[0])
+    assert not same_bits(changed.policies.specialists[0], usual.policies.specialists[0])
+    assert changed.outcomes[1]["commodities"].history == alone.outcomes[1]["commodities"].history
+
+
+@pytest.mark.slow
+def test_one_vmapped_program_trains_as_lanes_do(quick):
+    config, market = quick
+    # Costs would differ in each member's market, whose bars are one array in all.
+    others = [with_values(config, {"simulation.cost_multiplier": cost, "seed": cost}, "") for cost in (1, 2, 3)]
+    shared = class_params(config, market, 0)
+    plans = [plan_specialist(other, market, 0, class_params(other, market, 0, like=shared)) for other in others]
+    results = []
+    for vmapped in (False, True):
+        runner = runner_of(Compiler(), plans, [], vmapped=vmapped)
+        runner.prepare()
+        metrics = runner.run(1)
+        results.append(([state.params for state in runner.states()], metrics))
+    for alone, together in zip(*results, strict=True):
+        left, right = (to_named_arrays(part) for part in (alone, together))
         for name in left:
-            # Sums in another order: float32 rounding, amplified by four updates of Adam.
+            # Sums in another order: float32 rounding, amplified by an update of Adam.
             np.testing.assert_allclose(left[name], right[name], rtol=2e-3, atol=2e-4, err_msg=name)
-        assert any(not np.allclose(right[name], third[name], atol=1e-2) for name in right)
+
+
+def test_trainings_side_by_side_differ_in_traced_settings_alone(quick):
+    config, market = quick
+    other = with_values(config, {"ppo.hidden_size": 32, "ppo.gamma": 0.9, "seed": 3}, "")
+    with pytest.raises(ValueError, match=r"ppo\.hidden_size must be the same in trainings side by side"):
+        train_hierarchies([config, other], market)
+    with pytest.raises(ValueError, match="with phase 1 alone"):
+        train_hierarchies([config], market, classes=["forex"])
+    with pytest.raises(ValueError, match="give some of forex, commodities, equity"):
+        train_hierarchies([config], market, phases=(1,), classes=["crypto"])
 
 
 def test_without_validation_the_last_policy_is_handed_on(quick):
