@@ -91,7 +91,7 @@ def performance(record: BacktestRecord, day: np.ndarray, stages: Sequence[str] =
     in_market = int((exposure > IN_MARKET).sum())
     real = np.asarray(record.real)
     short_bound, long_bound = _bounds(record.wanted, real, in_market)
-    _, deviation = _spread(record.wanted)
+    _, deviation = spread(record.wanted)
     return Performance(
         sharpe=sharpe_ratio(returns, per_year),
         sharpe_standard_error=sharpe_standard_error(returns, per_year),
@@ -131,7 +131,7 @@ def _bounds(wanted: Tally, real: np.ndarray, bars_in_market: int) -> tuple[np.nd
 
 def _allocation(tally: Tally) -> AllocationPerformance:
     """What was decided; the tally holds capital shares, cash after the classes, and the risk appetite last."""
-    mean, deviation = _spread(tally)
+    mean, deviation = spread(tally)
     bars = np.maximum(np.asarray(tally.bars, np.float64).sum(), 1.0)
     low, high = (np.asarray(counts, np.float64).sum(axis=0) / bars for counts in (tally.low, tally.high))
     return AllocationPerformance(
@@ -143,7 +143,7 @@ def _allocation(tally: Tally) -> AllocationPerformance:
     )
 
 
-def _spread(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
+def spread(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation ``[M]`` over all bars of all paths (Chan, Golub, LeVeque 1979)."""
     bars, means = np.asarray(tally.bars, np.float64)[:, None], np.asarray(tally.mean, np.float64)
     total = np.maximum(bars.sum(), 1.0)

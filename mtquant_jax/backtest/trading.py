@@ -20,6 +20,9 @@ from mtquant_jax.simulation.portfolio_env import Allocation, PortfolioStepInfo
 AT_BOUND = 0.99
 """Size of a relative weight, or capital share or risk appetite, from which it counts as sitting at its bound."""
 
+BINS = 20
+"""Equal parts of the range of a decision in which bars are counted."""
+
 
 @struct.dataclass
 class Tally:
@@ -32,6 +35,7 @@ class Tally:
     high: jax.Array  # [P, M] bars at the upper bound
     mean: jax.Array  # [P, M]
     squares: jax.Array  # [P, M] sum of squared distances from the mean
+    bins: jax.Array  # [P, M, BINS] bars in each part of the range, the lowest first
 
 
 @struct.dataclass
@@ -241,12 +245,12 @@ class _Trading:
         allocation = progress.allocation
         if allocation is not None and isinstance(step, PortfolioStepInfo):
             shares = jnp.concatenate([step.allocation.capital, step.allocation.risk_appetite[:, None]], axis=-1)
-            allocation = _count(allocation, shares, running, running, lower=1.0 - AT_BOUND)
+            allocation = _count(allocation, shares, running, running, least=0.0)
         progress = _Progress(
             state=state,
             equity=row["equity"],
             terminated=progress.terminated | ended,
-            wanted=_count(progress.wanted, relative, running, exposure > IN_MARKET, lower=-AT_BOUND),
+            wanted=_count(progress.wanted, relative, running, exposure > IN_MARKET, least=-1.0),
             allocation=allocation,
             pending=pending,
         )
@@ -309,21 +313,25 @@ def _detail(state: Any, step: StepInfo, running: jax.Array) -> Detail:
 
 def _start_tally(num_paths: int, size: int) -> Tally:
     zeros = jnp.zeros((num_paths, size))
-    return Tally(bars=jnp.zeros(num_paths), low=zeros, high=zeros, mean=zeros, squares=zeros)
+    bins = jnp.zeros((num_paths, size, BINS))
+    return Tally(bars=jnp.zeros(num_paths), low=zeros, high=zeros, mean=zeros, squares=zeros, bins=bins)
 
 
-def _count(tally: Tally, values: jax.Array, running: jax.Array, counts: jax.Array, lower: float) -> Tally:
-    """One more bar of ``values`` ``[P, M]`` on paths that run ``[P]``; bounds only where it counts ``[P]``.
+def _count(tally: Tally, values: jax.Array, running: jax.Array, counts: jax.Array, least: float) -> Tally:
+    """One more bar of ``values`` ``[P, M]``, from ``least`` to 1, on paths that run; bounds where it counts ``[P]``.
 
     The running mean and sum of squares are Welford's (1962), which float32 holds over any number of bars.
     """
     bars = tally.bars + running
     distance = jnp.where(running[:, None], values - tally.mean, 0.0)
     mean = tally.mean + distance / jnp.maximum(bars, 1.0)[:, None]
+    part = jnp.clip(jnp.floor((values - least) * (BINS / (1.0 - least))), 0.0, BINS - 1.0)
+    in_part = part[:, :, None] == jnp.arange(BINS, dtype=values.dtype)
     return Tally(
         bars=bars,
-        low=tally.low + ((values <= lower) & counts[:, None]),
+        low=tally.low + ((values <= least + 1.0 - AT_BOUND) & counts[:, None]),
         high=tally.high + ((values >= AT_BOUND) & counts[:, None]),
         mean=mean,
         squares=tally.squares + distance * jnp.where(running[:, None], values - mean, 0.0),
+        bins=tally.bins + (in_part & running[:, None, None]),
     )

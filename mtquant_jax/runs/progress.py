@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.backtest.performance import describe
+from mtquant_jax.backtest.picture import Picture
+from mtquant_jax.runs.equity_figure import equity_figure
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.loop import flat_metrics
@@ -44,6 +46,8 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
         row |= curriculum.columns(validation.scenarios if validation else None)
     row |= _learning_rates(progress)
     recorder.metrics(member.phase, label, progress.timesteps, row)
+    if progress.picture is not None:
+        record_picture(recorder, member.phase, label, progress.timesteps, progress.picture)
     reward = float(np.ravel(progress.metrics["reward"])[-1])
     done = f"{progress.timesteps:>11,}/{progress.total_timesteps:,}"
     text = f"  {label:<16} {done}  {progress.timesteps_per_second:>9,.0f}/s  reward {reward:+.4f}"
@@ -59,6 +63,17 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
             f"phase {member.phase}: {which} of {label} up to {progress.timesteps:,} timesteps changed nothing, for "
             "gradients were no numbers; if it happens again, lower the learning rate or `ppo.max_grad_norm`"
         )
+
+
+def record_picture(recorder: RunRecorder, phase: int, label: str, timesteps: int, found: Picture) -> None:
+    """The equity figure of a validation, and histograms of what was decided."""
+    recorder.image(phase, label, timesteps, "equity", equity_figure(found))
+    histograms = {f"wanted_weight/{symbol}": spread for symbol, spread in found.weights.items()}
+    histograms |= {f"capital/{place}": spread for place, spread in found.capital.items()}
+    if found.risk_appetite is not None:
+        histograms["risk_appetite"] = found.risk_appetite
+    for name, spread in histograms.items():
+        recorder.histogram(phase, label, timesteps, name, spread)
 
 
 def _learning_rates(progress: Progress) -> dict[str, float]:

@@ -79,7 +79,7 @@ class RunObserver(TrainingObserver):
         self._display.phase_begins(phase, members)
         if phase == 2:
             (member,) = members
-            self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start))
+            self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start)).performance
             self._recorder.info(f"  equal allocation             validation {describe(self._equal_allocation)}")
 
     def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
@@ -140,7 +140,7 @@ class RunObserver(TrainingObserver):
             for line in beaten_start(outcome):
                 self._recorder.info(f"  {line}")
         self._write_models(member, outcome)
-        continuous = member.validate(outcome.policy, whole_lots=False)
+        continuous = member.validate(outcome.policy, whole_lots=False).performance
         checkpoint = self._checkpoint_path(member, outcome.best_timesteps)
         report = self._files.report(outcome, checkpoint, self._model_path(member), continuous)
         self._reports[member.name] = {**self._symbols(member), **report}

@@ -8,6 +8,11 @@ _DAYS_PER_YEAR = 365.25
 _NO_RISK = 1e-7  # daily deviation under which a curve counts as flat: float32 equity cannot distinguish it from zero
 
 
+def last_of_day(day: np.ndarray) -> np.ndarray:
+    """Index of the last bar of each day ``[D]``, of the day number of each bar ``[L]``."""
+    return np.append(np.flatnonzero(np.diff(day)), len(day) - 1)
+
+
 def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Simple returns of each day ``[D, P]``, from the last equity of one day to the last of the next.
 
@@ -15,10 +20,10 @@ def daily_returns(equity: np.ndarray, day: np.ndarray) -> np.ndarray:
         equity: ``[L + 1, P]`` at the close of consecutive bars.
         day: ``[L + 1]`` day number of each bar.
     """
-    last_of_day = np.append(np.flatnonzero(np.diff(day)), len(day) - 1)
-    closes = np.concatenate([equity[:1], equity[last_of_day]]).astype(np.float64)
+    last = last_of_day(day)
+    closes = np.concatenate([equity[:1], equity[last]]).astype(np.float64)
     # The first bar's equity is the start of the account, not a day of trading.
-    closes = closes if last_of_day[0] > 0 else closes[1:]
+    closes = closes if last[0] > 0 else closes[1:]
     solvent = closes[:-1] > 0.0  # an account that owes money no longer trades
     return np.where(solvent, closes[1:] / np.where(solvent, closes[:-1], 1.0) - 1.0, 0.0)
 

@@ -15,7 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.statistics.histograms import Histogram
 from mtquant_jax.storage.files import json_line, replacing
 from mtquant_jax.storage.paths import RunPaths
 
@@ -168,6 +171,26 @@ class RunRecorder:
             if number is not None and math.isfinite(number):
                 self._tensorboard(phase, agent).add_scalar(f"{_group(name)}/{name}", number, int(timesteps))
 
+    def histogram(self, phase: int, agent: str, timesteps: int, name: str, spread: Histogram) -> None:
+        """Show in TensorBoard how a number spread over the bars of a validation."""
+        count = float(spread.counts.sum())
+        self._tensorboard(phase, agent).add_histogram_raw(
+            f"{_group(name)}/{name}",
+            min=spread.least,
+            max=1.0,
+            num=count,
+            sum=count * spread.mean,
+            sum_squares=count * (spread.mean**2 + spread.standard_deviation**2),
+            bucket_limits=spread.edges[1:].tolist(),
+            bucket_counts=spread.counts.tolist(),
+            global_step=int(timesteps),
+        )
+
+    def image(self, phase: int, agent: str, timesteps: int, name: str, pixels: np.ndarray) -> None:
+        """Show an image in TensorBoard; ``pixels`` are ``[height, width, 3]`` uint8."""
+        tag = f"{_group(name)}/{name}"
+        self._tensorboard(phase, agent).add_image(tag, pixels, int(timesteps), dataformats="HWC")
+
     def settings(self, text: str) -> None:
         """Show the settings of the run, YAML, beside its curves."""
         self._settings = f"```\n{text}\n```"
@@ -188,11 +211,12 @@ class RunRecorder:
 
 
 _GROUPS = (
-    ("1_overview", ("reward", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
+    ("1_overview", ("reward", "equity", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
     ("2_trading", ("validation_", "turnover", "cost", "exposure", "risk/", "time_in_market")),
     ("3_policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
     ("5_curriculum", ("curriculum/",)),
     ("6_speed", ("timesteps_per_second",)),
+    ("7_decisions", ("wanted_weight/", "capital/", "risk_appetite")),
 )
 """Groups of curves by how their names begin; those of none are of learning."""
 

@@ -21,6 +21,7 @@ from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObs
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import kept, runner_of, side_by_side
 from mtquant_jax.training.saved import Logbook, Looked, SavedTraining, plain_metrics, read_metrics
+from mtquant_jax.training.validation import Validated
 
 _CHUNKS_PER_TRAINING = 10  # at least so many rows of metrics, however rarely checkpoints are wanted
 
@@ -179,13 +180,14 @@ class _Training:
             found.append(symptom(of_member, params, self._members[i]) or excess)
         return found
 
-    def _validate(self) -> list[Performance]:
-        """The performance of each member's policy, which becomes a candidate."""
+    def _validate(self) -> list[Validated]:
+        """How each member's policy does, which becomes a candidate."""
         policies = [Policy(state.params, state.normalizers) for state in self._runner.states()]
         compiled, start = self._compiler.seconds, time.perf_counter()
         found = side_by_side(lambda i: self._members[i].validate(policies[i]), range(len(policies)))
         self._validating += time.perf_counter() - start - (self._compiler.seconds - compiled)
-        for i, (policy, performance) in enumerate(zip(policies, found, strict=True)):
+        for i, (policy, validation) in enumerate(zip(policies, found, strict=True)):
+            performance = validation.performance
             self._history[i].append((self._done, performance))
             best = self._candidates[i]
             if best is None or score(performance) > best.score:
@@ -219,7 +221,7 @@ class _Training:
         updates: int,
         rate: float,
         metrics: list[dict[str, np.ndarray]],
-        validation: list[Performance] | None,
+        validation: list[Validated] | None,
     ) -> None:
         for i, member in enumerate(self._members):
             self._observer.chunk(
@@ -229,16 +231,17 @@ class _Training:
                     total_timesteps=self._total,
                     timesteps_per_second=rate,
                     metrics=metrics[i],
-                    validation=validation[i] if validation else None,
+                    validation=validation[i].performance if validation else None,
+                    picture=validation[i].picture if validation else None,
                     curriculum=self._curricula[i] if self._curricula else None,
                     rejected_updates=rejected_updates(metrics[i], updates),
                 )
             )
 
-    def _move_on(self, fraction: float, validation: list[Performance] | None) -> None:
+    def _move_on(self, fraction: float, validation: list[Validated] | None) -> None:
         """Each member's curriculum after a share of the training."""
         for i, curriculum in enumerate(self._curricula):
-            following = curriculum.after(fraction, validation[i].scenarios if validation else None)
+            following = curriculum.after(fraction, validation[i].performance.scenarios if validation else None)
             if opened := following.stages[curriculum.num_open : following.num_open]:
                 self._observer.curriculum_opens(self._members[i], following, opened)
             self._curricula[i] = following

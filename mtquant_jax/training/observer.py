@@ -10,18 +10,20 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.backtest.picture import Picture
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.phases import Plan
 from mtquant_jax.training.saved import SavedTraining
+from mtquant_jax.training.validation import Validated
 
 
 class Validate(Protocol):
     """Trades a policy on the validation split."""
 
-    def __call__(self, policy: Policy, whole_lots: bool = True) -> Performance:
-        """The performance, in whole lots or without lot rounding."""
+    def __call__(self, policy: Policy, whole_lots: bool = True) -> Validated:
+        """How it does, in whole lots or without lot rounding."""
         ...
 
 
@@ -47,6 +49,7 @@ class Progress:
     timesteps_per_second: float  # of the chunk, of all members side by side
     metrics: dict[str, np.ndarray]  # means over the chunk: [A] per agent, [], or [S] for stacked groups
     validation: Performance | None  # of the checkpoint after the chunk, if there is one
+    picture: Picture | None  # of the same
     curriculum: Curriculum | None  # that the chunk drew its episodes from
     rejected_updates: int = 0  # of the chunk, that changed nothing, for their gradients were no numbers
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from flax import struct
 
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
@@ -26,7 +25,7 @@ from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
-from mtquant_jax.training.validation import Validator
+from mtquant_jax.training.validation import Validated, Validator
 
 META_CONTROLLER, PORTFOLIO = "meta_controller", "portfolio"
 """Names of what phases 2 and 3 train."""
@@ -207,7 +206,7 @@ class _Trainer:
 
     def _specialists(self) -> list[list[Member]]:
         """Phase 1: all hierarchies' specialists of a class side by side, or all of all classes."""
-        names = [asset_class.name for asset_class in self.market.universe.classes]
+        classes = self.market.universe.classes
         # Made once each: what is one array in all members is there once.
         markets = {index: class_params(self.configs[0], self.market, index) for index in self.classes}
 
@@ -215,8 +214,8 @@ class _Trainer:
             config = self.configs[number]
             env_params = class_params(config, self.market, index, like=markets[index])
             plan = plans.plan_specialist(config, self.market, index, env_params)
-            validate = functools.partial(self._validators[number].specialist, plan)
-            return Member(1, number, config.seed, names[index], plan, validate)
+            validate = functools.partial(self._validators[number].specialist, plan, classes[index].symbols)
+            return Member(1, number, config.seed, classes[index].name, plan, validate)
 
         numbers = range(len(self.configs))
         if self.configs[0].parallel:
@@ -235,7 +234,7 @@ class _Trainer:
             members.append(Member(2, number, hierarchy.seed, META_CONTROLLER, plan, validate))
         return [members]
 
-    def _validate_meta(self, number: int, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Performance:
+    def _validate_meta(self, number: int, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Validated:
         return self._validators[number].portfolio(plans.hierarchy(frozen, policy), whole_lots)
 
     def _portfolios(self) -> list[list[Member]]:

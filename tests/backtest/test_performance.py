@@ -73,7 +73,7 @@ def test_weights_at_their_bounds_are_shares_of_the_bars_in_the_market():
 def test_an_allocation_says_where_the_capital_went():
     # Two classes, cash and the risk appetite.
     decided = np.array([[[0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 0.005]], [[1.0, 0.0, 0.0, 0.995]], [[0.5, 0.5, 0, 0]]])
-    found = performance(record(np.ones((5, 1)), allocation=tally(decided, 0.01)), DAY[:5]).allocation
+    found = performance(record(np.ones((5, 1)), allocation=tally(decided, 0.0)), DAY[:5]).allocation
     assert found.capital == pytest.approx((0.375, 0.125, 0.5))
     assert found.risk_appetite == pytest.approx(0.375)
     assert found.capital_bound == (0.25, 0.0, 0.5)
@@ -90,7 +90,7 @@ def test_a_flat_policy_scores_between_a_losing_and_a_winning_one():
 def test_the_file_has_the_keys_of_the_fields_in_their_order():
     decided = np.array([[[0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 0.005]]])
     found = performance(
-        record(np.ones((3, 1)), allocation=tally(decided, 0.01), risk_cuts={"risk/var": np.zeros((2, 1))}),
+        record(np.ones((3, 1)), allocation=tally(decided, 0.0), risk_cuts={"risk/var": np.zeros((2, 1))}),
         DAY[:3],
         ["a"],
     )

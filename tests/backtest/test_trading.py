@@ -10,7 +10,7 @@ import pytest
 
 from mtquant_jax.agents.distributions import DiagonalGaussian
 from mtquant_jax.agents.hierarchy import stack
-from mtquant_jax.backtest.trading import Conditions, backtest, trade_variants
+from mtquant_jax.backtest.trading import BINS, Conditions, backtest, trade_variants
 from mtquant_jax.simulation.portfolio_inputs import class_inputs
 from mtquant_jax.simulation.specialist_env import specialist_inputs
 from tests.conftest import f32, make_contracts, make_params, make_table, random_prices
@@ -84,14 +84,16 @@ def by_hand(env, agent, params, path, first, num_steps):
     return np.array(rows), infos
 
 
-def check_tally(tally, path, values, lower):
+def check_tally(tally, path, values, least):
     """A tally's numbers of one path are those of the values ``[L, M]``."""
     assert float(tally.bars[path]) == len(values)
     np.testing.assert_allclose(tally.mean[path], np.mean(values, axis=0), atol=1e-6)
     squares = np.sum((values - np.mean(values, axis=0)) ** 2, axis=0)
     np.testing.assert_allclose(tally.squares[path], squares, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(tally.low[path], np.sum(values <= lower, axis=0))
+    np.testing.assert_array_equal(tally.low[path], np.sum(values <= least + 0.01, axis=0))
     np.testing.assert_array_equal(tally.high[path], np.sum(values >= 0.99, axis=0))
+    edges = np.linspace(least, 1.0, BINS + 1)
+    np.testing.assert_array_equal(tally.bins[path], [np.histogram(column, edges)[0] for column in values.T])
 
 
 @pytest.mark.slow
@@ -103,7 +105,7 @@ def test_a_backtest_equals_stepping_by_hand(first):
     np.testing.assert_array_equal(record.equity[0], [1.0, 1.0])
     for path in range(2):
         rows, infos = by_hand(ENV, agent, params, path, first, 20)
-        check_tally(record.wanted, path, np.array([info["step"].wanted for info in infos]), -0.99)
+        check_tally(record.wanted, path, np.array([info["step"].wanted for info in infos]), -1.0)
         np.testing.assert_allclose(record.equity[1:, path], rows[:, 0], rtol=1e-6)
         for column, name in enumerate(("exposure", "turnover", "costs"), start=1):
             np.testing.assert_allclose(getattr(record, name)[:, path], rows[:, column], rtol=1e-4, atol=1e-6)
@@ -120,9 +122,9 @@ def test_a_portfolio_backtest_equals_stepping_by_hand_and_shows_budgets():
     assert action_columns(universe) == 4
     record = backtest(PORTFOLIO_ENV, agent, 12, f32(0.5), {}, params, jnp.asarray(0, jnp.int32))
     rows, infos = by_hand(PORTFOLIO_ENV, agent, params, 0, 0, 12)
-    check_tally(record.wanted, 0, np.array([info["step"].wanted.reshape(-1) for info in infos]), -0.99)
+    check_tally(record.wanted, 0, np.array([info["step"].wanted.reshape(-1) for info in infos]), -1.0)
     allocations = [info["step"].allocation for info in infos]
-    check_tally(record.allocation, 0, np.array([[*a.capital, a.risk_appetite] for a in allocations]), 0.01)
+    check_tally(record.allocation, 0, np.array([[*a.capital, a.risk_appetite] for a in allocations]), 0.0)
     assert record.real.tolist() == params.mask.reshape(-1).tolist()
     np.testing.assert_allclose(record.equity[1:, 0], rows[:, 0], rtol=1e-6)
     assert record.budgets.shape == (12, 1, 2)

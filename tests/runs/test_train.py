@@ -7,13 +7,21 @@ import zipfile
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.cli import train_main
+from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.runs.run_observer import beaten_start
+from mtquant_jax.runs.trained_run import open_checkpoint, open_run, restore_all
+from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.storage.bundles import read_manifest
+from mtquant_jax.training import phases
 from tests.conftest import SHARED
+from tests.events import read_events
 from tests.forms import rewrite
 
 CLASSES = {
@@ -93,6 +101,56 @@ def test_a_synthetic_run_leaves_the_whole_tree(synthetic_run):
         assert (synthetic_run / model).is_file()
     for agent in summary["results"]["phase1"]["specialists"].values():
         assert (synthetic_run / agent["best_checkpoint"]).is_dir()
+
+
+def shown_at(run_dir, agent, timesteps):
+    """What TensorBoard shows of the decisions and the equity of a validation."""
+    (folder,) = (run_dir / "logs/tensorboard").glob(f"*/{agent}")
+    shown = (("/".join(tag.split("/")[1:]), step, value) for tag, step, value in read_events(folder))
+    return {n: v for n, step, v in shown if step == timesteps and (v.HasField("histo") or v.HasField("image"))}
+
+
+def test_tensorboard_shows_the_decisions_of_a_validation_as_a_backtest_has_them(synthetic_run):
+    run = open_run(synthetic_run)
+    market = prepare_market(run.config)
+    meta = open_checkpoint(run, market, 2, 500).state
+    specialists = phases.stacked_specialists(restore_all(run, market).specialists)
+    policy = phases.hierarchy(specialists, Policy(meta.params, meta.normalizers))
+    first, last = market.splits.validation
+    record = backtest(
+        phases.hierarchy_env(run.config),
+        phases.hierarchy_agent(run.config, market),
+        last - first - 1,
+        policy.params,
+        policy.normalizers,
+        evaluation_params(portfolio_params(run.config, market)),
+        jnp.asarray(first, jnp.int32),
+        detailed=True,
+    )
+    shown = shown_at(synthetic_run, "phase2_meta_controller", 500)
+    symbols = [symbol for symbols in CLASSES.values() for symbol in symbols]
+    wanted = np.asarray(record.detail.wanted)[:, :, np.asarray(record.real)]
+    capital = np.asarray(record.detail.allocation.capital)
+    expected = {f"wanted_weight/{symbol}": wanted[:, :, i] for i, symbol in enumerate(symbols)}
+    expected |= {f"capital/{place}": capital[:, :, i] for i, place in enumerate([*CLASSES, "cash"])}
+    expected["risk_appetite"] = np.asarray(record.detail.allocation.risk_appetite)
+    assert set(shown) == {*expected, "equity"}
+    for name, values in expected.items():
+        histogram = shown[name].histo
+        counts = np.histogram(values, [histogram.min, *histogram.bucket_limit])[0]
+        assert histogram.num == values.size == counts.sum()
+        # The program that keeps every decision may round one differently, to the other side of a bound.
+        assert np.abs(counts - np.asarray(histogram.bucket)).sum() <= 2
+        assert histogram.sum == pytest.approx(values.sum(dtype=np.float64), rel=1e-4, abs=1e-2)
+    assert (shown["equity"].image.width, shown["equity"].image.height) == (480, 240)
+
+
+def test_tensorboard_shows_every_specialist_at_every_checkpoint(synthetic_run):
+    for name, symbols in CLASSES.items():
+        for timesteps in (500, 1000):
+            shown = shown_at(synthetic_run, f"phase1_{name}", timesteps)
+            assert set(shown) == {*(f"wanted_weight/{symbol}" for symbol in symbols), "equity"}
+        assert not shown_at(synthetic_run, f"phase1_{name}", 250)  # between checkpoints nothing is validated
 
 
 def test_a_run_on_real_bars_leaves_the_whole_tree(train, real_data):
@@ -213,8 +271,8 @@ def test_later_phases_of_another_market_splits_or_budget_are_refused_and_destroy
 
 def test_a_directory_that_holds_a_training_is_refused(capsys, synthetic_run):
     before = untouched(synthetic_run)
-    for phases in ("1,2,3", "1"):
-        message = refused(capsys, "--phases", phases, "--run-dir", str(synthetic_run))
+    for asked in ("1,2,3", "1"):
+        message = refused(capsys, "--phases", asked, "--run-dir", str(synthetic_run))
         assert "holds a training (phases 1, 2, 3); give another --run-dir, such as runs/{time}, or replace" in message
         assert "--overwrite" in message
     assert untouched(synthetic_run) == before

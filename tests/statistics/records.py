@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mtquant_jax.backtest.trading import BacktestRecord, Tally
+from mtquant_jax.backtest.trading import BINS, BacktestRecord, Tally
 
 
 def record(equity, **changes) -> BacktestRecord:
@@ -14,13 +14,15 @@ def record(equity, **changes) -> BacktestRecord:
     return BacktestRecord(equity=equity, **{**columns, **fixed, **decided, **changes})
 
 
-def tally(values, lower=-0.99) -> Tally:
-    """Of ``[L, P, M]``, every bar counted."""
+def tally(values, least=-1.0) -> Tally:
+    """Of ``[L, P, M]`` from ``least`` to 1, every bar counted."""
     mean = values.mean(axis=0)
+    edges = np.linspace(least, 1.0, BINS + 1)
     return Tally(
         bars=np.full(values.shape[1], float(len(values))),
-        low=(values <= lower).sum(axis=0),
+        low=(values <= least + 0.01).sum(axis=0),
         high=(values >= 0.99).sum(axis=0),
         mean=mean,
         squares=((values - mean) ** 2).sum(axis=0),
+        bins=np.apply_along_axis(lambda of_one: np.histogram(of_one, edges)[0], 0, values).transpose(1, 2, 0),
     )

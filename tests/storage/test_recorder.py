@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
@@ -13,12 +14,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import MarketConfig
+from mtquant_jax.statistics.histograms import Histogram
 from mtquant_jax.storage.files import read_json, replacing, write_json
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import RunRecorder
+from tests.events import read_events
 
 START = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -123,16 +127,25 @@ def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
 
 def curves(folder: Path) -> dict[str, tuple[int, float]]:
     """Tag -> step and value of the last event."""
-    from tensorboardX.proto.event_pb2 import Event
+    return {tag: (step, value.simple_value) for tag, step, value in read_events(folder)}
 
-    (events,) = folder.iterdir()
-    content, scalars = events.read_bytes(), {}
-    while content:  # length (8 bytes), its checksum (4), the event, its checksum (4)
-        length = int.from_bytes(content[:8], "little")
-        event = Event.FromString(content[12 : 12 + length])
-        scalars |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
-        content = content[16 + length :]
-    return scalars
+
+def test_histograms_and_images_reach_tensorboard(tmp_path: Path) -> None:
+    spread = Histogram(-1.0, np.array([3.0, 0.0, 0.0, 1.0]), mean=-0.5, standard_deviation=0.25)
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    with RunRecorder(RunPaths(tmp_path), START) as recorder:
+        recorder.histogram(3, "portfolio", 500, "wanted_weight/EURUSD", spread)
+        recorder.image(3, "portfolio", 500, "equity", pixels)
+    (folder,) = RunPaths(tmp_path).tensorboard.glob("*/*")
+    found = {tag: (step, value) for tag, step, value in read_events(folder)}
+    step, value = found["7_decisions/wanted_weight/EURUSD"]
+    assert (step, value.histo.num, value.histo.min, value.histo.max) == (500, 4.0, -1.0, 1.0)
+    assert list(value.histo.bucket_limit) == [-0.5, 0.0, 0.5, 1.0]
+    assert list(value.histo.bucket) == [3.0, 0.0, 0.0, 1.0]
+    assert (value.histo.sum, value.histo.sum_squares) == (-2.0, 4 * 0.3125)
+    step, value = found["1_overview/equity"]
+    assert (step, value.image.width, value.image.height) == (500, 4, 2)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string))), pixels)
 
 
 def test_json_is_strict(tmp_path: Path) -> None:
