@@ -61,7 +61,8 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
         which = f"{rejected} updates" if rejected > 1 else "an update"
         recorder.warning(
             f"phase {member.phase}: {which} of {label} up to {progress.timesteps:,} timesteps changed nothing, for "
-            "gradients were no numbers; if it happens again, lower the learning rate or `ppo.max_grad_norm`"
+            "gradients were no numbers",
+            "if it happens again, lower the learning rate or `ppo.max_grad_norm`",
         )
 
 

@@ -33,6 +33,7 @@ from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import Output, RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.diagnosis import grouped
 from mtquant_jax.training.observer import Progress
 from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
@@ -232,7 +233,10 @@ def _conclude(record: RunRecorder, files: RunFiles, summary: dict[str, Any], sec
     """Lines on what went wrong, if anything, and where the summary lies."""
     findings = summary["diagnosis"]
     for finding in findings:
-        record.warning(f"phase {finding['phase']}: {finding['sentence']}")
+        record.note(f"phase {finding['phase']}: {finding['sentence']}", logging.WARNING)
+    for group in grouped(findings):
+        event = {"event": "diagnosis", "kind": group.kind, "findings": list(group.findings)}
+        record.warning(group.what, group.to_do, event, shown_only=True)
     if not findings:
         record.info("no policy is flat, pinned to a bound or worse than flat after costs")
     record.info(f"done in {seconds:.1f} s; summary in {files.paths.training_summary}")

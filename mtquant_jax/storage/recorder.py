@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DETAIL = logging.INFO - 5
 """Level of lines that the log has, and standard output where it is asked for everything."""
 
-_FILE_ONLY, _EVENT = "file_only", "event"
+_FILE_ONLY, _SHOWN_ONLY, _EVENT, _TO_DO = "file_only", "shown_only", "event", "to_do"
 _KEYS = ["agent", "timesteps"]  # first columns of a metrics file
 
 
@@ -84,6 +84,7 @@ class RunRecorder:
         except OSError as error:
             raise UserError(f"`run_dir` {self.paths.run_dir} cannot be written: {error.strerror}") from None
         to_file.setFormatter(_FileFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+        to_file.addFilter(lambda record: not hasattr(record, _SHOWN_ONLY))
         to_console = _Console(sys.stdout) if self._show is None else _Shown(self._show)
         to_console.setFormatter(_JsonFormatter() if self._as_json else _ConsoleFormatter())
         to_console.addFilter(lambda record: not hasattr(record, _FILE_ONLY))
@@ -105,9 +106,9 @@ class RunRecorder:
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
         self._resources.close()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, level: int = logging.INFO) -> None:
         """Write a line to the log file alone."""
-        self._logger.info("%s", with_flags(text), extra={_FILE_ONLY: True})
+        self._logger.log(level, "%s", with_flags(text), extra={_FILE_ONLY: True})
 
     def info(self, text: str, event: Mapping[str, Any] | None = None) -> None:
         """Write a line; ``event`` is what a program is told of it."""
@@ -117,9 +118,19 @@ class RunRecorder:
         """Write a line that standard output gets where it is asked for everything."""
         self._logger.log(DETAIL, "%s", with_flags(text), extra={_EVENT: event or {}})
 
-    def warning(self, text: str) -> None:
-        """Write a warning."""
-        self._logger.warning("%s", with_flags(text))
+    def warning(
+        self, text: str, to_do: str = "", event: Mapping[str, Any] | None = None, shown_only: bool = False
+    ) -> None:
+        """Write a warning.
+
+        Args:
+            text: what happened.
+            to_do: what to do, which standard output gets as a second line.
+            event: what a program is told of it.
+            shown_only: whether the log file has it in other words.
+        """
+        extra = {_EVENT: event or {}, _TO_DO: with_flags(to_do)} | ({_SHOWN_ONLY: True} if shown_only else {})
+        self._logger.warning("%s", with_flags(text), extra=extra)
 
     def keep_metrics(self, phase: int, agent: str, timesteps: int) -> None:
         """Go on with the metrics file of an earlier process: rows of an agent up to ``timesteps`` stay.
@@ -229,11 +240,13 @@ def _group(name: str) -> str:
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """Formats a record as its message, with the level in front of warnings and errors."""
+    """Formats a record as its message, with the level in front of warnings and errors, and what to do below."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
-        return message if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {message}"
+        if record.levelno > logging.INFO:
+            message = f"{record.levelname.lower()}: {message}"
+        return f"{message}\n  what to do: {to_do}" if (to_do := getattr(record, _TO_DO, "")) else message
 
 
 class _FileFormatter(logging.Formatter):
@@ -241,7 +254,8 @@ class _FileFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = "INFO" if record.levelno == DETAIL else record.levelname
-        return super().format(record)
+        to_do = getattr(record, _TO_DO, "")
+        return super().format(record) + (f". What to do: {to_do}" if to_do else "")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -251,7 +265,8 @@ class _JsonFormatter(logging.Formatter):
         level = "detail" if record.levelno == DETAIL else record.levelname.lower()
         stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         head = {"time": stamp, "level": level, "message": record.getMessage().strip()}
-        return json_line({**head, **getattr(record, _EVENT, {})})
+        to_do = {_TO_DO: found} if (found := getattr(record, _TO_DO, "")) else {}
+        return json_line({**head, **to_do, **getattr(record, _EVENT, {})})
 
 
 class _Console(logging.StreamHandler[TextIO]):

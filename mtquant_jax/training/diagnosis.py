@@ -43,6 +43,21 @@ ANCHORS = {
 }
 """Kind of a finding -> its section in docs/troubleshooting.md."""
 
+TO_DO = ". What to do: "
+"""What divides a sentence into what was found and what to do."""
+
+_OF_SEVERAL = {
+    "not_a_number": "have a result that is not a number",
+    "ruined": "were ruined or stopped out",
+    "flat": "are flat",
+    "pinned": "are pinned to a bound",
+    "worse_than_flat": "are worse than flat",
+    "scenario": "lose in some scenarios",
+    "exploration": "have lost their exploration, or explore ever more",
+    "critic": "have critics that explain nothing",
+}
+"""Kind of a finding -> what it says of several agents."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -50,7 +65,41 @@ class Finding:
 
     agent: str
     kind: str  # a key of `ANCHORS`
-    sentence: str
+    sentence: str  # what, and after `TO_DO` what to do
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Findings of one kind with one remedy."""
+
+    kind: str
+    what: str
+    to_do: str
+    findings: tuple[Mapping[str, Any], ...]
+
+
+def grouped(findings: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Findings as a summary has them, those of one kind with one remedy together, in the order of the first of each.
+
+    Args:
+        findings: fields of `Finding`, and ``phase``.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        to_do = finding["sentence"].partition(TO_DO)[2]
+        groups.setdefault((finding["kind"], to_do), []).append(finding)
+    return [Group(kind, _what(kind, found), to_do, tuple(found)) for (kind, to_do), found in groups.items()]
+
+
+def _what(kind: str, findings: Sequence[Mapping[str, Any]]) -> str:
+    """The whole of one finding; of several, which agents they are of."""
+    if len(findings) == 1:
+        return f"phase {findings[0]['phase']}: {findings[0]['sentence'].partition(TO_DO)[0]}"
+    phases: dict[int, list[str]] = {}
+    for finding in findings:
+        phases.setdefault(finding["phase"], []).append(finding["agent"])
+    who = "; ".join(f"phase {phase}: {' and '.join(agents)}" for phase, agents in phases.items())
+    return f"{who} {_OF_SEVERAL[kind]}; the log has the figures"
 
 
 def diagnose(
@@ -80,8 +129,8 @@ def diagnose(
     """
     who = f"{agent} ({note})" if note else agent
     if not _all_finite((figures.total_return, figures.max_drawdown, figures.sharpe)):
-        text = f"{who} has a result that is not a number on the validation split: its parameters or prices have none"
-        return [_finding(agent, "not_a_number", text)]
+        text = f"{who} has a result that is not a number on the validation split"
+        return [_finding(agent, "not_a_number", text, "check its parameters and the prices: one has no number")]
     found = _ruined(agent, who, figures)
     if _is_flat(figures):
         found += _flat(agent, who, figures, continuous)
@@ -101,7 +150,8 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
     """Signs of collapse in the last training metrics of an agent; ``metrics`` may lack those that it does not have."""
     if not _all_finite(metrics.values()):
         names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value))
-        return [_finding(agent, "not_a_number", f"{agent} ended its training with {names} not a number")]
+        text = f"{agent} ended its training with {names} not a number"
+        return [_finding(agent, "not_a_number", text, "lower the learning rate or ppo.max_grad_norm")]
     if updates < ENOUGH_UPDATES:
         return []
     found = []
@@ -109,31 +159,26 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
         now, start = metrics["action_std"], metrics["action_std_at_start"]
         spread = f"its actions varied by {now:.2g} at the end of training and by {start:.2g} at the start"
         if now < VANISHED * start:
-            text = f"{agent} has stopped exploring: {spread}, so it tries nothing new; raise ppo.entropy_weight"
-            found.append(_finding(agent, "exploration", text))
+            text = f"{agent} has stopped exploring: {spread}, so it tries nothing new"
+            found.append(_finding(agent, "exploration", text, "raise ppo.entropy_weight"))
         if now > EXPLODED * start:
-            text = (
-                f"{agent} explores ever more: {spread}, so noise decides and not the policy; lower ppo.entropy_weight"
-            )
-            found.append(_finding(agent, "exploration", text))
+            text = f"{agent} explores ever more: {spread}, so noise decides and not the policy"
+            found.append(_finding(agent, "exploration", text, "lower ppo.entropy_weight"))
     explained = metrics.get("explained_variance", 1.0)
     if explained <= 0.0:
         text = (
             f"the critic of {agent} explained nothing at the end of training (explained variance {explained:.2f}), so "
-            "its policy followed noise; train longer, or lower the learning rate"
+            "its policy followed noise"
         )
-        found.append(_finding(agent, "critic", text))
+        found.append(_finding(agent, "critic", text, "train longer, or lower the learning rate"))
     return found
 
 
 def _ruined(agent: str, who: str, figures: Performance) -> list[Finding]:
     if not figures.terminated:
         return []
-    text = (
-        f"{who} was ruined or stopped out on {figures.terminated} of {figures.paths} validation paths; lower "
-        "simulation.leverage or the limits of the risk layer"
-    )
-    return [_finding(agent, "ruined", text)]
+    text = f"{who} was ruined or stopped out on {figures.terminated} of {figures.paths} validation paths"
+    return [_finding(agent, "ruined", text, "lower simulation.leverage or the limits of the risk layer")]
 
 
 def _is_flat(figures: Performance) -> bool:
@@ -146,20 +191,23 @@ def _flat(agent: str, who: str, figures: Performance, continuous: Performance | 
     means = "its profit is exactly nothing" if profit == 0.0 else f"its profit of {_percent(profit, 3)} means nothing"
     if continuous is not None and not _is_flat(continuous):
         cause = (
-            f"Without lot rounding it would be there on {_percent(continuous.time_in_market)}: its positions are "
+            f". Without lot rounding it would be there on {_percent(continuous.time_in_market)}: its positions are "
             "smaller than half the smallest lot"
         )
-        if continuous.total_return > 0.0:
-            cause += ", so try a larger simulation.initial_capital"
-        else:
+        cure = "try a larger simulation.initial_capital"
+        if continuous.total_return <= 0.0:
             cause += (
                 f". A larger account would not help: it would end at {_percent(continuous.total_return, 2)}, of "
                 f"which costs are {_percent(continuous.cost_share, 2)}"
             )
+            cure = "proceed as for a policy that is worse than flat, which lot rounding hides"
     else:
-        cause = "Costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see"
+        cause, cure = (
+            "",
+            "costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see",
+        )
     there = f"it was in the market on {_percent(figures.time_in_market)} of the validation bars"
-    return [_finding(agent, "flat", f"{who} is flat: {there}, so {means}. {cause}")]
+    return [_finding(agent, "flat", f"{who} is flat: {there}, so {means}{cause}", cure)]
 
 
 def _positions(
@@ -180,12 +228,12 @@ def _pinned(agent: str, who: str, long: Mapping[str, float], short: Mapping[str,
     if not sides or len(sides) < PINNED_INSTRUMENTS * len(long):
         return []
     listed = ", ".join(f"{symbol} fully {side} on {_percent(share)}" for symbol, side, share in sides)
-    text = (
-        f"{who} is pinned to a bound: it wants {listed} of the bars in the market, so it holds and does not trade. The "
-        "trend of the training split may outweigh all it forecasts: try a lower exploration_cost or learning_rate, or "
-        "a market without that trend"
+    text = f"{who} is pinned to a bound: it wants {listed} of the bars in the market, so it holds and does not trade"
+    cure = (
+        "the trend of the training split may outweigh all it forecasts: try a lower exploration_cost or "
+        "learning_rate, or a market without that trend"
     )
-    return [_finding(agent, "pinned", text)]
+    return [_finding(agent, "pinned", text, cure)]
 
 
 def _pinned_allocation(agent: str, allocation: AllocationPerformance, names: Sequence[str]) -> list[Finding]:
@@ -199,11 +247,8 @@ def _pinned_allocation(agent: str, allocation: AllocationPerformance, names: Seq
             what.append(f"its risk appetite was {limit} on {_percent(share)} of the bars")
     if not what:
         return []
-    text = (
-        f"{agent} is pinned to a bound: {' and '.join(what)}, so it does not allocate any more; try a smaller "
-        "meta_controller.learning_rate"
-    )
-    return [_finding(agent, "pinned", text)]
+    text = f"{agent} is pinned to a bound: {' and '.join(what)}, so it does not allocate any more"
+    return [_finding(agent, "pinned", text, "try a smaller meta_controller.learning_rate")]
 
 
 def _worse_than_flat(agent: str, who: str, figures: Performance, looks: int) -> list[Finding]:
@@ -217,19 +262,19 @@ def _worse_than_flat(agent: str, who: str, figures: Performance, looks: int) -> 
         how = f"it earned {_percent(gross, 2)} before costs, and {costs} made {net} of it"
         if -swap > figures.cost_share:
             cure = (
-                "It may be right before costs, but pays more for holding overnight than for trading: check the swaps "
+                "it may be right before costs, but pays more for holding overnight than for trading: check the swaps "
                 "of the instruments, or leave out those that are dear to hold"
             )
         else:
             cure = (
-                "It may be right before costs, but trades too much for it: train longer, or lower "
+                "it may be right before costs, but trades too much for it: train longer, or lower "
                 "specialists.NAME.exploration_cost"
             )
     else:
         how = f"it lost {_percent(-gross, 2)} before costs already and ends at {net} after {costs}"
-        cure = "What it learnt may not hold on other bars: train on more of them, or stop earlier"
-    text = f"{who} is worse than flat: {how}. {_chance(figures, looks)}{cure}"
-    return [_finding(agent, "worse_than_flat", text)]
+        cure = "what it learnt may not hold on other bars: train on more of them, or stop earlier"
+    text = f"{who} is worse than flat: {how}{_chance(figures, looks)}"
+    return [_finding(agent, "worse_than_flat", text, cure)]
 
 
 def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, ScenarioPerformance]) -> list[Finding]:
@@ -241,8 +286,8 @@ def _losing_scenarios(agent: str, who: str, scenarios: Mapping[str, ScenarioPerf
     ]
     if not losing:
         return []
-    text = f"{who} gains over all scenarios together but loses in {', '.join(losing)}: do not trade it where they reign"
-    return [_finding(agent, "scenario", text)]
+    text = f"{who} gains over all scenarios together but loses in {', '.join(losing)}"
+    return [_finding(agent, "scenario", text, "train longer, or do not trade it in such a market")]
 
 
 def _chance(figures: Performance, looks: int) -> str:
@@ -254,16 +299,16 @@ def _chance(figures: Performance, looks: int) -> str:
     ratio = f"Sharpe {sharpe:+.2f} ± {error:.2f}"
     best = "of one checkpoint" if looks <= 1 else f"of the best of {looks} checkpoints"
     if sharpe >= -bound * error:
-        return f"The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), and up to {bound:.1f} may be chance. "
-    return f"The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), more than the {bound:.1f} of chance. "
+        return f". The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), and up to {bound:.1f} may be chance"
+    return f". The loss {best} is {_errors(sharpe, error)} from zero ({ratio}), more than the {bound:.1f} of chance"
 
 
 def _errors(sharpe: float, error: float) -> str:
     return f"{abs(sharpe) / error:.1f} standard errors"
 
 
-def _finding(agent: str, kind: str, text: str) -> Finding:
-    return Finding(agent, kind, f"{text}; see docs/troubleshooting.md#{ANCHORS[kind]}")
+def _finding(agent: str, kind: str, what: str, to_do: str) -> Finding:
+    return Finding(agent, kind, f"{what}{TO_DO}{to_do}; see docs/troubleshooting.md#{ANCHORS[kind]}")
 
 
 def _all_finite(values: Any) -> bool:

@@ -66,6 +66,33 @@ def test_lines_go_to_the_log_and_to_the_console(tmp_path: Path, capsys: pytest.C
     assert "mtquant_jax.run" not in logging.Logger.manager.loggerDict
 
 
+def test_a_warning_says_what_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = RunPaths(tmp_path)
+
+    def warn(recorder: RunRecorder) -> None:
+        recorder.warning("it is flat", "lower `ppo.entropy_weight`", {"event": "diagnosis"})
+        recorder.note("the figures", logging.WARNING)
+        recorder.warning("all are flat", "wait", shown_only=True)
+
+    with RunRecorder(paths, START, logging.WARNING) as recorder:
+        warn(recorder)
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: it is flat",
+        "  what to do: lower --ppo.entropy-weight",
+        "warning: all are flat",
+        "  what to do: wait",
+    ]
+    assert [line[24:] for line in paths.log_file(START).read_text().splitlines()] == [
+        "WARNING it is flat. What to do: lower --ppo.entropy-weight",
+        "WARNING the figures",
+    ]
+    with RunRecorder(paths, START, as_json=True) as recorder:
+        warn(recorder)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["level"], first["message"], first["event"]) == ("warning", "it is flat", "diagnosis")
+    assert (first["to_do"], second["to_do"]) == ("lower --ppo.entropy-weight", "wait")
+
+
 @pytest.mark.parametrize(("error", "traceback"), [(UserError("no bars"), False), (ZeroDivisionError("oh"), True)])
 def test_the_log_records_how_a_run_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, traceback: bool

@@ -13,7 +13,7 @@ import pytest
 from mtquant_jax.backtest.scenarios import ScenarioPerformance
 from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.training import phases
-from mtquant_jax.training.diagnosis import ANCHORS, diagnose, diagnose_training
+from mtquant_jax.training.diagnosis import ANCHORS, TO_DO, diagnose, diagnose_training, grouped
 from mtquant_jax.training.loop import closing_metrics
 from mtquant_jax.training.observer import Member
 from tests.backtest.performances import ALLOCATION, HEALTHY, a_performance
@@ -40,8 +40,8 @@ def test_a_flat_policy_is_told_with_its_time_in_market():
     kinds, text = findings(FLAT)
     assert kinds == [("forex", "flat")]
     assert text == (
-        "forex is flat: it was in the market on 0.0 % of the validation bars, so its profit is exactly nothing. Costs "
-        "may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see; see "
+        "forex is flat: it was in the market on 0.0 % of the validation bars, so its profit is exactly nothing. What "
+        "to do: costs may be higher than what can be forecast: try a smaller simulation.cost_multiplier to see; see "
         "docs/troubleshooting.md#a-policy-is-flat"
     )
 
@@ -83,7 +83,10 @@ def test_a_scenario_in_which_a_gaining_policy_loses_is_told():
     }
     kinds, text = findings({"scenarios": scenarios})
     assert kinds == [("forex", "scenario")]
-    assert "loses in ranging (-2.10 %, Sharpe -3.4): do not trade it" in text
+    assert (
+        "loses in ranging (-2.10 %, Sharpe -3.4). What to do: train longer, or do not trade it in such a market;"
+        in text
+    )
     # One that loses in all together is worse than flat; that says enough.
     assert findings({"scenarios": scenarios, "total_return": -0.01})[0] == [("forex", "worse_than_flat")]
 
@@ -211,6 +214,51 @@ def test_every_kind_has_its_section_in_the_page():
     assert set(ANCHORS.values()) <= slugs
 
 
+SEE = "; see docs/troubleshooting.md#a-policy-is-flat"
+
+
+def listed_finding(phase, agent, kind="flat", to_do="wait"):
+    return {"phase": phase, "agent": agent, "kind": kind, "sentence": f"{agent} is {kind}. So.{TO_DO[1:]}{to_do}{SEE}"}
+
+
+def test_findings_of_one_kind_with_one_remedy_are_one_warning():
+    findings = [
+        listed_finding(1, "forex"),
+        listed_finding(1, "equity", to_do="go"),
+        listed_finding(1, "metals"),
+        listed_finding(2, "meta_controller", kind="pinned"),
+        listed_finding(3, "portfolio"),
+    ]
+    groups = grouped(findings)
+    assert [(group.kind, group.what, group.to_do) for group in groups] == [
+        ("flat", "phase 1: forex and metals; phase 3: portfolio are flat; the log has the figures", f"wait{SEE}"),
+        ("flat", "phase 1: equity is flat. So", f"go{SEE}"),
+        ("pinned", "phase 2: meta_controller is pinned. So", f"wait{SEE}"),
+    ]
+    assert [list(group.findings) for group in groups] == [[findings[i] for i in of] for of in ((0, 2, 4), (1,), (3,))]
+
+
+def test_every_finding_says_what_to_do_and_every_kind_has_words_for_several():
+    figures = [
+        {"sharpe": float("nan")},
+        {"terminated": 3},
+        FLAT,
+        {"long_bound": [0.98, 0.2, 0.0], "short_bound": [0.0, 0.1, 0.95]},
+        {"total_return": -0.06, "gross_return": -0.03, "sharpe": -2.0},
+        {"scenarios": {"ranging": ScenarioPerformance(sharpe=-3.4, total_return=-0.021)}},
+    ]
+    found = [f for changes in figures for f in diagnose("forex", a_performance(**changes), SYMBOLS, HEALTHY)]
+    for changes in ({"action_std": 0.01}, {"explained_variance": -0.12}):
+        found += diagnose_training("forex", TRAINING | changes, 50)
+    assert {f.kind for f in found} == set(ANCHORS)
+    for finding in found:
+        (one,) = grouped([{"phase": 1, **dataclasses.asdict(finding)}])
+        assert one.what.startswith("phase 1: ") and one.to_do.endswith(f"#{ANCHORS[finding.kind]}")
+        assert finding.sentence == one.what.removeprefix("phase 1: ") + TO_DO + one.to_do
+        (two,) = grouped([{"phase": 1, **dataclasses.asdict(finding)}, {"phase": 2, **dataclasses.asdict(finding)}])
+        assert two.what.startswith("phase 1: forex; phase 2: forex ") and len(two.what) < 120
+
+
 # Whole runs.
 
 
@@ -223,7 +271,7 @@ def log_lines(run_dir):
     return log.read_text().splitlines()
 
 
-def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(train):
+def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(train, capsys):
     run_dir = train("--simulation.initial-capital", "20")
     expected = [(1, "forex"), (1, "commodities"), (1, "equity"), (2, "meta_controller"), (3, "portfolio")]
     diagnosis = results(run_dir, "training_summary")["diagnosis"]
@@ -231,6 +279,12 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     flat = [finding["sentence"] for finding in diagnosis if finding["kind"] == "flat"]
     assert all("positions are smaller than half the smallest lot" in sentence for sentence in flat)
     assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
+    # Two lines each on standard output, of all that have the same.
+    printed = capsys.readouterr().out.splitlines()
+    groups = grouped(diagnosis)
+    assert len(groups) < len(diagnosis)
+    expected = [line for group in groups for line in (f"warning: {group.what}", f"  what to do: {group.to_do}")]
+    assert printed[-2 - len(expected) : -2] == expected
     # The last lines of the log, just before those on the end and on what comes next.
     lines = log_lines(run_dir)
     assert "done in" in lines[-2] and "next: mtquant-jax evaluate --run-dir" in lines[-1]
