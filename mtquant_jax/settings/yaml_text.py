@@ -178,6 +178,15 @@ def read_yaml(path: Path, must_be_sealed: bool = False) -> dict[str, Any]:
     return content
 
 
+def read_scalar(text: str) -> Any:
+    """A value as a YAML file would hold it: a number, true or false, or else the text itself."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError):
+        return text
+    return value if isinstance(value, (bool, int, float)) else text
+
+
 def _text(path: Path) -> str:
     """The text of a file that is not too large for one of settings."""
     try:

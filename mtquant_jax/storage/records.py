@@ -112,6 +112,10 @@ def _read(kind: Any, value: Any, where: str, path: str) -> Any:
         return _read(arguments[0], value, where, path)
     if kind is Any:
         return value
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UserError(f"{where}: {path} is {value!r:.60}, which is none of {', '.join(map(str, arguments))}")
+        return value
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None

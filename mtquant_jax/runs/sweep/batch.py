@@ -1,0 +1,216 @@
+"""Trains a batch of trials side by side through the one trainer, in groups that share their compiled programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.backtest.performance import Performance, score
+from mtquant_jax.errors import UserError
+from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.market.prepare import Market, prepare_market
+from mtquant_jax.runs.sweep.trials import State, Trial, TrialResult
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.dotted import setting_of, values_of, with_values
+from mtquant_jax.settings.search_space import SearchSpace
+from mtquant_jax.statistics.significance import interquartile_mean
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.divergence import Diverged
+from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
+from mtquant_jax.training.runner import kept
+from mtquant_jax.training.saved import SavedTraining
+from mtquant_jax.training.trainer import TrainedHierarchy, train_hierarchies
+from mtquant_jax.types import Bars
+
+_Key = tuple[int, int, int, str]  # number of a trial, seed, phase, name
+_LEAST_EQUITY = 1e-9  # share of initial capital, under which a return means nothing
+
+Prune = Callable[[int, int, float], bool]  # number of the trial, timesteps, value -> whether it is given up
+
+
+@dataclasses.dataclass
+class Markets:
+    """The markets of trials, prepared once for equal bars and settings of them."""
+
+    given: Bars | None = None
+    prepared: dict[str, Market] = dataclasses.field(default_factory=dict)
+
+    def of(self, config: TrainConfig) -> Market:
+        """The market of a trial; the last few that differ are kept."""
+        key = json.dumps({k: v for k, v in values_of(config).items() if setting_of(k).change.kind == "data"})
+        if key not in self.prepared:
+            if len(self.prepared) >= 4:
+                self.prepared.pop(next(iter(self.prepared)))
+            self.prepared[key] = prepare_market(config, bars=self.given)
+        return self.prepared[key]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchTrainer:
+    """What all trials of a sweep are trained with."""
+
+    config: TrainConfig  # the settings that a trial does not change
+    space: SearchSpace
+    seeds: Sequence[int]
+    phases: Sequence[int]
+    classes: Sequence[str]  # whose specialists are trained, where phase 1 is all; empty: all
+    score: Callable[[Performance], float]
+    markets: Markets
+    compiler: Compiler
+    stops: Callable[[], bool] = lambda: False
+    prune: Prune | None = None
+
+    def train(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, TrialResult]]:
+        """The results of trials, as soon as their group is trained.
+
+        Raises:
+            Stopped: it was asked to; trials without a result are lost.
+        """
+        groups: dict[str, list[tuple[Trial, TrainConfig]]] = {}
+        for trial in trials:
+            try:
+                config = with_values(self.config, self.space.settings(trial.values), f"trial {trial.number}")
+            except UserError as error:
+                yield trial, TrialResult(state="failed", reason=str(error))
+                continue
+            untraced = {k: v for k, v in values_of(config).items() if not setting_of(k).traced}
+            groups.setdefault(json.dumps(untraced), []).append((trial, config))
+        for group in groups.values():
+            yield from self._group(group)
+
+    def _group(self, group: Sequence[tuple[Trial, TrainConfig]]) -> Iterator[tuple[Trial, TrialResult]]:
+        """Trials that differ in traced settings alone; those that diverge or are given up leave the others alone."""
+        try:
+            market = self.markets.of(group[0][1])
+        except UserError as error:
+            yield from ((trial, TrialResult(state="failed", reason=str(error))) for trial, _ in group)
+            return
+        watch = _Watch(self, [trial for trial, _ in group])
+        configs = dict(group)
+        while configs:
+            watch.trials = list(configs)
+            try:
+                trained = train_hierarchies(
+                    [dataclasses.replace(config, seed=seed) for config in configs.values() for seed in self.seeds],
+                    market,
+                    phases=self.phases,
+                    classes=self.classes,
+                    observer=watch,
+                    compiler=self.compiler,
+                )
+            except Diverged as error:
+                trial = watch.trial_of(error.member)
+                configs.pop(trial)
+                yield trial, watch.result(trial, "failed", reason=error.sentence)
+            except Stopped:
+                if self.stops():
+                    raise
+                for trial in watch.given_up:
+                    configs.pop(trial)
+                    yield trial, watch.result(trial, "pruned")
+                watch.given_up.clear()
+            else:
+                for number, trial in enumerate(configs):
+                    of_trial = trained[number * len(self.seeds) : (number + 1) * len(self.seeds)]
+                    yield trial, watch.result(trial, "complete", self._scores(of_trial))
+                return
+
+    def _scores(self, hierarchies: Sequence[TrainedHierarchy]) -> list[float]:
+        """Of what the last phase hands on, seed by seed; the mean over classes where it trains several."""
+        last = [hierarchy.outcomes[self.phases[-1]].values() for hierarchy in hierarchies]
+        return [float(np.mean([self.score(outcome.validation) for outcome in outcomes])) for outcomes in last]
+
+
+class _Watch(TrainingObserver):
+    """Keeps in memory where every member stands, and how it did; gives trials up that promise too little."""
+
+    def __init__(self, trainer: BatchTrainer, trials: Sequence[Trial]) -> None:
+        self._trainer, self.trials, self._beside = trainer, list(trials), len(trials)
+        self._began = time.perf_counter()
+        self.given_up: list[Trial] = []
+        self._names: list[str] = []  # of the members of the phase that is trained
+        self._saved: dict[_Key, SavedTraining] = {}
+        self._timesteps: dict[_Key, int] = {}
+        self._scores: dict[int, dict[int, dict[int, list[float]]]] = {}  # trial -> timesteps -> seed -> of each member
+        self._best: dict[_Key, tuple[float, np.ndarray]] = {}  # score that the policy is chosen by, daily returns
+
+    def result(self, trial: Trial, state: State, scores: Sequence[float] = (), reason: str = "") -> TrialResult:
+        """What is known of a trial now."""
+        looks = self._scores.get(trial.number, {})
+        curve = tuple(
+            (timesteps, tuple(float(np.mean(of_seed)) for of_seed in by_seed.values()))
+            for timesteps, by_seed in sorted(looks.items())
+            if len(by_seed) == len(self._trainer.seeds)
+        )
+        returns = [found for key, (_, found) in self._best.items() if key[0] == trial.number]
+        return TrialResult(
+            state=state,
+            scores=tuple(scores),
+            curve=curve,
+            daily_returns=tuple(np.mean(returns, axis=0).tolist()) if returns and state == "complete" else (),
+            seconds=(time.perf_counter() - self._began) / self._beside,
+            timesteps=sum(done for key, done in self._timesteps.items() if key[0] == trial.number),
+            reason=reason,
+        )
+
+    def trial_of(self, member: Member) -> Trial:
+        """The trial that a member is of."""
+        return self.trials[member.hierarchy // len(self._trainer.seeds)]
+
+    def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
+        """Learn what is trained."""
+        self._names = list(dict.fromkeys(member.name for member in members))
+
+    def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
+        """Where they were when another trial left the group."""
+        found = [self._saved.get(self._key(member)) for member in members]
+        return None if None in found else [_copied(saved) for saved in found if saved is not None]
+
+    def checkpoint(self, member: Member, saved: SavedTraining) -> None:
+        """Keep a copy, since the state is donated."""
+        self._saved[self._key(member)] = _copied(saved)
+
+    def stops(self) -> bool:
+        """Whether the sweep stops, or trials are given up."""
+        return self._trainer.stops() or bool(self.given_up)
+
+    def chunk(self, progress: Progress) -> None:
+        """Note how a member does on the validation split."""
+        member, key = progress.member, self._key(progress.member)
+        self._timesteps[key] = progress.timesteps
+        if progress.validation is None or progress.picture is None or member.phase != self._trainer.phases[-1]:
+            return
+        if key not in self._best or score(progress.validation) > self._best[key][0]:
+            equity = np.concatenate([np.ones((1, progress.picture.equity.shape[1])), progress.picture.equity])
+            returns = np.mean(equity[1:] / np.maximum(equity[:-1], _LEAST_EQUITY) - 1.0, axis=1)
+            self._best[key] = score(progress.validation), returns
+        of_trial = self._scores.setdefault(self.trial_of(member).number, {})
+        of_trial.setdefault(progress.timesteps, {}).setdefault(member.seed, []).append(
+            self._trainer.score(progress.validation)
+        )
+        self._look(progress)
+
+    def _look(self, progress: Progress) -> None:
+        """Give the trial up where all of its members have been looked at and it promises too little."""
+        trial, trainer = self.trial_of(progress.member), self._trainer
+        by_seed = self._scores[trial.number][progress.timesteps]
+        complete = sum(map(len, by_seed.values())) == len(trainer.seeds) * len(self._names)
+        if trainer.prune is None or not complete or progress.timesteps >= progress.total_timesteps:
+            return
+        value = interquartile_mean(np.array([np.mean(scores) for scores in by_seed.values()]))
+        if trainer.prune(trial.number, progress.timesteps, value):
+            self.given_up.append(trial)
+
+    def _key(self, member: Member) -> _Key:
+        return self.trial_of(member).number, member.seed, member.phase, member.name
+
+
+def _copied(saved: SavedTraining) -> SavedTraining:
+    """The state in buffers of its own."""
+    return dataclasses.replace(saved, state=jax.tree.map(jnp.asarray, kept(saved.state)))

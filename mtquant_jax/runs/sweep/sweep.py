@@ -1,0 +1,154 @@
+"""Runs a sweep: asks the study for trials, trains them in batches, and tells it what came of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.runs.identity import settings_hash
+from mtquant_jax.runs.sweep.batch import BatchTrainer, Markets
+from mtquant_jax.runs.sweep.objectives import OBJECTIVES, Objective
+from mtquant_jax.runs.sweep.result import SweepResult
+from mtquant_jax.runs.sweep.study import Finished, Method, Study
+from mtquant_jax.runs.sweep.trials import Trial
+from mtquant_jax.settings.checks import parse_phases
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.settings.search_space import SearchSpace
+from mtquant_jax.settings.yaml_files import as_mapping
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.observer import Stopped
+
+_HALVING_FACTOR = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep does."""
+
+    name: str
+    config: TrainConfig  # the settings that all trials share
+    space: SearchSpace
+    method: Method
+    num_trials: int | None  # None: all of a grid
+    seeds: tuple[int, ...]
+    classes: tuple[str, ...]  # whose specialists are trained, where phase 1 is all; empty: all
+    objective: Objective
+    halving: bool = False  # whether trials that promise too little are given up
+    batch: int = 8  # trials that are trained side by side
+    timeout: float | None = None  # seconds after which no trial is begun, and those that run are left
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """That every trial trains."""
+        return tuple(parse_phases(self.config.phases))
+
+    @property
+    def trained(self) -> str:
+        """What every trial trains, in words."""
+        names = ", ".join(self.classes or self.config.specialists)
+        what = f"phase 1 of {names}" if self.phases == (1,) else f"phases {', '.join(map(str, self.phases))}"
+        return f"{what}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)} each"
+
+    def purpose(self, market: Market) -> dict[str, Any]:
+        """What its trials have in common, by which they can be compared."""
+        swept = {key: None for dimension in self.space.dimensions for key in dimension.keys}
+        return {
+            "objective": self.objective,
+            "seeds": list(self.seeds),
+            "phases": list(self.phases),
+            "classes": list(self.classes),
+            "market": market.fingerprint,
+            "settings": settings_hash(_without(as_mapping(self.config), swept)),
+            "halving": self.halving,
+        }
+
+
+def run_sweep(
+    plan: SweepPlan,
+    study: Study,
+    markets: Markets,
+    compiler: Compiler,
+    stops: Callable[[], bool] = lambda: False,
+    begins: Callable[[Sequence[Trial]], None] = lambda trials: None,
+    told: Callable[[Finished], None] = lambda finished: None,
+) -> SweepResult:
+    """Try what the study asks for, until there are enough trials.
+
+    Args:
+        plan: what is done.
+        study: opened for it; what it holds already counts.
+        markets: prepared ones.
+        compiler: keeps compiled programs.
+        stops: whether someone wants it to stop; looked at after every chunk of the trainings.
+        begins: is shown the trials of a batch.
+        told: is shown every trial as soon as there is a result.
+
+    Raises:
+        Stopped: ``stops`` wanted it; trials without a result will be tried again.
+    """
+    began, compiled = time.perf_counter(), compiler.seconds
+    market = markets.of(plan.config)
+
+    def over() -> bool:
+        return plan.timeout is not None and time.perf_counter() - began > plan.timeout
+
+    trainer = BatchTrainer(
+        config=plan.config,
+        space=plan.space,
+        seeds=plan.seeds,
+        phases=plan.phases,
+        classes=plan.classes,
+        score=OBJECTIVES[plan.objective],
+        markets=markets,
+        compiler=compiler,
+        stops=lambda: stops() or over(),
+        prune=study.report if plan.halving else None,
+    )
+    if plan.halving:
+        study.halve(plan.config.save_freq, _HALVING_FACTOR)
+    total = study.size if plan.num_trials is None else plan.num_trials
+    try:
+        while not (stops() or over()):
+            left = None if total is None else total - len(study.finished()) - study.running()
+            trials = study.ask(plan.batch if left is None else max(0, min(plan.batch, left)))
+            if not trials:
+                break
+            begins(trials)
+            for trial, result in trainer.train(trials):
+                study.tell(trial, result)
+                told(Finished(trial, result))
+    except Stopped:
+        if stops():
+            raise
+    finally:
+        study.give_back()
+    if stops():
+        raise Stopped
+    return SweepResult(
+        name=plan.name,
+        space=plan.space,
+        objective=plan.objective,
+        seeds=plan.seeds,
+        trained=plan.trained,
+        market=market.description,
+        finished=tuple(study.finished()),
+        importance=study.importance(),
+        seconds=time.perf_counter() - began,
+        compile_seconds=compiler.seconds - compiled,
+    )
+
+
+def _without(mapping: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that are swept."""
+
+    def group(content: dict[str, Any], prefix: str) -> dict[str, Any]:
+        return {
+            key: group(value, f"{prefix}{key}.") if isinstance(value, dict) else value
+            for key, value in content.items()
+            if f"{prefix}{key}" not in swept
+        }
+
+    return group(mapping, "")
