@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         make_env,
         make_gymnasium,
         prepare,
+        sweep,
         train,
     )
 
@@ -38,6 +39,7 @@ __all__ = [
     "make_env",
     "make_gymnasium",
     "prepare",
+    "sweep",
     "train",
 ]
 

@@ -31,6 +31,7 @@ from mtquant_jax.commands import (
     evaluate,
     info,
     plot,
+    sweep,
     train,
     walk_forward,
 )
@@ -91,6 +92,12 @@ _PROGRAM: _Command = _Command(
             walk_forward.run,
             walk_forward.WalkForwardCommand,
             lambda: layers.usual_command(walk_forward.WalkForwardCommand, "mtquant-jax walk-forward"),
+        ),
+        "sweep": _Command(
+            "try many settings over several seeds",
+            sweep.run,
+            sweep.SweepCommand,
+            lambda: layers.usual_command(sweep.SweepCommand, "mtquant-jax sweep"),
         ),
         "compare": _Command("put evaluated runs side by side", compare.run, compare.CompareCommand),
         "info": _Command("show what a run directory, a checkpoint or a model is", info.run, info.InfoCommand),

@@ -10,6 +10,7 @@ from mtquant_jax.api.bars import load_bars
 from mtquant_jax.api.environments import make_env, make_gymnasium
 from mtquant_jax.api.finished_run import Run, load_run
 from mtquant_jax.api.markets import load_config, prepare
+from mtquant_jax.api.sweep import sweep
 from mtquant_jax.api.training import train
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.frames import bars_frame
@@ -26,5 +27,6 @@ __all__ = [
     "make_env",
     "make_gymnasium",
     "prepare",
+    "sweep",
     "train",
 ]

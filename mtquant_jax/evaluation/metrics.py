@@ -238,7 +238,7 @@ class DailyReturns:
 class TrialMetrics:
     """How often these bars were used to judge trainings, and what the best of so many is worth."""
 
-    trials: int  # trainings judged on any of these bars, this one included
+    trials: int  # trainings judged on any of these bars, this one included, and settings tried before in sweeps
     evaluations: int  # of this training on them, this one included
     sharpe_variance: float | None  # of the trials' daily Sharpe ratios; None of fewer than two
     deflated_sharpe: float | None  # probability that the true ratio is above the best of so many by luck; None if flat

@@ -46,6 +46,7 @@ class Trial(JsonRecord):
     split: str | None = None
     in_sample: bool | None = None
     daily_sharpe: float | None  # of daily returns, not annualised; None where flat
+    chosen_from: int | None = None  # settings that were tried before those of the training were chosen
     days: int | None = None  # of returns
 
 
@@ -92,6 +93,7 @@ def record_trial(evaluation: Evaluation) -> TrialMetrics:
         split=bars.split,
         in_sample=bars.in_sample,
         daily_sharpe=per_day,
+        chosen_from=run.config.trials,
         days=record.days,
     )
     path, beside = evaluation_dir(run.paths) / TRIALS, run.paths.run_dir.resolve().parent
@@ -106,11 +108,12 @@ def record_trial(evaluation: Evaluation) -> TrialMetrics:
     latest = latest_trials(beside, bars)
     sharpes = [other.daily_sharpe or 0.0 for other in latest]
     variance = float(np.var(sharpes, ddof=1)) if len(sharpes) > 1 else None
+    tried = sum(other.chosen_from or 1 for other in latest)
     return TrialMetrics(
-        trials=len(latest),
+        trials=tried,
         evaluations=sum(other.run_id == run.run_id for other in _on_any_of(beside, bars)),
         sharpe_variance=variance,
-        deflated_sharpe=_deflated(record, per_day, variance, len(latest)),
+        deflated_sharpe=_deflated(record, per_day, variance, tried),
         file=str(path),
     )
 
@@ -180,8 +183,13 @@ def _read(folder: Path) -> tuple[list[Trial], dict[Path, int]]:
 
 
 def _deflated(record: TrackRecord, per_day: float | None, variance: float | None, trials: int) -> float | None:
-    """The deflated Sharpe ratio, which for one trial alone is the probabilistic one."""
+    """The deflated Sharpe ratio, which for one trial alone is the probabilistic one.
+
+    Where the ratios of the others are not known, their variance is that of estimates without skill, 1 / (days - 1).
+    """
     if per_day is None or record.skewness is None or record.kurtosis is None:
         return None
     sample = SharpeSample(per_day, record.days, record.skewness, record.kurtosis)
-    return deflated_sharpe_ratio(sample, variance or 0.0, trials)
+    if variance is None:
+        variance = 1.0 / max(record.days - 1, 1) if trials > 1 else 0.0
+    return deflated_sharpe_ratio(sample, variance, trials)

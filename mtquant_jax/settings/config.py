@@ -307,6 +307,9 @@ class TrainConfig:
     """Directory that receives logs, models and metrics; {time} in it becomes the start of the training."""
     seed: Annotated[int, Range("[0, 4294967295]"), Data()] = 0
     """Seed of the synthetic market, of the networks and of the training."""
+    trials: Annotated[int, Range("[1, inf)"), Unit("trials"), Host] = 1
+    """Settings that were tried before these were chosen, these included; `mtquant-jax sweep` writes it, and evaluate
+    deflates the Sharpe ratio by it."""
     learner: Annotated[LearnerName, Static("1 2 3")] = "ppo"
     """Learning algorithm of all phases; Python can register others (docs/extending.md)."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125

@@ -95,7 +95,7 @@ def override_config(path: str | Path | None, overrides: Mapping[str, Any]) -> Tr
 
 
 def load_command(
-    kind: type[_Command], argv: Sequence[str], prog: str, phases: str | None = None
+    kind: type[_Command], argv: Sequence[str], prog: str, phases: str | None = None, resumes_run: bool = True
 ) -> tuple[_Command, str]:
     """A command with settings that are checked, and the YAML file that they come from.
 
@@ -104,12 +104,13 @@ def load_command(
         argv: the flags.
         prog: name of the program in help and messages.
         phases: what `phases` is when no flag gives it; None leaves it to the YAML file.
+        resumes_run: whether `resume` goes on with the run of `run_dir`, whose settings then lie under the flags.
 
     Raises:
         UserError: a file or a setting is wrong.
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
-    base = base_of(argv, prog, phases)
+    base = base_of(argv, prog, phases, resumes_run)
     command = parsed(kind, argv, prog, kind(settings=base.settings, config=base.config))
     validate(command.settings)
     return command, base.source
@@ -121,10 +122,11 @@ def usual_command(kind: type[_Command], prog: str) -> _Command:
     return kind(settings=base.settings, config=base.config)
 
 
-def base_of(argv: Sequence[str], prog: str, phases: str | None = None) -> Base:
+def base_of(argv: Sequence[str], prog: str, phases: str | None = None, resumes_run: bool = True) -> Base:
     """What lies under the flags; arguments and errors as those of `load_command`."""
     early = _early_flags(argv, prog)
-    source = early.get("config") or (_settings_of(early.get("run_dir", ".")) if early.get("resume") else None)
+    resumed = early.get("resume") and resumes_run
+    source = early.get("config") or (_settings_of(early.get("run_dir", ".")) if resumed else None)
     if source is None:
         source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
     quick_test, risk_preset = early.get("quick_test"), early.get("risk_preset")

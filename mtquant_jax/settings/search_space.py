@@ -24,6 +24,7 @@ _NOT_SWEPT = {
     "phases": "give it to the sweep as a whole",
     "run_dir": "it says where the sweep writes",
     "keep": "a sweep keeps no checkpoints",
+    "trials": "a sweep counts them itself",
     "risk_preset": "sweep single limits, such as risk.gross_limit",
     "quick_test": "give it to the sweep as a whole",
     "learner": "",

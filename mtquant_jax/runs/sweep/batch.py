@@ -43,12 +43,22 @@ class Markets:
 
     def of(self, config: TrainConfig) -> Market:
         """The market of a trial; the last few that differ are kept."""
-        key = json.dumps({k: v for k, v in values_of(config).items() if setting_of(k).change.kind == "data"})
+        key = _of_market(config)
         if key not in self.prepared:
             if len(self.prepared) >= 4:
                 self.prepared.pop(next(iter(self.prepared)))
             self.prepared[key] = prepare_market(config, bars=self.given)
         return self.prepared[key]
+
+    @classmethod
+    def with_one(cls, market: Market, config: TrainConfig) -> Markets:
+        """Those of trials of which settings that leave the market alone share one that is prepared."""
+        return cls(market.given, {_of_market(config): market})
+
+
+def _of_market(config: TrainConfig) -> str:
+    """The settings that a market is prepared by; seeds of trials are not of the market."""
+    return json.dumps({k: v for k, v in values_of(config).items() if setting_of(k).change.kind == "data"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +75,7 @@ class BatchTrainer:
     compiler: Compiler
     stops: Callable[[], bool] = lambda: False
     prune: Prune | None = None
+    chunk: Callable[[Progress], None] = lambda progress: None  # is shown every chunk of every member
 
     def train(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, TrialResult]]:
         """The results of trials, as soon as their group is trained.
@@ -184,6 +195,7 @@ class _Watch(TrainingObserver):
         """Note how a member does on the validation split."""
         member, key = progress.member, self._key(progress.member)
         self._timesteps[key] = progress.timesteps
+        self._trainer.chunk(progress)
         if progress.validation is None or progress.picture is None or member.phase != self._trainer.phases[-1]:
             return
         if key not in self._best or score(progress.validation) > self._best[key][0]:

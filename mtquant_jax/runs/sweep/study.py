@@ -44,7 +44,7 @@ class Study:
         """Open a study, or create it.
 
         Args:
-            url: a database URL that Optuna takes, or ``journal:FILE``.
+            url: a database URL that Optuna takes, or ``journal:FILE``; empty: in memory.
             name: of the study in it.
             space: what is searched.
             method: how.
@@ -210,9 +210,11 @@ def _optuna() -> Any:
 
 def _opened(optuna: Any, url: str, name: str) -> optuna.Study:
     try:
-        if url.startswith(_JOURNAL):
+        if not url:
+            storage: Any = optuna.storages.InMemoryStorage()
+        elif url.startswith(_JOURNAL):
             backend = optuna.storages.journal.JournalFileBackend(url.removeprefix(_JOURNAL))
-            storage: Any = optuna.storages.JournalStorage(backend)
+            storage = optuna.storages.JournalStorage(backend)
         else:
             waits = {"connect_args": {"timeout": _SECONDS_OF_LOCK}} if url.startswith("sqlite") else {}
             storage = optuna.storages.RDBStorage(url, engine_kwargs=waits)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.identity import settings_hash
 from mtquant_jax.runs.sweep.batch import BatchTrainer, Markets
@@ -19,7 +20,7 @@ from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.search_space import SearchSpace
 from mtquant_jax.settings.yaml_files import as_mapping
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.observer import Stopped
+from mtquant_jax.training.observer import Progress, Stopped
 
 _HALVING_FACTOR = 3
 
@@ -52,6 +53,26 @@ class SweepPlan:
         what = f"phase 1 of {names}" if self.phases == (1,) else f"phases {', '.join(map(str, self.phases))}"
         return f"{what}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)} each"
 
+    def check(self) -> None:
+        """Refuse what a sweep cannot do, before anything is trained.
+
+        Raises:
+            UserError: it cannot be done.
+        """
+        counts = {"seeds": len(self.seeds), "num_trials": self.num_trials, "batch": self.batch}
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise UserError(f"`{name}` {value}: at least 1")
+        if self.phases[0] != 1:
+            raise UserError(f"`phases` {self.config.phases}: a trial begins with phase 1, from new policies")
+        known = tuple(self.config.specialists)
+        if unknown := [name for name in self.classes if name not in known]:
+            raise UserError(f"`classes` {unknown[0]}: unknown class; choose from {', '.join(known)}")
+        if self.classes and self.phases != (1,):
+            raise UserError("`classes`: only phase 1 can be trained for some classes; leave it out, or train phase 1")
+        if self.method == "grid":
+            self.space.grid()  # refuses ranges
+
     def purpose(self, market: Market) -> dict[str, Any]:
         """What its trials have in common, by which they can be compared."""
         swept = {key: None for dimension in self.space.dimensions for key in dimension.keys}
@@ -74,6 +95,7 @@ def run_sweep(
     stops: Callable[[], bool] = lambda: False,
     begins: Callable[[Sequence[Trial]], None] = lambda trials: None,
     told: Callable[[Finished], None] = lambda finished: None,
+    chunk: Callable[[Progress], None] = lambda progress: None,
 ) -> SweepResult:
     """Try what the study asks for, until there are enough trials.
 
@@ -85,6 +107,7 @@ def run_sweep(
         stops: whether someone wants it to stop; looked at after every chunk of the trainings.
         begins: is shown the trials of a batch.
         told: is shown every trial as soon as there is a result.
+        chunk: is shown every chunk of every training.
 
     Raises:
         Stopped: ``stops`` wanted it; trials without a result will be tried again.
@@ -106,6 +129,7 @@ def run_sweep(
         compiler=compiler,
         stops=lambda: stops() or over(),
         prune=study.report if plan.halving else None,
+        chunk=chunk,
     )
     if plan.halving:
         study.halve(plan.config.save_freq, _HALVING_FACTOR)
