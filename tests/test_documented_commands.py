@@ -106,7 +106,7 @@ CHEAP = ("info ", "plot ", "train --resume ", "completion ")
 
 
 def test_cheap_commands_do_what_they_say(synthetic_run, monkeypatch, tmp_path, capsys):
-    for name in ("runs/first", "my_run"):
+    for name in ("runs/first", "my_run", "runs/healthy", "runs/fast", "runs/narrow"):
         shutil.copytree(synthetic_run, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     ran = 0

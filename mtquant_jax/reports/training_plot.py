@@ -21,13 +21,13 @@ from mtquant_jax.storage.paths import RunPaths
 
 PHASES = (1, 2, 3)
 
-_TITLES = {1: "Phase 1: specialists", 2: "Phase 2: meta-controller", 3: "Phase 3: all agents together"}
+TITLES = {1: "Phase 1: specialists", 2: "Phase 2: meta-controller", 3: "Phase 3: all agents together"}
 _DECISIONS = {1: "bar", 2: "decision", 3: "bar"}
 # Okabe and Ito (2008): distinguishable with every kind of colour blindness, and by their markers in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _INK, _QUIET, _GRID = "#222222", "#5a5a5a", "#e4e4e4"
-_PORTFOLIO = ("meta_controller", "portfolio")
+PORTFOLIO = ("meta_controller", "portfolio")
 _DOTS_PER_INCH = 100
 _LEGEND_COLUMNS = 3
 _MOST_TIMESTEPS = 10**16
@@ -59,21 +59,50 @@ def plot_training(run_dir: Path, output: Path) -> None:
     Raises:
         UserError: the run has no metrics, one of its files is not what a run writes, or the figure cannot be written.
     """
-    if output.suffix.lower() != ".png":
-        raise UserError(f"{output}: the figure is a PNG; give a name that ends in .png")
     paths = RunPaths(Path(run_dir))
     curves = {phase: found for phase in PHASES if (found := read_curves(paths.metrics_csv(phase)))}
     if not curves:
-        raise UserError(
-            f"{paths.run_dir} has no metrics to plot: metrics/training/phase1_metrics.csv, phase2_... and phase3_... "
-            "are missing or hold no rows; train there first with `run_dir`"
-        )
-    figure = _draw(*_with_references(paths, curves))
+        raise no_metrics(paths)
+    save(_draw(*_with_references(paths, curves)), output)
+
+
+def no_metrics(paths: RunPaths) -> UserError:
+    """The error of a run that has nothing to draw."""
+    return UserError(
+        f"{paths.run_dir} has no metrics to plot: metrics/training/phase1_metrics.csv, phase2_... and phase3_... "
+        "are missing or hold no rows; train there first with `run_dir`"
+    )
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Write a figure as a PNG.
+
+    Raises:
+        UserError: its name does not end in .png, or it cannot be written.
+    """
+    if output.suffix.lower() != ".png":
+        raise UserError(f"{output}: the figure is a PNG; give a name that ends in .png")
     try:
         with replacing(output) as temporary:
             figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows and columns of a phase's metrics file; none where there is no file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            return list(reader), list(reader.fieldnames or [])
+    except FileNotFoundError:
+        return [], []
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def read_curves(path: Path) -> list[Curve]:
@@ -82,14 +111,7 @@ def read_curves(path: Path) -> list[Curve]:
     Raises:
         UserError: the file cannot be read, or lacks a column, or holds something that is no number.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), list(reader.fieldnames or [])
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    rows, columns = read_rows(path)
     if not rows:
         return []
     # Where several agents learn together each has a column; the meta-controller's reward is the portfolio's.
@@ -179,7 +201,7 @@ def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -
         if column:
             above.sharey(grid[0, 0])
         above.set_title(
-            _TITLES[phase], fontsize=11.5, fontweight="bold", color=_INK, loc="left", pad=8 + 15 * legend_rows
+            TITLES[phase], fontsize=11.5, fontweight="bold", color=_INK, loc="left", pad=8 + 15 * legend_rows
         )
         _validation(above, agents, lines.get(phase))
         _rewards(below, agents)
@@ -187,7 +209,7 @@ def _draw(curves: dict[int, list[Curve]], lines: dict[int, tuple[float, str]]) -
         drawn = [point for curve in agents for point in (*curve.reward, *curve.sharpe)]
         last = max((point[0] for point in drawn), default=1)
         for axes in (above, below):
-            _tidy(axes, last)
+            tidy(axes, last)
         below.set_xlabel("timesteps" + (" per specialist" if phase == 1 else ""), color=_QUIET)
     grid[0, 0].set_ylabel("Sharpe ratio, validation split\n(annualised, after costs)", color=_INK)
     grid[1, 0].set_ylabel("mean reward in training\n(typical per-bar returns)", color=_INK)
@@ -200,7 +222,7 @@ def _validation(axes: Axes, agents: Sequence[Curve], line: tuple[float, str] | N
     if line is not None:
         level, name = line
         axes.axhline(level, color=_QUIET, linewidth=1.2, linestyle=(0, (5, 3)), label=f"{name}, {level:.2f}", zorder=2)
-    for curve, (colour, marker) in zip(agents, _styles(agents), strict=True):
+    for curve, (colour, marker) in zip(agents, styles([curve.agent for curve in agents]), strict=True):
         if not curve.sharpe:
             axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=f"{_label(curve)}: no Sharpe ratio")
             continue
@@ -234,34 +256,37 @@ def _validation(axes: Axes, agents: Sequence[Curve], line: tuple[float, str] | N
 
 def _rewards(axes: Axes, agents: Sequence[Curve]) -> None:
     """Mean reward of every chunk of training."""
-    for curve, (colour, marker) in zip(agents, _styles(agents), strict=True):
+    for curve, (colour, marker) in zip(agents, styles([curve.agent for curve in agents]), strict=True):
         if curve.reward:
             timesteps, reward = zip(*curve.reward, strict=True)
             axes.plot(timesteps, reward, color=colour, marker=marker, markersize=3.5, linewidth=1.6)
 
 
-def _styles(agents: Sequence[Curve]) -> list[tuple[str, str]]:
+def styles(agents: Sequence[str]) -> list[tuple[str, str]]:
     """Colour and marker per curve: one for each class, ink for what stands for the whole portfolio."""
-    if len(agents) == 1 and agents[0].agent in _PORTFOLIO:
+    if len(agents) == 1 and agents[0] in PORTFOLIO:
         return [(_INK, "o")]
     return list(itertools.islice(zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False), len(agents)))
 
 
 def _label(curve: Curve) -> str:
-    name = curve.agent.replace("_", "-") if curve.agent in _PORTFOLIO else curve.agent
+    name = curve.agent.replace("_", "-") if curve.agent in PORTFOLIO else curve.agent
     flat = curve.sharpe and curve.handed_on is not None and curve.chosen is None
     return f"{name}: flat handed on" if flat else name
 
 
-def _tidy(axes: Axes, last: float) -> None:
+def tidy(axes: Axes, last: float, logarithmic: bool = False) -> None:
     """Two spines, a quiet grid, a zero line and thousands written as k."""
     axes.set_xlim(-0.03 * last, 1.04 * last)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    if logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+        axes.axhline(0.0, color="#9a9a9a", linewidth=0.9, zorder=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.axhline(0.0, color="#9a9a9a", linewidth=0.9, zorder=1)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_GRID)
     axes.tick_params(colors=_QUIET, labelsize=9, length=0, labelleft=True)
