@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BARS = "▁▂▃▄▅▆▇█"
+_COMMAND = "next: "  # how a line begins that ends in a command
+_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+_SO_FAR = 12  # validations in a sparkline
 _TITLES = {1: "specialists", 2: "meta-controller", 3: "all agents"}
 
 
@@ -57,19 +61,22 @@ class _Row:
 class LiveDisplay(Display):
     """A table that is drawn over itself, below the lines that are printed; needs a terminal."""
 
-    def __init__(self, stream: IO[str], phases: Sequence[int], timesteps: dict[int, int]) -> None:
+    def __init__(
+        self, stream: IO[str], phases: Sequence[int], timesteps: dict[int, int], parallel: bool = False
+    ) -> None:
         """What is going to be trained.
 
         Args:
             stream: the terminal.
             phases: that are trained.
             timesteps: phase -> decisions of each of its trainings.
+            parallel: whether the trainings of a phase run side by side.
         """
         from rich.console import Console
         from rich.live import Live
 
         self._phases, self._timesteps = tuple(phases), timesteps
-        self._phase, self._rows, self._parallel = 0, dict[str, _Row](), False
+        self._phase, self._rows, self._parallel = 0, dict[str, _Row](), parallel
         self._began = time.perf_counter()
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._live = Live(console=self.console, get_renderable=self._draw, refresh_per_second=4, transient=True)
@@ -80,6 +87,14 @@ class LiveDisplay(Display):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    def show(self, text: str) -> None:
+        """Print lines above the table, broken between words; a command stays whole, so that it can be copied."""
+        for line in text.splitlines():
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            whole = line.startswith(_COMMAND)
+            pieces = [line] if whole else textwrap.wrap(line, self.console.width, subsequent_indent=indent, **_WORDS)
+            self.console.print("\n".join(pieces))
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
         """Draw the trainings of this phase from now on."""
@@ -137,10 +152,14 @@ class LiveDisplay(Display):
         table = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right"):
             table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        unfinished = next((row for row in self._rows.values() if row.done < row.total), None)
         for row in self._rows.values():
-            bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=24)
-            speed = f"{row.rate:,.0f}/s" if row.rate else "waiting"
-            table.add_row(f"  {row.name}", bar, f"{row.done:,}/{row.total:,}", speed)
+            style: dict[str, Any] = {"complete_style": "cyan", "finished_style": "green"}
+            bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=24, **style)
+            begun = "starting" if self._parallel or row is unfinished else "waiting"  # the first one compiles
+            speed = f"{row.rate:,.0f}/s" if row.rate else begun
+            total = f"{row.total:,}"
+            table.add_row(f"  {row.name}", bar, f"{row.done:>{len(total)},}/{total}", f"{speed:>9}")
         return table
 
     def _validations(self) -> RenderableType:
@@ -148,14 +167,15 @@ class LiveDisplay(Display):
 
         table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
         table.add_column("  validation", no_wrap=True)
-        for name in ("Sharpe", "so far", "drawdown", "turnover", "entropy", "KL"):
-            table.add_column(name, justify="left" if name == "so far" else "right", no_wrap=True)
+        widths = {"Sharpe": 6, "so far": _SO_FAR, "drawdown": 8, "turnover": 9, "entropy": 7, "KL": 8}
+        for name, width in widths.items():  # the table does not jump as numbers grow
+            table.add_column(name, justify="left" if name == "so far" else "right", no_wrap=True, min_width=width)
         for row in self._rows.values():
             if (found := row.validation) is None:
                 continue
             sharpe = "flat" if found.sharpe is None else f"{found.sharpe:+.2f}"
             drawdown, turnover = f"{100 * found.max_drawdown:.2f} %", f"{found.turnover_per_day:.2f}/day"
-            cells = [sharpe, sparkline(row.sharpe[-12:]), drawdown, turnover, _short(row.entropy), _short(row.kl)]
+            cells = [sharpe, sparkline(row.sharpe[-_SO_FAR:]), drawdown, turnover, _short(row.entropy), _short(row.kl)]
             table.add_row(f"  {row.name}", *cells)
         return table
 

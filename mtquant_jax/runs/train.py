@@ -149,8 +149,8 @@ def _display(
     """What shows the training besides lines, and what prints lines where that must be known to it."""
     if not (output.live and not output.as_json and output.level <= logging.INFO and shows_live(sys.stdout)):
         return Display(), None
-    live = LiveDisplay(sys.stdout, wanted, {phase: config.timesteps(phase) for phase in wanted})
-    return live, live.console.print
+    live = LiveDisplay(sys.stdout, wanted, {phase: config.timesteps(phase) for phase in wanted}, config.parallel)
+    return live, live.show
 
 
 def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord:

@@ -64,7 +64,7 @@ class RunRecorder:
             console: level from which standard output gets lines, such as `logging.WARNING`.
             as_json: whether standard output gets a JSON object per line: ``time``, ``level``, ``message`` and what else
                 is known of an event.
-            show: prints a line in the place of standard output.
+            show: prints a line in the place of standard output; of chunks only the last of an agent.
         """
         self._console, self._as_json, self._show = console, as_json, show
         self.paths = paths
@@ -282,14 +282,16 @@ class _Console(logging.StreamHandler[TextIO]):
 
 
 class _Shown(logging.Handler):
-    """Hands lines to a function."""
+    """Hands lines to a function, but for those of chunks before the last: who shows a training has their numbers."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(self.format(record))
+        event = getattr(record, _EVENT, {})
+        if event.get("event") != "chunk" or event["timesteps"] >= event["total_timesteps"]:
+            self._show(self.format(record))
 
 
 class _MetricsTable:

@@ -81,6 +81,36 @@ def test_the_table_says_how_far_how_fast_and_how_well_in_80_columns():
     ]
 
 
+@pytest.mark.parametrize(("parallel", "states"), [(False, ["starting", "waiting"]), (True, ["starting", "starting"])])
+def test_what_compiles_is_starting_and_what_comes_later_waits(parallel, states):
+    display = LiveDisplay(io.StringIO(), (1,), {1: 100_000}, parallel)
+    display.phase_begins(1, [SimpleNamespace(name=name) for name in ("forex", "equity")])
+
+    def last_words() -> list[str]:
+        console = Console(width=80, file=io.StringIO(), record=True, highlight=False)
+        console.print(display._draw())
+        return [line.split()[-1] for line in console.export_text().splitlines()[2:4]]
+
+    assert last_words() == states
+    display.chunk(progress("forex", 100_000, 1.0))
+    assert last_words() == ["20,000/s", "starting"]
+
+
+def test_lines_above_the_table_are_broken_between_words_and_commands_are_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    display = LiveDisplay(stream, (1,), {1: 100_000})
+    display.show("  forex  [reward] :sun: " + 8 * "word " + "\n  what to do: " + 9 * "wait ")
+    display.show("next: mtquant-jax evaluate --run-dir runs/a/long/name")
+    assert stream.getvalue().splitlines() == [
+        "  forex  [reward] :sun: word word word",
+        "    word word word word word",
+        "  what to do: wait wait wait wait wait",
+        "    wait wait wait wait",
+        "next: mtquant-jax evaluate --run-dir runs/a/long/name",
+    ]
+
+
 FLAGS = ["--quick-test", *SMALL.split(), "--phases", "1", "--phase1-timesteps", "500", "--save-freq", "500"]
 
 

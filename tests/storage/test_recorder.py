@@ -93,6 +93,17 @@ def test_a_warning_says_what_and_what_to_do(tmp_path: Path, capsys: pytest.Captu
     assert (first["to_do"], second["to_do"]) == ("lower --ppo.entropy-weight", "wait")
 
 
+def test_who_shows_a_training_gets_the_last_line_of_an_agent_alone(tmp_path: Path) -> None:
+    shown: list[str] = []
+    paths = RunPaths(tmp_path)
+    with RunRecorder(paths, START, show=shown.append) as recorder:
+        for done in (50, 100):
+            recorder.info(f"{done}/100", {"event": "chunk", "timesteps": done, "total_timesteps": 100})
+        recorder.info("phase 1 took 3 s", {"event": "phase"})
+    assert shown == ["100/100", "phase 1 took 3 s"]
+    assert len(paths.log_file(START).read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize(("error", "traceback"), [(UserError("no bars"), False), (ZeroDivisionError("oh"), True)])
 def test_the_log_records_how_a_run_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, traceback: bool
