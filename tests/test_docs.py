@@ -80,7 +80,7 @@ def test_examples_in_yaml_are_valid():
 def test_flags_in_the_pages_exist():
     known = {"--" + key.replace("_", "-").replace("NAME", name) for key in documented() for name in ("forex", "equity")}
     known |= {flag.replace(".forex.", ".commodities.") for flag in known}
-    known |= {"--config", "--help", "--version", "--logdir", "--output"}
+    known |= {"--config", "--help", "--version", "--logdir", "--samples_per_plugin", "--output"}
     known |= {
         "--rejax-python",
         "--sb3-python",

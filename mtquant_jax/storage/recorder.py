@@ -221,9 +221,14 @@ class RunRecorder:
         return self._curves[phase, agent]
 
 
+_OVERVIEW = {
+    *("reward", "reward/meta_controller", "equity"),  # the meta-controller's reward is the portfolio's
+    *("validation_sharpe", "validation_total_return", "validation_max_drawdown"),
+}
+"""Names of what tells the story; the group ``1_overview`` has no others, so that it stays one page."""
+
 _GROUPS = (
-    ("1_overview", ("reward", "equity", "validation_sharpe", "validation_total_return", "validation_max_drawdown")),
-    ("2_trading", ("validation_", "turnover", "cost", "exposure", "risk/", "time_in_market")),
+    ("2_trading", ("validation_", "turnover", "cost", "swap", "exposure", "risk/", "time_in_market")),
     ("3_policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
     ("5_curriculum", ("curriculum/",)),
     ("6_speed", ("timesteps_per_second",)),
@@ -233,10 +238,10 @@ _GROUPS = (
 
 
 def _group(name: str) -> str:
-    """The group of a curve: the first one with its name, or else with the beginning of it."""
-    exact = (title for title, starts in _GROUPS if name in starts)
-    begun = (title for title, starts in _GROUPS if name.startswith(starts))
-    return next(exact, None) or next(begun, "4_learning")
+    """The group of a curve."""
+    if name in _OVERVIEW:
+        return "1_overview"
+    return next((title for title, starts in _GROUPS if name.startswith(starts)), "4_learning")
 
 
 class _ConsoleFormatter(logging.Formatter):

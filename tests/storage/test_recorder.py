@@ -150,6 +150,12 @@ def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
         recorder.metrics(1, "forex", 1000, {"loss": 0.5, "broken": math.nan})
         recorder.settings("seed: 0")
         row = {"reward": 0.25, "validation_sharpe": 1.0, "validation_turnover_per_day": 2.0}
+        row |= {
+            "validation_sharpe_standard_error": 0.5,
+            "reward/var": -0.5,
+            "reward/meta_controller": 0.75,
+            "swap": 0.0,
+        }
         recorder.metrics(2, "meta_controller", 500, row)
     folders = sorted(paths.tensorboard.glob("*/*"))
     assert [folder.name for folder in folders] == ["phase1_forex", "phase2_meta_controller"]
@@ -159,7 +165,11 @@ def test_metrics_reach_tensorboard(tmp_path: Path) -> None:
     assert found == {
         "1_overview/reward": (500, 0.25),
         "1_overview/validation_sharpe": (500, 1.0),
+        "1_overview/reward/meta_controller": (500, 0.75),
         "2_trading/validation_turnover_per_day": (500, 2.0),
+        "2_trading/validation_sharpe_standard_error": (500, 0.5),
+        "2_trading/swap": (500, 0.0),
+        "4_learning/reward/var": (500, -0.5),
     }
 
 
