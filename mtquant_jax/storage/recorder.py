@@ -15,15 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-
 from mtquant_jax.errors import UserError, with_flags
-from mtquant_jax.statistics.histograms import Histogram
 from mtquant_jax.storage.files import json_line, replacing
 from mtquant_jax.storage.paths import RunPaths
 
 if TYPE_CHECKING:
+    import numpy as np
     from tensorboardX import SummaryWriter
+
+    from mtquant_jax.statistics.histograms import Histogram
 
 DETAIL = logging.INFO - 5
 """Level of lines that the log has, and standard output where it is asked for everything."""
