@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -105,10 +108,26 @@ def symbols_of(config: TrainConfig) -> tuple[list[str], tuple[str, ...]]:
     return traded, conversion_of(config, traded, instruments_of(config))
 
 
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal that standard output is; None where it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fitting(text: str) -> str:
+    """Lines as a terminal takes them: longer ones are broken between words and indented."""
+    if (width := terminal_width()) is None:
+        return text
+    pieces = (
+        textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+    return "\n".join(line for of_line in pieces for line in of_line)
+
+
 def print_list(title: str, sentences: Sequence[str]) -> None:
     """Print a title and a bullet per sentence, or nothing where there is none; settings are shown as flags."""
     if sentences:
         print(f"{title}\n")
         for sentence in sentences:
-            print(f"- {with_flags(' '.join(sentence.split()))}")
+            print(fitting(f"- {with_flags(' '.join(sentence.split()))}"))
         print()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtquant_jax.commands.bar_flags import BarFlags, load, print_list, symbols_of
+from mtquant_jax.commands.bar_flags import BarFlags, fitting, load, print_list, symbols_of, terminal_width
 from mtquant_jax.commands.working import working
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import TrainConfig
@@ -43,14 +43,14 @@ def run(arguments: Sequence[str], prog: str) -> int:
     with working("reading the files"):
         members = read_members(Path(config.data_dir), (*traded, *conversion), instruments, options_of(config))
     for title, rows in report(members):
-        print(f"{title}\n\n{render(rows)}\n")
+        print(f"{fitting(title)}\n\n{render(rows, terminal_width())}\n")
     with working("comparing them with each other"):
         bars, problems, notices = _combined(config, members, conversion)
     print_list("Notices", notices)
     if conversion:
         print(f"Only for conversion into {config.simulation.account_currency}: {', '.join(conversion)}\n")
     if bars is not None:
-        print(_period(config, bars, len(members)) + "\n")
+        print(fitting(_period(config, bars, len(members))) + "\n")
     if problems:
         print_list(f"Training would refuse this: {len(problems)} problem{'s' if len(problems) > 1 else ''}", problems)
         return REFUSED

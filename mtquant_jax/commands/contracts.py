@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mtquant_jax.commands.bar_flags import print_list
+from mtquant_jax.commands.bar_flags import print_list, terminal_width
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.flags import parsed
 
@@ -93,6 +93,6 @@ def _show(entries: Entries) -> None:
     for entry in entries.found:
         cells = (entry.values[key] for key in _SHOWN)
         rows.append([entry.symbol, entry.name, *(c if isinstance(c, str) else f"{c:.10g}" for c in cells)])
-    print(render(rows) + "\n")
+    print(render(rows, terminal_width()) + "\n")
     print_list("Not the broker's, converted or unusual", [note for entry in entries.found for note in entry.notes])
     print_list("Left out", [f"{name}: {reason}." for name, reason in entries.left_out.items()])

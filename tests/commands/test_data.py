@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from mtquant_jax.cli import main
+from mtquant_jax.commands import bar_flags, check
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.inspection import render
 from mtquant_jax.market.bars.loading import load_bars
 from mtquant_jax.market.instruments import load_instruments
 from mtquant_jax.market.prepare import prepare_market
@@ -252,6 +255,25 @@ def test_the_market_of_a_training_has_the_timeframe(data):
     market = prepare_market(config)
     assert np.all(np.diff(market.timestamps) == 14_400) and len(market.timestamps) == 1001
     assert market.timestamps[0] % 86_400 == 20 * 3600  # 22:00 UTC, midnight on that clock, lies in the bar of 20:00
+
+
+def test_a_check_fits_a_terminal_and_loses_no_column(data, capsys, monkeypatch):
+    assert main(["data", "check", "--data-dir", str(data)]) in (0, 1)
+    wide = capsys.readouterr().out
+    assert max(map(len, wide.splitlines())) > 80
+    monkeypatch.setattr(bar_flags, "terminal_width", lambda: 80)
+    monkeypatch.setattr(check, "terminal_width", lambda: 80)
+    assert main(["data", "check", "--data-dir", str(data)]) in (0, 1)
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert sorted(set(narrow.split())) == sorted(set(wide.split()) | set(re.findall(r"-{3,}", narrow)))
+
+
+def test_a_wide_table_is_divided_and_every_part_has_the_first_column():
+    rows = [["symbol", "a", "longest"], ["EURUSD", "1", "two"]]
+    parts = ["symbol  a\n------  -\nEURUSD  1", "symbol  longest\n------  -------\nEURUSD  two"]
+    assert render(rows, 17) == "\n\n".join(parts) == render(rows, 5)
+    assert render(rows, 18) == render(rows) == "symbol  a  longest\n------  -  -------\nEURUSD  1  two"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real bars beside this checkout")

@@ -155,13 +155,28 @@ def _spread_row(member: Member) -> list[str]:
     return [instrument.symbol, *texts, default, ratio]
 
 
-def render(rows: Sequence[Sequence[str]]) -> str:
-    """Format rows of cells as aligned text: the first column and text to the left, numbers to the right."""
+def render(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Format rows of cells as aligned text: the first column and text to the left, numbers to the right.
+
+    Args:
+        rows: the header first.
+        width: of a line, in characters; a wider table is divided into several below each other, each with the first
+            column. None: any.
+    """
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
+    parts: list[list[int]] = [[0]]
+    for index in range(1, len(columns)):
+        if width is not None and len(parts[-1]) > 1 and sum(widths[i] + 2 for i in parts[-1]) + widths[index] > width:
+            parts.append([0])
+        parts[-1].append(index)
+    return "\n\n".join(_aligned([columns[i] for i in part], [widths[i] for i in part]) for part in parts)
+
+
+def _aligned(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
     numeric = [all(_is_number(cell) for cell in column[1:]) and any(column[1:]) for column in columns]
     lines = []
-    for row in rows:
+    for row in zip(*columns, strict=True):
         cells = [
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
