@@ -14,6 +14,7 @@ from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.info import InfoCommand
 from mtquant_jax.commands.plot import PlotCommand
+from mtquant_jax.commands.sweep import SweepCommand
 from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.market.features import FEATURE_NAMES
@@ -94,7 +95,7 @@ def test_flags_in_the_pages_exist():
     known |= {"--seeds", "--first-seed", "--settings"}  # of benchmarks
     known |= {"--from"}  # of `data contracts`, where it is no word of Python
     commands = (TrainCommand, EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand, InfoCommand)
-    for command in (*commands, PlotCommand):
+    for command in (*commands, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:

@@ -54,6 +54,7 @@ def parse(monkeypatch, tmp_path):
         "four.yaml",
         "my_market.yaml",
         "runs/first/logs/e2e_training/resolved_config.yaml",
+        "sweeps/ppo/best.yaml",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(shipped("agents.yaml"), tmp_path / name)
