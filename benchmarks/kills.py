@@ -25,6 +25,8 @@ from typing import Any
 import tyro
 from recording import RESULTS, store
 
+from mtquant_jax.storage.paths import RunPaths
+
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _SAVE_FREQ = 500
 _QUICK = ["--quick-test", "--save-freq", str(_SAVE_FREQ), "--phase1-timesteps", "2000", "--phase2-timesteps", "1000"]
@@ -109,7 +111,7 @@ def _killed_until_done(checkout: Path, kind: str, run_dir: Path, seconds: float,
         process = _start(checkout, kind, run_dir, resume)
         number, wait = instants.choice(_SIGNALS), instants.uniform(0.1, 0.9) * seconds
         writing = _wait(process, run_dir, wait, until_writing=instants.random() < 0.4)
-        ended = process.poll() is not None
+        ended = process.poll() is not None  # by itself, before the signal came
         if not ended:
             process.send_signal(number)
         text = process.communicate()[0]
@@ -117,9 +119,12 @@ def _killed_until_done(checkout: Path, kind: str, run_dir: Path, seconds: float,
         if kills:
             kills[-1] = dataclasses.replace(kills[-1], lost_timesteps=lost, trained_again=again)
         if ended:
+            if process.returncode:
+                raise RuntimeError(text)
             return kills
         positions = _positions(text) or positions
-        says = process.returncode == -signal.SIGKILL or "--resume --run-dir" in text or not _positions(text)
+        done = process.returncode == 0  # the signal came when all was done
+        says = process.returncode == -signal.SIGKILL or "--resume --run-dir" in text or done or not _positions(text)
         kills.append(
             Kill(
                 kind=kind,
@@ -133,9 +138,9 @@ def _killed_until_done(checkout: Path, kind: str, run_dir: Path, seconds: float,
                 trained_again=False,
             )
         )
-        if process.returncode == 0:  # the signal came when all was done
+        if done:
             return kills
-        resume = True
+        resume = RunPaths(run_dir).run_record.exists()  # otherwise nothing has begun that could go on
     process = _start(checkout, kind, run_dir, resume)
     text = process.communicate()[0]
     if process.returncode:

@@ -107,7 +107,8 @@ class FoldObserver(TrainingObserver):
         return self._stops()
 
     def chunk(self, progress: Progress) -> None:
-        """Write a row."""
+        """Write a row, once the checkpoint before the chunk is on disk."""
+        self._checkpoints.writer.wait()
         record_chunk(self._recorder, progress, self._label(progress.member))
 
     def phase_ends(self, phase: int) -> None:

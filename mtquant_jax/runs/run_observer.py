@@ -120,7 +120,11 @@ class RunObserver(TrainingObserver):
         return f"Its last good checkpoint is {saved[0]} (after {saved[1]:,} timesteps)"
 
     def chunk(self, progress: Progress) -> None:
-        """Write a row of metrics and a line."""
+        """Write a row of metrics and a line, once the checkpoint before the chunk is on disk.
+
+        What is shown as done is then never further from a checkpoint than `save_freq`, whenever the process is killed.
+        """
+        self.wait()
         record_chunk(self._recorder, progress, progress.member.name)
         self._display.chunk(progress)
         if self._on_chunk is not None:
