@@ -12,7 +12,8 @@ from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
 from mtquant_jax.evaluation.tables import equity_table, positions_table, to_frame, trades_table
 from mtquant_jax.evaluation.trials import evaluate_as_trial
 from mtquant_jax.reports.csv_files import write_files
-from mtquant_jax.reports.html.page import require_plotly, write_report
+from mtquant_jax.reports.html.evaluation import write_report
+from mtquant_jax.reports.html.page import require_plotly
 from mtquant_jax.runs.trained_run import TrainedRun, open_run, restore_all
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.statistics.intervals import check_draws

@@ -51,7 +51,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
     from mtquant_jax.evaluation.trials import evaluate_as_trial
     from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
-    from mtquant_jax.reports.html.page import require_plotly, write_report
+    from mtquant_jax.reports.html.evaluation import write_report
+    from mtquant_jax.reports.html.page import require_plotly
     from mtquant_jax.reports.terminal import summary_lines
     from mtquant_jax.runs.memory import memory_advice
     from mtquant_jax.runs.trained_run import open_run, restore_all

@@ -17,7 +17,8 @@ from mtquant_jax.evaluation.curves import equity_band
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.reports.html import charts as report_charts
 from mtquant_jax.reports.html import text as report_text
-from mtquant_jax.reports.html.page import require_plotly, write_report
+from mtquant_jax.reports.html.evaluation import write_report
+from mtquant_jax.reports.html.page import require_plotly
 from mtquant_jax.reports.terminal import summary_lines
 from mtquant_jax.statistics.intervals import Interval
 from tests.evaluation.made_up import made_up

@@ -7,7 +7,7 @@ follow its theme; an axis of days is written once for all charts (``$days``).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +57,21 @@ class Chart:
         layout = {"height": self.height, **self.layout}
         content = {"name": self.name, "legend": self.legend, "traces": list(self.traces), "layout": layout}
         return content if self.digits is None else {**content, "digits": self.digits}
+
+
+Drawn = Callable[..., str]
+"""Charts, or None where there is none -> their places in the page."""
+
+
+def drawing(charts: list[Chart]) -> Drawn:
+    """What writes the places of charts, and adds them to ``charts``."""
+
+    def drawn(*found: Chart | None) -> str:
+        kept = [chart for chart in found if chart is not None]
+        charts.extend(kept)
+        return "".join(chart.html() for chart in kept)
+
+    return drawn
 
 
 def rounded(values: Any, digits: int = 5) -> list[Any]:

@@ -1,24 +1,19 @@
-"""An evaluation -> `report.html`: one file that opens without a network and is made for looking."""
+"""Sections and charts of a report -> one HTML file that opens without a network and is made for looking."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.errors import UserError, with_flags
-from mtquant_jax.evaluation.evaluation import Evaluation
-from mtquant_jax.evaluation.metrics import EvaluationMetrics
-from mtquant_jax.evaluation.warnings import IN_SAMPLE, SYNTHETIC_TRAINING
-from mtquant_jax.reports.html import book as report_book
-from mtquant_jax.reports.html import returns as report_returns
+from mtquant_jax.errors import UserError
 from mtquant_jax.reports.html.charts import Chart
-from mtquant_jax.reports.html.sections import sections
-from mtquant_jax.reports.html.text import DASH, Tile, ends, escaped, number, percent, tiles
+from mtquant_jax.reports.html.text import Tile, escaped, tiles
 from mtquant_jax.storage.files import replacing
 
 
@@ -36,98 +31,62 @@ def require_plotly() -> Any:
         ) from None
 
 
-def write_report(evaluation: Evaluation, path: Path) -> None:
-    """Write the report; it appears when it is whole.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a report says; texts are plain, and are escaped when it is written."""
 
-    Raises:
-        UserError: plotly is not installed, or the file cannot be written.
-    """
-    library: str = require_plotly().get_plotlyjs()
-    page = _page(evaluation, library)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+    title: str  # of the window
+    heading: str
+    bars: str  # below the heading: which bars the figures are of
+    verdict: str
+    tiles: Sequence[Tile]
+    sections: str  # HTML
+    charts: Sequence[Chart]  # those that the sections have places for
+    badges: Sequence[str] = ()  # what must be read before any number
+    warnings: Mapping[str, bool] = dataclasses.field(default_factory=dict)  # text -> whether it is grave
+    axes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # that charts share, by name
 
+    def write(self, path: Path) -> None:
+        """Write the file; it appears when it is whole.
 
-def _page(evaluation: Evaluation, library: str) -> str:
-    metrics, charts = evaluation.metrics, list[Chart]()
-    body = sections(evaluation, charts)
-    shared = report_returns.shared_days(evaluation) | report_book.activity_days(evaluation)
-    data = {"shared": shared, "charts": [chart.data() for chart in charts]}
-    names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', body)
-    bars = metrics.bars
-    pieces = {
-        "title": escaped(f"{f'{IN_SAMPLE}: ' if bars.in_sample else ''}Evaluation of {metrics.run.name}"),
-        "name": escaped(metrics.run.name),
-        "bars": escaped(
-            f"{bars.bars:,} bars of the {bars.split} split, {bars.first} to {bars.last} UTC, "
-            f"{bars.trading_days:,} trading days, {bars.paths} path(s); {bars.description}"
-        ),
-        "badge": "".join(f'<strong class="badge">{escaped(text)}</strong> ' for text in _badges(metrics)),
-        "verdict": escaped(metrics.verdict),
-        "warnings": _warnings(metrics.warnings),
-        "tiles": tiles(_tiles(evaluation)),
-        "contents": "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in names),
-        "sections": body,
-        "style": _asset("page.css"),
-        "script": _asset("page.js"),
-        "library": library,
-        # "<" would end the script that holds the data.
-        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _asset("page.html"))
+        Raises:
+            UserError: plotly is not installed, or the file cannot be written.
+        """
+        content = self._html(require_plotly().get_plotlyjs())
+        try:
+            with replacing(path) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+    def _html(self, library: str) -> str:
+        data = {"shared": self.axes, "charts": [chart.data() for chart in self.charts]}
+        names = re.findall(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>', self.sections)
+        pieces = {
+            "title": escaped(self.title),
+            "heading": escaped(self.heading),
+            "bars": escaped(self.bars),
+            "badge": "".join(f'<strong class="badge">{escaped(text)}</strong> ' for text in self.badges),
+            "verdict": escaped(self.verdict),
+            "warnings": self._warnings(),
+            "tiles": tiles(self.tiles),
+            "contents": "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in names),
+            "sections": self.sections,
+            "style": _asset("page.css"),
+            "script": _asset("page.js"),
+            "library": library,
+            # "<" would end the script that holds the data.
+            "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        }
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _asset("page.html"))
+
+    def _warnings(self) -> str:
+        items = "".join(
+            f'<li class="{"danger" if grave else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
+            for text, grave in self.warnings.items()
+        )
+        return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
 
 
 def _asset(name: str) -> str:
     return (files("mtquant_jax.reports.html") / name).read_text(encoding="utf-8")
-
-
-def _badges(metrics: EvaluationMetrics) -> list[str]:
-    """What must be read before any number."""
-    found = [IN_SAMPLE] if metrics.bars.in_sample else []
-    return [*found, SYNTHETIC_TRAINING] if metrics.verdict.startswith(SYNTHETIC_TRAINING) else found
-
-
-def _warnings(found: Sequence[str]) -> str:
-    grave = (IN_SAMPLE, SYNTHETIC_TRAINING)
-    items = "".join(
-        f'<li class="{"danger" if text.startswith(grave) else "caution"}"><b>Warning:</b> {escaped(text)}</li>'
-        for text in map(with_flags, found)
-    )
-    return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
-
-
-def _tiles(evaluation: Evaluation) -> list[Tile]:
-    metrics, simulation = evaluation.metrics, evaluation.run.config.simulation
-    record, traded, trades = metrics.last.record, metrics.last.performance, metrics.trades["portfolio"]
-    sharpe, annual = metrics.last.intervals.sharpe, metrics.last.intervals.annual_return
-    drawdown, trials = metrics.last.intervals.max_drawdown, metrics.trials
-    needed, currency = record.minimum_track_record_days, simulation.account_currency
-    costs, swap = (simulation.initial_capital * share for share in (traded.cost_share, traded.swap_share))
-    paid = f"paid {number(-swap)}" if swap < 0.0 else f"received {number(swap)}"
-    deflated = Tile("Deflated Sharpe", DASH, DASH)
-    if trials is not None:
-        judged = f"after {number(trials.trials, 0)} training{'s' * (trials.trials != 1)} judged on these bars"
-        deflated = Tile("Deflated Sharpe", percent(trials.deflated_sharpe, 1), judged)
-    return [
-        Tile("Sharpe ratio", number(sharpe.value), f"95 % interval {ends(sharpe)}"),
-        Tile("Return a year", percent(annual.value), f"95 % interval {ends(annual, percent)}, not compounded"),
-        Tile("Total return", percent(record.total_return), f"on {number(simulation.initial_capital, 0)} {currency}"),
-        Tile("Maximum drawdown", percent(drawdown.value), f"95 % interval {ends(drawdown, percent)}"),
-        Tile("Costs and swap", f"{number(costs - swap)} {currency}", f"costs {number(costs)}, swap {paid}"),
-        Tile("Trades", number(trades.trades, 0), f"{percent(trades.win_rate, 1)} of them won"),
-        Tile("Probabilistic Sharpe", percent(record.probabilistic_sharpe, 1), "probability of a true one above 0"),
-        deflated,
-        Tile(
-            "Minimum track record",
-            DASH if needed is None else f"{number(needed, 0)} days",
-            "none is long enough for a Sharpe ratio not above 0" if needed is None else f"here are {record.days:,}",
-        ),
-        Tile(
-            "Time in the market",
-            percent(traded.time_in_market, 1),
-            f"{percent(traded.mean_exposure, 1)} exposed",
-        ),
-    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mtquant_jax.errors import with_flags
 from mtquant_jax.evaluation import curves
 from mtquant_jax.evaluation.evaluation import Evaluation
@@ -13,11 +11,8 @@ from mtquant_jax.reports.html import returns as report_returns
 from mtquant_jax.reports.html import risk as report_risk
 from mtquant_jax.reports.html import tables as report_tables
 from mtquant_jax.reports.html import training as report_training
-from mtquant_jax.reports.html.charts import Chart, forest
+from mtquant_jax.reports.html.charts import Chart, Drawn, drawing, forest
 from mtquant_jax.reports.html.text import escaped, paragraph, section, words
-
-Drawn = Callable[..., str]
-"""Charts, or None where there is none -> their places in the page."""
 
 _DEFINITIONS = {
     "Sharpe ratio": "mean of the daily returns by their standard deviation, times the square root of the trading days "
@@ -36,14 +31,8 @@ _DEFINITIONS = {
 
 def sections(evaluation: Evaluation, charts: list[Chart]) -> str:
     """All sections; their charts are added to ``charts``."""
-
-    def drawn(*found: Chart | None) -> str:
-        kept = [chart for chart in found if chart is not None]
-        charts.extend(kept)
-        return "".join(chart.html() for chart in kept)
-
     groups = (_on_returns, _on_the_book, _on_risk)
-    return "".join(group(evaluation, drawn) for group in groups)
+    return "".join(group(evaluation, drawing(charts)) for group in groups)
 
 
 def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
