@@ -163,6 +163,8 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> float:
 def interquartile_mean(values: np.ndarray) -> float:
     """Mean of the middle half of the values; values at its edges count in part (Agarwal et al., NeurIPS 2021).
 
+    An infinite value outside the middle half does not count; one that is not a number makes the mean so.
+
     Raises:
         ValueError: no values.
     """
@@ -171,7 +173,8 @@ def interquartile_mean(values: np.ndarray) -> float:
         raise ValueError("the mean of no values is undefined")
     edges = np.arange(ordered.size + 1) / ordered.size
     weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
-    return float(ordered @ weights / weights.sum())
+    counting = np.where((weights > 0.0) | np.isnan(ordered), ordered, 0.0)  # infinity times 0 is not a number
+    return float(counting @ weights / weights.sum())
 
 
 def _sharpe(total: np.ndarray, squares: np.ndarray, count: int) -> np.ndarray:

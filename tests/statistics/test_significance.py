@@ -124,5 +124,8 @@ def test_interquartile_mean():
     values = np.random.default_rng(5).normal(size=40)
     assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25))
     assert interquartile_mean(range(5)) == pytest.approx((0.75 * 1 + 2 + 0.75 * 3) / 2.5)
+    assert interquartile_mean([-math.inf, 1.0, 2.0, 3.0]) == 1.5
+    assert interquartile_mean([-math.inf, 1.0]) == -math.inf
+    assert math.isnan(interquartile_mean([0.0, 1.0, 2.0, 3.0, math.nan]))
     with pytest.raises(ValueError, match="no values"):
         interquartile_mean([])

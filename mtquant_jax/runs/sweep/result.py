@@ -63,12 +63,12 @@ class SweepResult:
     def probability_of_overfitting(self) -> float | None:
         """Probability that the best trial of one half of the days is among the worse half on the other one.
 
-        None of fewer than two complete trials, or too few days.
+        None of fewer than two complete trials, too few days, or returns that are not finite.
         """
         returns = [one.result.daily_returns for one in self.complete]
         days = min(map(len, returns), default=0)
         blocks = next((blocks for blocks in _BLOCKS if days // blocks >= 2), None)
-        if len(returns) < 2 or blocks is None or len(set(map(len, returns))) > 1:
+        if len(returns) < 2 or blocks is None or len(set(map(len, returns))) > 1 or not np.isfinite(returns).all():
             return None
         return probability_of_overfitting(np.array(returns).T, blocks)
 

@@ -42,6 +42,7 @@ class TrialResult(JsonRecord):
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean over the seeds; None of one."""
+        """Of the mean over the seeds; None of one, or where a score is not finite."""
         count = len(self.scores)
-        return float(np.std(self.scores, ddof=1) / np.sqrt(count)) if count > 1 else None
+        known = count > 1 and bool(np.isfinite(self.scores).all())
+        return float(np.std(self.scores, ddof=1) / np.sqrt(count)) if known else None
