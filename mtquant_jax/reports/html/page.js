@@ -6,7 +6,7 @@
   const themes = ["auto", "light", "dark"];
   const dashes = { dash: "6 4", dot: "2 3", dashdot: "6 3 2 3", longdash: "9 4", longdashdot: "9 3 2 3" };
   const typeface = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
-  const symbols = { diamond: "M13 0 19 6 13 12 7 6Z", x: "M10 1 13 4 16 1 18 3 15 6 18 9 16 11 13 8 10 11 8 9 11 6 8 3Z" };
+  const symbols = { circle: "M13 1a5 5 0 1 0 .01 0Z", diamond: "M13 0 19 6 13 12 7 6Z", x: "M10 1 13 4 16 1 18 3 15 6 18 9 16 11 13 8 10 11 8 9 11 6 8 3Z" };
   const pen = document.createElement("canvas").getContext("2d");
   let drawnFor = 0;  // px of the window
   let theme = "auto";
@@ -21,7 +21,9 @@
       if (value[0] === "$" && key === "x") return data.shared[value.slice(1)];
       return value;
     }
-    if (Array.isArray(value)) return /color/i.test(key) ? value.map((item) => resolve(item, key)) : value;
+    if (Array.isArray(value)) {
+      return /color/i.test(key) || key === "annotations" ? value.map((item) => resolve(item, key)) : value;
+    }
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, resolve(item, name)]));
     }
@@ -111,6 +113,8 @@
       ...(trace.colorbar ? { colorbar: { ...trace.colorbar, outlinewidth: 0 } } : {}),
     }));
     const [place, wanted] = [placeOf(chart), { ...chart.layout }];
+    // A phone has no room for some of the words.
+    if (narrow() && wanted.annotations) wanted.annotations = wanted.annotations.filter((note) => note.name !== "wide");
     if (chart.digits !== undefined) fit(chart, traces[0], wanted, width || place.clientWidth);
     const layout = layoutOf(wanted);
     if (width) layout.width = Math.max(width, 200);
@@ -217,7 +221,7 @@
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = head.textContent;
+      button.append(...head.childNodes);
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") !== "descending";

@@ -13,6 +13,8 @@ from mtquant_jax.evaluation.metrics import PartMetrics
 from mtquant_jax.statistics.intervals import Interval
 
 DASH = "\u2013"
+_LONG = 60  # characters, from which on a cell has several lines
+_JOINT = re.compile(r"[._](?=[a-z*])")  # of a setting's name
 _ENDS = re.compile(r" (\[[^\[\]]*\])$")  # of an interval
 
 
@@ -40,9 +42,10 @@ def ends(found: Interval, form: Callable[[float | None], str] = number) -> str:
     return DASH if found.low is None else f"[{form(found.low)}, {form(found.high)}]"
 
 
-def with_error(value: float | None, error: float | None) -> str:
+def with_error(value: float | None, error: float | None, digits: int = 2) -> str:
     """A number and its standard error."""
-    return number(value) if value is None or error is None else f"{number(value)} ± {number(error)}"
+    found = number(value, digits)
+    return found if value is None or error is None else f"{found} ± {number(error, digits)}"
 
 
 def probability(value: float | None) -> str:
@@ -78,6 +81,24 @@ def escaped(text: Any) -> str:
 def label(text: Any) -> str:
     """Text that came from outside, for a chart: plotly.js reads some tags in it."""
     return html.escape(str(text), quote=False)
+
+
+def wrapped(text: Any, width: int = 18, lines: int = 3) -> str:
+    """Text that came from outside, for the axis of a chart: broken after dots and underscores, and cut if need be."""
+    found = [""]
+    for piece in re.findall(r"[^._ ]*[._ ]*", str(text)):
+        while piece:
+            room = width - len(found[-1])
+            if len(piece.rstrip()) <= room:
+                found[-1], piece = found[-1] + piece, ""
+            elif found[-1]:
+                found.append("")
+            else:
+                found[-1], piece = piece[:width], piece[width:]
+    kept = [line.rstrip() for line in found[:lines]]
+    if len(found) > lines:
+        kept[-1] = f"{kept[-1][: width - 1]}…"
+    return "<br>".join(map(label, kept))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +144,7 @@ def table(
     """
     columns = "".join(
         f'<th scope="col"{"" if place in text or place == 0 else " class=number"}'
-        f"{' aria-sort=descending' if place == descending else ''}>{escaped(name)}</th>"
+        f"{' aria-sort=descending' if place == descending else ''}>{_breakable(name)}</th>"
         for place, name in enumerate(head)
     )
     body = "".join(
@@ -140,10 +161,15 @@ def table(
 
 def _cells(row: Sequence[str], text: Sequence[int]) -> str:
     cells = "".join(
-        f"<td{'' if place in text else ' class=number'}>{_cell(cell)}</td>"
+        f"<td{(' class=long' if len(cell) > _LONG else '') if place in text else ' class=number'}>{_cell(cell)}</td>"
         for place, cell in enumerate(row[1:], start=1)
     )
-    return f'<th scope="row">{escaped(row[0])}</th>{cells}'
+    return f'<th scope="row">{_breakable(row[0])}</th>{cells}'
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken after the dots and underscores of a setting."""
+    return _JOINT.sub(lambda joint: f"{joint[0]}<wbr>", escaped(name))
 
 
 def _cell(cell: str) -> str:

@@ -1,0 +1,172 @@
+"""What a sweep found -> a table for the terminal, and the line that is printed for each of its trials."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from mtquant_jax.reports.wording import percent_text
+from mtquant_jax.runs.sweep.result import SweepResult
+from mtquant_jax.runs.sweep.study import Finished
+from mtquant_jax.settings.search_space import written
+
+_OBJECTIVES = {
+    "sharpe": "Sharpe ratio",
+    "growth": "log growth",
+    "calmar": "Calmar ratio",
+    "growth_less_drawdown": "growth less half the drawdown",
+}
+_ROWS = 10
+_WIDTH = 80
+_CELL = 16  # characters, at most, of a setting's name or value in the table
+_OWN_NAME = re.compile(r"^trial \d+\W*")
+
+
+def objective_name(result: SweepResult) -> str:
+    """What a value is, in words."""
+    return _OBJECTIVES.get(result.objective, result.objective.replace("_", " "))
+
+
+def decimals(values: Iterable[float | None]) -> int:
+    """Decimals that show at least two digits of the largest value: two, or more where all are small."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    return 2 if largest == 0.0 else min(max(2, 1 - math.floor(math.log10(largest))), 6)
+
+
+def counts(result: SweepResult) -> str:
+    """How many trials are in each state, without states that none is in."""
+    states = Counter(one.result.state for one in result.finished)
+    found = [f"{states[state]:,} {state}" for state in ("complete", "pruned", "failed") if states[state]]
+    return ", ".join(found) or "none"
+
+
+def plural(count: int, word: str) -> str:
+    """``3 trials``, ``1 trial``."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """``41 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def reason(one: Finished) -> str:
+    """Why a trial failed, without its number."""
+    return _OWN_NAME.sub("", one.result.reason)
+
+
+def lines(result: SweepResult) -> Iterator[str]:
+    """The best ten trials, what the best of so many is worth, what it cost, and why trials failed."""
+    best, complete = result.best, result.complete
+    yield f"{plural(len(result.finished), 'trial')}: {counts(result)}; {result.trained}"
+    if best is None:
+        yield "no trial is complete, so there is nothing to choose"
+    else:
+        digits = decimals(one.result.value for one in complete)
+        found = f"{objective_name(result)} {_value(best, digits)}"
+        yield f"best: trial {best.trial.number}, {found} on the validation split"
+        yield ""
+        yield from _table(result, complete[:_ROWS], digits)
+        if len(complete) > _ROWS:
+            yield f"and {plural(len(complete) - _ROWS, 'more complete trial')}"
+    yield ""
+    yield f"deflated Sharpe ratio       {_share(result.deflated_sharpe)}"
+    yield "  probability that the true one of the best trial is above what luck shows"
+    yield f"probability of overfitting  {_share(result.probability_of_overfitting)}"
+    yield "  how often the best on half of the days is in the worse half on the others"
+    timesteps = sum(one.result.timesteps for one in result.finished)
+    yield f"{plural(timesteps, 'timestep')} trained in {duration(sum(one.result.seconds for one in result.finished))}"
+    if best is not None:
+        flattered = "the best of many is flattered: " * (len(result.finished) > 1)
+        yield f"{flattered}evaluate it on the test split before you trust it"
+    yield from _failures(result)
+
+
+def one_line(finished: Finished, best: Finished | None) -> str:
+    """What is printed when a trial ends.
+
+    Args:
+        finished: the trial.
+        best: the best trial so far, which may be this one; None where none is complete.
+    """
+    result, start = finished.result, f"trial {finished.trial.number}: "
+    if result.state == "failed":
+        found, ahead = f"failed: {reason(finished)}", ""
+    elif result.state == "pruned":
+        found, ahead = "pruned", ""
+    else:
+        found, ahead = _value(finished), _standing(finished, best)
+    values = finished.trial.values
+    names = _short(list(values))
+    settings = ", ".join(f"{name} {_cell(value)}" for name, value in zip(names, values.values(), strict=True))
+    text = f"{start}{settings}{': ' * bool(settings)}{found}"
+    return text + ahead if ahead == _AHEAD or len(text + ahead) <= _WIDTH else text
+
+
+_AHEAD = ", the best so far"
+
+
+def _standing(finished: Finished, best: Finished | None) -> str:
+    mine, theirs = finished.result.value, None if best is None else best.result.value
+    if mine is None or not math.isfinite(mine):
+        return ""
+    if best is None or theirs is None or not theirs >= mine or best.trial.number == finished.trial.number:
+        return _AHEAD
+    return f" (best: {theirs:.{decimals([theirs])}f} of trial {best.trial.number})"
+
+
+def _value(one: Finished, digits: int | None = None) -> str:
+    """Value and standard error."""
+    value, error = one.result.value, one.result.standard_error
+    if value is None or not math.isfinite(value):
+        return "none"
+    digits = decimals([value]) if digits is None else digits
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else written(value)
+
+
+def _share(share: float | None) -> str:
+    return "none" if share is None else percent_text(share, 0)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names without their groups, where no two are then the same."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+
+
+def _table(result: SweepResult, trials: Sequence[Finished], digits: int) -> Iterator[str]:
+    """Rows of trials, with as many settings as there is room for."""
+    columns = [["trial", *(str(one.trial.number) for one in trials)]]
+    columns.append(["value ± error", *(_value(one, digits) for one in trials)])
+    columns += [
+        [_cut(short), *(_cut(_cell(one.trial.values.get(name))) for one in trials)]
+        for name, short in zip(result.space.names, _short(result.space.names), strict=True)
+    ]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    shown = sum(sum(widths[: place + 1]) - 2 <= _WIDTH for place in range(len(columns)))
+    for row in zip(*columns[:shown], strict=True):
+        yield "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False))[2:]
+    if left_out := result.space.names[shown - 2 :]:
+        yield from textwrap.wrap(f"not shown: {', '.join(left_out)}", _WIDTH, subsequent_indent="  ")
+
+
+def _failures(result: SweepResult) -> Iterator[str]:
+    reasons = Counter(reason(one) for one in result.finished if one.result.state == "failed")
+    for text, count in reasons.most_common():
+        yield f"{plural(count, 'trial')} failed: {text or 'without a reason'}"
