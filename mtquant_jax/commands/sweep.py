@@ -201,7 +201,7 @@ def _searched(
     command: SweepCommand, plan: SweepPlan, study: Study, markets: Any, compiler: Any, request: Any, paths: RunPaths
 ) -> SweepResult:
     """Run the sweep; stopped, it says how to go on."""
-    from mtquant_jax.runs.sweep.display import shown_sweep
+    from mtquant_jax.reports.sweep_display import shown_sweep
     from mtquant_jax.runs.sweep.sweep import run_sweep
     from mtquant_jax.training.observer import Stopped
 

@@ -71,7 +71,7 @@ def lines(result: SweepResult) -> Iterator[str]:
         yield "no trial is complete, so there is nothing to choose"
     else:
         digits = decimals(one.result.value for one in complete)
-        found = f"{objective_name(result)} {_value(best, digits)}"
+        found = f"{objective_name(result)} {value_text(best, digits)}"
         yield f"best: trial {best.trial.number}, {found} on the validation split"
         yield ""
         yield from _table(result, complete[:_ROWS], digits)
@@ -103,9 +103,9 @@ def one_line(finished: Finished, best: Finished | None) -> str:
     elif result.state == "pruned":
         found, ahead = "pruned", ""
     else:
-        found, ahead = _value(finished), _standing(finished, best)
+        found, ahead = value_text(finished), _standing(finished, best)
     values = finished.trial.values
-    names = _short(list(values))
+    names = short_names(list(values))
     settings = ", ".join(f"{name} {_cell(value)}" for name, value in zip(names, values.values(), strict=True))
     text = f"{start}{settings}{': ' * bool(settings)}{found}"
     return text + ahead if ahead == _AHEAD or len(text + ahead) <= _WIDTH else text
@@ -123,7 +123,7 @@ def _standing(finished: Finished, best: Finished | None) -> str:
     return f" (best: {theirs:.{decimals([theirs])}f} of trial {best.trial.number})"
 
 
-def _value(one: Finished, digits: int | None = None) -> str:
+def value_text(one: Finished, digits: int | None = None) -> str:
     """Value and standard error."""
     value, error = one.result.value, one.result.standard_error
     if value is None or not math.isfinite(value):
@@ -140,7 +140,7 @@ def _share(share: float | None) -> str:
     return "none" if share is None else percent_text(share, 0)
 
 
-def _short(names: Sequence[str]) -> list[str]:
+def short_names(names: Sequence[str]) -> list[str]:
     """Names without their groups, where no two are then the same."""
     last = [name.rpartition(".")[2] for name in names]
     return [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
@@ -153,10 +153,10 @@ def _cut(text: str) -> str:
 def _table(result: SweepResult, trials: Sequence[Finished], digits: int) -> Iterator[str]:
     """Rows of trials, with as many settings as there is room for."""
     columns = [["trial", *(str(one.trial.number) for one in trials)]]
-    columns.append(["value ± error", *(_value(one, digits) for one in trials)])
+    columns.append(["value ± error", *(value_text(one, digits) for one in trials)])
     columns += [
         [_cut(short), *(_cut(_cell(one.trial.values.get(name))) for one in trials)]
-        for name, short in zip(result.space.names, _short(result.space.names), strict=True)
+        for name, short in zip(result.space.names, short_names(result.space.names), strict=True)
     ]
     widths = [max(map(len, column)) + 2 for column in columns]
     shown = sum(sum(widths[: place + 1]) - 2 <= _WIDTH for place in range(len(columns)))

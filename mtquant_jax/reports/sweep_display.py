@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from mtquant_jax.reports.sweep import one_line, short_names, value_text
 from mtquant_jax.runs.display import shows_live
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.runs.sweep.sweep import SweepPlan
@@ -40,34 +41,12 @@ class SweepDisplay:
     def told(self, one: Finished) -> None:
         """There is a result."""
         self.finished.append(one)
-        print(self._line(one), flush=True)
+        print(one_line(one, next(iter(self.best()), None)), flush=True)
 
     def best(self) -> list[Finished]:
         """Complete trials, the best first."""
         complete = [one for one in self.finished if one.result.value is not None]
         return sorted(complete, key=lambda one: -(one.result.value or 0.0))
-
-    def _line(self, one: Finished) -> str:
-        best = self.best()
-        mark = "  best so far" if best and best[0] is one else ""
-        return f"trial {one.trial.number}: {in_words(one)}  {values_of(one.trial)}{mark}"
-
-
-def in_words(one: Finished) -> str:
-    """What came of a trial."""
-    result = one.result
-    if result.state == "failed":
-        return f"failed: {result.reason}"
-    if result.state == "pruned":
-        timesteps, scores = result.curve[-1] if result.curve else (0, ())
-        return f"given up after {timesteps:,} timesteps ({sum(scores) / max(len(scores), 1):+.3f})"
-    error = "" if result.standard_error is None else f" ± {result.standard_error:.3f}"
-    return f"{result.value or 0.0:+.3f}{error}"
-
-
-def values_of(trial: Trial) -> str:
-    """The values of a trial, by setting."""
-    return "  ".join(f"{name} {written(value)}" for name, value in trial.values.items())
 
 
 class _Live(SweepDisplay):
@@ -95,7 +74,7 @@ class _Live(SweepDisplay):
         self._ended += one.result.timesteps
         self.finished.append(one)
         if one.result.state != "complete":
-            self.live.console.print(self._line(one), markup=False, highlight=False)
+            self.live.console.print(one_line(one, None), markup=False, highlight=False)
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -104,13 +83,13 @@ class _Live(SweepDisplay):
 
         table = Table(box=None, padding=(0, 1), header_style="bold")
         table.add_column("trial", justify="right")
-        for name in self.plan.space.names:
-            table.add_column(name.split(".")[-1], justify="right", overflow="ellipsis", no_wrap=True)
+        for name in short_names(self.plan.space.names):
+            table.add_column(name, justify="right", overflow="ellipsis", no_wrap=True)
         table.add_column(self.plan.objective.replace("_", " "), justify="right", no_wrap=True)
         for one in self.best()[:_BEST]:
             cells = (one.trial.values.get(name) for name in self.plan.space.names)
             row = ("" if cell is None else written(cell) for cell in cells)
-            table.add_row(str(one.trial.number), *row, in_words(one))
+            table.add_row(str(one.trial.number), *row, value_text(one))
         return Group(table, Text(self._status(), overflow="ellipsis", no_wrap=True))
 
     def _status(self) -> str:
