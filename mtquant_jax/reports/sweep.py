@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mtquant_jax.reports.wording import percent_text
+from mtquant_jax.reports.wording import percent_text, shortened
 from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import written
@@ -124,7 +124,7 @@ def _standing(finished: Finished, best: Finished | None) -> str:
 
 
 def value_text(one: Finished, digits: int | None = None) -> str:
-    """Value and standard error."""
+    """Value and standard error, of so many decimals or as many as `decimals` says."""
     value, error = one.result.value, one.result.standard_error
     if value is None or not math.isfinite(value):
         return "none"
@@ -146,16 +146,12 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
-
-
 def _table(result: SweepResult, trials: Sequence[Finished], digits: int) -> Iterator[str]:
     """Rows of trials, with as many settings as there is room for."""
     columns = [["trial", *(str(one.trial.number) for one in trials)]]
     columns.append(["value ± error", *(value_text(one, digits) for one in trials)])
     columns += [
-        [_cut(short), *(_cut(_cell(one.trial.values.get(name))) for one in trials)]
+        [shortened(short, _CELL), *(shortened(_cell(one.trial.values.get(name)), _CELL) for one in trials)]
         for name, short in zip(result.space.names, short_names(result.space.names), strict=True)
     ]
     widths = [max(map(len, column)) + 2 for column in columns]

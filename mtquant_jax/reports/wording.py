@@ -18,6 +18,12 @@ def number_text(value: float | None) -> str:
     return "none (flat)" if value is None else f"{value:.2f}"
 
 
+def shortened(text: str, width: int) -> str:
+    """Text of at most ``width`` characters: its start and its end, by which long names differ."""
+    end = (width - 1) // 2
+    return text if len(text) <= width else f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
 def percent_text(share: float, digits: int = 2) -> str:
     """A share of one as percent."""
     return f"{100.0 * share:.{digits}f} %"

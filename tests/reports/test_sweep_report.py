@@ -291,9 +291,10 @@ def test_two_hundred_trials_with_long_names(tmp_path):
     assert [trace["name"][:10] for trace in chart["traces"][1:3]] == ["ranks 2 to", "ranks 42 t"]
     assert sum(trace["x"].count(None) for trace in chart["traces"]) == 200
     lines = [line for text in chart["layout"]["yaxis"]["ticktext"] for line in text.split("<br>")]
-    assert max(map(len, lines)) <= 18
+    assert max(map(len, lines)) <= 18 and lines[2] == "…ame_of_a_setting_"
     notes = [note for note in chart["layout"]["annotations"] if note["y"] == 0]
     assert sum(len(note["text"]) for note in notes if "name" not in note) <= 60
+    assert notes[0]["text"] == "choicec…hoice0" and len({note["text"] for note in notes}) == len(notes)
     assert len(charts(page)["learning"]["traces"]) == 10
     assert "networks.<wbr>very_<wbr>long_<wbr>name" in page
 

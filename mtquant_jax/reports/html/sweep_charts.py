@@ -10,7 +10,8 @@ import numpy as np
 
 from mtquant_jax.reports.html.charts import COLOURS, DASHES, MARKERS, Chart, Trace, rounded
 from mtquant_jax.reports.html.text import label, wrapped
-from mtquant_jax.reports.sweep import decimals, objective_name
+from mtquant_jax.reports.sweep import decimals, objective_name, value_text
+from mtquant_jax.reports.wording import shortened
 from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import Dimension, Value, written
@@ -23,6 +24,7 @@ _SPREAD = 0.6  # of a category's width
 _UNSET = -0.15  # place of trials without the setting, on an axis from 0 to 1
 _DECADES = 300.0  # factor from the low end to the high one, from which on an axis shows powers of ten alone
 _LETTERS = (120, 40)  # below an axis, for which there is room on a screen and on a phone
+_LABEL = 14  # letters of a category at most
 _NEAR = 0.12  # of an axis, within which two numbers would touch
 
 
@@ -41,12 +43,8 @@ def _errors(trials: Sequence[Finished]) -> list[float]:
 
 def _names(trials: Sequence[Finished]) -> list[str]:
     """``trial 3: 1.23 ± 0.45``."""
-    digits, found = decimals(one.result.value for one in trials), []
-    for one in trials:
-        error = one.result.standard_error
-        after = "" if error is None else f" ± {error:.{digits}f}"
-        found.append(f"trial {one.trial.number}: {one.result.value:.{digits}f}{after}")
-    return found
+    digits = decimals(one.result.value for one in trials)
+    return [f"trial {one.trial.number}: {value_text(one, digits)}" for one in trials]
 
 
 def _is_number(value: Value | None) -> TypeGuard[int | float]:
@@ -173,7 +171,7 @@ def _group_name(members: Sequence[int], values: np.ndarray, names: Sequence[str]
 
 def _notes(row: int, ticks: Mapping[float, str]) -> list[dict[str, Any]]:
     """The labels of an axis for which there is room; those for which a phone has none are marked."""
-    short = {place: text if len(text) <= 14 else f"{text[:13]}…" for place, text in ticks.items()}
+    short = {place: shortened(text, _LABEL) for place, text in ticks.items()}
     letters = sum(map(len, short.values()))
     screen, phone = (max(1, -(-letters // room)) for room in _LETTERS)
     phone = screen * -(-phone // screen)

@@ -84,7 +84,7 @@ def label(text: Any) -> str:
 
 
 def wrapped(text: Any, width: int = 18, lines: int = 3) -> str:
-    """Text that came from outside, for the axis of a chart: broken after dots and underscores, and cut if need be."""
+    """Text that came from outside, for the axis of a chart: broken after dots and underscores, cut before its end."""
     found = [""]
     for piece in re.findall(r"[^._ ]*[._ ]*", str(text)):
         while piece:
@@ -97,7 +97,7 @@ def wrapped(text: Any, width: int = 18, lines: int = 3) -> str:
                 found[-1], piece = piece[:width], piece[width:]
     kept = [line.rstrip() for line in found[:lines]]
     if len(found) > lines:
-        kept[-1] = f"{kept[-1][: width - 1]}…"
+        kept[-1] = f"…{str(text)[1 - width :]}"
     return "<br>".join(map(label, kept))
 
 
