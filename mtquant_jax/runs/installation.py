@@ -23,6 +23,7 @@ _NAME = "mtquant-jax"
 _NEEDED_BYTES = 2e9  # of memory by a default training, see docs/quickstart.md
 _EXTRAS = {
     "eval": "evaluate, walk-forward and compare need it",
+    "sweep": "sweep needs it",
     "gymnasium": "environments for trainers that step them from Python need it",
     "cuda": "training on an NVIDIA GPU needs it",
 }

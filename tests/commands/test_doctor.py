@@ -12,7 +12,18 @@ from mtquant_jax.runs import installation, memory
 from mtquant_jax.training import self_test
 from mtquant_jax.training.self_test import SelfTest
 
-LABELS = ["Python", "packages", "extra eval", "extra gymnasium", "device", "cores", "memory", "cache", "terminal"]
+LABELS = [
+    "Python",
+    "packages",
+    "extra eval",
+    "extra sweep",
+    "extra gymnasium",
+    "device",
+    "cores",
+    "memory",
+    "cache",
+    "terminal",
+]
 
 
 @pytest.fixture
@@ -42,7 +53,7 @@ def state_of(lines: list[str], label: str) -> tuple[str, str]:
 
 def test_a_good_installation_is_all_ok(doctor, tmp_path):
     code, lines = doctor()
-    assert code == 0 and lines[-1] == "10 checks: 0 problems, 0 warnings"
+    assert code == 0 and lines[-1] == "11 checks: 0 problems, 0 warnings"
     assert [line[9:26].strip() for line in lines[:-1]] == [*LABELS, "self-test"]
     assert f"jax {metadata.version('jax')}" in state_of(lines, "packages")[1]
     assert state_of(lines, "cache") == ("ok", f"{tmp_path / 'xla'}: 0 programs, 0 bytes; writable")
@@ -53,7 +64,7 @@ def test_packages_out_of_range_or_missing_are_problems(doctor, monkeypatch):
     real = metadata.version
     monkeypatch.setattr(installation.metadata, "version", lambda name: "0.4.1" if name == "jax" else real(name))
     code, lines = doctor()
-    assert code == 1 and lines[-1] == "11 checks: 1 problem, 0 warnings"
+    assert code == 1 and lines[-1] == "12 checks: 1 problem, 0 warnings"
     state, text = state_of(lines, "package")
     advice = "install the tested versions: pip install -c constraints.txt ."
     assert (state, text) == ("problem", f"jax 0.4.1, >=0.10,<0.12 is supported; {advice}")
@@ -69,7 +80,7 @@ def test_a_missing_extra_is_a_warning_that_says_what_needs_it(doctor, monkeypatc
 
     monkeypatch.setattr(installation.metadata, "version", version)
     code, lines = doctor()
-    assert code == 0 and lines[-1] == "10 checks: 0 problems, 1 warning"
+    assert code == 0 and lines[-1] == "11 checks: 0 problems, 1 warning"
     state, text = state_of(lines, "extra eval")
     assert state == "warning" and "not installed (arch, plotly); evaluate, walk-forward and compare need it" in text
     assert "pip install -c constraints.txt '.[eval]'" in text

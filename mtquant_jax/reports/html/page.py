@@ -27,7 +27,8 @@ def require_plotly() -> Any:
         return importlib.import_module("plotly.offline")
     except ImportError:
         raise UserError(
-            "the report needs the package plotly, which is not installed; pip install arch plotly (the extra eval)"
+            "the report needs the package plotly, which is not installed; pip install plotly (in the extras eval and "
+            "sweep)"
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -70,6 +71,7 @@ class BatchTrainer:
     seeds: Sequence[int]
     phases: Sequence[int]
     classes: Sequence[str]  # whose specialists are trained, where phase 1 is all; empty: all
+    objective: str
     score: Callable[[Performance], float]
     markets: Markets
     compiler: Compiler
@@ -129,7 +131,11 @@ class BatchTrainer:
             else:
                 for number, trial in enumerate(configs):
                     of_trial = trained[number * len(self.seeds) : (number + 1) * len(self.seeds)]
-                    yield trial, watch.result(trial, "complete", self._scores(of_trial))
+                    scores = self._scores(of_trial)
+                    if any(math.isnan(score) for score in scores):
+                        yield trial, watch.result(trial, "failed", reason=f"its {self.objective} is not a number")
+                    else:
+                        yield trial, watch.result(trial, "complete", scores)
                 return
 
     def _scores(self, hierarchies: Sequence[TrainedHierarchy]) -> list[float]:

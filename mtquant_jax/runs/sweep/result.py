@@ -30,7 +30,7 @@ class SweepResult:
     trained: str  # what every trial trains, in words
     market: str  # description
     finished: tuple[Finished, ...]  # in the order of their numbers
-    importance: Mapping[str, float]  # name -> share of the variance of the objective, largest first
+    importance: Mapping[str, float]  # name -> PED-ANOVA importance, a share of 1, largest first
     seconds: float  # of this process, of which `compile_seconds` compiled
     compile_seconds: float
 

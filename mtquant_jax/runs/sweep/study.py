@@ -165,7 +165,9 @@ class Study:
         return sum(trial.number not in self._asked for trial in running)
 
     def importance(self) -> dict[str, float]:
-        """Name -> share of the variance of the objective that a setting explains (fANOVA), largest first.
+        """Name -> how much good trials' values of a setting stand out, as a share of 1, largest first (PED-ANOVA).
+
+        Watanabe, Bansal and Hutter, IJCAI 2023.
 
         Empty for fewer than four complete trials or where they are all the same.
         """

@@ -124,6 +124,7 @@ def run_sweep(
         seeds=plan.seeds,
         phases=plan.phases,
         classes=plan.classes,
+        objective=plan.objective,
         score=OBJECTIVES[plan.objective],
         markets=markets,
         compiler=compiler,
