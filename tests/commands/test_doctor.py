@@ -80,10 +80,12 @@ def test_a_missing_extra_is_a_warning_that_says_what_needs_it(doctor, monkeypatc
 
     monkeypatch.setattr(installation.metadata, "version", version)
     code, lines = doctor()
-    assert code == 0 and lines[-1] == "11 checks: 0 problems, 1 warning"
+    assert code == 0 and lines[-1] == "11 checks: 0 problems, 2 warnings"
     state, text = state_of(lines, "extra eval")
     assert state == "warning" and "not installed (arch, plotly); evaluate, walk-forward and compare need it" in text
     assert "pip install -c constraints.txt '.[eval]'" in text
+    state, text = state_of(lines, "extra sweep")  # which brings plotly as well
+    assert state == "warning" and "not installed (plotly); sweep needs it" in text
 
 
 def test_a_gpu_that_jax_does_not_use_is_a_warning(doctor, monkeypatch):
@@ -128,7 +130,7 @@ def test_what_a_check_raises_is_a_problem_and_the_others_follow(doctor, monkeypa
     monkeypatch.setattr(self_test, "self_test", broken)
     monkeypatch.setattr(installation, "device", broken)
     code, lines = doctor()
-    assert code == 1 and lines[-1] == "10 checks: 2 problems, 0 warnings"
+    assert code == 1 and lines[-1] == "11 checks: 2 problems, 0 warnings"
     assert "ImportError: libcudart.so is missing" in "\n".join(lines)
 
 
