@@ -17,7 +17,17 @@ from mtquant_jax.storage.records import JsonRecord, from_json
 if TYPE_CHECKING:  # brings JAX, which a look at a run must not wait for
     from mtquant_jax.market.prepare import Market
 
-_NOT_LEARNT_FROM = ("run_dir", "data_dir", "instruments", "phases", "risk_preset", "quick_test", "keep", "trials")
+_NOT_LEARNT_FROM = (
+    "run_dir",
+    "data_dir",
+    "instruments",
+    "phases",
+    "preset",
+    "risk_preset",
+    "quick_test",
+    "keep",
+    "trials",
+)
 _OF_MARKET = ("calibration", "start", "end")
 """Settings left out of the hash: places of files, and names of what other settings or the market's fingerprint say."""
 

@@ -284,6 +284,8 @@ class TrainConfig:
     empty: all of the specialists."""
     instruments: Annotated[str, Unit("file"), Data("m")] = ""
     """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
+    preset: Annotated[str, Host] = "default"
+    """Preset of configs/presets.yaml that lies under your own settings: fast, default, thorough or prop_firm."""
     risk_preset: Annotated[str, Host] = "default"
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
     broker_timezone: Annotated[str, Unit("time zone"), Data("m")] = "UTC"

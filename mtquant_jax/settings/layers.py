@@ -48,6 +48,7 @@ class _Early:
     """The flags that decide which layers lie under the others."""
 
     config: str
+    preset: str
     risk_preset: str
     quick_test: bool
     run_dir: str
@@ -84,7 +85,7 @@ def override_config(path: str | Path | None, overrides: Mapping[str, Any]) -> Tr
     apply(TrainConfig(), given, _IN_PYTHON)  # checks them alone, before they decide on layers
     whole = given.pop("specialists", {}) if "specialists" in overrides else None
     source = str(shipped("agents.yaml") if path is None else path)
-    config = _layers(source, None, given.get("quick_test"), given.get("risk_preset"), whole)
+    config = _layers(source, None, given, whole)
     if "specialists" in given:
         present = as_mapping(config)["specialists"]
         added = {name: QUICK_TEST_SPECIALIST for name in given["specialists"] if name not in present}
@@ -129,13 +130,12 @@ def base_of(argv: Sequence[str], prog: str, phases: str | None = None, resumes_r
     source = early.get("config") or (_settings_of(early.get("run_dir", ".")) if resumed else None)
     if source is None:
         source = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else str(shipped("agents.yaml"))
-    quick_test, risk_preset = early.get("quick_test"), early.get("risk_preset")
     try:
-        settings = _layers(source, phases, quick_test, risk_preset)
+        settings = _layers(source, phases, early)
     except UserError:
         if not {"-h", "--help"} & set(argv):
             raise
-        settings = _layers(str(shipped("agents.yaml")), phases, quick_test, None)
+        settings = _layers(str(shipped("agents.yaml")), phases, {"quick_test": early.get("quick_test")})
     return Base(settings, early.get("config", DEFAULT_CONFIG), source)
 
 
@@ -152,13 +152,13 @@ def _early_flags(argv: Sequence[str], prog: str) -> dict[str, Any]:
     """
     one, two = (
         tyro.cli(_Early, default=default, args=list(argv), prog=prog, add_help=False, return_unknown_args=True)[0]
-        for default in (_Early("", "", False, "", False), _Early("-", "-", True, "-", True))
+        for default in (_Early("", "", "", False, "", False), _Early("-", "-", "-", True, "-", True))
     )
     return {name: value for name, value in vars(one).items() if value == getattr(two, name)}
 
 
 _FIRST = (
-    *("run_dir", "data_dir", "symbols", "quick_test", "seed"),
+    *("run_dir", "data_dir", "symbols", "quick_test", "preset", "seed"),
     *("phase1_timesteps", "phase2_timesteps", "phase3_timesteps", "phases"),
 )
 """Settings that help lists first: those that most trainings are given."""
@@ -195,38 +195,37 @@ def _with_unit(setting: Setting) -> str:
     return " ".join(parts)
 
 
-def _risk_preset(name: str) -> dict[str, Any]:
-    """A preset's limits, in ``configs/risk.yaml``."""
-    path = shipped("risk.yaml")
+def _preset(file: str, setting: str, name: str) -> dict[str, Any]:
+    """The settings of a preset, in a file of ``configs/``."""
+    path = shipped(file)
     presets = read_yaml(path)
     if name not in presets:
-        raise UserError(f"`risk_preset` {name}: unknown preset; choose from {', '.join(presets)} ({path})")
-    limits: dict[str, Any] = presets[name] or {}
-    return limits
+        raise UserError(f"`{setting}` {name}: unknown preset; choose from {', '.join(presets)} ({path})")
+    found: dict[str, Any] = presets[name] or {}
+    return found
 
 
 def _layers(
-    source: str,
-    phases: str | None,
-    quick_test: bool | None,
-    risk_preset: str | None,
-    specialists: Mapping[str, Any] | None = None,
+    source: str, phases: str | None, flags: Mapping[str, Any], specialists: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """All layers under the flags: the shipped files, the user's file, the phase of a script, the quick test.
+    """All layers under the flags: the shipped files, presets, the user's file, the phase of a script, the quick test.
 
-    The risk preset lies under the user's file, so that a file may change single limits of it. ``specialists`` take the
-    place of the file's.
+    Presets lie under the user's file, so that a file may change single settings of them. ``flags`` has those that
+    decide on layers, where they are given; ``specialists`` take the place of the file's.
     """
     origin = shipped("agents.yaml")
     base = apply(TrainConfig(), read_yaml(origin), str(origin))
     mapping = read_yaml(Path(source))
-    config = apply(base, mapping, source)  # checks the file alone, before anything is laid over it
-    preset = config.risk_preset if risk_preset is None else risk_preset
-    base = apply(base, {"risk_preset": preset, "risk": _risk_preset(preset)}, str(shipped("risk.yaml")))
-    if risk_preset is not None:
-        mapping = {key: value for key, value in mapping.items() if key != "risk_preset"}
+    apply(base, mapping, source)  # checks the file alone, before anything is laid over it
+    for setting, file in (("preset", "presets.yaml"), ("risk_preset", "risk.yaml")):
+        name = flags.get(setting) or getattr(apply(base, mapping, source), setting)
+        content = _preset(file, setting, name)
+        base = apply(base, {setting: name, **({"risk": content} if setting == "risk_preset" else content)}, file)
+        if flags.get(setting):
+            mapping = {key: value for key, value in mapping.items() if key != setting}
     given = {"phases": phases, "specialists": specialists}
     mapping |= {key: value for key, value in given.items() if value is not None}
+    quick_test, config = flags.get("quick_test"), apply(base, mapping, source)
     if quick_test or (quick_test is None and config.quick_test):
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])
         quick = {**QUICK_TEST, "specialists": {name: QUICK_TEST_SPECIALIST for name in classes}}

@@ -285,7 +285,7 @@ def test_help_fits_the_terminal_and_breaks_no_word(
 def test_help_of_a_training_begins_with_what_most_are_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
     flags = re.findall(r"^│ (--[\w.-]+)", capsys.readouterr().out, re.MULTILINE)
-    first = ["--run-dir", "--data-dir", "--symbols", "--quick-test", "--seed", "--phase1-timesteps"]
+    first = ["--run-dir", "--data-dir", "--symbols", "--quick-test", "--preset", "--seed"]
     start = flags.index("--run-dir")
     assert flags[start : start + len(first)] == first and {"--resume", "--overwrite"} <= set(flags[:start])
     assert start < 10 and len(flags) == len(set(flags)) > 100

@@ -1,4 +1,4 @@
-"""`--risk-preset`: whole presets, and single limits of the user's over them."""
+"""`--preset` and `--risk-preset`: whole presets, and single settings of the user's over them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtquant_jax.cli import main
-from mtquant_jax.settings.layers import load_config
+from mtquant_jax.settings.layers import load_config, override_config
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +55,32 @@ def test_flag_over_yaml_over_preset(tmp_path: Path):
 def test_a_limit_out_of_range_is_named(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "--risk.var-confidence", "0.4"]) == 2
     assert "--risk.var-confidence 0.4: must be above 0.5 and below 1" in capsys.readouterr().err
+
+
+def test_a_preset_lies_under_the_file_and_the_flags(tmp_path: Path):
+    fast, usual = load_config(["--preset", "fast"])[0], load_config([])[0]
+    assert fast.preset == "fast" and fast.phase1_timesteps < usual.phase1_timesteps
+    assert fast.ppo == usual.ppo and fast.risk == usual.risk
+    (tmp_path / "mine.yaml").write_text("preset: fast\nphase2_timesteps: 77\n")
+    config = load_config(["--config", "mine.yaml", "--phase3-timesteps", "99"])[0]
+    timesteps = (config.phase1_timesteps, config.phase2_timesteps, config.phase3_timesteps)
+    assert timesteps == (fast.phase1_timesteps, 77, 99)
+    config = load_config(["--config", "mine.yaml", "--preset", "thorough"])[0]
+    assert (config.preset, config.phase2_timesteps) == ("thorough", 77)
+    assert config.phase1_timesteps > usual.phase1_timesteps
+    assert override_config(None, {"preset": "fast"}).phase1_timesteps == fast.phase1_timesteps
+
+
+def test_a_preset_may_bring_a_risk_preset_which_a_flag_replaces():
+    assert load_config(["--preset", "prop_firm"])[0].risk == load_config(["--risk-preset", "prop_firm"])[0].risk
+    config = load_config(["--preset", "prop_firm", "--risk-preset", "off"])[0]
+    assert (config.preset, config.risk_preset, config.risk.gross_limit) == ("prop_firm", "off", 0.0)
+
+
+def test_a_quick_test_is_quick_under_any_preset():
+    assert load_config(["--preset", "thorough", "--quick-test"])[0].phase1_timesteps == 1000
+
+
+def test_an_unknown_preset_is_named_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "--preset", "quick"]) == 2
+    assert "--preset quick: unknown preset; choose from fast, default, thorough, prop_firm (" in capsys.readouterr().err
