@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -19,6 +20,7 @@ from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.runs.sweep.trials import Trial, TrialResult
 from mtquant_jax.settings.search_space import Dimension, SearchSpace
+from mtquant_jax.statistics.significance import SharpeSample
 from tests.reports.test_html import charts, own, seen
 
 SECTIONS = ["trials", "settings", "importance", "slices", "curves", "history"]
@@ -36,7 +38,10 @@ def complete(number: int, values: dict[str, Any], scores: list[float], **changes
         "seconds": 30.0,
         "timesteps": 900,
     }
-    return Finished(Trial(number, values), TrialResult(state="complete", **{**found, **changes}))
+    found |= changes
+    with contextlib.suppress(ValueError):  # too few, or not finite
+        found.setdefault("sample", SharpeSample.of(np.array(found["daily_returns"])))
+    return Finished(Trial(number, values), TrialResult(state="complete", **found))
 
 
 def failed(number: int, values: dict[str, Any], reason: str) -> Finished:

@@ -20,7 +20,8 @@ from mtquant_jax.runs.sweep.trials import State, Trial, TrialResult
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.dotted import setting_of, values_of, with_values
 from mtquant_jax.settings.search_space import SearchSpace
-from mtquant_jax.statistics.significance import interquartile_mean
+from mtquant_jax.statistics.returns import daily_returns
+from mtquant_jax.statistics.significance import SharpeSample, interquartile_mean
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
@@ -30,7 +31,6 @@ from mtquant_jax.training.trainer import TrainedHierarchy, train_hierarchies
 from mtquant_jax.types import Bars
 
 _Key = tuple[int, int, int, str]  # number of a trial, seed, phase, name
-_LEAST_EQUITY = 1e-9  # share of initial capital, under which a return means nothing
 
 Prune = Callable[[int, int, float], bool]  # number of the trial, timesteps, value -> whether it is given up
 
@@ -155,7 +155,9 @@ class _Watch(TrainingObserver):
         self._saved: dict[_Key, SavedTraining] = {}
         self._timesteps: dict[_Key, int] = {}
         self._scores: dict[int, dict[int, dict[int, list[float]]]] = {}  # trial -> timesteps -> seed -> of each member
-        self._best: dict[_Key, tuple[float, np.ndarray]] = {}  # score that the policy is chosen by, daily returns
+        self._best: dict[
+            _Key, tuple[float, np.ndarray]
+        ] = {}  # score that the policy is chosen by, daily returns [D, P]
 
     def result(self, trial: Trial, state: State, scores: Sequence[float] = (), reason: str = "") -> TrialResult:
         """What is known of a trial now."""
@@ -165,16 +167,25 @@ class _Watch(TrainingObserver):
             for timesteps, by_seed in sorted(looks.items())
             if len(by_seed) == len(self._trainer.seeds)
         )
-        returns = [found for key, (_, found) in self._best.items() if key[0] == trial.number]
+        returns = self._returns(trial) if state == "complete" else None
         return TrialResult(
             state=state,
             scores=tuple(scores),
             curve=curve,
-            daily_returns=tuple(np.mean(returns, axis=0).tolist()) if returns and state == "complete" else (),
+            daily_returns=() if returns is None else tuple(np.mean(returns, axis=1).tolist()),
+            sample=None if returns is None else _sample(returns),
             seconds=(time.perf_counter() - self._began) / self._beside,
             timesteps=sum(done for key, done in self._timesteps.items() if key[0] == trial.number),
             reason=reason,
         )
+
+    def _returns(self, trial: Trial) -> np.ndarray | None:
+        """Daily returns ``[D, seeds x P]``, of several members the mean; None before the first look."""
+        by_seed: dict[int, list[np.ndarray]] = {}
+        for (number, seed, _, _), (_, returns) in self._best.items():
+            if number == trial.number:
+                by_seed.setdefault(seed, []).append(returns)
+        return np.concatenate([np.mean(found, axis=0) for found in by_seed.values()], axis=1) if by_seed else None
 
     def trial_of(self, member: Member) -> Trial:
         """The trial that a member is of."""
@@ -205,8 +216,9 @@ class _Watch(TrainingObserver):
         if progress.validation is None or progress.picture is None or member.phase != self._trainer.phases[-1]:
             return
         if key not in self._best or score(progress.validation) > self._best[key][0]:
-            equity = np.concatenate([np.ones((1, progress.picture.equity.shape[1])), progress.picture.equity])
-            returns = np.mean(equity[1:] / np.maximum(equity[:-1], _LEAST_EQUITY) - 1.0, axis=1)
+            equity, day = progress.picture.equity, progress.picture.day
+            whole = np.concatenate([np.ones((1, equity.shape[1])), equity])
+            returns = daily_returns(whole, np.concatenate([day[:1], day]))
             self._best[key] = score(progress.validation), returns
         of_trial = self._scores.setdefault(self.trial_of(member).number, {})
         of_trial.setdefault(progress.timesteps, {}).setdefault(member.seed, []).append(
@@ -227,6 +239,14 @@ class _Watch(TrainingObserver):
 
     def _key(self, member: Member) -> _Key:
         return self.trial_of(member).number, member.seed, member.phase, member.name
+
+
+def _sample(returns: np.ndarray) -> SharpeSample | None:
+    """Pooled moments of ``[D, n]`` returns; seeds and paths are not independent days. None where they have no risk."""
+    try:
+        return dataclasses.replace(SharpeSample.of(returns.ravel()), periods=len(returns))
+    except ValueError:
+        return None
 
 
 def _copied(saved: SavedTraining) -> SavedTraining:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import SearchSpace
-from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio, probability_of_overfitting
+from mtquant_jax.statistics.significance import deflated_sharpe_ratio, probability_of_overfitting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,10 @@ class SweepResult:
     def deflated_sharpe(self) -> float | None:
         """Probability that the best trial's true Sharpe ratio is above the best of so many without skill, by chance.
 
-        Of daily returns on the validation split, mean over seeds; all trials count, with the variance of those that
-        are complete. None where there is no risk, or the best one is flat.
+        Of daily returns on the validation split, pooled over seeds and paths; all trials count, with the variance of
+        those that are complete. None where there is no risk, or the best one is flat.
         """
-        samples = [_sample(one.result.daily_returns) for one in self.complete]
+        samples = [one.result.sample for one in self.complete]
         if not samples or samples[0] is None:
             return None
         sharpes = [0.0 if sample is None else sample.sharpe for sample in samples]
@@ -104,10 +104,3 @@ class SweepResult:
 
 def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else -math.inf
-
-
-def _sample(returns: Sequence[float]) -> SharpeSample | None:
-    try:
-        return SharpeSample.of(np.array(returns))
-    except ValueError:  # too few, or without risk
-        return None

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mtquant_jax.settings.search_space import Value
-from mtquant_jax.statistics.significance import interquartile_mean
+from mtquant_jax.statistics.significance import SharpeSample, interquartile_mean
 from mtquant_jax.storage.records import JsonRecord
 
 State = Literal["complete", "pruned", "failed"]
@@ -31,6 +31,7 @@ class TrialResult(JsonRecord):
     scores: tuple[float, ...] = ()  # of the policy handed on, seed by seed
     curve: tuple[tuple[int, tuple[float, ...]], ...] = ()  # timesteps, and scores on the validation split by seed
     daily_returns: tuple[float, ...] = ()  # on the validation split, mean over seeds and paths; of a complete trial
+    sample: SharpeSample | None = None  # of the same, moments pooled over seeds and paths; None where flat
     seconds: float = 0.0  # its share of those of the trainings beside it
     timesteps: int = 0  # trained, of all seeds together
     reason: str = ""  # why it failed
