@@ -27,6 +27,7 @@ _NOT_LEARNT_FROM = (
     "quick_test",
     "keep",
     "trials",
+    "tracker",
 )
 _OF_MARKET = ("calibration", "start", "end")
 """Settings left out of the hash: places of files, and names of what other settings or the market's fingerprint say."""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,16 @@ from mtquant_jax.runs.run_record import FINISHED, RunRecord, begun, check_resuma
 from mtquant_jax.runs.stopping import stop_requests
 from mtquant_jax.settings.checks import parse_phases, validate
 from mtquant_jax.settings.config import READING, TrainConfig
+from mtquant_jax.settings.dotted import values_of
 from mtquant_jax.storage.checkpoints import CheckpointWriter, remove_unfinished
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.recorder import Output, RunRecorder
+from mtquant_jax.storage.trackers import open_tracker
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.diagnosis import grouped
 from mtquant_jax.training.observer import Progress
-from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
+from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
 from mtquant_jax.version import __version__
 
@@ -125,6 +127,8 @@ class _Session:
             _introduce(recorder, files, notices, config_source, setup)
             record = begun(self.before, files.run_id, self.start, self.wanted, files.identity)
             record.write(paths)
+            if config.tracker != "none":
+                recorder.report_to(open_tracker(config.tracker, paths.run_dir, files.run_id, values_of(config)))
             remove_unfinished(paths.run_dir)
             resumes = self.before is not None
             checkpoints = Checkpoints(
@@ -139,8 +143,22 @@ class _Session:
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
             summary = files.write_summary(self.wanted, record, seconds, results)
             dataclasses.replace(record, state=FINISHED).write(paths)
+            recorder.results(_validations(results) | {"seconds": total})
             _conclude(recorder, files, summary, total)
         return summary
+
+
+def _validations(results: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Sharpe ratio, return and drawdown on the validation split of what each phase handed on, by name."""
+    agents: dict[str, Mapping[str, Any]] = {}
+    for phase, content in results.items():
+        found = content["specialists"] if phase == 1 else {name: content[name] for name in _HANDED_ON[phase]}
+        agents |= {f"phase{phase}/{name}": handed["validation"] for name, handed in found.items()}
+    kept = ("sharpe", "total_return", "max_drawdown")
+    return {f"{agent}/validation_{key}": figures[key] for agent, figures in agents.items() for key in kept}
+
+
+_HANDED_ON = {2: (META_CONTROLLER,), 3: (PORTFOLIO,)}
 
 
 def _display(

@@ -26,6 +26,7 @@ ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
 DomainName = Literal["generic", "forex", "commodities", "equity"]
 NetworkName = Literal["dense"]
 LearnerName = Literal["ppo"]
+TrackerName = Literal["none", "mlflow", "wandb"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 BarStamps = Literal["open", "close"]
 ZeroSpread = Literal["median", "default", "keep"]
@@ -284,6 +285,9 @@ class TrainConfig:
     empty: all of the specialists."""
     instruments: Annotated[str, Unit("file"), Data("m")] = ""
     """YAML of contract specifications laid over the shipped configs/instruments.yaml; empty: the shipped ones alone."""
+    tracker: Annotated[TrackerName, Host] = "none"
+    """Experiment tracker that gets settings, metrics and results besides the run directory; on this machine unless
+    MLFLOW_TRACKING_URI or WANDB_MODE say otherwise."""
     preset: Annotated[str, Host] = "default"
     """Preset of configs/presets.yaml that lies under your own settings: fast, default, thorough or prop_firm."""
     risk_preset: Annotated[str, Host] = "default"

@@ -25,6 +25,7 @@ _NOT_SWEPT = {
     "run_dir": "it says where the sweep writes",
     "keep": "a sweep keeps no checkpoints",
     "trials": "a sweep counts them itself",
+    "tracker": "trials are in the study of the sweep",
     "preset": "sweep the settings that it consists of",
     "risk_preset": "sweep single limits, such as risk.gross_limit",
     "quick_test": "give it to the sweep as a whole",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.storage.files import json_line, replacing
 from mtquant_jax.storage.paths import RunPaths
+from mtquant_jax.storage.trackers import Tracker, finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +76,7 @@ class RunRecorder:
         self._tables: dict[int, _MetricsTable] = {}
         self._curves: dict[tuple[int, str], SummaryWriter] = {}
         self._settings = ""
+        self._tracker: Tracker | None = None
         self._continued: dict[int, list[str]] = {}  # phase -> columns of the file of an earlier process
 
     def __enter__(self) -> RunRecorder:
@@ -104,7 +106,11 @@ class RunRecorder:
             expected = isinstance(error, (UserError, KeyboardInterrupt))
             text = with_flags(str(error)) if expected else str(error)
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
-        self._resources.close()
+        try:
+            if self._tracker is not None:
+                self._tracker.close(finished=error is None)
+        finally:
+            self._resources.close()
 
     def note(self, text: str, level: int = logging.INFO) -> None:
         """Write a line to the log file alone."""
@@ -178,9 +184,20 @@ class RunRecorder:
             self._tables[phase] = table
             self._resources.callback(table.close)
         self._tables[phase].append({"agent": agent, "timesteps": int(timesteps), **numbers})
-        for name, number in numbers.items():
-            if number is not None and math.isfinite(number):
-                self._tensorboard(phase, agent).add_scalar(f"{_group(name)}/{name}", number, int(timesteps))
+        shown = dict(finite(numbers))
+        for name, number in shown.items():
+            self._tensorboard(phase, agent).add_scalar(f"{_group(name)}/{name}", number, int(timesteps))
+        if self._tracker is not None:
+            self._tracker.metrics(phase, agent, int(timesteps), shown)
+
+    def report_to(self, tracker: Tracker) -> None:
+        """Give every row of metrics to a tracker as well, and close it at the end of the ``with`` block."""
+        self._tracker = tracker
+
+    def results(self, numbers: Mapping[str, Any]) -> None:
+        """Tell the tracker, where there is one, what came of the training."""
+        if self._tracker is not None:
+            self._tracker.results(dict(finite(numbers)))
 
     def histogram(self, phase: int, agent: str, timesteps: int, name: str, spread: Histogram) -> None:
         """Show in TensorBoard how a number spread over the bars of a validation."""
