@@ -17,6 +17,7 @@ from mtquant_jax.evaluation.metrics import EvaluationMetrics, TrialMetrics
 from mtquant_jax.evaluation.trials import TRIALS, damaged_trials, latest_trials, read_trials, record_trial
 from mtquant_jax.evaluation.warnings import warnings_of
 from mtquant_jax.statistics.intervals import Interval
+from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio
 from mtquant_jax.storage.files import json_text
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import to_json
@@ -220,6 +221,23 @@ def test_trials_are_trainings_and_not_evaluations(evaluation, tmp_path):
     assert (retrained.trials, retrained.evaluations) == (3, 1)
     assert retrained.deflated_sharpe < found.deflated_sharpe
     assert len(read_trials(tmp_path)) == 4
+
+
+def test_settings_that_a_sweep_chose_count_as_many_trials(evaluation, tmp_path):
+    def chosen_from(trials: int, folder: str) -> Evaluation:
+        run = dataclasses.replace(evaluation.run, config=dataclasses.replace(evaluation.run.config, trials=trials))
+        return as_run(dataclasses.replace(evaluation, run=run), tmp_path / folder, f"id of {folder}")
+
+    alone, swept = record_trial(chosen_from(1, "x/a")), record_trial(chosen_from(64, "y/a"))
+    assert (alone.trials, swept.trials) == (1, 64) and swept.sharpe_variance is None
+    assert swept.deflated_sharpe < alone.deflated_sharpe
+    record = evaluation.metrics.last.record
+    sample = SharpeSample(
+        record.sharpe / np.sqrt(evaluation.days_per_year), record.days, record.skewness, record.kurtosis
+    )
+    luck = deflated_sharpe_ratio(sample, 1.0 / (record.days - 1), 64)
+    assert swept.deflated_sharpe == pytest.approx(luck, rel=1e-12)
+    assert record_trial(chosen_from(1, "y/b")).trials == 65
 
 
 def test_trials_on_other_bars_are_others(evaluation, tmp_path):
