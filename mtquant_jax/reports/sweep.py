@@ -6,10 +6,10 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mtquant_jax.reports.wording import percent_text, shortened
+from mtquant_jax.reports.wording import decimals, duration, percent_text, plural, short_names, shortened
 from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import written
@@ -31,31 +31,11 @@ def objective_name(result: SweepResult) -> str:
     return _OBJECTIVES.get(result.objective, result.objective.replace("_", " "))
 
 
-def decimals(values: Iterable[float | None]) -> int:
-    """Decimals that show at least two digits of the largest value: two, or more where all are small."""
-    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
-    return 2 if largest == 0.0 else min(max(2, 1 - math.floor(math.log10(largest))), 6)
-
-
 def counts(result: SweepResult) -> str:
     """How many trials are in each state, without states that none is in."""
     states = Counter(one.result.state for one in result.finished)
     found = [f"{states[state]:,} {state}" for state in ("complete", "pruned", "failed") if states[state]]
     return ", ".join(found) or "none"
-
-
-def plural(count: int, word: str) -> str:
-    """``3 trials``, ``1 trial``."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
-
-
-def duration(seconds: float) -> str:
-    """``41 s``, ``3 min 20 s`` or ``2 h 5 min``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def reason(one: Finished) -> str:
@@ -138,12 +118,6 @@ def _cell(value: Any) -> str:
 
 def _share(share: float | None) -> str:
     return "none" if share is None else percent_text(share, 0)
-
-
-def short_names(names: Sequence[str]) -> list[str]:
-    """Names without their groups, where no two are then the same."""
-    last = [name.rpartition(".")[2] for name in names]
-    return [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
 
 
 def _table(result: SweepResult, trials: Sequence[Finished], digits: int) -> Iterator[str]:

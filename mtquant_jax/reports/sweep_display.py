@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mtquant_jax.reports.sweep import one_line, short_names, value_text
+from mtquant_jax.reports.sweep import one_line, value_text
+from mtquant_jax.reports.wording import short_names
 from mtquant_jax.runs.display import shows_live
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.runs.sweep.sweep import SweepPlan

@@ -12,7 +12,8 @@ from mtquant_jax.reports.html import sweep_charts
 from mtquant_jax.reports.html.charts import Chart, Drawn, drawing
 from mtquant_jax.reports.html.page import Page
 from mtquant_jax.reports.html.text import DASH, Tile, number, paragraph, percent, section, table, with_error
-from mtquant_jax.reports.sweep import counts, decimals, duration, objective_name, plural, reason
+from mtquant_jax.reports.sweep import counts, objective_name, reason
+from mtquant_jax.reports.wording import decimals, duration, plural
 from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import Value, written

@@ -10,8 +10,8 @@ import numpy as np
 
 from mtquant_jax.reports.html.charts import COLOURS, DASHES, MARKERS, Chart, Trace, rounded
 from mtquant_jax.reports.html.text import label, wrapped
-from mtquant_jax.reports.sweep import decimals, objective_name, value_text
-from mtquant_jax.reports.wording import shortened
+from mtquant_jax.reports.sweep import objective_name, value_text
+from mtquant_jax.reports.wording import decimals, shortened
 from mtquant_jax.runs.sweep.result import SweepResult
 from mtquant_jax.runs.sweep.study import Finished
 from mtquant_jax.settings.search_space import Dimension, Value, written
