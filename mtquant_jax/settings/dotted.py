@@ -17,7 +17,12 @@ SPECIALISTS = "specialists"
 
 def values_of(config: TrainConfig) -> dict[str, Any]:
     """Every setting by dotted key; sequences as lists."""
-    return dict(_flat(as_mapping(config), ""))
+    return flat(as_mapping(config))
+
+
+def flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested groups of settings as their leaves by dotted key."""
+    return dict(_flat(mapping, ""))
 
 
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
