@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -191,43 +191,89 @@ def clear(paths: RunPaths, phases: Sequence[int], all_of_it: bool) -> None:
     Args:
         paths: of the run.
         phases: from which on results and checkpoints go.
-        all_of_it: whether models, metrics and logs go as well.
+        all_of_it: whether models, metrics, logs and tags go as well.
     """
+    _remove(_stale(paths, phases))
+    with contextlib.suppress(OSError):
+        evaluation_dir(paths).rmdir()
+    if all_of_it:
+        _remove(_kept_by_later_phases(paths))
+        _remove_empty(paths.run_dir, *_FOLDERS[:2])
+
+
+def owned(paths: RunPaths) -> list[Path]:
+    """All that `clear` removes where all of a run goes: files, and folders with all that is in them, each once."""
+    found = {path for path in (*_stale(paths, _PHASES), *_kept_by_later_phases(paths)) if os.path.lexists(path)}
+    return sorted(path for path in found if found.isdisjoint(path.parents))
+
+
+def delete(paths: RunPaths) -> bool:
+    """Remove all that a run owns, and the folders that are empty then; returns whether the run directory is gone.
+
+    Raises:
+        UserError: a training is running there, or a file cannot be removed.
+    """
+    try:
+        with claimed(paths):
+            _remove(owned(paths))
+    except OSError as error:
+        raise UserError(f"`run_dir` {paths.run_dir}: {error.filename} cannot be removed: {error.strerror}") from None
+    if left := owned(paths):
+        raise UserError(f"`run_dir` {paths.run_dir}: {left[0]} cannot be removed")
+    _remove_empty(paths.run_dir, *_FOLDERS)
+    with contextlib.suppress(OSError):
+        paths.run_dir.rmdir()
+    return not paths.run_dir.exists()
+
+
+_FOLDERS = (
+    *("fold_[0-9]*/models", "fold_[0-9]*", "evaluation", "metrics/training", "metrics", "models/checkpoints"),
+    *("models/specialists", "models/meta_controller", "models", "logs/tensorboard", "logs/e2e_training", "logs"),
+)
+"""Folders that a run makes, those within others first."""
+
+
+def _stale(paths: RunPaths, phases: Sequence[int]) -> list[Path]:
+    """What a training of these phases makes stale."""
+    found: list[Path] = []
     for phase in _PHASES:
         if phase >= min(phases):
-            shutil.rmtree(paths.checkpoints(phase), ignore_errors=True)
-            _remove(paths.phase_results(phase), paths.metrics_csv(phase))
+            found += [paths.checkpoints(phase), paths.phase_results(phase), paths.metrics_csv(phase)]
     evaluation = evaluation_dir(paths)
-    _remove(paths.training_summary, paths.run_record, *(evaluation / name for name in _EVALUATION))
-    with contextlib.suppress(OSError):
-        evaluation.rmdir()
-    if all_of_it:
-        _remove(paths.resolved_config, paths.meta_bundle, *paths.specialist_bundles.glob("*_specialist.zip"))
-        _remove(*paths.log_dir.glob("e2e_training_????????_??????.log"))
-        for folder in paths.tensorboard.glob("????????_??????"):
-            shutil.rmtree(folder, ignore_errors=True)
-        _clear_walk_forward(paths.run_dir)
+    return [*found, paths.training_summary, paths.run_record, *(evaluation / name for name in _EVALUATION)]
 
 
-def _clear_walk_forward(run_dir: Path) -> None:
-    """Remove the results, models and checkpoints of a walk-forward."""
-    clear_checkpoints(run_dir)
-    if not (run_dir / "walk_forward.json").exists() and not any(run_dir.glob("fold_*/seed_*/models")):
-        return
-    _remove(*(run_dir / name for name in ("walk_forward.json", "walk_forward.png", "equity.csv")))
-    for folder in {models.parents[1] for models in run_dir.glob("fold_*/seed_*/models")}:
-        shutil.rmtree(folder, ignore_errors=True)
+def _kept_by_later_phases(paths: RunPaths) -> list[Path]:
+    """What else a run leaves."""
+    run_dir = paths.run_dir
+    found = [paths.resolved_config, paths.tags, paths.meta_bundle, *paths.specialist_bundles.glob("*_specialist.zip")]
+    found += paths.log_dir.glob("e2e_training_????????_??????.log")
+    found += paths.tensorboard.glob("????????_??????")
+    found += run_dir.glob("fold_*/models/checkpoints")
+    trained = {models.parents[1] for models in run_dir.glob("fold_*/seed_*/models")}
+    if (run_dir / "walk_forward.json").exists() or trained:
+        found += [run_dir / name for name in ("walk_forward.json", "walk_forward.png", "equity.csv")]
+    return [*found, *trained]
 
 
 def clear_checkpoints(run_dir: Path) -> None:
     """Remove the checkpoints of all folds of a walk-forward."""
-    for folder in run_dir.glob("fold_*/models/checkpoints"):
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()
-            folder.parents[1].rmdir()
+    _remove(run_dir.glob("fold_*/models/checkpoints"))
+    _remove_empty(run_dir, *_FOLDERS[:2])
 
 
-def _remove(*files: Path) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
+def _remove_empty(run_dir: Path, *patterns: str) -> None:
+    """Remove the folders that are empty, pattern after pattern."""
+    for pattern in patterns:
+        for folder in list(run_dir.glob(pattern)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them; a link goes, and not what it leads to."""
+    for path in list(paths):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -36,6 +36,11 @@ class RunPaths:
         return self.log_dir / "run.json"
 
     @property
+    def tags(self) -> Path:
+        """Names that the user gave the run, JSON."""
+        return self.log_dir / "tags.json"
+
+    @property
     def training_summary(self) -> Path:
         """Summary of the whole run, JSON."""
         return self.log_dir / "training_summary.json"

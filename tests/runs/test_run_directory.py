@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -13,7 +14,17 @@ import pytest
 
 import mtquant_jax as mt
 from mtquant_jax.errors import UserError
-from mtquant_jax.runs.run_directory import check_free, check_not_running, check_paths, claimed, clear, held, named
+from mtquant_jax.runs.run_directory import (
+    check_free,
+    check_not_running,
+    check_paths,
+    claimed,
+    clear,
+    delete,
+    held,
+    named,
+    owned,
+)
 from mtquant_jax.runs.train import run
 from mtquant_jax.storage.paths import RunPaths
 
@@ -70,7 +81,7 @@ def test_only_what_a_run_writes_is_cleared(paths):
         "logs/e2e_training/phase1_results.json", "logs/e2e_training/training_summary.json",
         "logs/e2e_training/resolved_config.yaml", "logs/e2e_training/e2e_training_20260102_030405.log",
         "models/specialists/forex_specialist.zip", "models/checkpoints/phase3/checkpoint_5/x", "evaluation/report.html",
-        "metrics/training/phase2_metrics.csv", "logs/tensorboard/20260102_030405/x",
+        "metrics/training/phase2_metrics.csv", "logs/tensorboard/20260102_030405/x", "logs/e2e_training/tags.json",
     ]  # fmt: skip
     for file in (*kept, *gone):
         touch(paths.run_dir / file)
@@ -82,6 +93,32 @@ def test_only_what_a_run_writes_is_cleared(paths):
     clear(paths, (1, 2, 3), all_of_it=True)
     assert not (paths.run_dir / "equity.csv").exists() and not (paths.run_dir / "fold_2").exists()
     assert (paths.run_dir / "fold_1/mine").exists()
+
+
+def test_a_run_is_deleted_with_its_folders_and_nothing_else(paths):
+    for file in (
+        "logs/e2e_training/run.json",
+        "models/checkpoints/phase1/checkpoint_5/x",
+        "fold_1/seed_0/models/x",
+        "fold_1/models/checkpoints/x",
+    ):
+        touch(paths.run_dir / file)
+    other = paths.run_dir / "mine" / "logs" / "e2e_training" / "run.json"
+    touch(other)
+    elsewhere = paths.run_dir.parent / "elsewhere"
+    touch(elsewhere / "x")
+    paths.checkpoints(2).symlink_to(elsewhere)
+    assert {path.name for path in owned(paths)} == {"run.json", "phase1", "phase2", "fold_1"}
+    with claimed(paths), pytest.raises(UserError, match="another training is running there"):
+        delete(paths)
+    assert len(owned(paths)) == 4
+    assert not delete(paths)
+    assert [path.name for path in paths.run_dir.iterdir()] == ["mine"] and other.exists()
+    assert (elsewhere / "x").exists()
+    other.unlink()
+    shutil.rmtree(paths.run_dir / "mine")
+    touch(paths.run_record)
+    assert delete(paths) and not paths.run_dir.exists()
 
 
 def test_a_later_phase_clears_itself_and_those_after_it(paths):
