@@ -122,7 +122,7 @@ def _run(command: WalkForwardCommand, source: str) -> None:
             configuration=dataclasses.asdict(config),
         )
         report.write(done, stitched, metrics, config.simulation.initial_capital, folder)
-        dataclasses.replace(record, state=FINISHED).write(paths)
+        record.ended(FINISHED, time.perf_counter() - began).write(paths)
         clear_checkpoints(folder)  # they are only for resuming
     print()
     for line in report.lines(metrics):
@@ -263,7 +263,7 @@ def _trained(
             def tell(text: str, number: int = number) -> None:
                 print(f"  fold {number}: {text} after {time.perf_counter() - began:.0f} s", flush=True)
 
-            with recorded_end(record, paths, request, writer.wait):
+            with recorded_end(record, began, paths, request, writer.wait):
                 done.append(run_fold(configs, market, splits, run, compiler, paths.run_dir / f"fold_{number}", tell))
     return record, done
 

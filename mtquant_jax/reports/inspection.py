@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from mtquant_jax.reports.wording import duration
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.inspected import KILLED, CheckpointInfo, Info, ModelInfo, Progress, RunInfo, Validation
 
@@ -41,7 +42,14 @@ def _run(info: RunInfo) -> Iterator[tuple[str, str]]:
     yield "training", f"phases {phases}{seed}{', quick test' if info.identity.quick_test else ''}"
     sessions = f" in {info.sessions} sessions" if info.sessions > 1 else ""
     yield "started", f"{datetime.fromisoformat(info.started):%Y-%m-%d %H:%M:%S}{sessions}"
+    if info.seconds is not None:
+        yield "trained for", duration(info.seconds)
     yield from _made_with(info.device, info.versions)
+    if info.code is not None:
+        changed = ", with changes that are not committed" if info.code.changed else ""
+        yield "code", f"commit {info.code.commit[:12]}{changed}"
+    if info.tags:
+        yield "tags", ", ".join(info.tags)
     if info.flags is not None:
         yield "flags", " ".join(f"--{name.replace('_', '-')} {value}" for name, value in info.flags.items())
         yield "folds done", f"{len(info.folds_done or ())} of {info.flags.get('folds')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import time
 from collections.abc import Callable, Iterator
 
 from mtquant_jax.errors import UserError
@@ -17,6 +17,7 @@ from mtquant_jax.training.observer import Stopped
 @contextlib.contextmanager
 def recorded_end(
     record: RunRecord,
+    began: float,
     paths: RunPaths,
     request: StopRequest,
     wait: Callable[[], None],
@@ -26,6 +27,7 @@ def recorded_end(
 
     Args:
         record: of the run, while it runs.
+        began: `time.perf_counter` when the process began with it.
         paths: of the run.
         request: why it may have stopped.
         wait: until everything that was saved is on disk.
@@ -40,11 +42,11 @@ def recorded_end(
         yield
     except Stopped:
         wait()
-        dataclasses.replace(record, state=STOPPED).write(paths)
+        record.ended(STOPPED, time.perf_counter() - began).write(paths)
         raise request.interrupted(f"stopped and saved; this goes on with it: {command}") from None
     except Exception as error:
         with contextlib.suppress(OSError):  # of a full disk
-            dataclasses.replace(record, state=FAILED).write(paths)
+            record.ended(FAILED, time.perf_counter() - began).write(paths)
         if isinstance(error, Diverged):
             raise error if last_good is None else UserError(f"{error.sentence}. {last_good(error)}") from None
         if isinstance(error, UserError):

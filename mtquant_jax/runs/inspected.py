@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtquant_jax.runs.identity import Identity
+from mtquant_jax.runs.versions import CodeVersion
 from mtquant_jax.storage.records import JsonRecord
 
 KILLED = "killed"
@@ -15,7 +16,7 @@ KILLED = "killed"
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """How a policy did on the validation split; None where it was flat."""
+    """How a policy did on the validation split, or where said the test split; None where it was flat."""
 
     sharpe: float | None  # annual
     sharpe_standard_error: float | None
@@ -66,6 +67,11 @@ class RunInfo(JsonRecord):
     evaluated_on: str | None = None  # split and period of the evaluation
     flags: Mapping[str, Any] | None = None  # of a walk-forward
     folds_done: tuple[int, ...] | None = None  # of a walk-forward, by number
+    code: CodeVersion | None = None
+    seconds: float | None = None  # wall time of the sessions that have ended; None before, or of an earlier version
+    tags: tuple[str, ...] | None = None  # in order; None where there is none
+    test: Validation | None = None  # of the last portfolio on the test split, where it was evaluated on that
+    settings: Mapping[str, Any] | None = None  # by name, in groups; None before they are written
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mtquant_jax.runs.inspected import KILLED, CheckpointInfo, Info, ModelInfo, 
 from mtquant_jax.runs.manifest import ModelManifest
 from mtquant_jax.runs.run_directory import held, is_claimed
 from mtquant_jax.runs.run_record import FINISHED, RUNNING, RunRecord, how_to_evaluate, how_to_go_on, read_record
+from mtquant_jax.runs.tags import read_tags
 from mtquant_jax.settings.yaml_text import read_yaml
 from mtquant_jax.storage.bundles import read_manifest
 from mtquant_jax.storage.checkpoints import DESCRIPTION, check, describe
@@ -87,6 +88,13 @@ class _Arrays:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Trained:
+    """Which training was evaluated."""
+
+    run_id: str  # of its last phase
+
+
+@dataclasses.dataclass(frozen=True)
 class _Bars:
     """Which bars were evaluated."""
 
@@ -101,6 +109,15 @@ class _Evaluated:
 
     verdict: str
     bars: _Bars
+    run: _Trained | None = None
+    portfolio: str | None = None  # name of the last phase's
+    phases: Mapping[str, Validation] | None = None
+
+    def on_test_split(self, run_id: str | None) -> Validation | None:
+        """The figures of the last portfolio on the test split; None where it is of other bars or another training."""
+        if self.bars.split != "test" or self.run is None or self.run.run_id != run_id:
+            return None
+        return (self.phases or {}).get(self.portfolio or "")
 
 
 def inspect(path: Path) -> Info:
@@ -200,6 +217,7 @@ def _training(paths: RunPaths, record: RunRecord) -> RunInfo:
         evaluated_on=f"{evaluated.bars.split} split, {evaluated.bars.first} to {evaluated.bars.last}"
         if evaluated
         else None,
+        test=evaluated.on_test_split(results[max(results)].get("run_id")) if evaluated and results else None,
     )
 
 
@@ -240,6 +258,10 @@ def _head(paths: RunPaths, record: RunRecord, kind: str, settings: Mapping[str, 
         "identity": record.identity,
         "device": record.device,
         "versions": record.versions,
+        "code": record.code,
+        "seconds": record.seconds,
+        "tags": read_tags(paths) or None,
+        "settings": settings or None,
     }
 
 

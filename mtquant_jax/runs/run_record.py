@@ -12,7 +12,7 @@ from typing import Any
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
 from mtquant_jax.runs.identity import Identity
-from mtquant_jax.runs.versions import versions
+from mtquant_jax.runs.versions import CodeVersion, code_version, versions
 from mtquant_jax.storage.files import read_sealed, write_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import JsonRecord
@@ -33,6 +33,12 @@ class RunRecord(JsonRecord):
     device: str
     sessions: int = 1  # processes that have trained it
     walk_forward: Mapping[str, Any] | None = None  # flag -> value, of a walk-forward
+    code: CodeVersion | None = None  # None where the package is no checkout
+    seconds: float | None = None  # wall time of all sessions that have ended; one that was killed does not count
+
+    def ended(self, state: str, seconds: float) -> RunRecord:
+        """The record once a session has ended in a state, after so many seconds."""
+        return dataclasses.replace(self, state=state, seconds=(self.seconds or 0.0) + seconds)
 
     def write(self, paths: RunPaths) -> None:
         """Write it."""
@@ -69,7 +75,12 @@ def begun(
     """The record of a run that begins now, or goes on with an earlier one."""
     if before is not None:
         return dataclasses.replace(
-            before, state=RUNNING, versions=versions(), device=device(), sessions=before.sessions + 1
+            before,
+            state=RUNNING,
+            versions=versions(),
+            code=code_version(),
+            device=device(),
+            sessions=before.sessions + 1,
         )
     return RunRecord(
         run_id=run_id,
@@ -80,6 +91,7 @@ def begun(
         versions=versions(),
         device=device(),
         walk_forward=walk_forward,
+        code=code_version(),
     )
 
 

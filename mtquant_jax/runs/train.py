@@ -135,14 +135,14 @@ class _Session:
                 paths, files.run_id, files.identity, writer, config.keep, resumes, of_run, recorder.warning
             )
             observer = RunObserver(recorder, checkpoints, compiler, files, results, on_chunk, request.is_made, display)
-            with recorded_end(record, paths, request, observer.wait, observer.last_good):
+            with recorded_end(record, self.began, paths, request, observer.wait, observer.last_good):
                 train_phases(
                     config, files.market, phases=self.wanted, start=policies, observer=observer, compiler=compiler
                 )
             total = time.perf_counter() - self.began
             seconds = {"total": total, "setup": setup, "compile": compiler.seconds}
             summary = files.write_summary(self.wanted, record, seconds, results)
-            dataclasses.replace(record, state=FINISHED).write(paths)
+            record.ended(FINISHED, total).write(paths)
             recorder.results(_validations(results) | {"seconds": total})
             _conclude(recorder, files, summary, total)
         return summary

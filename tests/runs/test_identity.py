@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.fingerprint import of_history, of_synthetic
 from mtquant_jax.market.universe import universe_of
 from mtquant_jax.runs.identity import settings_hash
+from mtquant_jax.runs.run_record import read_record
 from mtquant_jax.runs.trained_run import open_run
+from mtquant_jax.runs.versions import CodeVersion, code_version, code_version_of
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import override_config
 from mtquant_jax.settings.yaml_files import as_mapping, write_settings
@@ -117,3 +120,40 @@ def test_results_that_were_changed_by_hand_are_refused(copy):
     del content["sha256"]
     path.write_text(json.dumps(content))
     assert f"{path} has no checksum (sha256); it was written by an earlier version, or is damaged" in refusal(copy)
+
+
+def test_a_checkout_says_its_commit_and_whether_it_was_changed(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert code_version_of(tmp_path) is None
+    git("init", "-q")
+    assert code_version_of(tmp_path) is None  # without a commit
+    package = tmp_path / "mtquant_jax"
+    package.mkdir()
+    (package / "cli.py").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    commit = git("rev-parse", "HEAD")
+    assert code_version_of(tmp_path) == CodeVersion(commit, changed=False)
+    (tmp_path / "notes.txt").touch()  # not of the package
+    assert code_version_of(tmp_path) == CodeVersion(commit, changed=False)
+    (package / "new.py").touch()
+    assert code_version_of(tmp_path) == CodeVersion(commit, changed=True)
+    (package / "new.py").unlink()
+    (package / "cli.py").write_text("2")
+    assert code_version_of(tmp_path) == CodeVersion(commit, changed=True)
+    assert code_version_of(package) is None  # an installation inside of somebody's checkout
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_version_of(tmp_path) is None  # without git
+
+
+def test_a_record_counts_the_seconds_of_all_sessions(synthetic_run):
+    record = read_record(RunPaths(synthetic_run))
+    assert record is not None and record.code == code_version()
+    summary = json.loads(RunPaths(synthetic_run).training_summary.read_text())
+    assert record.seconds == pytest.approx(summary["seconds"]["total"])
+    stopped = dataclasses.replace(record, seconds=None).ended("stopped", 2.0)
+    assert (stopped.state, stopped.seconds) == ("stopped", 2.0)
+    assert stopped.ended("finished", 3.0).seconds == 5.0
