@@ -31,6 +31,7 @@ from mtquant_jax.commands import (
     evaluate,
     info,
     plot,
+    runs,
     sweep,
     train,
     walk_forward,
@@ -101,6 +102,22 @@ _PROGRAM: _Command = _Command(
         ),
         "compare": _Command("put evaluated runs side by side", compare.run, compare.CompareCommand),
         "info": _Command("show what a run directory, a checkpoint or a model is", info.run, info.InfoCommand),
+        "runs": _Command(
+            "list, compare, tag and delete runs, evaluated or not",
+            commands={
+                "list": _Command(
+                    "list runs with what tells them apart and how they did", runs.list_runs, runs.RunsListCommand
+                ),
+                "show": _Command("show one run: the same as mtquant-jax info", info.run, info.InfoCommand),
+                "compare": _Command(
+                    "put settings and validation figures side by side", runs.compare_runs, runs.RunsCompareCommand
+                ),
+                "tag": _Command("give a run tags, or take them away", runs.tag_run, runs.RunsTagCommand),
+                "prune": _Command(
+                    "delete runs by their settings, or all but the best", runs.prune_runs, runs.RunsPruneCommand
+                ),
+            },
+        ),
         "plot": _Command("draw the metrics of a training as one PNG", plot.run, plot.PlotCommand),
         "data": _Command(
             "check, convert and measure bar files, and read a broker's contracts",

@@ -70,7 +70,7 @@ class RunInfo(JsonRecord):
     code: CodeVersion | None = None
     seconds: float | None = None  # wall time of the sessions that have ended; None before, or of an earlier version
     tags: tuple[str, ...] | None = None  # in order; None where there is none
-    test: Validation | None = None  # of the last portfolio on the test split, where it was evaluated on that
+    test: Validation | None = None  # of the last portfolio on the test split, or of a walk-forward over all folds
     settings: Mapping[str, Any] | None = None  # by name, in groups; None before they are written
 
 

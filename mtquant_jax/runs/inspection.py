@@ -120,6 +120,21 @@ class _Evaluated:
         return (self.phases or {}).get(self.portfolio or "")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Walked:
+    """What is shown of the result of a walk-forward."""
+
+    verdict: str | None = None
+    market: str | None = None
+    overall: Mapping[str, Validation] | None = None  # portfolio or baseline -> over all folds
+    ahead_of: Mapping[str, Any] | None = None  # of all but the last portfolio
+
+    @property
+    def last(self) -> Validation | None:
+        """The figures of the last portfolio, which is what all others are compared with."""
+        return next((found for name, found in (self.overall or {}).items() if name not in (self.ahead_of or {})), None)
+
+
 def inspect(path: Path) -> Info:
     """What lies at a path.
 
@@ -223,16 +238,20 @@ def _training(paths: RunPaths, record: RunRecord) -> RunInfo:
 
 def _walk_forward(paths: RunPaths, record: RunRecord) -> RunInfo:
     flags, settings, finished = record.walk_forward or {}, _settings(paths), record.state == FINISHED
-    result = read_sealed(paths.run_dir / "walk_forward.json", "the walk-forward") if finished else {}
+    result = _Walked()
+    if finished:
+        file = paths.run_dir / "walk_forward.json"
+        result = from_json(_Walked, read_sealed(file, "the walk-forward"), str(file))
     folds, first = range(1, int(flags.get("folds", 0)) + 1), int(settings.get("seed", 0))
     seeds = range(first, first + int(flags.get("num_seeds", 1)))
     done = [fold for fold in folds if all(_seed_done(paths, fold, seed) for seed in seeds)]
     return RunInfo(
         **_head(paths, record, "walk-forward", settings),
-        market=result.get("market"),
+        market=result.market,
         progress=tuple(found for fold in folds if fold not in done for found in _of_fold(paths, fold)),
         resume=None if finished else how_to_go_on(_shown(paths), flags),
-        verdict=result.get("verdict"),
+        verdict=result.verdict,
+        test=result.last,
         flags=flags,
         folds_done=tuple(done),
     )

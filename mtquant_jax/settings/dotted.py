@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.settings.checks import validate
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.fields import Setting, fields_of
@@ -29,6 +30,40 @@ def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Dotted keys of the settings in which two configurations differ."""
     here, there = values_of(one), values_of(other)
     return [key for key in here | there if key not in here or key not in there or here[key] != there[key]]
+
+
+def keys_of(name: str, known: Iterable[str], source: str) -> tuple[str, ...]:
+    """The dotted settings that a name means.
+
+    Args:
+        name: a dotted key; ``specialists.*.KEY``, or KEY alone where only one group has it or specialists do, is that
+            of all classes.
+        known: keys of the settings that there are.
+        source: what messages name as the place of the name.
+
+    Raises:
+        UserError: there is none; the nearest one is named.
+    """
+    known = list(known)
+    wanted = name
+    if "." not in name and name not in known:
+        owners = sorted({key.rpartition(".")[0].partition(".")[0] for key in known if key.endswith(f".{name}")})
+        if SPECIALISTS in owners:
+            wanted = f"{SPECIALISTS}.*.{name}"
+        elif len(owners) == 1:
+            wanted = next(key for key in known if key.endswith(f".{name}"))
+        elif owners:
+            raise UserError(f"{source}: {name} is a setting of {', '.join(owners)}; write {owners[0]}.{name}, say")
+    if wanted.startswith(f"{SPECIALISTS}.*."):
+        rest = wanted.split(".", 2)[2]
+        found = [key for key in known if key.startswith(f"{SPECIALISTS}.") and key.split(".", 2)[2] == rest]
+    else:
+        found = [wanted] if wanted in known else []
+    if not found:
+        probe = wanted.replace(".*.", ".NAME.")
+        apply(TrainConfig(), nested({probe: None}), source)  # raises, and names the nearest one
+        raise UserError(f"{source}: {name} is no single setting")
+    return tuple(found)
 
 
 def setting_of(key: str) -> Setting:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_origin
 from mtquant_jax.errors import UserError
 from mtquant_jax.settings.choices import choices_of
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.dotted import SPECIALISTS, nested, setting_of, values_of, with_values
+from mtquant_jax.settings.dotted import SPECIALISTS, keys_of, nested, setting_of, values_of, with_values
 from mtquant_jax.settings.fields import Setting
 from mtquant_jax.settings.yaml_files import apply
 from mtquant_jax.settings.yaml_text import read_scalar
@@ -188,32 +188,13 @@ def _dimension(name: str, text: Any, before: Sequence[Dimension], config: TrainC
 
 def _keys(name: str, config: TrainConfig, source: str) -> tuple[str, ...]:
     """The dotted settings that a name means."""
-    known = values_of(config)
-    wanted = name
-    if "." not in name and name not in known:
-        owners = sorted({key.rpartition(".")[0].partition(".")[0] for key in known if key.endswith(f".{name}")})
-        if SPECIALISTS in owners:
-            wanted = f"{SPECIALISTS}.*.{name}"
-        elif len(owners) == 1:
-            wanted = next(key for key in known if key.endswith(f".{name}"))
-        elif owners:
-            raise UserError(f"{source}: {name} is a setting of {', '.join(owners)}; write {owners[0]}.{name}, say")
-    if wanted.startswith(f"{SPECIALISTS}.*."):
-        found = [
-            key for key in known if key.startswith(SPECIALISTS) and key.split(".", 2)[2] == wanted.split(".", 2)[2]
-        ]
-    else:
-        found = [wanted] if wanted in known else []
-    if not found:
-        probe = wanted.replace(".*.", f".{next(iter(config.specialists))}.")
-        apply(TrainConfig(), nested({probe: None}), source)  # raises, and names the nearest one
-        raise UserError(f"{source}: {name} is no single setting")
+    found = keys_of(name, values_of(config), source)
     if (reason := _NOT_SWEPT.get(found[0])) is not None:
         raise UserError(f"{source}: {name} cannot be swept{'; ' * bool(reason)}{reason}")
     setting = setting_of(found[0])
     if setting.type not in (bool, int, float, str) and get_origin(setting.type) is not Literal:
         raise UserError(f"{source}: {name} is a list, which cannot be swept")
-    return tuple(found)
+    return found
 
 
 def _when(name: str, text: Any, before: Sequence[Dimension], source: str) -> tuple[tuple[str, tuple[Value, ...]], ...]:
