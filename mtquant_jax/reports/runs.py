@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.errors import UserError
+from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.reports.wording import duration, plural, short_names, shortened
 from mtquant_jax.runs.inspected import Validation
 from mtquant_jax.runs.pruning import Pruning
@@ -58,7 +58,7 @@ def lines(entries: Sequence[Entry], searched: str, width: int | None) -> Iterato
         searched: the folders, in words.
         width: characters of a line; None: as many as it takes.
     """
-    common, started = _started(entries)
+    common, (on, started) = [], _started(entries)
     columns = [_column("run", entries, lambda entry: str(entry.path))]
     for name, of in (("state", lambda entry: entry.state), ("started", None), ("phases", _phases), ("seed", _seed)):
         column = started if of is None else _column(name, entries, of)
@@ -66,6 +66,7 @@ def lines(entries: Sequence[Entry], searched: str, width: int | None) -> Iterato
             columns.append(column)
         else:
             common.append(column[1] if name == "state" else f"{name} {column[1]}")
+    common += on
     yield f"{plural(len(entries), 'run')} {searched}{': ' * bool(common)}{', '.join(common)}"
     yield ""
     settings = differing(entries)
@@ -308,12 +309,15 @@ def _setting_columns(settings: Sequence[str], entries: Sequence[Entry]) -> list[
 
 def _differences(settings: Sequence[str], entries: Sequence[Entry]) -> list[str]:
     """One column for all settings: those in which a run has another value than most runs have."""
-    usual = {key: Counter(_value(value_of(entry, key)) for entry in entries).most_common(1)[0][0] for key in settings}
+    usual = {
+        key: Counter(_value(value_of(entry, key)) for entry in entries if entry.settings).most_common(1)[0][0]
+        for key in settings
+    }
     short = dict(zip(settings, _short(settings), strict=True))
     rows = ["settings"]
     for entry in entries:
         cells = {}
-        for key in settings:
+        for key in settings if entry.settings else ():
             if (value := _value(value_of(entry, key))) != usual[key]:
                 same = is_of_all_classes(entry, key)
                 cells[key.rpartition(".")[2] if same else short[key]] = value
@@ -420,7 +424,7 @@ def _notes(entries: Sequence[Entry], width: int | None) -> Iterator[str]:
         yield from _wrapped(f"validation: annual Sharpe ratio {which} {_CHOSE}{mean_of}", width)
     for entry in entries:
         if entry.problem is not None:
-            yield from _wrapped(f"{entry.state}: {' '.join(entry.problem.split())}", width)
+            yield from _wrapped(with_flags(f"{entry.state}: {' '.join(entry.problem.split())}"), width)
 
 
 def _wrapped(text: str, width: int | None, indent: str = "  ") -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.runs.registry import SWEEP, TRAINING, Entry
-from mtquant_jax.runs.run_directory import delete, owned
+from mtquant_jax.runs.run_directory import delete, is_claimed, owned
 from mtquant_jax.runs.run_record import RUNNING
 from mtquant_jax.runs.selection import chosen, differ_in_market, ordered
 from mtquant_jax.runs.tags import KEEP
@@ -122,7 +122,7 @@ def _ranked(found: Sequence[Entry], by: By) -> list[Entry]:
 
 def _protected(entry: Entry) -> str:
     """Why a run is never deleted; empty where it may be."""
-    if entry.state == RUNNING:
+    if entry.state == RUNNING or is_claimed(RunPaths(entry.path)):
         return "is running"
     if entry.tags is None:
         return "has tags that cannot be read"

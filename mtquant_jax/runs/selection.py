@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -212,7 +213,7 @@ def _condition(entries: Sequence[Entry], key: str, text: str, source: str) -> Ca
             return any(part in own for part in wanted)
 
         return fits
-    keys = _known_keys(entries, key, source)
+    keys = _known_keys(entries, key, source, _OWN)
     values = [_comparable(read_scalar(part)) for part in wanted] + [("text", part) for part in wanted]
 
     def has(entry: Entry) -> bool:
@@ -228,23 +229,31 @@ def _as_text(value: Any) -> Any:
 
 def _setting_value(entries: Sequence[Entry], key: str, source: str) -> Callable[[Entry], Any]:
     """What gives the value of a setting."""
-    keys = _known_keys(entries, key, f"{source} {key}")
+    keys = _known_keys(entries, key, f"{source} {key}", _SORTED_BY)
     wanted = keys[0] if len(keys) == 1 else f"{_ALL}{keys[0].split('.', 2)[2]}"
     return lambda entry: value_of(entry, wanted)
 
 
-def _known_keys(entries: Sequence[Entry], key: str, source: str) -> tuple[str, ...]:
+def _known_keys(entries: Sequence[Entry], key: str, source: str, columns: Iterable[str]) -> tuple[str, ...]:
     """The dotted settings that a name means."""
     known = dict.fromkeys(values_of(TrainConfig()))
     for entry in entries:
         known |= dict.fromkeys(entry.settings)
     try:
         return keys_of(key, known, source)
-    except UserError as error:
+    except UserError:
         if _is_setting(key):  # of a class that none of the runs has
             return (key,)
-        own = ", ".join(dict.fromkeys((*_OWN, *_SORTED_BY)))
-        raise UserError(f"{error} (besides settings there are {own})") from None
+        if any(one.endswith(f".{key}") for one in known):  # of several groups, which the message names
+            raise
+        short = {one.rpartition(".")[2]: one for one in known}
+        close = difflib.get_close_matches(key, [*columns, *known, *short], n=1)
+        advice = (
+            f"did you mean {short.get(close[0], close[0])}?"
+            if close
+            else "give a setting, such as ppo.gamma, or one of "
+        )
+        raise UserError(f"{source}: there is no {key}; {advice}{'' if close else ', '.join(columns)}") from None
 
 
 def _is_setting(key: str) -> bool:
