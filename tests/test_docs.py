@@ -14,6 +14,7 @@ from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.info import InfoCommand
 from mtquant_jax.commands.plot import PlotCommand
+from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
 from mtquant_jax.commands.sweep import SweepCommand
 from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
@@ -95,7 +96,8 @@ def test_flags_in_the_pages_exist():
     known |= {"--seeds", "--first-seed", "--settings"}  # of benchmarks
     known |= {"--from"}  # of `data contracts`, where it is no word of Python
     commands = (TrainCommand, EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand, InfoCommand)
-    for command in (*commands, PlotCommand, SweepCommand):
+    of_runs = (RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
+    for command in (*commands, *of_runs, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
     for page in PAGES:

@@ -83,12 +83,12 @@ def parse(monkeypatch, tmp_path):
 def test_the_pages_are_read():
     assert len(COMMANDS) > 40
     names = {command.split()[1] for _, command in COMMANDS if len(command.split()) > 1}
-    assert {"train", "evaluate", "walk-forward", "compare", "data", "info", "plot", "doctor"} <= names
+    assert {"train", "evaluate", "walk-forward", "compare", "data", "info", "plot", "doctor", "runs"} <= names
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line[:60]}" for page, line in COMMANDS])
 def test_every_command_is_understood(parse, page, line):
-    if re.fullmatch(r"mtquant-jax(?: data)?(?: [a-z-]+)?", line):  # named, and not to be typed as it stands
+    if re.fullmatch(r"mtquant-jax(?: data| runs)?(?: [a-z-]+)?", line):  # named, and not to be typed as it stands
         assert line == "mtquant-jax" or main([*line.split()[1:], "--help"]) == 0
         return
     command = parse(line)
@@ -103,7 +103,7 @@ def test_a_command_with_a_wrong_flag_is_noticed(parse):
             parse(line)
 
 
-CHEAP = ("info ", "plot ", "train --resume ", "completion ")
+CHEAP = ("info ", "plot ", "train --resume ", "completion ", "runs ")
 
 
 def test_cheap_commands_do_what_they_say(synthetic_run, monkeypatch, tmp_path, capsys):

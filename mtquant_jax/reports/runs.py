@@ -309,10 +309,8 @@ def _setting_columns(settings: Sequence[str], entries: Sequence[Entry]) -> list[
 
 def _differences(settings: Sequence[str], entries: Sequence[Entry]) -> list[str]:
     """One column for all settings: those in which a run has another value than most runs have."""
-    usual = {
-        key: Counter(_value(value_of(entry, key)) for entry in entries if entry.settings).most_common(1)[0][0]
-        for key in settings
-    }
+    known = [entry for entry in entries if entry.settings]
+    usual = {key: Counter(_value(value_of(entry, key)) for entry in known).most_common(1)[0][0] for key in settings}
     short = dict(zip(settings, _short(settings), strict=True))
     rows = ["settings"]
     for entry in entries:

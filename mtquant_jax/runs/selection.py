@@ -248,12 +248,9 @@ def _known_keys(entries: Sequence[Entry], key: str, source: str, columns: Iterab
             raise
         short = {one.rpartition(".")[2]: one for one in known}
         close = difflib.get_close_matches(key, [*columns, *known, *short], n=1)
-        advice = (
-            f"did you mean {short.get(close[0], close[0])}?"
-            if close
-            else "give a setting, such as ppo.gamma, or one of "
-        )
-        raise UserError(f"{source}: there is no {key}; {advice}{'' if close else ', '.join(columns)}") from None
+        every = f"give a setting, such as ppo.gamma, or one of {', '.join(columns)}"
+        advice = f"did you mean {short.get(close[0], close[0])}?" if close else every
+        raise UserError(f"{source}: there is no {key}; {advice}") from None
 
 
 def _is_setting(key: str) -> bool:
