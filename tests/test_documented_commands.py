@@ -107,7 +107,7 @@ CHEAP = ("info ", "plot ", "train --resume ", "completion ", "runs ")
 
 
 def test_cheap_commands_do_what_they_say(synthetic_run, monkeypatch, tmp_path, capsys):
-    for name in ("runs/first", "my_run", "runs/healthy", "runs/fast", "runs/narrow"):
+    for name in ("runs/first", "my_run", "runs/healthy", "runs/fast", "runs/narrow", "runs/gamma/1", "runs/gamma/2"):
         shutil.copytree(synthetic_run, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     ran = 0
