@@ -28,11 +28,10 @@ class RunsListCommand:
     folders: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[FOLDER ...]")] = ()
     """Folders that are searched at any depth; none: runs if it exists, and otherwise the current one."""
     where: tuple[str, ...] = ()
-    """List only runs with these settings, such as ppo.gamma=0.95, or state=finished, kind=training, tag=best,
-    market=XAUUSD; all have to fit, and one of several values: seed=0,1."""
+    """List only runs with all of these, such as ppo.gamma=0.95 state=finished tag=best; seed=0,1 is one of the two."""
     sort: str = "started"
     """Column or setting to sort by; validation and test begin with the best."""
-    reverse: bool = False
+    reverse: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Turn the order round."""
     group_by: tuple[str, ...] = ()
     """List groups of runs that have the same values of these settings or columns, with means over their seeds."""

@@ -67,7 +67,8 @@ def lines(entries: Sequence[Entry], searched: str, width: int | None) -> Iterato
         else:
             common.append(column[1] if name == "state" else f"{name} {column[1]}")
     common += on
-    yield f"{plural(len(entries), 'run')} {searched}{': ' * bool(common)}{', '.join(common)}"
+    heading = f"{plural(len(entries), 'run')} {searched}{': ' * bool(common)}{', '.join(common)}"
+    yield from _wrapped(heading, width)
     yield ""
     settings = differing(entries)
     results = [_column("validation", entries, lambda entry: _figure(entry.validation))]
@@ -100,7 +101,7 @@ def group_lines(groups: Sequence[RunGroup], searched: str, width: int | None) ->
         yield f"no training {searched} can be grouped"
         return
     count = sum(len(group.entries) for group in groups)
-    yield f"{plural(len(groups), 'group')} of {plural(count, 'run')} {searched}"
+    yield from _wrapped(f"{plural(len(groups), 'group')} of {plural(count, 'run')} {searched}", width)
     yield ""
     names = list(groups[0].values)
     columns = [
