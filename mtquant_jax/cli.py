@@ -204,7 +204,8 @@ def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | N
         close = difflib.get_close_matches(name, command.commands, n=1)
         advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(command.commands)}"
         raise UserError(f"{prog} {name}: unknown command; {advice}")
-    with_short_lines(lambda: tyro.cli(_listed(command), args=[name], prog=prog))  # prints its help, or an unknown flag
+    usage = f"{prog} [-h] [--version] COMMAND"
+    with_short_lines(lambda: tyro.cli(_listed(command), args=[name], prog=prog), usage)  # help, or an unknown flag
     raise AssertionError("a group of commands needs one of them")
 
 

@@ -35,6 +35,11 @@ _NARROWEST_CELL = 8  # to which a cell is cut
 _READABLE_CELL = 20  # to which it is cut before a column is left out
 _GAP = 2
 _CUT = ("run", "settings", "tags")
+_LEFT_OUT = {
+    **dict.fromkeys(("time", "started", "phases"), _READABLE_CELL),
+    **dict.fromkeys(("tags", "settings"), _NARROWEST_CELL),
+}
+"""Columns that are left out one after the other, until the others fit with cells of so many characters."""
 _NONE = "-"
 
 _CHOSE = "on the split that chose the policy ± its standard error"
@@ -81,11 +86,11 @@ def lines(entries: Sequence[Entry], searched: str, width: int | None) -> Iterato
         if set(column[1:]) != {_NONE}:
             results.append(column)
     every = [*columns, *_setting_columns(settings, entries), *results]
-    if width is not None and _shortest(every) > max(width, _NARROWEST):
+    if width is not None and _shortest(every, _READABLE_CELL) > max(width, _NARROWEST):
         every = [*columns, *[_differences(settings, entries)] * bool(settings), *results]
     left_out = []
-    for name in ("time", "started", "phases"):
-        if width is not None and _shortest(every) > max(width, _NARROWEST):
+    for name, cell in _LEFT_OUT.items():
+        if width is not None and _shortest(every, cell) > max(width, _NARROWEST):
             left_out += [column[0] for column in every if column[0] == name]
             every = [column for column in every if column[0] != name]
     yield from table(every, width)
@@ -113,7 +118,7 @@ def group_lines(groups: Sequence[RunGroup], searched: str, width: int | None) ->
     columns.append(["validation", *(_mean(group.validation) for group in groups)])
     if any(group.test for group in groups):
         columns.append(["test", *(_mean(group.test) for group in groups)])
-    yield from table(columns, width)
+    yield from table(columns, width, _short(names))
     yield ""
     yield from _wrapped(_OVER_SEEDS, width)
     mixed = dict.fromkeys(key for group in groups for key in group.also_differ)
@@ -247,17 +252,18 @@ def write_groups_csv(groups: Sequence[RunGroup], path: Path) -> None:
     _write_rows(rows, path)
 
 
-def table(columns: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
+def table(columns: Sequence[Sequence[str]], width: int | None, may_cut: Sequence[str] = _CUT) -> Iterator[str]:
     """Columns below their names; the widest of those that may be are cut until a line fits.
 
     Args:
         columns: name and cells of each.
         width: characters of a line; None: as many as it takes.
+        may_cut: names of columns whose cells may be cut.
     """
     widths = [max(map(len, column)) for column in columns]
     if width is not None:
         room = max(width, _NARROWEST) - _GAP * (len(columns) - 1)
-        cut = [place for place, column in enumerate(columns) if column[0] in _CUT]
+        cut = [place for place, column in enumerate(columns) if column[0] in may_cut]
         while sum(widths) > room and cut:
             widest = max(cut, key=lambda place: widths[place])
             if widths[widest] <= _NARROWEST_CELL:
@@ -268,12 +274,10 @@ def table(columns: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
         yield (" " * _GAP).join(cells).rstrip()
 
 
-def _shortest(columns: Sequence[Sequence[str]]) -> int:
-    """Characters of a line when all is cut that may be, and can still be read."""
+def _shortest(columns: Sequence[Sequence[str]], cell: int) -> int:
+    """Characters of a line when all that may be is cut to cells of so many characters."""
     widths = [max(map(len, column)) for column in columns]
-    shortest = (
-        min(_READABLE_CELL, size) if column[0] in _CUT else size for column, size in zip(columns, widths, strict=True)
-    )
+    shortest = (min(cell, size) if column[0] in _CUT else size for column, size in zip(columns, widths, strict=True))
     return sum(shortest) + _GAP * (len(columns) - 1)
 
 
@@ -290,7 +294,7 @@ def _side_by_side(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[
         while taken < len(rest) and (taken == 0 or used + _GAP + max(map(len, rest[taken])) <= room):
             used += _GAP + max(map(len, rest[taken]))
             taken += 1
-        yield from table([first, *rest[:taken]], width)
+        yield from table([first, *rest[:taken]], width, [column[0] for column in (first, *rest)])
         rest = rest[taken:]
         if rest:
             yield ""

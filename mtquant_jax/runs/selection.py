@@ -11,7 +11,8 @@ from typing import Any
 from mtquant_jax.errors import UserError
 from mtquant_jax.runs.registry import Entry, Figure
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.settings.dotted import SPECIALISTS, keys_of, setting_of, values_of
+from mtquant_jax.settings.dotted import SPECIALISTS, keys_of, setting_of
+from mtquant_jax.settings.fields import fields_of
 from mtquant_jax.settings.yaml_text import read_scalar
 from mtquant_jax.storage.records import JsonRecord
 
@@ -59,11 +60,12 @@ def chosen(entries: Sequence[Entry], where: Sequence[str]) -> list[Entry]:
     Raises:
         UserError: one is no such text, or names an unknown setting.
     """
+    every = entries
     for text in where:
         key, equals, value = text.partition("=")
         if not equals or not key or not value:
             raise UserError(f"`where` {text}: write a setting and its value, such as ppo.gamma=0.95 or state=finished")
-        fits = _condition(entries, key, value, f"`where` {text}")
+        fits = _condition(every, key, value, f"`where` {text}")
         entries = [entry for entry in entries if fits(entry)]
     return list(entries)
 
@@ -236,9 +238,11 @@ def _setting_value(entries: Sequence[Entry], key: str, source: str) -> Callable[
 
 def _known_keys(entries: Sequence[Entry], key: str, source: str, columns: Iterable[str]) -> tuple[str, ...]:
     """The dotted settings that a name means."""
-    known = dict.fromkeys(values_of(TrainConfig()))
+    known = {setting.key: None for setting in fields_of(TrainConfig)}  # of a class called NAME
     for entry in entries:
         known |= dict.fromkeys(entry.settings)
+    if any(entry.settings for entry in entries):
+        known = {one: None for one in known if not one.startswith(f"{SPECIALISTS}.NAME.")}
     try:
         return keys_of(key, known, source)
     except UserError:

@@ -17,6 +17,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 _WRITTEN = re.compile(r"[-+]?\d+(?:_\d+)*(?:\.\d*)?(?:[eE][-+]?\d{1,3})?")
 
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
 FLAGS = ConstructorRegistry()
 """How flags are read; every command gives it to tyro."""
 
@@ -42,14 +44,22 @@ def parsed(kind: type[_Command], arguments: Sequence[str], prog: str, default: A
     return with_short_lines(parse) if {"-h", "--help"} & set(arguments) else parse()
 
 
-def with_short_lines(command: Callable[[], _Command]) -> _Command:
-    """Run what may print help; sentences above the frames, which tyro leaves long, are wrapped to the terminal."""
+def with_short_lines(command: Callable[[], _Command], usage: str = "") -> _Command:
+    """Run what may print help; sentences above the frames, which tyro leaves long, are wrapped to the terminal.
+
+    Args:
+        command: what is run.
+        usage: what the help begins with in place of tyro's line, which breaks a long list of commands within a name.
+    """
     shown, width = _Like(sys.stdout), shutil.get_terminal_size().columns
     try:
         with contextlib.redirect_stdout(shown):
             return command()
     finally:
-        for line in shown.getvalue().splitlines():
+        lines = shown.getvalue().splitlines()
+        if usage and "" in lines and _COLOUR.sub("", lines[0]).startswith("usage: "):
+            lines[: lines.index("")] = [f"usage: {usage}"]
+        for line in lines:
             framed = set(line) & set("╭│╰|")
             print(line if framed or len(line) <= width else textwrap.fill(line, width, break_on_hyphens=False))
 

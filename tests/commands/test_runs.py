@@ -97,15 +97,21 @@ def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(
 ) -> None:
     name = "runs/a_run_with_a_name_that_goes_on_and_on_for_more_than_any_terminal_is_wide_which_happens"
     shutil.copytree(folder / "runs" / "low0", folder / name)
-    assert name in runs("list")
+    runs("tag", "runs/high0", "a", "tag-that-is-rather-long", "and-another-one-of-them")
+    RunPaths(folder / "runs" / "low1").run_record.write_text("damaged")
+    bars = "a_folder_of_bars_with_a_name_that_is_longer_than_any_column_of_a_table_in_a_terminal_should_be"
+    written(folder / "runs" / "low0", folder / "runs" / "bars", 1.0, data_dir=bars)
+    assert name in runs("list") and bars in runs("list", "--group-by", "data_dir")
     assert name in runs("prune", "runs", "--where", "gamma=0.5")
     terminal(columns)
     for shown in (
         runs("list"),
-        runs("list", "--group-by", "gamma"),
+        runs("list", "--group-by", "gamma", "data_dir"),
+        runs("compare", "runs/low0", "runs/bars", "runs/high1"),
         runs("prune", "runs", "--where", "gamma=0.5"),
     ):
-        assert name not in shown and max(map(len, shown.splitlines())) <= columns
+        lines = [line for line in shown.splitlines() if str(folder) not in line]  # paths of a sentence stay whole
+        assert name not in shown and bars not in shown and max(map(len, lines)) <= columns
     assert "runs/a" in runs("list") and "…" in runs("list") and "+1.00 ± 0.25" in runs("list")
 
 

@@ -231,6 +231,10 @@ def test_bad_conditions_are_refused(where: str, message: str) -> None:
         chosen([], [where])
 
 
+def test_settings_are_known_where_no_run_is() -> None:
+    assert grouped([], ["learning_rate", "gamma"]) == ordered([], "learning_rate") == chosen([], ["gamma=1"]) == []
+
+
 def test_only_settings_in_which_runs_differ_are_shown(make: Make, tmp_path: Path) -> None:
     make("a", settings={"seed": 1, "run_dir": "a"})
     assert differing(runs_below([tmp_path])) == []
