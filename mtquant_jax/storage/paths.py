@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ class RunPaths:
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_dir", Path(self.run_dir).absolute())
 
-    @property
+    @functools.cached_property
     def log_dir(self) -> Path:
         """Folder of the log, the results and the summary."""
         return self.run_dir / "logs" / "e2e_training"

@@ -107,7 +107,7 @@ def _flatten(value: Any, path: str, row: dict[str, Any]) -> None:
 
 def _read(kind: Any, value: Any, where: str, path: str) -> Any:
     """``value`` as ``kind``; ``path`` leads to it from the top of ``where``."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    origin, arguments = _form(kind)
     if origin is Annotated:
         return _read(arguments[0], value, where, path)
     if kind is Any:
@@ -166,6 +166,11 @@ def _checked(value: Any, kind: type, what: str, where: str, path: str) -> Any:
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         raise UserError(f"{where}: {path or 'its content'} is {shown}, which is not {what}")
     return value
+
+
+@functools.cache
+def _form(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
 
 
 @functools.cache

@@ -112,7 +112,7 @@ def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(
     ):
         lines = [line for line in shown.splitlines() if str(folder) not in line]  # paths of a sentence stay whole
         assert name not in shown and bars not in shown and max(map(len, lines)) <= columns
-    assert "runs/a" in runs("list") and "…" in runs("list") and "+1.00 ± 0.25" in runs("list")
+    assert "…" in runs("list") and "+1.00 ± 0.25" in runs("list")
 
 
 def test_many_settings_become_one_column_in_a_terminal(
