@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,10 +14,11 @@ from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.layers import WithSettings, load_command
 
 if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
+    from mtquant_jax.reports.sweep_display import SweepDisplay
+    from mtquant_jax.runs.stopping import StopRequest
     from mtquant_jax.runs.sweep.result import SweepResult
     from mtquant_jax.runs.sweep.study import Study
     from mtquant_jax.runs.sweep.sweep import SweepPlan
-    from mtquant_jax.storage.paths import RunPaths
 
 _IN_FILE = ("space", "method", "num_trials", "seeds", "classes", "objective", "halving", "batch")
 _DEFAULTS: dict[str, Any] = {"seeds": 3, "objective": "sharpe", "halving": False, "classes": ()}
@@ -58,6 +59,9 @@ class SweepCommand(WithSettings):
     storage: str = ""
     """Where the study is kept, so that several machines can work on it: a database URL that Optuna takes, or
     journal:FILE; empty: the file study.db in the folder of the sweep."""
+    executor: str = ""
+    """Train with several workers: processes:N shares the cores of this machine; ray, or ray:N, takes those of a Ray
+    cluster (docs/clusters.md); empty: this process does it."""
     timeout: float | None = None
     """Seconds after which no trial is begun, and those that run are left."""
     resume: bool = False
@@ -73,6 +77,10 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command, source = load_command(SweepCommand, arguments, prog, phases="1", resumes_run=False)
     prepare_jax()
+    if command.executor.startswith("ray"):  # a GPU of this machine is for a worker
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs.memory import memory_advice
 
@@ -86,12 +94,15 @@ def _run(command: SweepCommand, source: str) -> None:
     from mtquant_jax.runs.run_directory import claimed
     from mtquant_jax.runs.stopping import stop_requests
     from mtquant_jax.runs.sweep.batch import Markets
+    from mtquant_jax.runs.sweep.executors import parse_executor, run_workers
     from mtquant_jax.runs.sweep.files import write_tables
     from mtquant_jax.runs.sweep.study import Study, default_url
+    from mtquant_jax.runs.sweep.sweep import run_sweep
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
+    executor = parse_executor(command.executor) if command.executor else None
     plan, markets = _plan(command), Markets()
     folder = Path(command.settings.run_dir) / "sweeps" / plan.name
     paths = RunPaths(folder)
@@ -103,7 +114,14 @@ def _run(command: SweepCommand, source: str) -> None:
         _announce(plan, study, source, market.description, folder)
         for notice in market.notices:
             print(f"notice: {notice}")
-        result = _searched(command, plan, study, markets, Compiler(), request, paths)
+
+        def search(shown: SweepDisplay) -> SweepResult:
+            if executor is None:
+                hooks = shown.begins, shown.told, shown.chunk
+                return run_sweep(plan, study, markets, Compiler(), request.is_made, *hooks)
+            return run_workers(plan, study, market, executor(), url, request.is_made, shown.told)
+
+        result = _searched(plan, study, search, request)
         write_tables(result, plan.config, folder)
         write_sweep_report(result, folder / "report.html")
     _conclude(result, folder, time.perf_counter() - began)
@@ -185,12 +203,11 @@ def _check_folder(command: SweepCommand, folder: Path) -> None:
 
 def _announce(plan: SweepPlan, study: Study, source: str, market: str, folder: Path) -> None:
     """Say what is about to be done."""
-    total = study.size if plan.num_trials is None else plan.num_trials
     print(f"mtquant-jax sweep {plan.name} on {device()}, settings from {source}")
     print(market)
     for dimension in plan.space.dimensions:
         print(f"  {dimension.name}: {dimension.in_words()}{'' if dimension.traced else ' (compiles for each)'}")
-    print(f"{total} trials of {plan.trained}; by {plan.objective} on the validation split; results in {folder}")
+    print(f"{plan.total} trials of {plan.trained}; by {plan.objective} on the validation split; results in {folder}")
     if dead := study.recover():
         print(f"{dead} trial{'s' * (dead != 1)} of a process that ended without a result will be tried again")
     if before := len(study.finished()):
@@ -198,17 +215,15 @@ def _announce(plan: SweepPlan, study: Study, source: str, market: str, folder: P
 
 
 def _searched(
-    command: SweepCommand, plan: SweepPlan, study: Study, markets: Any, compiler: Any, request: Any, paths: RunPaths
+    plan: SweepPlan, study: Study, search: Callable[[SweepDisplay], SweepResult], request: StopRequest
 ) -> SweepResult:
     """Run the sweep; stopped, it says how to go on."""
     from mtquant_jax.reports.sweep_display import shown_sweep
-    from mtquant_jax.runs.sweep.sweep import run_sweep
     from mtquant_jax.training.observer import Stopped
 
-    total = study.size if plan.num_trials is None else plan.num_trials
     try:
-        with shown_sweep(plan, total or 0, study.finished()) as shown:
-            return run_sweep(plan, study, markets, compiler, request.is_made, shown.begins, shown.told, shown.chunk)
+        with shown_sweep(plan, plan.total or 0, study.finished()) as shown:
+            return search(shown)
     except Stopped:
         raise request.interrupted(
             f"stopped; {len(study.finished())} trials are finished, and the same command with --resume goes on with it"

@@ -79,7 +79,9 @@ def _tiles(result: SweepResult) -> list[Tile]:
         of = f"trial {best.trial.number}, " + (f"± standard error of {seeds} seeds" if seeds > 1 else "of one seed")
     trained = sum(one.result.seconds for one in result.finished)
     timesteps = sum(one.result.timesteps for one in result.finished)
-    session = f"this session took {duration(result.seconds)}, {duration(result.compile_seconds)} of them compiling"
+    session = f"this session took {duration(result.seconds)}"
+    if result.compile_seconds is not None:
+        session += f", {duration(result.compile_seconds)} of them compiling"
     return [
         Tile(f"Best {objective_name(result)}", value, of),
         Tile("Trials", number(tried, 0), counts(result)),

@@ -31,8 +31,8 @@ class SweepResult:
     market: str  # description
     finished: tuple[Finished, ...]  # in the order of their numbers
     importance: Mapping[str, float]  # name -> PED-ANOVA importance, a share of 1, largest first
-    seconds: float  # of this process, of which `compile_seconds` compiled
-    compile_seconds: float
+    seconds: float  # of this process
+    compile_seconds: float | None  # of those; None where workers compiled
 
     @property
     def complete(self) -> list[Finished]:

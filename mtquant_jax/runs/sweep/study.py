@@ -7,11 +7,15 @@ import dataclasses
 import json
 import os
 import platform
+import random
 import threading
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.runs.sweep.trials import Trial, TrialResult
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 Method = Literal["tpe", "random", "grid"]
 
 _RESULT, _OWNER, _PURPOSE, _AGAIN = "result", "owner", "purpose", "again"
+_VALUES = "values"  # of a grid, as JSON
+_STATES: dict[Any, str] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # ours -> Optuna's
 _JOURNAL = "journal:"
 _SECONDS_OF_LOCK = 60.0  # that a writer waits for another one of an SQLite file
 
@@ -39,7 +45,14 @@ class Study:
     """Asks for trials in batches, and is told what came of them."""
 
     def __init__(
-        self, url: str, name: str, space: SearchSpace, method: Method, seed: int, purpose: Mapping[str, Any]
+        self,
+        url: str,
+        name: str,
+        space: SearchSpace,
+        method: Method,
+        seed: int,
+        purpose: Mapping[str, Any],
+        owner: str = "",
     ) -> None:
         """Open a study, or create it.
 
@@ -48,8 +61,9 @@ class Study:
             name: of the study in it.
             space: what is searched.
             method: how.
-            seed: of the search.
+            seed: of the search; what is drawn for a trial depends on it, the trial's number and earlier results alone.
             purpose: what trials must have in common to be compared, by name, as JSON.
+            owner: whose the trials are that are asked for (`owner_named`); empty: this thread's.
 
         Raises:
             UserError: Optuna is not installed, the storage cannot be opened, or its study has another purpose.
@@ -58,50 +72,79 @@ class Study:
         self._space, self._method, self._optuna = space, method, optuna
         self._study = _opened(optuna, url, name)
         _check_purpose(self._study, {**purpose, "space": space.to_json(), "method": method}, url)
-        self._sampler_of(seed + len(self._study.trials))
-        if method == "grid" and not self._study.trials:
-            for values in space.grid():
-                self._study.enqueue_trial(dict(values))
+        self._study.sampler = _sampler_by_number(optuna, method, seed)
+        self._owner = owner or owner_named(str(threading.get_ident()))
         self._asked: dict[int, Any] = {}
+        if method == "grid":
+            self._enqueue_missing()
 
-    def _sampler_of(self, seed: int) -> None:
-        """The sampler; one that goes on draws anew, not what it has drawn before."""
-        samplers = self._optuna.samplers
-        if self._method == "tpe":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # these options are called experimental
-                self._study.sampler = samplers.TPESampler(
-                    seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_START_UP
-                )
-        else:
-            self._study.sampler = samplers.RandomSampler(seed=seed)
+    def ask(self, count: int, total: int | None = None) -> list[Trial]:
+        """The next trials, fewer than ``count`` where a grid has no more.
 
-    @property
-    def size(self) -> int | None:
-        """Trials of a grid; None where the space is drawn from."""
-        return len(self._space.grid()) if self._method == "grid" else None
+        Args:
+            count: how many.
+            total: trials of the study that may be finished or running, whoever trains them; None: any number.
+        """
+        while True:
+            left = count if total is None else min(count, total - self.taken())
+            found = [trial for trial in (self._ask() for _ in range(left)) if trial is not None]
+            # Others may have asked at the same time. Whoever looks last sees all of them, so that too many never stay.
+            excess = 0 if total is None else self.taken() - total
+            if excess <= 0 or not found:
+                return found
+            kept = found[: max(0, len(found) - excess)]
+            self.give_back(found[len(kept) :])
+            if kept:
+                return kept
+            time.sleep(random.uniform(0.05, 0.5))
 
-    def ask(self, count: int) -> list[Trial]:
-        """The next trials, fewer than ``count`` where a grid has no more."""
-        found = []
-        waiting = self._optuna.trial.TrialState.WAITING
-        for _ in range(count):
-            if self._method == "grid" and not self._study.get_trials(deepcopy=False, states=(waiting,)):
-                break
+    def _ask(self) -> Trial | None:
+        """The next trial; None where a grid has no more."""
+        while True:
+            if self._method == "grid" and not (self._trials("WAITING") or self._enqueue_missing()):
+                return None
             asked = self._study.ask()
-            asked.set_user_attr(_OWNER, _owner())
+            try:
+                asked.set_user_attr(_OWNER, self._owner)
+            except self._optuna.exceptions.UpdateFinishedTrialError:
+                continue  # another process recovers the dead, and saw it without an owner
+            self._asked[asked.number] = asked
+            if self._method == "grid" and not self._is_new(asked.number):
+                self.give_back([Trial(asked.number, {})])
+                continue
             values: dict[str, Value] = {}
             for dimension in self._space.dimensions:
                 if dimension.counts(values):
                     values[dimension.name] = _suggested(asked, dimension)
-            self._asked[asked.number] = asked
-            found.append(Trial(asked.number, values))
-        return found
+            return Trial(asked.number, values)
+
+    def _is_new(self, number: int) -> bool:
+        """Whether a trial has values of the grid that no other one has; two processes may have enqueued them."""
+        taken = [*self._trials("RUNNING"), *self._counted()]
+        values = {trial.number: trial.user_attrs.get(_VALUES) for trial in taken}
+        mine = values.pop(number, None)
+        return mine is not None and mine not in values.values()
+
+    def _enqueue_missing(self) -> bool:
+        """Enqueue the values of a grid that no trial has; whether there are any."""
+        there = [*self._trials("WAITING", "RUNNING"), *self._counted()]
+        known = {trial.user_attrs.get(_VALUES) for trial in there}
+        missing = {text: values for values in self._space.grid() if (text := json.dumps(dict(values))) not in known}
+        for text, values in missing.items():
+            self._study.enqueue_trial(dict(values), user_attrs={_VALUES: text})
+        return bool(missing)
+
+    def taken(self) -> int:
+        """Trials that are finished or running."""
+        return len(self._counted()) + len(self._trials("RUNNING"))
 
     def report(self, number: int, timesteps: int, value: float) -> bool:
-        """Note a look at a running trial; whether successive halving gives it up."""
+        """Note a look at a running trial; whether it is given up, by successive halving or for it is another's now."""
         trial = self._asked[number]
-        trial.report(value, timesteps)
+        try:
+            trial.report(value, timesteps)
+        except self._optuna.exceptions.UpdateFinishedTrialError:
+            return True
         return bool(trial.should_prune())
 
     def halve(self, first: int, factor: int) -> None:
@@ -115,35 +158,66 @@ class Study:
             min_resource=first, reduction_factor=factor, min_early_stopping_rate=0
         )
 
-    def tell(self, trial: Trial, result: TrialResult) -> None:
-        """Record what came of a trial."""
+    def tell(self, trial: Trial, result: TrialResult) -> bool:
+        """Record what came of a trial; False where this process was taken for dead, and the trial is another's now."""
         states = self._optuna.trial.TrialState
         asked = self._asked.pop(trial.number)
-        asked.set_user_attr(_RESULT, result.to_json())
-        state = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[result.state]
-        self._study.tell(asked.number, result.value if state == states.COMPLETE else None, state=state)
+        state = states[_STATES[result.state]]
+        try:
+            asked.set_user_attr(_RESULT, result.to_json())
+            self._study.tell(asked.number, result.value if state == states.COMPLETE else None, state=state)
+        except (self._optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            if self._study.get_trials(deepcopy=False)[asked.number].state == states.RUNNING:
+                raise
+            return False
+        return True
 
-    def give_back(self) -> None:
-        """Let trials that were asked for and not told be tried again."""
-        for asked in self._asked.values():
-            self._again(asked.number, asked.params)
-        self._asked.clear()
+    def give_back(self, trials: Sequence[Trial] | None = None) -> None:
+        """Let trials that were asked for and not told be tried again; None: all of them."""
+        for number in list(self._asked) if trials is None else [trial.number for trial in trials]:
+            self._again(number, self._asked.pop(number).params)
 
-    def recover(self) -> int:
-        """Let the trials of processes of this machine that have died be tried again; how many there are."""
-        running = self._optuna.trial.TrialState.RUNNING
-        dead = [
+    def recover(self, dead: Collection[str] = ()) -> int:
+        """Let the trials of processes that have died be tried again; how many there are.
+
+        Args:
+            dead: owners that are known to have died; those whose process is not on this machine any more are besides.
+        """
+        lost = [
             trial
-            for trial in self._study.get_trials(deepcopy=False, states=(running,))
-            if not _is_alive(trial.user_attrs.get(_OWNER, ""))
+            for trial in self._trials("RUNNING")
+            if (owner := trial.user_attrs.get(_OWNER, "")) in dead or not _is_alive(owner)
         ]
-        for trial in dead:
-            self._again(trial.number, trial.params)
-        return len(dead)
+        return sum(self._again(trial.number, trial.params) for trial in lost)
 
-    def _again(self, number: int, params: Mapping[str, Any]) -> None:
-        self._study.enqueue_trial(dict(params), user_attrs={_AGAIN: number})
-        self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
+    def _again(self, number: int, params: Mapping[str, Any]) -> bool:
+        """Let a trial be tried again; False where it has ended meanwhile."""
+        try:
+            self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
+        except (self._optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            return False
+        if self._method != "grid":  # what a grid lacks is found when it is asked
+            self._study.enqueue_trial(dict(params), user_attrs={_AGAIN: number})
+        return True
+
+    def _trials(self, *states: str) -> list[optuna.trial.FrozenTrial]:
+        wanted = tuple(self._optuna.trial.TrialState[state] for state in states)
+        return self._study.get_trials(deepcopy=False, states=wanted)
+
+    def _counted(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that were told, in their order, each value of a grid once.
+
+        A result beside another state, or of a trial that is tried again, is that of a process that was taken for dead.
+        """
+        again = {trial.user_attrs.get(_AGAIN) for trial in self._study.get_trials(deepcopy=False)}
+        found: dict[Any, optuna.trial.FrozenTrial] = {}
+        for trial in self._trials(*_STATES.values()):
+            if (content := trial.user_attrs.get(_RESULT)) is None or trial.number in again:
+                continue
+            state = content.get("state") if isinstance(content, dict) else None
+            if _STATES.get(state, trial.state.name) == trial.state.name:  # an unknown one is refused where it is read
+                found.setdefault(trial.user_attrs.get(_VALUES, trial.number), trial)
+        return list(found.values())
 
     def finished(self) -> list[Finished]:
         """The trials that were told, in their order.
@@ -151,18 +225,21 @@ class Study:
         Raises:
             UserError: one is damaged.
         """
-        found = []
-        for frozen in self._study.get_trials(deepcopy=False):
-            if (content := frozen.user_attrs.get(_RESULT)) is not None and frozen.state.is_finished():
-                result = TrialResult.from_json(content, f"trial {frozen.number} of the study")
-                found.append(Finished(Trial(frozen.number, dict(frozen.params)), result))
-        return found
+        return [
+            Finished(
+                Trial(trial.number, dict(trial.params)),
+                TrialResult.from_json(trial.user_attrs[_RESULT], f"trial {trial.number} of the study"),
+            )
+            for trial in self._counted()
+        ]
 
     def running(self) -> int:
         """Trials that other processes are at."""
-        states = self._optuna.trial.TrialState
-        running = self._study.get_trials(deepcopy=False, states=(states.RUNNING,))
-        return sum(trial.number not in self._asked for trial in running)
+        return sum(trial.number not in self._asked for trial in self._trials("RUNNING"))
+
+    def owners(self) -> set[str]:
+        """Whose trials are running."""
+        return {trial.user_attrs.get(_OWNER, "") for trial in self._trials("RUNNING")}
 
     def importance(self) -> dict[str, float]:
         """Name -> how much good trials' values of a setting stand out, as a share of 1, largest first (PED-ANOVA).
@@ -242,8 +319,42 @@ def _check_purpose(study: optuna.Study, purpose: Mapping[str, Any], url: str) ->
             )
 
 
-def _owner() -> str:
-    return f"{platform.node()}:{os.getpid()}:{threading.get_ident()}"
+def _sampler_by_number(optuna: Any, method: Method, seed: int) -> Any:
+    """A sampler that draws anew for every trial, so that no two processes draw the same, in whatever order they ask."""
+    samplers = optuna.samplers
+
+    def sampler_of(number: int) -> Any:
+        drawn = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        if method != "tpe":
+            return samplers.RandomSampler(seed=drawn)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # these options are called experimental
+            return samplers.TPESampler(
+                seed=drawn, multivariate=True, group=True, constant_liar=True, n_startup_trials=_START_UP
+            )
+
+    class ByNumber(samplers.BaseSampler):  # type: ignore[misc, name-defined]
+        """Hands everything to the sampler of the trial's number."""
+
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            self._inner = sampler_of(trial.number)
+            self._inner.before_trial(study, trial)
+
+        def infer_relative_search_space(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> Any:
+            return self._inner.infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Any) -> Any:
+            return self._inner.sample_relative(study, trial, search_space)
+
+        def sample_independent(self, *arguments: Any) -> Any:
+            return self._inner.sample_independent(*arguments)
+
+    return ByNumber()
+
+
+def owner_named(name: str) -> str:
+    """The owner of trials that live no longer than this process; ``name`` is that of a thread or worker of it."""
+    return f"{platform.node()}:{os.getpid()}:{name}"
 
 
 def _is_alive(owner: str) -> bool:

@@ -53,6 +53,14 @@ class SweepPlan:
         what = f"phase 1 of {names}" if self.phases == (1,) else f"phases {', '.join(map(str, self.phases))}"
         return f"{what}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)} each"
 
+    @property
+    def total(self) -> int | None:
+        """Trials of the whole sweep; None: no end."""
+        if self.method != "grid":
+            return self.num_trials
+        size = len(self.space.grid())
+        return size if self.num_trials is None else min(self.num_trials, size)
+
     def check(self) -> None:
         """Refuse what a sweep cannot do, before anything is trained.
 
@@ -134,17 +142,15 @@ def run_sweep(
     )
     if plan.halving:
         study.halve(plan.config.save_freq, _HALVING_FACTOR)
-    total = study.size if plan.num_trials is None else plan.num_trials
     try:
         while not (stops() or over()):
-            left = None if total is None else total - len(study.finished()) - study.running()
-            trials = study.ask(plan.batch if left is None else max(0, min(plan.batch, left)))
+            trials = study.ask(plan.batch, plan.total)
             if not trials:
                 break
             begins(trials)
             for trial, result in trainer.train(trials):
-                study.tell(trial, result)
-                told(Finished(trial, result))
+                if study.tell(trial, result):
+                    told(Finished(trial, result))
     except Stopped:
         if stops():
             raise
@@ -152,6 +158,21 @@ def run_sweep(
         study.give_back()
     if stops():
         raise Stopped
+    return result_of(plan, study, market, time.perf_counter() - began, compiler.seconds - compiled)
+
+
+def result_of(
+    plan: SweepPlan, study: Study, market: Market, seconds: float, compile_seconds: float | None
+) -> SweepResult:
+    """What a study holds for its sweep.
+
+    Args:
+        plan: what was done.
+        study: opened for it.
+        market: of the plan.
+        seconds: that this process took.
+        compile_seconds: of which it compiled; None where workers did.
+    """
     return SweepResult(
         name=plan.name,
         space=plan.space,
@@ -161,8 +182,8 @@ def run_sweep(
         market=market.description,
         finished=tuple(study.finished()),
         importance=study.importance(),
-        seconds=time.perf_counter() - began,
-        compile_seconds=compiler.seconds - compiled,
+        seconds=seconds,
+        compile_seconds=compile_seconds,
     )
 
 

@@ -1,0 +1,389 @@
+"""Runs a sweep with several workers: processes of this machine, or actors of a Ray cluster.
+
+Workers ask the study for trials and tell it what came of them; here they are started, watched and replaced.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import importlib
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import jax
+
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.runs.sweep.result import SweepResult
+from mtquant_jax.runs.sweep.study import Finished, Study, owner_named
+from mtquant_jax.runs.sweep.sweep import SweepPlan, result_of
+from mtquant_jax.runs.sweep.worker import REFUSED, Job, take_share, work
+from mtquant_jax.training.observer import Stopped
+
+_FAILURES = 3  # of workers, in a row and without a new result, that end a sweep
+_SECONDS_OF_POLL = 0.5
+_SECONDS_OF_PATIENCE = 10.0  # with workers that are to stop, before they are killed
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How a worker ended."""
+
+    failure: str = ""  # empty: there was nothing left to do, or it was asked to stop
+    refused: bool = False  # whether another attempt would end in the same way
+
+
+class Worker(abc.ABC):
+    """One that is at work."""
+
+    @abc.abstractmethod
+    def end(self) -> End | None:
+        """How it ended; None while it works."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Let it end after its chunk."""
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """End it now."""
+
+
+class Executor(abc.ABC):
+    """Starts workers."""
+
+    count: int  # of workers at a time
+    workers: dict[str, Worker]  # by the owner of their trials
+
+    def __init__(self) -> None:
+        self.workers = {}
+
+    @abc.abstractmethod
+    def start(self, job: Job, index: int) -> Worker:
+        """Start a worker in the place of one of ``count``."""
+
+    def close(self) -> None:
+        """Give back what it holds besides workers."""
+        return None
+
+    def check(self, url: str) -> None:
+        """Refuse a storage that workers cannot reach.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if not url:
+            raise UserError("`storage`: a study in memory has no other workers")
+
+
+class Processes(Executor):
+    """Workers are processes of this machine, each with its share of the cores."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def check(self, url: str) -> None:
+        """Refuse also a GPU, whose memory the first process would take."""
+        super().check(url)
+        if jax.default_backend() != "cpu":
+            raise UserError(
+                "`executor` processes:N shares the cores of a CPU; on a GPU a batch is one program: give a larger "
+                "`batch`, or start one sweep per GPU on one `storage`"
+            )
+
+    def start(self, job: Job, index: int) -> Worker:
+        """Start a process."""
+        return _Process(job, index, self.count)
+
+
+class _Process(Worker):
+    def __init__(self, job: Job, index: int, of: int) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # is read when the process has ended
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mtquant_jax.runs.sweep.worker", str(index), str(of)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            start_new_session=True,  # Ctrl-C in a terminal is for the process that shows the sweep
+        )
+        assert self.process.stdin is not None
+        self._stdin = self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has died, which `end` says
+            self._stdin.write(pickle.dumps(job))
+            self._stdin.flush()
+
+    def end(self) -> End | None:
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.stop()
+        self._errors.seek(0)
+        text = self._errors.read().decode(errors="replace").strip()
+        last = text.splitlines()[-1] if text else ""
+        if code == 0:
+            return End()
+        if code == REFUSED:
+            return End(last, refused=True)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return End(f"{how}{': ' * bool(last)}{last}")
+
+    def stop(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.stop()
+
+
+class RayCluster(Executor):
+    """Workers are actors of the Ray cluster of RAY_ADDRESS, else of one on this machine that ends with the sweep."""
+
+    def __init__(self, count: int = 0) -> None:
+        """Connect.
+
+        Args:
+            count: of workers; 0: one for each GPU of the cluster or, where it has none, for each machine.
+
+        Raises:
+            UserError: Ray is not installed, or the cluster cannot be reached.
+        """
+        super().__init__()
+        self._ray, self._is_ours = _connected()
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        self._machines = len(nodes)
+        resources = self._ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        self.count = count or gpus or self._machines
+        self._on_each = math.ceil(self.count / self._machines)
+        self._needs = {  # no more than all can have at the same time, since one without a place waits for ever
+            "num_cpus": min(1.0, resources.get("CPU", 0.0) / self.count),
+            "num_gpus": min(1.0, gpus / self.count),
+        }
+
+    def check(self, url: str) -> None:
+        """Refuse also an SQLite file for several machines."""
+        super().check(url)
+        if self._machines > 1 and url.startswith("sqlite"):
+            raise UserError(
+                f"`storage`: the Ray cluster has {self._machines} machines, and an SQLite file is for one; give a "
+                "database, or journal:FILE on a file system that all of them share"
+            )
+
+    def close(self) -> None:
+        """End a cluster that began here."""
+        if self._is_ours:
+            self._ray.shutdown()
+
+    def start(self, job: Job, index: int) -> Worker:
+        """Start an actor."""
+        return _Actor(self._ray, job, index, self._on_each, self._needs)
+
+
+class _Actor(Worker):
+    def __init__(self, ray: Any, job: Job, index: int, on_each: int, needs: dict[str, float]) -> None:
+        self._ray = ray
+        options = {**needs, "max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        self.actor = ray.remote(**options)(_RayWorker).remote()
+        self._work = self.actor.work.remote(pickle.dumps(job), index % on_each, on_each)
+
+    def end(self) -> End | None:
+        if not self._ray.wait([self._work], timeout=0)[0]:
+            return None
+        try:
+            refusal = self._ray.get(self._work)
+        except self._ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            text = f"{type(cause).__name__}: {cause}" if cause else str(error).strip().splitlines()[0]
+            return End(text)
+        return End(refusal, refused=bool(refusal))
+
+    def stop(self) -> None:
+        self.actor.stop.remote()
+
+    def kill(self) -> None:
+        self._ray.kill(self.actor)
+
+
+class _RayWorker:
+    """What runs in a process of the cluster."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def work(self, job: bytes, index: int, of: int) -> str:
+        """Work; what was refused, in words."""
+        take_share(index, of)
+        try:
+            work(pickle.loads(job), self._stopped.is_set)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def stop(self) -> None:
+        """Stop after this chunk."""
+        self._stopped.set()
+
+    def process(self) -> int:
+        """Its number."""
+        return os.getpid()
+
+
+def _connected() -> tuple[Any, bool]:
+    """Ray, connected, and whether it was not before; it takes SIGTERM for itself, which is given back."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError:
+        raise UserError(
+            "`executor` ray needs the package ray, which is not installed; pip install 'ray>=2.40' (the extra ray)"
+        ) from None
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    began = not ray.is_initialized()
+    try:
+        if began:
+            address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # of any kind that Ray raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the Ray cluster cannot be reached: {reason:.300}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return ray, began
+
+
+def parse_executor(text: str) -> Callable[[], Executor]:
+    """What makes an executor of ``processes:N``, ``ray`` or ``ray:N``.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    kind, _, number = text.partition(":")
+    if number.isdecimal() and int(number) > 0:
+        count = int(number)
+        if kind == "processes":
+            return lambda: Processes(count)
+        if kind == "ray":
+            return lambda: RayCluster(count)
+    if text == "ray":
+        return RayCluster
+    raise UserError(f"`executor` {text}: processes:N, ray or ray:N, where N is the number of workers")
+
+
+def run_workers(
+    plan: SweepPlan,
+    study: Study,
+    market: Market,
+    executor: Executor,
+    url: str,
+    stops: Callable[[], bool] = lambda: False,
+    told: Callable[[Finished], None] = lambda finished: None,
+) -> SweepResult:
+    """Have workers try what the study asks for, until there are enough trials.
+
+    Args:
+        plan: what is done.
+        study: opened for it; what it holds already counts.
+        market: of the plan.
+        executor: starts the workers.
+        url: of the study.
+        stops: whether someone wants it to stop.
+        told: is shown every trial as soon as there is a result.
+
+    Raises:
+        Stopped: ``stops`` wanted it; trials without a result will be tried again.
+        UserError: workers refuse the study, or die again and again; what they have told is kept.
+    """
+    began = time.monotonic()
+    executor.check(url)
+    left = math.inf if plan.total is None else plan.total - study.taken()
+    batch = plan.batch if math.isinf(left) else max(1, min(plan.batch, math.ceil(left / executor.count)))
+    of_worker = dataclasses.replace(plan, batch=batch, timeout=None)
+    seen = {one.trial.number for one in study.finished()}
+    started, failures, stopping = 0, 0, False
+    with _ended(executor, study) as workers:
+        places: dict[str, int] = {}
+        while True:
+            ends = {owner: end for owner, worker in workers.items() if (end := worker.end()) is not None}
+            for owner in ends:  # before results are read: what it has told is in the study
+                del workers[owner], places[owner]
+            for one in study.finished():
+                if one.trial.number not in seen:
+                    seen.add(one.trial.number)
+                    failures = 0
+                    told(one)
+            if ends:
+                study.recover(ends)
+            for end in ends.values():
+                failures += bool(end.failure)
+                if end.refused or failures >= _FAILURES:
+                    raise UserError(_failed(end, failures, len(seen)))
+            if len(seen) == plan.total:
+                break
+            over = plan.timeout is not None and time.monotonic() - began > plan.timeout
+            if (stops() or over) and not stopping:
+                stopping = True
+                for worker in workers.values():
+                    worker.stop()
+            while not stopping and len(workers) < min(executor.count, _needed(of_worker, study, workers)):
+                place = min(set(range(executor.count)) - set(places.values()))
+                owner = owner_named(f"worker {started}")
+                workers[owner] = executor.start(Job(of_worker, url, owner, os.getcwd()), place)
+                places[owner], started = place, started + 1
+            if not workers:
+                break
+            time.sleep(_SECONDS_OF_POLL)
+    if stops():
+        raise Stopped
+    return result_of(plan, study, market, time.monotonic() - began, None)
+
+
+def _needed(plan: SweepPlan, study: Study, workers: Collection[str]) -> float:
+    """Workers that have trials, or would take some."""
+    if plan.total is None:
+        return math.inf
+    busy = len(study.owners() & set(workers))
+    return busy + math.ceil(max(0, plan.total - study.taken()) / plan.batch)
+
+
+def _failed(end: End, failures: int, finished: int) -> str:
+    """Why the sweep ends without all of its trials."""
+    kept = f"{finished} finished trials are kept, and `resume` goes on with them"
+    if end.refused:
+        return f"a worker refuses: {end.failure}"
+    return f"{failures} workers in a row ended without a result, the last one by {end.failure}; {kept}"
+
+
+@contextlib.contextmanager
+def _ended(executor: Executor, study: Study) -> Iterator[dict[str, Worker]]:
+    """The workers of an executor; none is left when the block ends, and none of their trials runs."""
+    workers = executor.workers
+    try:
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.stop()
+        patience = time.monotonic() + _SECONDS_OF_PATIENCE
+        while time.monotonic() < patience and not all(worker.end() for worker in workers.values()):
+            time.sleep(0.05)
+        for worker in workers.values():
+            worker.kill()
+        study.recover(list(workers))
+        workers.clear()
+        executor.close()
