@@ -110,6 +110,7 @@ class Processes(Executor):
 
 class _Process(Worker):
     def __init__(self, job: Job, index: int, of: int) -> None:
+        self._end: End | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # is read when the process has ended
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mtquant_jax.runs.sweep.worker", str(index), str(of)],
@@ -126,19 +127,13 @@ class _Process(Worker):
             self._stdin.flush()
 
     def end(self) -> End | None:
-        code = self.process.poll()
-        if code is None:
-            return None
-        self.stop()
-        self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace").strip()
-        last = text.splitlines()[-1] if text else ""
-        if code == 0:
-            return End()
-        if code == REFUSED:
-            return End(last, refused=True)
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return End(f"{how}{': ' * bool(last)}{last}")
+        if self._end is None and (code := self.process.poll()) is not None:
+            self.stop()
+            with self._errors as file:
+                file.seek(0)
+                lines = file.read().decode(errors="replace").strip().splitlines()
+            self._end = _end_of(code, lines[-1] if lines else "")
+        return self._end
 
     def stop(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -147,7 +142,17 @@ class _Process(Worker):
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.stop()
+        self.end()
+
+
+def _end_of(code: int, last: str) -> End:
+    """How a process ended, by its code and its last line on the standard error."""
+    if code == 0:
+        return End()
+    if code == REFUSED:
+        return End(last, refused=True)
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return End(f"{how}{': ' * bool(last)}{last}")
 
 
 class RayCluster(Executor):

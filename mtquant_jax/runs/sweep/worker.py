@@ -83,7 +83,8 @@ def main() -> int:
     stopped = threading.Event()
 
     def listen() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1):  # a buffered read would hold a lock when the interpreter ends
+            continue
         stopped.set()
 
     threading.Thread(target=listen, daemon=True).start()
