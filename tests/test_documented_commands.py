@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mtquant_jax.cli import main
 from mtquant_jax.settings import flags
@@ -18,6 +20,7 @@ from mtquant_jax.settings.yaml_files import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+CLUSTER = ROOT / "configs" / "cluster"
 NO_COMMAND = re.compile(r"[|{]|\.\.\.|\bCOMMAND\b|\bSHELL\b|^mtquant-jax [\d.]+ on ")
 """What shows a form of commands, or the first line that a training prints."""
 
@@ -35,6 +38,12 @@ def commands() -> list[tuple[str, str]]:
             command = line.strip().removeprefix("$ ")
             if command.startswith("mtquant-jax") and not NO_COMMAND.search(command.split(" #")[0]):
                 found.append((page.name, command))
+    job = next(yaml.safe_load_all((CLUSTER / "rayjob.yaml").read_text(encoding="utf-8")))
+    script = (CLUSTER / "slurm.sh").read_text(encoding="utf-8")
+    found.append(("rayjob.yaml", job["spec"]["entrypoint"]))
+    found += [
+        ("slurm.sh", line.strip().replace("$@", "a.yaml")) for line in re.findall(r"^ *(mtquant-jax .*)", script, re.M)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -95,6 +104,18 @@ def test_every_command_is_understood(parse, page, line):
     settings = getattr(command, "settings", None)
     if isinstance(settings, TrainConfig):
         validate(settings)
+
+
+def test_the_files_for_clusters_are_sound():
+    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+    job, claim = yaml.safe_load_all((CLUSTER / "rayjob.yaml").read_text(encoding="utf-8"))
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert {
+        volume["persistentVolumeClaim"]["claimName"] for g in groups for volume in g["template"]["spec"]["volumes"]
+    } == {claim["metadata"]["name"]}
+    workers = sum(group["replicas"] for group in cluster["workerGroupSpecs"])
+    assert f"--executor ray:{workers} " in job["spec"]["entrypoint"]
 
 
 def test_a_command_with_a_wrong_flag_is_noticed(parse):

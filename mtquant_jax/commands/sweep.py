@@ -66,6 +66,8 @@ class SweepCommand(WithSettings):
     """Seconds after which no trial is begun, and those that run are left."""
     resume: bool = False
     """Go on with the sweep of this name; its finished trials count."""
+    take_over: bool = False
+    """Try trials again that run on other machines, because nothing works on the study there any more."""
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -102,16 +104,17 @@ def _run(command: SweepCommand, source: str) -> None:
     from mtquant_jax.training.compiling import Compiler
 
     began = time.perf_counter()
-    executor = parse_executor(command.executor) if command.executor else None
+    connect = parse_executor(command.executor) if command.executor else None
     plan, markets = _plan(command), Markets()
     folder = Path(command.settings.run_dir) / "sweeps" / plan.name
     paths = RunPaths(folder)
     _check_folder(command, folder)
+    executor = None if connect is None else connect()  # before JAX computes: Ray forks, and then JAX has threads
     market = markets.of(plan.config)
     with claimed(paths), stop_requests() as request:
         url = command.storage or default_url(folder)
         study = Study(url, plan.name, plan.space, plan.method, plan.config.seed, plan.purpose(market))
-        _announce(plan, study, source, market.description, folder)
+        _announce(command, plan, study, source, market.description, folder)
         for notice in market.notices:
             print(f"notice: {notice}")
 
@@ -119,7 +122,7 @@ def _run(command: SweepCommand, source: str) -> None:
             if executor is None:
                 hooks = shown.begins, shown.told, shown.chunk
                 return run_sweep(plan, study, markets, Compiler(), request.is_made, *hooks)
-            return run_workers(plan, study, market, executor(), url, request.is_made, shown.told)
+            return run_workers(plan, study, market, executor, url, request.is_made, shown.told, shown.notice)
 
         result = _searched(plan, study, search, request)
         write_tables(result, plan.config, folder)
@@ -144,7 +147,7 @@ def _plan(command: SweepCommand) -> SweepPlan:
     options = {**_DEFAULTS, **{k: v for k, v in content.items() if k != "space"}, **given}
     method: Any = options.get("method") or ("grid" if space.is_grid else "tpe")
     num_trials = options.get("num_trials") or (None if method == "grid" else _TRIALS)
-    platform = "cpu" if jax.default_backend() == "cpu" else "gpu"
+    platform = "cpu" if command.executor.startswith("ray") or jax.default_backend() == "cpu" else "gpu"
     plan = SweepPlan(
         name=command.name or (Path(command.space).stem if command.space else "grid"),
         config=command.settings,
@@ -201,14 +204,14 @@ def _check_folder(command: SweepCommand, folder: Path) -> None:
         raise UserError(f"{folder} holds no sweep that could go on; begin it without `resume`, or correct `name`")
 
 
-def _announce(plan: SweepPlan, study: Study, source: str, market: str, folder: Path) -> None:
+def _announce(command: SweepCommand, plan: SweepPlan, study: Study, source: str, market: str, folder: Path) -> None:
     """Say what is about to be done."""
     print(f"mtquant-jax sweep {plan.name} on {device()}, settings from {source}")
     print(market)
     for dimension in plan.space.dimensions:
         print(f"  {dimension.name}: {dimension.in_words()}{'' if dimension.traced else ' (compiles for each)'}")
     print(f"{plan.total} trials of {plan.trained}; by {plan.objective} on the validation split; results in {folder}")
-    if dead := study.recover():
+    if dead := study.recover(everyone=command.take_over):
         print(f"{dead} trial{'s' * (dead != 1)} of a process that ended without a result will be tried again")
     if before := len(study.finished()):
         print(f"{before} trial{'s are' if before != 1 else ' is'} finished already")

@@ -44,6 +44,10 @@ class SweepDisplay:
         self.finished.append(one)
         print(one_line(one, next(iter(self.best()), None)), flush=True)
 
+    def notice(self, text: str) -> None:
+        """Something else is to be known; above the table, which takes what is printed."""
+        print(f"notice: {text}", flush=True)
+
     def best(self) -> list[Finished]:
         """Complete trials, the best first."""
         complete = [one for one in self.finished if one.result.value is not None]

@@ -88,6 +88,7 @@ def test_a_file_has_options_and_flags_win_over_them(tmp_path, capsys, monkeypatc
         (["--grid", "ppo.gamma=0.9", "--seeds", "0"], "--seeds 0: at least 1"),
         (["--grid", "ppo.gamma=0.9", "--name", "a/b"], "--name a/b: it names a folder"),
         (["--grid", "ppo.gamma=0.9", "--resume"], "holds no sweep that could go on"),
+        (["--grid", "ppo.gamma=0.9", "--executor", "slurm"], "--executor slurm: processes:N, ray or ray:N"),
         (["nowhere.yaml"], "nowhere.yaml: no such file"),
         (["{file}"], "unknown key spaces; valid ones are space, method"),
     ],

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import jax
 import optuna
 import pytest
 
@@ -80,7 +81,9 @@ def killed_in_the_middle(study: Study, process_of):
 def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path, storage):
     plan, market, result = plain
     url = url_of(storage, tmp_path)
-    study, executor, lines = study_of(plan, url, market=market), Processes(2), []
+    study, executor = study_of(plan, url, market=market), Processes(2)
+    lines: list[int] = []
+    notices: list[str] = []
 
     def process_of(owner: str) -> int | None:
         return executor.workers[owner].process.pid if owner in executor.workers else None
@@ -91,13 +94,15 @@ def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path,
             lines.append(one.trial.number)
             kill(one)
 
-        found = run_workers(plan, study, market, executor, url, told=told)
+        found = run_workers(plan, study, market, executor, url, told=told, notice=notices.append)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
+    assert notices == ["a worker ended by signal SIGKILL; what it trained is tried again"]
     assert len(lines) == len(set(lines)) == 6
     assert study.owners() == set() and not executor.workers
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # the command connects before JAX computes
 def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     from mtquant_jax.runs.sweep.executors import RayCluster
@@ -114,6 +119,37 @@ def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_pa
         found = run_workers(plan, study, market, executor, url, told=told)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
     assert study.owners() == set() and not ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
+def test_a_ray_machine_that_is_lost_is_done_without(plain, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    from mtquant_jax.runs.sweep.executors import RayCluster
+
+    plan, market, result = plain
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = [cluster.add_node(num_cpus=1)]
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        executor, url, notices = RayCluster(), url_of("journal", tmp_path), []
+        assert executor.count == 2
+        with pytest.raises(UserError, match="has 2 machines, and an SQLite file is for one"):
+            executor.check(default_url(tmp_path))
+        study = study_of(plan, url, market=market)
+
+        def told(one) -> None:
+            if lost and len(study.owners()) == 2:  # both machines are in the middle of a trial
+                cluster.remove_node(lost.pop(), allow_graceful=False)
+
+        found = run_workers(plan, study, market, executor, url, told=told, notice=notices.append)
+        assert not lost and len(notices) == 1
+    finally:
+        cluster.shutdown()
+    assert by_values(found) == by_values(result) and len(found.finished) == 6
 
 
 class Dying(Processes):
@@ -212,6 +248,13 @@ def test_an_executor_is_named():
             parse_executor(text)
 
 
+def test_processes_are_not_for_a_gpu(monkeypatch):
+    Processes(2).check("sqlite:///x")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UserError, match="processes:N shares the cores of a CPU"):
+        Processes(2).check("sqlite:///x")
+
+
 def test_a_study_in_memory_has_no_workers(quick):  # noqa: F811
     config, market = quick
     plan = plan_of(config, GRID)
@@ -219,6 +262,7 @@ def test_a_study_in_memory_has_no_workers(quick):  # noqa: F811
         run_workers(plan, study_of(plan, ""), market, Processes(2), "")
 
 
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # Optuna leaves one where creating tables fails
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
 @pytest.mark.parametrize("mapping", [GRID, RANGE], ids=["grid", "range"])
 def test_askers_at_the_same_time_take_as_many_as_there_are_and_tell_each_once(tmp_path, storage, mapping):
@@ -226,11 +270,10 @@ def test_askers_at_the_same_time_take_as_many_as_there_are_and_tell_each_once(tm
     method, total = ("grid", 6) if mapping is GRID else ("random", 11)
     plan = plan_of(config, mapping, method=method, num_trials=total)
     url, together, most = url_of(storage, tmp_path), threading.Barrier(4), []
-    study_of(plan_of(config, RANGE, method="random", name="another"), url)  # the tables are there
 
     def asks(name: str) -> None:
         together.wait()
-        study = study_of(plan, url, name)  # a grid is enqueued by several of them
+        study = study_of(plan, url, name)  # tables are created, and a grid is enqueued, by several of them
         while trials := study.ask(3, total):
             most.append(study.taken())
             for trial in trials:
@@ -288,6 +331,16 @@ def test_one_that_was_taken_for_dead_counts_once(tmp_path, storage, state, mappi
     assert len(third.finished()) == 2 and third.ask(1, 2) == []
     parent.give_back()  # its other one is another's now
     assert len(parent.finished()) == 2
+
+
+def test_trials_of_another_machine_are_taken_over_where_that_is_asked_for(tmp_path):
+    config = load_config(["--quick-test", "--phases", "1"])[0]
+    plan, url = plan_of(config, RANGE, method="random", num_trials=2), default_url(tmp_path)
+    elsewhere = Study(url, plan.name, plan.space, plan.method, 0, {}, owner="elsewhere:1:worker 0")
+    lost, study = elsewhere.ask(2, 2), study_of(plan, url)
+    assert study.recover() == 0 and study.ask(1, 2) == []
+    assert study.recover(everyone=True) == 2
+    assert [trial.values for trial in study.ask(2, 2)] == [trial.values for trial in lost]
 
 
 def test_a_drawn_value_depends_on_the_trial_and_not_on_who_asks(tmp_path):

@@ -162,19 +162,19 @@ class RayCluster(Executor):
         """Connect.
 
         Args:
-            count: of workers; 0: one for each GPU of the cluster or, where it has none, for each machine.
+            count: of workers; 0: one for each GPU of the cluster or, where it has none, for each machine that
+                has cores for work.
 
         Raises:
             UserError: Ray is not installed, or the cluster cannot be reached.
         """
         super().__init__()
         self._ray, self._is_ours = _connected()
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        self._machines = len(nodes)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        self._machines, self._with_cores = len(nodes), max(1, sum(node.get("CPU", 0) > 0 for node in nodes))
         resources = self._ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
-        self.count = count or gpus or self._machines
-        self._on_each = math.ceil(self.count / self._machines)
+        self.count = count or gpus or self._with_cores
         self._needs = {  # no more than all can have at the same time, since one without a place waits for ever
             "num_cpus": min(1.0, resources.get("CPU", 0.0) / self.count),
             "num_gpus": min(1.0, gpus / self.count),
@@ -196,7 +196,8 @@ class RayCluster(Executor):
 
     def start(self, job: Job, index: int) -> Worker:
         """Start an actor."""
-        return _Actor(self._ray, job, index, self._on_each, self._needs)
+        on_each = math.ceil(self.count / self._with_cores)  # Ray spreads them, one machine after the other
+        return _Actor(self._ray, job, index // self._with_cores, on_each, self._needs)
 
 
 class _Actor(Worker):
@@ -204,7 +205,7 @@ class _Actor(Worker):
         self._ray = ray
         options = {**needs, "max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         self.actor = ray.remote(**options)(_RayWorker).remote()
-        self._work = self.actor.work.remote(pickle.dumps(job), index % on_each, on_each)
+        self._work = self.actor.work.remote(pickle.dumps(job), index, on_each)
 
     def end(self) -> End | None:
         if not self._ray.wait([self._work], timeout=0)[0]:
@@ -299,6 +300,7 @@ def run_workers(
     url: str,
     stops: Callable[[], bool] = lambda: False,
     told: Callable[[Finished], None] = lambda finished: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> SweepResult:
     """Have workers try what the study asks for, until there are enough trials.
 
@@ -310,6 +312,7 @@ def run_workers(
         url: of the study.
         stops: whether someone wants it to stop.
         told: is shown every trial as soon as there is a result.
+        notice: is shown the reason why a worker is replaced.
 
     Raises:
         Stopped: ``stops`` wanted it; trials without a result will be tried again.
@@ -339,6 +342,8 @@ def run_workers(
                 failures += bool(end.failure)
                 if end.refused or failures >= _FAILURES:
                     raise UserError(_failed(end, failures, len(seen)))
+                if end.failure:
+                    notice(f"a worker ended by {end.failure}; what it trained is tried again")
             if len(seen) == plan.total:
                 break
             over = plan.timeout is not None and time.monotonic() - began > plan.timeout

@@ -30,6 +30,7 @@ _RESULT, _OWNER, _PURPOSE, _AGAIN = "result", "owner", "purpose", "again"
 _VALUES = "values"  # of a grid, as JSON
 _STATES: dict[Any, str] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # ours -> Optuna's
 _JOURNAL = "journal:"
+_ATTEMPTS = 4  # to open a storage
 _SECONDS_OF_LOCK = 60.0  # that a writer waits for another one of an SQLite file
 
 
@@ -177,16 +178,17 @@ class Study:
         for number in list(self._asked) if trials is None else [trial.number for trial in trials]:
             self._again(number, self._asked.pop(number).params)
 
-    def recover(self, dead: Collection[str] = ()) -> int:
+    def recover(self, dead: Collection[str] = (), everyone: bool = False) -> int:
         """Let the trials of processes that have died be tried again; how many there are.
 
         Args:
             dead: owners that are known to have died; those whose process is not on this machine any more are besides.
+            everyone: whether all of them have died, those of other machines too.
         """
         lost = [
             trial
             for trial in self._trials("RUNNING")
-            if (owner := trial.user_attrs.get(_OWNER, "")) in dead or not _is_alive(owner)
+            if everyone or (owner := trial.user_attrs.get(_OWNER, "")) in dead or not _is_alive(owner)
         ]
         return sum(self._again(trial.number, trial.params) for trial in lost)
 
@@ -288,19 +290,27 @@ def _optuna() -> Any:
 
 
 def _opened(optuna: Any, url: str, name: str) -> optuna.Study:
-    try:
-        if not url:
-            storage: Any = optuna.storages.InMemoryStorage()
-        elif url.startswith(_JOURNAL):
-            backend = optuna.storages.journal.JournalFileBackend(url.removeprefix(_JOURNAL))
-            storage = optuna.storages.JournalStorage(backend)
-        else:
-            waits = {"connect_args": {"timeout": _SECONDS_OF_LOCK}} if url.startswith("sqlite") else {}
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=waits)
-        return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    except Exception as error:  # of any database driver
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"`storage` {url} cannot be opened: {reason:.300}") from None
+    for attempt in range(_ATTEMPTS):
+        try:
+            storage = _storage(optuna, url)
+            return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        except Exception as error:  # of any database driver
+            if attempt < _ATTEMPTS - 1:  # processes that begin together get in each other's way creating the tables
+                time.sleep(random.uniform(0.1, 0.5))
+                continue
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"`storage` {url} cannot be opened: {reason:.300}") from None
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _storage(optuna: Any, url: str) -> Any:
+    if not url:
+        return optuna.storages.InMemoryStorage()
+    if url.startswith(_JOURNAL):
+        backend = optuna.storages.journal.JournalFileBackend(url.removeprefix(_JOURNAL))
+        return optuna.storages.JournalStorage(backend)
+    waits = {"connect_args": {"timeout": _SECONDS_OF_LOCK}} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=waits)
 
 
 def _check_purpose(study: optuna.Study, purpose: Mapping[str, Any], url: str) -> None:
