@@ -68,7 +68,7 @@ def test_a_file_has_options_and_flags_win_over_them(tmp_path, capsys, monkeypatc
         "space:\n  learning_rate: {low: 1e-4, high: 1e-2, log: true}\nmethod: random\nnum_trials: 2\nseeds: 1\n"
         "classes: [equity]\nobjective: growth\n"
     )
-    monkeypatch.setattr(Study, "ask", lambda study, count: [])  # nothing is trained
+    monkeypatch.setattr(Study, "ask", lambda study, count, total: [])  # nothing is trained
     flags = ["--quick-test", "--run-dir", str(tmp_path)]
     assert main(["sweep", str(space), *flags]) == 0
     text = capsys.readouterr().out

@@ -331,11 +331,10 @@ def run_workers(
             ends = {owner: end for owner, worker in workers.items() if (end := worker.end()) is not None}
             for owner in ends:  # before results are read: what it has told is in the study
                 del workers[owner], places[owner]
-            for one in study.finished():
-                if one.trial.number not in seen:
-                    seen.add(one.trial.number)
-                    failures = 0
-                    told(one)
+            for one in study.finished(seen):
+                seen.add(one.trial.number)
+                failures = 0
+                told(one)
             if ends:
                 study.recover(ends)
             for end in ends.values():

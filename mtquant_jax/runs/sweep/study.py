@@ -221,8 +221,11 @@ class Study:
                 found.setdefault(trial.user_attrs.get(_VALUES, trial.number), trial)
         return list(found.values())
 
-    def finished(self) -> list[Finished]:
+    def finished(self, known: Collection[int] = ()) -> list[Finished]:
         """The trials that were told, in their order.
+
+        Args:
+            known: numbers of trials that are left out.
 
         Raises:
             UserError: one is damaged.
@@ -233,6 +236,7 @@ class Study:
                 TrialResult.from_json(trial.user_attrs[_RESULT], f"trial {trial.number} of the study"),
             )
             for trial in self._counted()
+            if trial.number not in known
         ]
 
     def running(self) -> int:
