@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,10 +89,10 @@ def run(arguments: Sequence[str], prog: str) -> None:
 
     command = dataclasses.replace(command, settings=with_symbols(command.settings))
     with memory_advice(command.settings):
-        _run(command, source)
+        _run(command, source, shlex.join([*prog.split(), *arguments, *(() if command.resume else ["--resume"])]))
 
 
-def _run(command: SweepCommand, source: str) -> None:
+def _run(command: SweepCommand, source: str, again: str) -> None:
     from mtquant_jax.reports.html.sweep import write_sweep_report
     from mtquant_jax.runs.run_directory import claimed
     from mtquant_jax.runs.stopping import stop_requests
@@ -124,7 +125,7 @@ def _run(command: SweepCommand, source: str) -> None:
                 return run_sweep(plan, study, markets, Compiler(), request.is_made, *hooks)
             return run_workers(plan, study, market, executor, url, request.is_made, shown.told, shown.notice)
 
-        result = _searched(plan, study, search, request)
+        result = _searched(plan, study, search, request, again)
         write_tables(result, plan.config, folder)
         write_sweep_report(result, folder / "report.html")
     _conclude(result, folder, time.perf_counter() - began)
@@ -218,9 +219,9 @@ def _announce(command: SweepCommand, plan: SweepPlan, study: Study, source: str,
 
 
 def _searched(
-    plan: SweepPlan, study: Study, search: Callable[[SweepDisplay], SweepResult], request: StopRequest
+    plan: SweepPlan, study: Study, search: Callable[[SweepDisplay], SweepResult], request: StopRequest, again: str
 ) -> SweepResult:
-    """Run the sweep; stopped, it says how to go on."""
+    """Run the sweep; stopped, it says the command that goes on."""
     from mtquant_jax.reports.sweep_display import shown_sweep
     from mtquant_jax.training.observer import Stopped
 
@@ -229,7 +230,7 @@ def _searched(
             return search(shown)
     except Stopped:
         raise request.interrupted(
-            f"stopped; {len(study.finished())} trials are finished, and the same command with --resume goes on with it"
+            f"stopped; {len(study.finished())} trials are finished, and this goes on with it: {again}"
         ) from None
 
 
