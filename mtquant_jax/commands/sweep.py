@@ -38,7 +38,8 @@ class SweepCommand(WithSettings):
     space: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="[SPACE.yaml]", help_behavior_hint="(or give --grid)")
     ] = ""
-    """YAML file with the search space, and perhaps the options below (docs/sweeps.md)."""
+    """YAML file with the search space, and perhaps the options below; or a shipped one by its name: learning_rate, ppo
+    or reward (docs/sweeps.md)."""
     grid: tuple[str, ...] = ()
     """Settings and their values, as learning_rate=1e-4,3e-4 ppo.gamma=0.95,0.99; all combinations are tried."""
     num_trials: int | None = None
@@ -141,8 +142,9 @@ def _plan(command: SweepCommand) -> SweepPlan:
 
     if bool(command.space) == bool(command.grid):
         raise UserError("give a YAML file with a search space, or `grid` with settings and their values")
-    content = _read(Path(command.space)) if command.space else {}
-    source = command.space or "`grid`"
+    path = _file(command.space) if command.space else None
+    content = _read(path) if path else {}
+    source = str(path) if path else "`grid`"
     space = SearchSpace.of(content.get("space") or parse_grid(command.grid), command.settings, source)
     given = {name: getattr(command, name) for name in _IN_FILE[1:] if getattr(command, name) not in (None, ())}
     options = {**_DEFAULTS, **{k: v for k, v in content.items() if k != "space"}, **given}
@@ -150,7 +152,7 @@ def _plan(command: SweepCommand) -> SweepPlan:
     num_trials = options.get("num_trials") or (None if method == "grid" else _TRIALS)
     platform = "cpu" if command.executor.startswith("ray") or jax.default_backend() == "cpu" else "gpu"
     plan = SweepPlan(
-        name=command.name or (Path(command.space).stem if command.space else "grid"),
+        name=command.name or (path.stem if path else "grid"),
         config=command.settings,
         space=space,
         method=method,
@@ -166,6 +168,19 @@ def _plan(command: SweepCommand) -> SweepPlan:
     if Path(plan.name).name != plan.name or plan.name in (".", ".."):
         raise UserError(f"`name` {plan.name}: it names a folder, without a path")
     return plan
+
+
+def _file(text: str) -> Path:
+    """The file with a search space: one of the user's, or a shipped one by its name."""
+    from mtquant_jax.errors import UserError
+    from mtquant_jax.settings.yaml_files import shipped
+
+    if Path(text).is_file():
+        return Path(text)
+    spaces = {path.stem: path for path in sorted((shipped("agents.yaml").parent / "sweeps").glob("*.yaml"))}
+    if text in spaces:
+        return spaces[text]
+    raise UserError(f"{text}: no such file; shipped search spaces are {', '.join(spaces)}")
 
 
 def _read(path: Path) -> dict[str, Any]:

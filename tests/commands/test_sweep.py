@@ -89,7 +89,7 @@ def test_a_file_has_options_and_flags_win_over_them(tmp_path, capsys, monkeypatc
         (["--grid", "ppo.gamma=0.9", "--name", "a/b"], "--name a/b: it names a folder"),
         (["--grid", "ppo.gamma=0.9", "--resume"], "holds no sweep that could go on"),
         (["--grid", "ppo.gamma=0.9", "--executor", "slurm"], "--executor slurm: processes:N, ray or ray:N"),
-        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["nowhere.yaml"], "nowhere.yaml: no such file; shipped search spaces are learning_rate, ppo, reward"),
         (["{file}"], "unknown key spaces; valid ones are space, method"),
     ],
 )
@@ -100,3 +100,12 @@ def test_what_is_refused_before_anything_is_trained(tmp_path, capsys, flags, say
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
     assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "ppo", "reward"])
+def test_shipped_spaces_are_found_by_their_names_anywhere(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Study, "ask", lambda *_: [])  # nothing is trained
+    assert main(["sweep", name, "--quick-test"]) == 0
+    assert (tmp_path / "sweeps" / name / "trials.parquet").exists()
+    assert f"mtquant-jax sweep {name} on" in capsys.readouterr().out
