@@ -222,12 +222,14 @@ def test_the_command_goes_on_after_a_signal(plain, tmp_path, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     if number == signal.SIGINT:
-        assert process.returncode == 130 and "with --resume goes on with it" in errors
+        again = errors.partition("this goes on with it: mtquant-jax ")[2].split()
+        assert process.returncode == 130 and again[again.index("--executor") + 1] == "processes:2"
         url = default_url(tmp_path / "sweeps" / "test")
         assert "RUNNING" not in states_of(url, "test")
     else:
         assert process.returncode == -signal.SIGKILL
-    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+        again = [*flags, "--resume"]
+    resumed = subprocess.run([*command[:3], *again], capture_output=True, text=True, check=True)
     assert "6 trials: 6 complete" in resumed.stdout
     import pandas as pd
 
