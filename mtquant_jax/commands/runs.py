@@ -200,7 +200,7 @@ def prune_runs(arguments: Sequence[str], prog: str) -> int:
 
 def _print(lines: Any) -> None:
     for line in lines:
-        print(line)
+        print(with_flags(line))
 
 
 def _print_json(content: Any) -> None:

@@ -47,7 +47,7 @@ _OVER_SEEDS = (
     "validation: annual Sharpe ratio of the last phase on the split that chose the policies, mean over the seeds ± "
     "standard error"
 )
-_MIXED = "group by that, too, or choose with --where"
+_MIXED = "group by that, too, or choose with `where`"
 _FLATTERED = (
     "These are validation figures: that split chose the policies, so all of them are flattered, and none is of the "
     "test split. `mtquant-jax compare` compares runs that were evaluated. ± is the standard error over the seeds, or "

@@ -42,14 +42,15 @@ def code_version_of(root: Path) -> CodeVersion | None:
     if not (root / ".git").exists():
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", "mtquant_jax", "configs")
+    status = _git(root, "status", "-s", "--", "mtquant_jax", "configs")
     return None if not commit or status is None else CodeVersion(commit, bool(status))
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     """What git prints on a checkout; None where it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    command = ["git", "-C", str(root), *arguments]
     try:
         found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -17,6 +17,8 @@ from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.convert import ConvertCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
+from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
+from mtquant_jax.commands.sweep import SweepCommand
 from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
 from mtquant_jax.errors import UserError, with_flags
@@ -70,7 +72,7 @@ def test_no_message_of_the_library_names_a_flag() -> None:
 def test_every_setting_that_a_message_names_exists() -> None:
     known = keys(TrainConfig) | {"{}", "{}.batch_size", "market.{}"}
     commands = (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand, TrainCommand)
-    for command in commands:
+    for command in (*commands, SweepCommand, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand):
         known |= keys(command)
     named = {(place, name) for place, text in messages() for name in re.findall(r"`([a-z{][\w.{}]*)`", text)}
     assert len(named) > 30

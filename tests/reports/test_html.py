@@ -328,7 +328,7 @@ def test_numbers_as_text(text, expected):
 
 def test_plotly_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(UserError, match="pip install arch plotly"):
+    with pytest.raises(UserError, match="pip install plotly"):
         require_plotly()
 
 
