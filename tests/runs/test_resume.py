@@ -68,7 +68,7 @@ def send(number: signal.Signals) -> Callable[[], None]:
 
 
 def test_stops_and_crashes_in_every_phase_change_nothing(config, synthetic_run, capsys):
-    paths = RunPaths(Path(config.run_dir))
+    paths, usual = RunPaths(Path(config.run_dir)), signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as stop:
         run(config, "test", on_chunk=at(1, "forex", 250, send(signal.SIGINT)))
     assert stop.value.exit_code == 130
@@ -76,7 +76,7 @@ def test_stops_and_crashes_in_every_phase_change_nothing(config, synthetic_run, 
         str(stop.value)
         == f"stopped and saved; this goes on with it: mtquant-jax train --resume --run-dir {paths.run_dir}"
     )
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is usual
     record = read_record(paths)
     assert record is not None and (record.state, record.sessions) == (STOPPED, 1)
     capsys.readouterr()

@@ -137,7 +137,9 @@ class Study:
 
     def taken(self) -> int:
         """Trials that are finished or running."""
-        return len(self._counted()) + len(self._trials("RUNNING"))
+        # In this order: one that ends in between is in both, and counts once.
+        running = {trial.number for trial in self._trials("RUNNING")}
+        return len(running | {trial.number for trial in self._counted()})
 
     def report(self, number: int, timesteps: int, value: float) -> bool:
         """Note a look at a running trial; whether it is given up, by successive halving or for it is another's now."""
