@@ -240,3 +240,14 @@ def test_a_result_is_read_as_it_was_written():
     with pytest.raises(UserError, match="state is 'done'"):
         TrialResult.from_json(result.to_json() | {"state": "done"}, "here")
     assert Trial(0, {}) != Trial(0, {})
+
+
+def test_a_second_sweep_of_the_same_shapes_compiles_nothing(quick, grid):
+    config, market = quick
+    compiler = Compiler()
+    before = dict(compiler._compiled)  # shared with the sweep of the grid
+    plan = plan_of(config, {"ppo.gamma": [0.9, 0.95], "reward.risk_aversion": [1.0, 2.0]}, seeds=(5,))
+    study = study_of(plan, market)
+    result = run_sweep(plan, study, Markets.with_one(market, config), compiler)
+    assert len(result.complete) == 4 and result.compile_seconds == 0.0
+    assert compiler._compiled == before and len(before) > 2
