@@ -68,23 +68,21 @@ def sweep(
     config = dataclasses.replace(config, phases=",".join(map(str, phases)))
     validate(config)
     searched = SearchSpace.of(space, config, "the search space")
-    market = prepare(config) if market is None else market
-    keep_compiled_programs()
-    method = method or ("grid" if searched.is_grid else "tpe")
-    plan = SweepPlan(
-        name=name,
-        config=config,
-        space=searched,
+    plan = SweepPlan.of(
+        name,
+        config,
+        searched,
+        seeds=seeds,
         method=method,
-        num_trials=num_trials or (None if method == "grid" else 32),
-        seeds=tuple(range(config.seed, config.seed + seeds)),
+        num_trials=num_trials,
         classes=tuple(classes),
         objective=objective,
         halving=halving,
         batch=batch,
     )
-    plan.check()
-    study = Study(storage, name, searched, method, config.seed, plan.purpose(market))
+    market = prepare(config) if market is None else market
+    keep_compiled_programs()
+    study = Study(storage, name, searched, plan.method, config.seed, plan.purpose(market))
     study.recover()
     told = on_trial or (lambda finished: None)
     result = run_sweep(plan, study, Markets.with_one(market, config), Compiler(), told=told)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # JAX is imported when the command runs, and not for its help
 
 _IN_FILE = ("space", "method", "num_trials", "seeds", "classes", "objective", "halving", "batch")
 _DEFAULTS: dict[str, Any] = {"seeds": 3, "objective": "sharpe", "halving": False, "classes": ()}
-_TRIALS = 32  # of a search that is told no number
 _SIDE_BY_SIDE = {"cpu": 8, "gpu": 32}
 
 
@@ -148,23 +147,10 @@ def _plan(command: SweepCommand) -> SweepPlan:
     space = SearchSpace.of(content.get("space") or parse_grid(command.grid), command.settings, source)
     given = {name: getattr(command, name) for name in _IN_FILE[1:] if getattr(command, name) not in (None, ())}
     options = {**_DEFAULTS, **{k: v for k, v in content.items() if k != "space"}, **given}
-    method: Any = options.get("method") or ("grid" if space.is_grid else "tpe")
-    num_trials = options.get("num_trials") or (None if method == "grid" else _TRIALS)
     platform = "cpu" if command.executor.startswith("ray") or jax.default_backend() == "cpu" else "gpu"
-    plan = SweepPlan(
-        name=command.name or (path.stem if path else "grid"),
-        config=command.settings,
-        space=space,
-        method=method,
-        num_trials=num_trials,
-        seeds=tuple(range(command.settings.seed, command.settings.seed + options["seeds"])),
-        classes=tuple(options["classes"]),
-        objective=options["objective"],
-        halving=options["halving"],
-        batch=options.get("batch") or _SIDE_BY_SIDE[platform],
-        timeout=command.timeout,
-    )
-    plan.check()
+    options = {"batch": _SIDE_BY_SIDE[platform], **options, "classes": tuple(options["classes"])}
+    name = command.name or (path.stem if path else "grid")
+    plan = SweepPlan.of(name, command.settings, space, timeout=command.timeout, **options)
     if Path(plan.name).name != plan.name or plan.name in (".", ".."):
         raise UserError(f"`name` {plan.name}: it names a folder, without a path")
     return plan

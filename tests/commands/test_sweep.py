@@ -86,6 +86,8 @@ def test_a_file_has_options_and_flags_win_over_them(tmp_path, capsys, monkeypatc
         (["--grid", "ppo.gamma=0.9", "--classes", "bonds"], "--classes bonds: unknown class; choose from forex"),
         (["--grid", "ppo.gamma=0.9", "--classes", "forex", "--phases", "1,2"], "only phase 1 can be trained for some"),
         (["--grid", "ppo.gamma=0.9", "--seeds", "0"], "--seeds 0: at least 1"),
+        (["--grid", "ppo.gamma=0.9", "--num-trials", "0"], "--num-trials 0: at least 1"),
+        (["--grid", "ppo.gamma=0.9", "--batch", "0"], "--batch 0: at least 1"),
         (["--grid", "ppo.gamma=0.9", "--name", "a/b"], "--name a/b: it names a folder"),
         (["--grid", "ppo.gamma=0.9", "--resume"], "holds no sweep that could go on"),
         (["--grid", "ppo.gamma=0.9", "--executor", "slurm"], "--executor slurm: processes:N, ray or ray:N"),

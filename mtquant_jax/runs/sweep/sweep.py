@@ -23,6 +23,7 @@ from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import Progress, Stopped
 
 _HALVING_FACTOR = 3
+_TRIALS = 32  # of a search that is told no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,40 @@ class SweepPlan:
     halving: bool = False  # whether trials that promise too little are given up
     batch: int = 8  # trials that are trained side by side
     timeout: float | None = None  # seconds after which no trial is begun, and those that run are left
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        config: TrainConfig,
+        space: SearchSpace,
+        *,
+        seeds: int,
+        method: Method | None = None,
+        num_trials: int | None = None,
+        **options: Any,
+    ) -> SweepPlan:
+        """A plan that can be carried out.
+
+        Args:
+            name: of the sweep.
+            config: the settings that all trials share.
+            space: what is searched.
+            seeds: trainings per trial; they count up from ``config.seed``.
+            method: None: a grid where all of the space are lists, otherwise tpe.
+            num_trials: None: all of a grid, otherwise 32.
+            options: the other fields.
+
+        Raises:
+            UserError: it cannot be carried out.
+        """
+        method = method or ("grid" if space.is_grid else "tpe")
+        if num_trials is None and method != "grid":
+            num_trials = _TRIALS
+        numbers = tuple(range(config.seed, config.seed + seeds))
+        plan = cls(name, config, space, method, num_trials, numbers, **options)
+        plan.check()
+        return plan
 
     @property
     def phases(self) -> tuple[int, ...]:
