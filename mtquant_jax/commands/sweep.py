@@ -97,10 +97,11 @@ def _run(command: SweepCommand, source: str, again: str) -> None:
     from mtquant_jax.runs.run_directory import claimed
     from mtquant_jax.runs.stopping import stop_requests
     from mtquant_jax.runs.sweep.batch import Markets
-    from mtquant_jax.runs.sweep.executors import parse_executor, run_workers
+    from mtquant_jax.runs.sweep.executors import parse_executor
     from mtquant_jax.runs.sweep.files import write_tables
     from mtquant_jax.runs.sweep.study import Study, default_url
     from mtquant_jax.runs.sweep.sweep import run_sweep
+    from mtquant_jax.runs.sweep.workers import run_workers
     from mtquant_jax.storage.paths import RunPaths
     from mtquant_jax.training.compiling import Compiler
 

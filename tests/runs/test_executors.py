@@ -17,11 +17,12 @@ import optuna
 import pytest
 
 from mtquant_jax.errors import UserError
-from mtquant_jax.runs.sweep.executors import Processes, parse_executor, run_workers
+from mtquant_jax.runs.sweep.executors import Processes, parse_executor
 from mtquant_jax.runs.sweep.study import Study, default_url, owner_named
 from mtquant_jax.runs.sweep.sweep import SweepPlan
 from mtquant_jax.runs.sweep.trials import TrialResult
 from mtquant_jax.runs.sweep.worker import share
+from mtquant_jax.runs.sweep.workers import run_workers
 from mtquant_jax.settings.layers import load_config
 from mtquant_jax.settings.search_space import SearchSpace
 from mtquant_jax.training.observer import Stopped
