@@ -289,7 +289,7 @@ class TrainConfig:
     """Experiment tracker that gets settings, metrics and results besides the run directory; on this machine unless
     MLFLOW_TRACKING_URI or WANDB_MODE say otherwise."""
     preset: Annotated[str, Host] = "default"
-    """Preset of configs/presets.yaml that lies under your own settings: fast, default, thorough or prop_firm."""
+    """Preset of configs/presets.yaml under your own settings: fast, default, thorough, prop_firm or gpu."""
     risk_preset: Annotated[str, Host] = "default"
     """Preset of configs/risk.yaml that the risk limits start from: default, prop_firm or off."""
     broker_timezone: Annotated[str, Unit("time zone"), Data("m")] = "UTC"

@@ -195,6 +195,10 @@ def _with_unit(setting: Setting) -> str:
     return " ".join(parts)
 
 
+_EVERY_SPECIALIST = "every_specialist"
+"""Key of a preset for settings of all asset classes, whichever the user's file has."""
+
+
 def _preset(file: str, setting: str, name: str) -> dict[str, Any]:
     """The settings of a preset, in a file of ``configs/``."""
     path = shipped(file)
@@ -205,26 +209,46 @@ def _preset(file: str, setting: str, name: str) -> dict[str, Any]:
     return found
 
 
+def _changes(mapping: Mapping[str, Any], under: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says that the one under it does not; the block of specialists as a whole."""
+    return {
+        key: _changes(value, under[key])
+        if isinstance(value, Mapping) and isinstance(under.get(key), Mapping) and key != "specialists"
+        else value
+        for key, value in mapping.items()
+        if key not in under or value != under[key]
+    }
+
+
 def _layers(
     source: str, phases: str | None, flags: Mapping[str, Any], specialists: Mapping[str, Any] | None = None
 ) -> TrainConfig:
     """All layers under the flags: the shipped files, presets, the user's file, the phase of a script, the quick test.
 
-    Presets lie under the user's file, so that a file may change single settings of them. ``flags`` has those that
+    Presets lie under the user's file, so that a file may change single settings of them. Settings of a preset for every
+    specialist lie under those of each class. ``flags`` has those that
     decide on layers, where they are given; ``specialists`` take the place of the file's.
     """
     origin = shipped("agents.yaml")
     base = apply(TrainConfig(), read_yaml(origin), str(origin))
     mapping = read_yaml(Path(source))
     apply(base, mapping, source)  # checks the file alone, before anything is laid over it
+    if source in (DEFAULT_CONFIG, str(origin)):  # what it repeats of the shipped one is no choice of the user's
+        mapping = _changes(mapping, read_yaml(origin))
+    every: dict[str, Any] = {}
     for setting, file in (("preset", "presets.yaml"), ("risk_preset", "risk.yaml")):
         name = flags.get(setting) or getattr(apply(base, mapping, source), setting)
-        content = _preset(file, setting, name)
+        content = dict(_preset(file, setting, name))
+        every |= content.pop(_EVERY_SPECIALIST, {})
         base = apply(base, {setting: name, **({"risk": content} if setting == "risk_preset" else content)}, file)
         if flags.get(setting):
             mapping = {key: value for key, value in mapping.items() if key != setting}
     given = {"phases": phases, "specialists": specialists}
     mapping |= {key: value for key, value in given.items() if value is not None}
+    if every:
+        under = {name: merged(of_class, every) for name, of_class in as_mapping(base)["specialists"].items()}
+        own = {name: merged(every, of_class) for name, of_class in mapping.get("specialists", {}).items()}
+        mapping["specialists"] = own or under
     quick_test, config = flags.get("quick_test"), apply(base, mapping, source)
     if quick_test or (quick_test is None and config.quick_test):
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])

@@ -8,6 +8,7 @@ import pytest
 
 from mtquant_jax.cli import main
 from mtquant_jax.settings.layers import load_config, override_config
+from mtquant_jax.settings.yaml_files import shipped
 
 
 @pytest.fixture(autouse=True)
@@ -83,4 +84,30 @@ def test_a_quick_test_is_quick_under_any_preset():
 
 def test_an_unknown_preset_is_named_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "--preset", "quick"]) == 2
-    assert "--preset quick: unknown preset; choose from fast, default, thorough, prop_firm (" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--preset quick: unknown preset; choose from fast, default, thorough, prop_firm, gpu (" in error
+
+
+def test_a_preset_may_set_something_for_every_class_under_the_file_of_the_user(tmp_path: Path):
+    config, usual = load_config(["--preset", "gpu"])[0], load_config([])[0]
+    assert {name: s.batch_size for name, s in config.specialists.items()} == dict.fromkeys(usual.specialists, 8000)
+    assert {name: s.symbols for name, s in config.specialists.items()} == {
+        name: s.symbols for name, s in usual.specialists.items()
+    }
+    (tmp_path / "mine.yaml").write_text(
+        "specialists: {fx: {symbols: [EURUSD]}, gold: {symbols: [XAUUSD], batch_size: 4000}}\n"
+    )
+    config = load_config(["--config", "mine.yaml", "--preset", "gpu"])[0]
+    assert {name: s.batch_size for name, s in config.specialists.items()} == {"fx": 8000, "gold": 4000}
+
+
+def test_a_preset_wins_over_what_the_file_of_a_checkout_repeats_of_the_shipped_one(tmp_path: Path):
+    shipped_file = shipped("agents.yaml").read_text()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "agents.yaml").write_text(shipped_file)
+    for flags in ([], ["--config", "configs/agents.yaml"]):
+        assert load_config([*flags, "--preset", "gpu"])[0].num_envs == 2000
+    (tmp_path / "configs" / "agents.yaml").write_text(shipped_file.replace("num_envs: 125", "num_envs: 1000"))
+    assert load_config(["--preset", "gpu"])[0].num_envs == 1000
+    (tmp_path / "mine.yaml").write_text("meta_controller: {batch_size: 500}\n")
+    assert load_config(["--config", "mine.yaml", "--preset", "gpu"])[0].meta_controller.batch_size == 500
