@@ -286,7 +286,7 @@ def synthetic_run(train, shared_programs, tmp_path_factory) -> Path:
 
     def build(folder: Path) -> None:
         traces: Counter[str] = Counter()
-        original = ppo._update
+        original = ppo.ppo_update
 
         def counted(learner: Any, program: Any, *rest: Any) -> Any:
             traces[type(program.env).__name__] += 1
@@ -295,7 +295,7 @@ def synthetic_run(train, shared_programs, tmp_path_factory) -> Path:
         shared_programs.clear()  # its traces and compile seconds are looked at
         jax.clear_caches()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ppo, "_update", counted)
+            patch.setattr(ppo, "ppo_update", counted)
             train(run_dir=folder)
         _beside(folder, "traces").write_text(json.dumps(traces), encoding="utf-8")
 

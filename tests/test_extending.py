@@ -17,7 +17,7 @@ import mtquant_jax as mt
 from mtquant_jax.agents.networks import NETWORKS, register_network
 from mtquant_jax.runs.trading_policy import read_model
 from mtquant_jax.settings import choices
-from mtquant_jax.settings.config import LearnerName, NetworkName, ObjectiveName
+from mtquant_jax.settings.config import AlgorithmName, NetworkName, ObjectiveName, PhaseAlgorithmName
 from mtquant_jax.simulation.reward import REWARDS, RewardInputs, RewardParams, register_reward, start_memory
 from mtquant_jax.storage.bundles import write_bundle
 from mtquant_jax.training.learners import LEARNERS, register_learner
@@ -26,7 +26,7 @@ from tests.registries import restored
 
 PAGE = DOCS / "extending.md"
 END = "end of a block"
-NAMES = {ObjectiveName: REWARDS, NetworkName: NETWORKS, LearnerName: LEARNERS}
+NAMES = {ObjectiveName: REWARDS, NetworkName: NETWORKS, AlgorithmName: LEARNERS}
 
 
 @pytest.mark.slow
@@ -49,6 +49,7 @@ def test_the_names_in_settings_are_those_of_the_registries():
     for kind, registry in NAMES.items():
         assert set(typing.get_args(kind)) <= set(registry)
         assert set(choices.choices_of(kind)) == set(registry)
+    assert set(typing.get_args(PhaseAlgorithmName)) == {"same", *LEARNERS}
 
 
 @pytest.fixture
@@ -64,7 +65,8 @@ def clean() -> Iterator[None]:
         ("reward.objective", lambda name: register_reward(name, REWARDS["log_growth"]), "mean_variance"),
         ("portfolio_reward.objective", lambda name: register_reward(name, REWARDS["log_growth"]), "log_growth"),
         ("ppo.network", register_network, "dense"),
-        ("learner", lambda name: register_learner(name, LEARNERS["ppo"]), "ppo"),
+        ("algorithm", lambda name: register_learner(name, LEARNERS["ppo"]), "ppo"),
+        ("phase3_algorithm", lambda name: register_learner(name, LEARNERS["ppo"]), "pathwise"),
     ],
 )
 def test_settings_accept_a_name_once_it_is_registered(key, register, taken, clean, tmp_path):

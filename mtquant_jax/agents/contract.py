@@ -57,7 +57,8 @@ class Group:
     """A part of the parameters that is clipped and stepped on its own."""
 
     name: str
-    stacked: bool = False  # a leading axis holds several agents, each clipped by its own global norm
+    agents: tuple[int, ...] = (0,)  # rows of actions that it decides
+    stacked: bool = False  # a leading axis holds these agents, each clipped by its own global norm
 
 
 class Agent(Protocol):

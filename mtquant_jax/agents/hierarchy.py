@@ -147,7 +147,11 @@ class HierarchyAgent:
     slots: tuple[int, ...]
     num_classes: int
 
-    groups = (Group(SPECIALISTS, stacked=True), Group(META))
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The specialists, each a row of actions, and the meta-controller in the last one."""
+        specialists = tuple(range(self.num_classes))
+        return Group(SPECIALISTS, specialists, stacked=True), Group(META, (self.num_classes,))
 
     @property
     def num_agents(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
+from mtquant_jax.agents.contract import Distribution
 from mtquant_jax.learning.contract import Metrics, Program, TrainState, Trajectory
 
 
@@ -32,8 +34,23 @@ def start_environments(program: Program, env_params: Any, key: jax.Array) -> tup
     return observation, state.replace(time=elapsed)
 
 
-def collect(program: Program, state: TrainState, env_params: Any) -> tuple[TrainState, Trajectory]:
-    """Act for L steps; returns the state with advanced environments and key, and the `Trajectory`."""
+def drawn(distribution: Distribution, key: jax.Array) -> jax.Array:
+    """An action ``[E, A, K]`` at random: exploration."""
+    return distribution.sample(key)
+
+
+def likeliest(distribution: Distribution, key: jax.Array) -> jax.Array:
+    """The most likely action ``[E, A, K]``, as in evaluation."""
+    return distribution.mode()
+
+
+def collect(
+    program: Program, state: TrainState, env_params: Any, act: Callable[[Distribution, jax.Array], jax.Array] = drawn
+) -> tuple[TrainState, Trajectory]:
+    """Act for L steps; returns the state with advanced environments and key, and the `Trajectory`.
+
+    ``act`` is `drawn` or `likeliest`.
+    """
     env, agent = program.env, program.agent
 
     def step(carry: tuple[Any, Any, jax.Array], _: None) -> tuple[tuple[Any, Any, jax.Array], Trajectory]:
@@ -41,7 +58,7 @@ def collect(program: Program, state: TrainState, env_params: Any) -> tuple[Train
         key, action_key, step_key = jax.random.split(key, 3)
         inputs = agent.inputs(observation, env_params)
         distribution = agent.policy(state.params, state.normalizers, inputs, env_params)
-        action = distribution.sample(action_key)
+        action = act(distribution, action_key)
         following, env_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
             jax.random.split(step_key, program.num_envs), env_state, agent.env_action(action), env_params
         )

@@ -34,7 +34,7 @@ def start_state(
 
 
 def repeat(update: Update, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
-    """``num_updates`` updates, a traced number, and the mean of their metrics."""
+    """``num_updates`` updates, a traced number, and the mean of their metrics; zeros of no update."""
     update = jax.jit(update)  # traced once for the shapes of its metrics and for the loop
     metric_shapes = jax.eval_shape(lambda s: update(s)[1], state)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metric_shapes)
@@ -45,4 +45,4 @@ def repeat(update: Update, state: TrainState, num_updates: jax.Array) -> tuple[T
         return state, jax.tree.map(jnp.add, totals, metrics)
 
     state, totals = jax.lax.fori_loop(0, num_updates, body, (state, zeros))
-    return state, jax.tree.map(lambda total: total / num_updates, totals)
+    return state, jax.tree.map(lambda total: total / jnp.maximum(num_updates, 1), totals)

@@ -239,11 +239,12 @@ def _introduce(record: RunRecorder, files: RunFiles, notices: Sequence[str], con
         record.warning(notice)
     for phase in parse_phases(config.phases):
         timesteps = config.timesteps(phase)
-        rounded = phases.updates_for(timesteps, config) * config.num_envs * config.num_steps
+        num_envs, num_steps = phases.rollout_of(config, phase)
+        rounded = phases.updates_for(config, phase) * num_envs * num_steps
         if rounded != timesteps:
             record.info(
                 f"phase {phase}: {timesteps:,} timesteps are rounded up to {rounded:,}, whole updates of "
-                f"{config.num_envs} environments x {config.num_steps} steps"
+                f"{num_envs} environments x {num_steps} steps"
             )
 
 

@@ -25,7 +25,8 @@ ScenarioName = Literal[
 ObjectiveName = Literal["log_growth", "mean_variance", "differential_sharpe"]
 DomainName = Literal["generic", "forex", "commodities", "equity"]
 NetworkName = Literal["dense"]
-LearnerName = Literal["ppo"]
+AlgorithmName = Literal["ppo", "pathwise", "pathwise_ppo"]
+PhaseAlgorithmName = Literal["same", "ppo", "pathwise", "pathwise_ppo"]
 TrackerName = Literal["none", "mlflow", "wandb"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 BarStamps = Literal["open", "close"]
@@ -121,6 +122,30 @@ class PPOConfig:
     """Networks of all agents; Python can register others (docs/extending.md)."""
     hidden_size: Annotated[int, Range("[1, inf)"), Unit("units"), Static("1 2 3")] = 64
     """Width of the hidden layers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PathwiseConfig:
+    """Learning by the gradient through the account, shared by the three phases; networks are those of ppo."""
+
+    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    """Adam step size at the start of phase 1."""
+    meta_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    """Adam step size at the start of phase 2."""
+    joint_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    """Adam step size of all agents at the start of phase 3."""
+    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 32
+    """Parallel episodes."""
+    window: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 32
+    """Decisions per episode between two updates; the gradient is that of their rewards and is cut between windows."""
+    max_grad_norm: Annotated[float, Range("(0, inf)"), Traced] = 1.0
+    """Global norm at which an agent's gradient is clipped."""
+    weight_decay: Annotated[float, Range("[0, inf)"), Unit("per learning rate"), Traced] = 1.0
+    """Pull of the networks' kernels towards zero, per unit of learning rate (AdamW); 0 is off."""
+    anneal_learning_rate: Annotated[bool, Traced] = True
+    """Lower the learning rate linearly to zero over the phase."""
+    ppo_share: Annotated[float, Range("[0, 1]"), Unit("share of updates"), Traced] = 0.5
+    """Of pathwise_ppo: share of a phase's updates, the last ones, in which PPO learns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,16 +341,24 @@ class TrainConfig:
     trials: Annotated[int, Range("[1, inf)"), Unit("trials"), Host] = 1
     """Settings that were tried before these were chosen, these included; `mtquant-jax sweep` writes it, and evaluate
     deflates the Sharpe ratio by it."""
-    learner: Annotated[LearnerName, Static("1 2 3")] = "ppo"
-    """Learning algorithm of all phases; Python can register others (docs/extending.md)."""
+    algorithm: Annotated[AlgorithmName, Static("1 2 3")] = "ppo"
+    """How policies learn: ppo from what actions earned; pathwise by the gradient through the account, which no
+    non-differentiable reward has; pathwise_ppo by the one and then the other. Python can register others."""
+    phase1_algorithm: Annotated[PhaseAlgorithmName, Static("1")] = "same"
+    """Algorithm of phase 1; same: that of all."""
+    phase2_algorithm: Annotated[PhaseAlgorithmName, Static("2")] = "same"
+    """Algorithm of phase 2; same: that of all."""
+    phase3_algorithm: Annotated[PhaseAlgorithmName, Static("3")] = "same"
+    """Algorithm of phase 3; same: that of all."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
-    """Parallel episodes."""
+    """Parallel episodes of PPO."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16
-    """Decisions per episode between two updates."""
+    """Decisions per episode between two updates of PPO."""
     specialists: dict[str, SpecialistConfig] = dataclasses.field(default_factory=dict)
     meta_controller: MetaControllerConfig = MetaControllerConfig()
     joint_training: JointTrainingConfig = JointTrainingConfig()
     ppo: PPOConfig = PPOConfig()
+    pathwise: PathwiseConfig = PathwiseConfig()
     simulation: SimulationConfig = SimulationConfig()
     reward: RewardConfig = RewardConfig()
     portfolio_reward: PortfolioRewardConfig = PortfolioRewardConfig()
@@ -335,3 +368,8 @@ class TrainConfig:
     def timesteps(self, phase: int) -> int:
         """Decisions that a phase is asked for: of each specialist, of the meta-controller, of the hierarchy."""
         return (self.phase1_timesteps, self.phase2_timesteps, self.phase3_timesteps)[phase - 1]
+
+    def algorithm_of(self, phase: int) -> str:
+        """Name of the algorithm that a phase learns with."""
+        own = (self.phase1_algorithm, self.phase2_algorithm, self.phase3_algorithm)[phase - 1]
+        return self.algorithm if own == "same" else own

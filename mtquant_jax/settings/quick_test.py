@@ -15,6 +15,7 @@ QUICK_TEST: dict[str, Any] = {
     "save_freq": 500,
     "num_envs": 10,
     "num_steps": 25,
+    "pathwise": {"num_envs": 10, "window": 25},
     "meta_controller": {"batch_size": 125},
     "joint_training": {"batch_size": 125},
     "market": {"num_paths": 4, "num_bars": 3000},

@@ -29,7 +29,6 @@ _NOT_SWEPT = {
     "preset": "sweep the settings that it consists of",
     "risk_preset": "sweep single limits, such as risk.gross_limit",
     "quick_test": "give it to the sweep as a whole",
-    "learner": "",
 }
 
 

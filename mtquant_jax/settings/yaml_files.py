@@ -25,6 +25,9 @@ _LARGE = 1000.0
 """Whole numbers from here on may be written as 1e6, which YAML and Python take for numbers with a point; a 1.0 may not:
 it looks like a setting that takes fractions."""
 
+_RENAMED = {"learner": "algorithm"}
+"""Keys of files written before -> those that took their place, with the same values."""
+
 _MOVED = {  # keys of files written before, which a similar name alone would lead astray
     "simulation.reward": "reward.objective (what a specialist is paid) and portfolio_reward.objective (the portfolio)",
     "simulation.risk_aversion": "reward.risk_aversion and portfolio_reward.risk_aversion",
@@ -92,6 +95,7 @@ def _replace(default: T, mapping: Any, source: str, prefix: str) -> T:
     hints = typing.get_type_hints(type(default))
     changes = {}
     for key, value in mapping.items():
+        key = _RENAMED.get(prefix + str(key), key)
         if key not in hints:
             raise UserError(
                 f"{source}: unknown key {prefix}{cut(str(key))}; {_nearest(str(key), type(default), prefix)}"

@@ -1,19 +1,43 @@
-"""The learners that the setting ``learner`` names, and how each is made of settings."""
+"""The learners that the setting ``algorithm`` names, and how each is made of settings."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from mtquant_jax.learning.contract import Learner
+from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
+from mtquant_jax.learning.pathwise.learner import Pathwise
+from mtquant_jax.learning.pathwise.then_ppo import PathwiseThenPPO, PathwiseThenPPOHyper
 from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.settings.choices import register
-from mtquant_jax.settings.config import LearnerName, TrainConfig
+from mtquant_jax.settings.config import AlgorithmName, PhaseAlgorithmName, TrainConfig
 from mtquant_jax.simulation.market_params import scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """What a phase asks a learner to train, and how much."""
+
+    phase: int
+    groups: tuple[str, ...]  # of parameters
+    total_updates: float
+    class_name: str = ""  # of the specialist, in phase 1
+    interval: int = 1  # bars between two decisions
+    update_interval: Mapping[str, int] = dataclasses.field(default_factory=dict)  # by group, where it is not 1
+
+    def every(self) -> dict[str, float]:
+        """Updates between two of each group's parameters."""
+        return {name: float(self.update_interval.get(name, 1)) for name in self.groups}
+
+
+def rollout_of_ppo(config: TrainConfig) -> tuple[int, int]:
+    """Environments and steps of a rollout of PPO."""
+    return config.num_envs, config.num_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +46,10 @@ class LearnerKind:
 
     make: Callable[[TrainConfig, int], Learner]
     """Settings and timesteps per minibatch -> the learner."""
-    hyper: Callable[[TrainConfig, dict[str, float], int], Any]
-    """Settings, learning rate by group and updates of the training -> its traced numbers, a pytree of float32.
-
-    It has the fields ``gamma`` (discount per decision) and ``update_interval`` (by group: updates between two of the
-    group's parameters), which phases replace.
-    """
+    hyper: Callable[[TrainConfig, Assignment], Any]
+    """Settings and what is to be trained -> the learner's traced numbers, a pytree of float32."""
+    rollout: Callable[[TrainConfig], tuple[int, int]] = rollout_of_ppo
+    """Settings -> environments and steps of a rollout."""
 
 
 def make_ppo(config: TrainConfig, batch_size: int) -> PPO:
@@ -35,13 +57,14 @@ def make_ppo(config: TrainConfig, batch_size: int) -> PPO:
     return PPO(num_minibatches=config.num_envs * config.num_steps // batch_size, num_epochs=config.ppo.num_epochs)
 
 
-def ppo_hyper(config: TrainConfig, learning_rates: dict[str, float], total_updates: int) -> Hyper:
+def ppo_hyper(config: TrainConfig, assignment: Assignment) -> Hyper:
     """The traced numbers of PPO, from the settings; one learning rate per group of parameters."""
     ppo, joint = config.ppo, config.joint_training
+    of_phase: tuple[Any, ...] = (config.specialists.get(assignment.class_name), config.meta_controller, joint)
     values: dict[str, Any] = {
-        "learning_rate": learning_rates,
-        "update_interval": dict.fromkeys(learning_rates, 1.0),
-        "total_updates": total_updates,
+        "learning_rate": dict.fromkeys(assignment.groups, of_phase[assignment.phase - 1].learning_rate),
+        "update_interval": assignment.every(),
+        "total_updates": assignment.total_updates,
         "anneal_learning_rate": float(ppo.anneal_learning_rate),
         "gamma": ppo.gamma,
         "gae_lambda": ppo.gae_lambda,
@@ -57,17 +80,60 @@ def ppo_hyper(config: TrainConfig, learning_rates: dict[str, float], total_updat
         "coordination_weight": joint.coordination_weight,
         "project_conflicts": float(joint.project_conflicts),
     }
-    return Hyper(**jax.tree.map(scalar, values))
+    hyper = Hyper(**jax.tree.map(scalar, values))
+    # One decision may span many bars: the discount between decisions is that of all of them.
+    return dataclasses.replace(hyper, gamma=hyper.gamma**assignment.interval)
 
 
-LEARNERS: dict[str, LearnerKind] = {PPO.name: LearnerKind(make_ppo, ppo_hyper)}
+def pathwise_hyper(config: TrainConfig, assignment: Assignment) -> PathwiseHyper:
+    """The traced numbers of the pathwise learner, from the settings; one learning rate per group of parameters."""
+    pathwise, joint = config.pathwise, config.joint_training
+    rates = (pathwise.learning_rate, pathwise.meta_learning_rate, pathwise.joint_learning_rate)
+    values: dict[str, Any] = {
+        "learning_rate": dict.fromkeys(assignment.groups, rates[assignment.phase - 1]),
+        "update_interval": assignment.every(),
+        "total_updates": assignment.total_updates,
+        "anneal_learning_rate": float(pathwise.anneal_learning_rate),
+        "max_grad_norm": pathwise.max_grad_norm,
+        "weight_decay": pathwise.weight_decay,
+        "individual_weight": joint.individual_weight,
+        "coordination_weight": joint.coordination_weight,
+        "project_conflicts": float(joint.project_conflicts),
+    }
+    return PathwiseHyper(**jax.tree.map(scalar, values))
+
+
+def pathwise_ppo_hyper(config: TrainConfig, assignment: Assignment) -> PathwiseThenPPOHyper:
+    """The traced numbers of both, and how they divide the updates."""
+    of_ppo = config.pathwise.ppo_share * assignment.total_updates
+
+    def part(updates: float) -> Assignment:
+        return dataclasses.replace(assignment, total_updates=updates)
+
+    return PathwiseThenPPOHyper(
+        pathwise=pathwise_hyper(config, part(assignment.total_updates - of_ppo)), ppo=ppo_hyper(config, part(of_ppo))
+    )
+
+
+LEARNERS: dict[str, LearnerKind] = {
+    PPO.name: LearnerKind(make_ppo, ppo_hyper),
+    Pathwise.name: LearnerKind(
+        make=lambda config, batch_size: Pathwise(),
+        hyper=pathwise_hyper,
+        rollout=lambda config: (config.pathwise.num_envs, config.pathwise.window),
+    ),
+    PathwiseThenPPO.name: LearnerKind(
+        make=lambda config, batch_size: PathwiseThenPPO(make_ppo(config, batch_size)), hyper=pathwise_ppo_hyper
+    ),
+}
 
 
 def register_learner(name: str, kind: LearnerKind) -> None:
-    """Let the setting ``learner`` name another learner.
+    """Let the setting ``algorithm``, and those of single phases, name another learner.
 
     Raises:
         UserError: there is a learner of this name.
     """
-    register(LearnerName, name, LEARNERS)
+    register(AlgorithmName, name, LEARNERS)
+    register(PhaseAlgorithmName, name, LEARNERS)
     LEARNERS[name] = kind

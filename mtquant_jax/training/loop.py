@@ -306,7 +306,9 @@ def closing_metrics(
             that it has per agent under the agents' names.
     """
     kept = member.plan.program.learner.closing_metrics
-    chosen = {key: last[key] for key in kept if key in last} | {"action_std_at_start": first["action_std"]}
+    chosen = {key: last[key] for key in kept if key in last}
+    if "action_std" in chosen:
+        chosen["action_std_at_start"] = first["action_std"]
     result: dict[str, dict[str, float]] = {member.name: {}}
     for key, value in chosen.items():
         values = np.ravel(value)

@@ -36,7 +36,7 @@ from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
 from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
-from mtquant_jax.training.learners import LEARNERS
+from mtquant_jax.training.learners import LEARNERS, Assignment
 
 # gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
 specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
@@ -95,9 +95,14 @@ def hierarchy_env(config: TrainConfig) -> PortfolioEnv:
     return portfolio_env(config.portfolio_reward.objective, config.reward.objective)
 
 
-def updates_for(timesteps: int, config: TrainConfig) -> int:
-    """Updates that give at least so many decisions; a rollout is never cut."""
-    return math.ceil(timesteps / (config.num_envs * config.num_steps))
+def rollout_of(config: TrainConfig, phase: int) -> tuple[int, int]:
+    """Environments and steps of a rollout of a phase."""
+    return LEARNERS[config.algorithm_of(phase)].rollout(config)
+
+
+def updates_for(config: TrainConfig, phase: int) -> int:
+    """Updates that give at least the decisions that a phase is asked for; a rollout is never cut."""
+    return math.ceil(config.timesteps(phase) / math.prod(rollout_of(config, phase)))
 
 
 def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
@@ -139,24 +144,25 @@ def plan_specialist(config: TrainConfig, market: Market, index: int, env_params:
     ``env_params`` are its `class_params`, where several plans share arrays of them.
     """
     settings = list(config.specialists.values())[index]
-    total_updates = updates_for(config.phase1_timesteps, config)
+    kind, (num_envs, num_steps) = LEARNERS[config.algorithm_of(1)], rollout_of(config, 1)
+    total_updates, name = updates_for(config, 1), market.universe.classes[index].name
     program = Program(
         env=specialist_env(config.reward.objective),
         agent=specialist_agent(config, market),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
-        num_envs=config.num_envs,
-        num_steps=config.num_steps,
-        learner=LEARNERS[config.learner].make(config, settings.batch_size),
+        num_envs=num_envs,
+        num_steps=num_steps,
+        learner=kind.make(config, settings.batch_size),
     )
     return Plan(
         program=program,
         env_params=class_params(config, market, index) if env_params is None else env_params,
-        hyper=LEARNERS[config.learner].hyper(config, {SPECIALIST: settings.learning_rate}, total_updates),
+        hyper=kind.hyper(config, Assignment(1, (SPECIALIST,), total_updates, class_name=name)),
         start=start_specialist(config, market, index),
         reference={},
         total_updates=total_updates,
         key=_key(config, 1, index),
-        agents=(market.universe.classes[index].name,),
+        agents=(name,),
     )
 
 
@@ -164,17 +170,17 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
     """Phase 2: on the portfolio's profit, over frozen specialists, decision by decision."""
     frozen = stacked_specialists(specialists)
     interval = config.meta_controller.interval
-    total_updates = updates_for(config.phase2_timesteps, config)
+    kind, (num_envs, num_steps) = LEARNERS[config.algorithm_of(2)], rollout_of(config, 2)
+    total_updates = updates_for(config, 2)
     act = FrozenSpecialists(specialist_network(config, market))
     program = Program(
         env=allocation_env(config.portfolio_reward.objective, act, interval),
         agent=MetaAgent(meta_network(config, market), market.universe.slots),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
-        num_envs=config.num_envs,
-        num_steps=config.num_steps,
-        learner=LEARNERS[config.learner].make(config, config.meta_controller.batch_size),
+        num_envs=num_envs,
+        num_steps=num_steps,
+        learner=kind.make(config, config.meta_controller.batch_size),
     )
-    hyper = LEARNERS[config.learner].hyper(config, {META: config.meta_controller.learning_rate}, total_updates)
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
     env_params = portfolio_params(config, market, specialists=acting)
     # Episodes end between decisions: a shortened last one would be discounted like a whole one.
@@ -182,8 +188,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
     return Plan(
         program=program,
         env_params=dataclasses.replace(env_params, max_steps_in_episode=integer(episode_length)),
-        # One decision spans many bars: the discount between decisions is that of all of them.
-        hyper=dataclasses.replace(hyper, gamma=hyper.gamma**interval),
+        hyper=kind.hyper(config, Assignment(2, (META,), total_updates, interval=interval)),
         start=start_meta(config, market),
         reference={},
         total_updates=total_updates,
@@ -196,7 +201,8 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
     """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated."""
     joint, num_classes = config.joint_training, market.universe.num_classes
     start = hierarchy(stacked_specialists(specialists), meta)
-    total_updates = updates_for(config.phase3_timesteps, config)
+    kind, (num_envs, num_steps) = LEARNERS[config.algorithm_of(3)], rollout_of(config, 3)
+    total_updates = updates_for(config, 3)
     own, portfolio = tuple(range(num_classes)), (num_classes,) * num_classes
     only_specialists, only_meta = (1.0,) * num_classes + (0.0,), (0.0,) * num_classes + (1.0,)
     nobody, everybody = (0.0,) * (num_classes + 1), (1.0,) * (num_classes + 1)
@@ -208,20 +214,17 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
             Objective(streams=(*portfolio, num_classes), policy=only_specialists, value=nobody),
             Objective(streams=(*own, num_classes), policy=only_meta, value=everybody, leash=1.0),
         ),
-        num_envs=config.num_envs,
-        num_steps=config.num_steps,
-        learner=LEARNERS[config.learner].make(config, joint.batch_size),
+        num_envs=num_envs,
+        num_steps=num_steps,
+        learner=kind.make(config, joint.batch_size),
         learn_normalizers=False,  # the phase 1 policies on the leash see through the same statistics
         coordinated_group=SPECIALISTS,
     )
-    hyper = LEARNERS[config.learner].hyper(
-        config, {SPECIALISTS: joint.learning_rate, META: joint.learning_rate}, total_updates
-    )
-    intervals = {SPECIALISTS: scalar(joint.specialist_update_interval), META: scalar(1.0)}
+    intervals = {SPECIALISTS: joint.specialist_update_interval}
     return Plan(
         program=program,
         env_params=portfolio_params(config, market),
-        hyper=dataclasses.replace(hyper, update_interval=intervals),
+        hyper=kind.hyper(config, Assignment(3, (SPECIALISTS, META), total_updates, update_interval=intervals)),
         start=start,
         # A copy: the training donates its state, in which parameters and reference must be buffers of their own.
         reference={SPECIALISTS: jax.tree.map(jnp.copy, start.params[SPECIALISTS])},

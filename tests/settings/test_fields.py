@@ -14,14 +14,12 @@ import pytest
 
 from mtquant_jax.agents.networks import MetaNetwork, SpecialistNetwork, register_network
 from mtquant_jax.errors import UserError
-from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.settings.choices import choices_of
 from mtquant_jax.settings.config import SpecialistConfig, TrainConfig
 from mtquant_jax.settings.fields import Change, Data, Host, Range, Setting, Static, Traced, Unit, fields_of
 from mtquant_jax.settings.layers import load_config
 from mtquant_jax.training import phases
-from mtquant_jax.training.learners import LEARNERS, register_learner
 from tests.registries import restored
 
 SETTINGS = {setting.key: setting for setting in fields_of(TrainConfig)}
@@ -121,7 +119,6 @@ def registered() -> Iterator[None]:
     """Second choices of settings that have only one in the package."""
     with restored():
         register_network("other", type("OtherNetwork", (SpecialistNetwork,), {}), type("OtherMeta", (MetaNetwork,), {}))
-        register_learner("other", dataclasses.replace(LEARNERS["ppo"], make=lambda config, batch_size: PPO(1, 1)))
         yield
 
 
@@ -139,8 +136,15 @@ def planned() -> Planning:
 
 
 @pytest.fixture(scope="module")
-def plans(planned: Planning) -> dict[str, phases.Plan]:
-    return planned(CONFIG)
+def plans(planned: Planning) -> dict[str, dict[str, phases.Plan]]:
+    """Algorithm -> phase -> what it would run."""
+    return {name: planned(dataclasses.replace(CONFIG, algorithm=name)) for name in ("ppo", "pathwise", "pathwise_ppo")}
+
+
+def config_for(key: str) -> TrainConfig:
+    """Settings with an algorithm that a setting belongs to."""
+    algorithm = {"pathwise.ppo_share": "pathwise_ppo"}.get(key, "pathwise" if key.startswith("pathwise.") else "ppo")
+    return dataclasses.replace(CONFIG, algorithm=algorithm)
 
 
 def arguments(plan: phases.Plan) -> Any:
@@ -177,7 +181,7 @@ def changed(key: str, config: TrainConfig = CONFIG) -> TrainConfig:
 def other(setting: Setting, value: Any) -> Any:
     """Another value that the setting may have."""
     if typing.get_origin(setting.type) is typing.Literal:
-        return next(choice for choice in choices_of(setting.type) if choice != value)
+        return [choice for choice in choices_of(setting.type) if choice != value][-1]
     if setting.type is bool:
         return not value
     if setting.type is int:
@@ -193,32 +197,34 @@ def keys_of(kind: str) -> list[str]:
 
 @pytest.mark.parametrize("key", keys_of("traced"))
 def test_a_traced_setting_compiles_nothing_and_reaches_a_program(
-    key: str, planned: Planning, plans: dict[str, phases.Plan]
+    key: str, planned: Planning, plans: dict[str, dict[str, phases.Plan]]
 ) -> None:
     assert SETTINGS[key].traced and SETTINGS[key].change.compiles == ""
-    after = planned(changed(key))
+    after, plans = planned(changed(key, config_for(key))), plans[config_for(key).algorithm]
     for phase in PHASES:
         assert compiled_for(after[phase]) == compiled_for(plans[phase]), f"{key} compiles phase {phase}"
     assert any(differ(after[phase], plans[phase]) for phase in PHASES), f"{key} is in no plan"
 
 
 # Where one program is chosen over another, and a preset that layers of settings are made of, no plan shows it. Of
-# networks and learners the package has one each to choose from; tests/test_extending.py registers others.
-ELSEWHERE = {"parallel", "quick_test", "ppo.network", "learner"}
+# networks the package has one to choose from; tests/test_extending.py registers others.
+ELSEWHERE = {"parallel", "quick_test", "ppo.network"}
 
 
 @pytest.mark.parametrize("key", [key for key in keys_of("static") if key not in ELSEWHERE])
 def test_a_static_setting_compiles_the_phases_that_it_names(
-    key: str, planned: Planning, plans: dict[str, phases.Plan]
+    key: str, planned: Planning, plans: dict[str, dict[str, phases.Plan]]
 ) -> None:
-    after = planned(changed(key))
+    after, plans = planned(changed(key, config_for(key))), plans[config_for(key).algorithm]
     compiled = {phase for phase in PHASES if compiled_for(after[phase]) != compiled_for(plans[phase])}
     assert compiled == set(SETTINGS[key].change.compiles.split())
 
 
 @pytest.mark.parametrize("key", [key for key in keys_of("host") if SETTINGS[key].type is int])
-def test_a_number_of_the_host_compiles_nothing(key: str, planned: Planning, plans: dict[str, phases.Plan]) -> None:
-    after = planned(changed(key))
+def test_a_number_of_the_host_compiles_nothing(
+    key: str, planned: Planning, plans: dict[str, dict[str, phases.Plan]]
+) -> None:
+    after, plans = planned(changed(key, config_for(key))), plans[config_for(key).algorithm]
     assert all(compiled_for(after[phase]) == compiled_for(plans[phase]) for phase in PHASES)
 
 

@@ -119,5 +119,5 @@ def test_phase_2_discounts_by_decision(quick):
 
 def test_totals_are_rounded_up_to_whole_updates(quick):
     config, _ = quick
-    assert phases.updates_for(1001, config) == math.ceil(1001 / 250) == 5
-    assert phases.updates_for(1000, dataclasses.replace(config, num_envs=3)) == math.ceil(1000 / 75)
+    assert phases.updates_for(dataclasses.replace(config, phase1_timesteps=1001), 1) == math.ceil(1001 / 250) == 5
+    assert phases.updates_for(dataclasses.replace(config, num_envs=3), 1) == math.ceil(1000 / 75)

@@ -52,11 +52,11 @@ class PPO:
         self, program: Program, state: TrainState, env_params: Any, hyper: Hyper, num_updates: jax.Array
     ) -> tuple[TrainState, Metrics]:
         """``num_updates`` updates and the mean of their metrics."""
-        update = functools.partial(_update, self, program, env_params, hyper)
+        update = functools.partial(ppo_update, self, program, env_params, hyper)
         return repeat(update, state, num_updates)
 
 
-def _update(
+def ppo_update(
     learner: PPO, program: Program, env_params: Any, hyper: Hyper, state: TrainState
 ) -> tuple[TrainState, Metrics]:
     """One update: collect a rollout, compute advantages, learn, and only then update the observation statistics."""

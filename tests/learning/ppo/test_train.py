@@ -71,8 +71,8 @@ def test_the_standard_deviation_of_the_actions_is_that_of_the_exploration(padded
 @pytest.mark.slow
 def test_any_number_of_updates_is_one_trace(monkeypatch):
     traces = []
-    original = ppo._update
-    monkeypatch.setattr(ppo, "_update", lambda *a: (traces.append(1), original(*a))[1])
+    original = ppo.ppo_update
+    monkeypatch.setattr(ppo, "ppo_update", lambda *a: (traces.append(1), original(*a))[1])
     prog, params = toys.program(num_envs=8, num_steps=4), toys.ToyParams()
     state, _ = train_chunk(prog, toys.start(prog, params), params, toys.hyper(5), jnp.int32(2))
     count = len(traces)  # shapes of the metrics, and the loop's body

@@ -1,0 +1,64 @@
+"""Pathwise first, then PPO from there, in one training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mtquant_jax.learning.contract import Metrics, Program, TrainState
+from mtquant_jax.learning.optimizer import select, start_optimizer
+from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
+from mtquant_jax.learning.pathwise.learner import pathwise_update
+from mtquant_jax.learning.ppo.hyper import Hyper
+from mtquant_jax.learning.ppo.learner import CLOSING_METRICS, PPO, ppo_update
+from mtquant_jax.learning.updates import repeat, start_state
+
+
+@struct.dataclass
+class PathwiseThenPPOHyper:
+    """The numbers of both; each anneals its own learning rate over its own updates."""
+
+    pathwise: PathwiseHyper  # its total_updates, rounded, are those before PPO
+    ppo: Hyper  # its total_updates are those after
+
+
+@dataclasses.dataclass(frozen=True)
+class PathwiseThenPPO:
+    """The learner ``pathwise_ppo``: rollouts of PPO's size, first as one window each, later as PPO's batches."""
+
+    ppo: PPO
+
+    name = "pathwise_ppo"
+    closing_metrics = tuple(name for name in CLOSING_METRICS if name != "action_std")  # the start explores nothing
+
+    def start(
+        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
+    ) -> TrainState:
+        """As `start_state`."""
+        return start_state(program, params, normalizers, reference, env_params, key)
+
+    def chunk(
+        self, program: Program, state: TrainState, env_params: Any, hyper: PathwiseThenPPOHyper, num_updates: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        """``num_updates`` updates; the mean of the metrics that both have, and of the rest over the updates of PPO."""
+        switch = jnp.round(hyper.pathwise.total_updates).astype(jnp.int32)
+        before = jnp.clip(switch - state.update, 0, num_updates)
+        state, first = repeat(functools.partial(pathwise_update, program, env_params, hyper.pathwise), state, before)
+        # Gradients of PPO have other sizes than those that Adam has seen so far.
+        fresh = start_optimizer(state.params, program.agent.groups)
+        state = dataclasses.replace(state, optimizer=select(state.update == switch, fresh, state.optimizer))
+        by_ppo = functools.partial(ppo_update, self.ppo, program, env_params, hyper.ppo)
+
+        def after(state: TrainState) -> tuple[TrainState, Metrics]:
+            moved, metrics = by_ppo(dataclasses.replace(state, update=state.update - switch))
+            return dataclasses.replace(moved, update=state.update + 1), metrics
+
+        state, second = repeat(after, state, num_updates - before)
+        share = before / jnp.maximum(num_updates, 1)
+        both = {name: share * first[name] + (1.0 - share) * second[name] for name in first if name in second}
+        return state, second | both
