@@ -28,7 +28,7 @@ def start_environments(program: Program, env_params: Any, key: jax.Array) -> tup
     observation, state = jax.vmap(program.env.reset, in_axes=(0, None))(
         jax.random.split(reset_key, program.num_envs), env_params
     )
-    elapsed = jax.random.randint(time_key, (program.num_envs,), 0, env_params.max_steps_in_episode)
+    elapsed = jax.random.randint(time_key, (program.num_envs,), 0, env_params.max_steps_in_episode, jnp.int32)
     if isinstance(program.env, BeginsWithin):
         return observation, program.env.begin_within(state, elapsed, env_params)
     return observation, state.replace(time=elapsed)

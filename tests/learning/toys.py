@@ -38,6 +38,8 @@ class ToyState:
 class ToyEnv(Environment):
     """Constant reward, or reward for an action equal to the observation, now or one step later."""
 
+    _supports_transition_gradients = True
+
     def step_env(self, key, state, action, params):
         hit = -((action[0] - state.target) ** 2)
         paid = jnp.where(params.reward_delay > 0, state.last, hit)
