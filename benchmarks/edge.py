@@ -3,7 +3,9 @@
     python benchmarks/edge.py [--seeds 10] [--markets planted driftless regimes]
     python benchmarks/edge.py --markets driftless --specialists-only --settings benchmarks/long_specialists.yaml
 
-Ten seeds of one market take about ten minutes on 2 cores; on `regimes` only phases 1 and 2 are trained and evaluated.
+Every algorithm trains on the same markets; specialists, portfolios and how capital follows edges are then compared seed
+by seed. Ten seeds of one market take about ten minutes per algorithm on 2 cores; on `regimes` only phases 1 and 2 are
+trained and evaluated.
 The second command trains specialists ten times longer than the defaults do.
 
 Every seed has its own market, initial networks and noise; the package's own pipeline trains the three phases and
@@ -75,6 +77,8 @@ class Arguments:
     """Any of planted, driftless and regimes."""
     specialists_only: bool = False
     """Train and evaluate only phase 1."""
+    algorithms: tuple[str, ...] = ("ppo", "pathwise")
+    """Algorithms to train with; differences are those to the first."""
     settings: Path | None = None
     """YAML file that overrides defaults, to try other settings."""
     name: str = "edge"
@@ -96,9 +100,18 @@ def main(arguments: Arguments) -> None:
         setting = dataclasses.replace(config, market=dataclasses.replace(MarketConfig(), **MARKETS[name]))
         # With switching edges, phase 2 is evaluated and phase 3 is left out.
         wanted = (1,) if arguments.specialists_only else (1, 2) if name == "regimes" else (1, 2, 3)
-        trials = [_trial(setting, seed, compiler, wanted) for seed in range(first, first + arguments.seeds)]
-        figures[name] = _summary(setting, trials) | {"seconds": time.perf_counter() - began}
-        _print(name, figures[name])
+        trials: dict[str, list[Trial]] = {algorithm: [] for algorithm in arguments.algorithms}
+        for seed in range(first, first + arguments.seeds):
+            for algorithm, found in trials.items():
+                found.append(_trial(dataclasses.replace(setting, algorithm=algorithm), seed, compiler, wanted))
+        figures[name] = {algorithm: _summary(setting, found) for algorithm, found in trials.items()}
+        for algorithm, row in figures[name].items():
+            _print(f"{name}, {algorithm}", row)
+        base, *others = arguments.algorithms
+        for other in others:
+            figures[name][f"{other} - {base}"] = _ahead(trials[other], trials[base])
+            _print_ahead(f"{name}, {other} less {base}", figures[name][f"{other} - {base}"])
+        figures[name]["seconds"] = time.perf_counter() - began
     store(arguments.name, {"seeds": arguments.seeds, "first_seed": first, "markets": figures}, arguments.results)
 
 
@@ -134,7 +147,7 @@ def _trial(setting: TrainConfig, seed: int, compiler: Compiler, wanted: tuple[in
     rows = portfolio or {name: found["specialist"] for name, found in classes.items()}
     sharpe = ", ".join(f"{name} {figures['sharpe'] or 0.0:+.2f}" for name, figures in rows.items())
     seconds = time.perf_counter() - began
-    print(f"  seed {seed}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(f"  seed {seed} {config.algorithm}: {sharpe}  {follows}  {seconds:.0f} s", file=sys.stderr, flush=True)
     return Trial(portfolio, classes, follows, conflicts)
 
 
@@ -267,6 +280,23 @@ def _summary(setting: TrainConfig, trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
+def _ahead(ones: Sequence[Trial], others: Sequence[Trial]) -> dict[str, Any]:
+    """By how much one algorithm is ahead of another, seed by seed."""
+    rows = {
+        f"portfolio, {what}": [[t.portfolio[what] for t in trials] for trials in (ones, others)]
+        for what in ones[0].portfolio
+    }
+    rows |= {
+        f"{name} specialist": [[t.classes[name]["specialist"] for t in trials] for trials in (ones, others)]
+        for name in ones[0].classes
+    }
+    found: dict[str, Any] = {what: paired(one, other) for what, (one, other) in rows.items()}
+    for what in ones[0].follows:
+        pairs = zip(ones, others, strict=True)
+        found[f"capital follows edge, {what}"] = interval_of([a.follows[what] - b.follows[what] for a, b in pairs])
+    return found
+
+
 def _over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "sharpe": shares([row["sharpe"] or 0.0 for row in rows]) | interval_of([row["sharpe"] or 0.0 for row in rows]),
@@ -310,6 +340,14 @@ def _print(name: str, figures: dict[str, Any]) -> None:
     for what, interval in figures["capital_follows_edge"].items():
         lines.append(f"  {what}: correlation of capital with the true edge {text(interval)}")
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _print_ahead(name: str, found: dict[str, Any]) -> None:
+    print(f"{name}:", file=sys.stderr)
+    for what, row in found.items():
+        shown = row if "mean" not in row else {"": row}
+        text = "  ".join(f"{key} {one['mean']:+.3f} ± {one['half_width']:.3f}" for key, one in shown.items())
+        print(f"  {what:<40} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

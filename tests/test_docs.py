@@ -54,7 +54,14 @@ def test_the_page_has_every_setting_with_all_that_its_field_says():
     assert rows["ppo.gamma"] == ["number (0, 1]", "0.98", "per bar", "Discount per bar.", "traced", "-"]
     assert rows["specialists.NAME.symbols"][:2] == ["list", ""]
     assert rows["parallel"][:2] == ["true/false", "false"]
-    assert rows["num_envs"] == ["whole number [1, inf)", "125", "episodes", "Parallel episodes.", "static", "1 2 3"]
+    assert rows["num_envs"] == [
+        "whole number [1, inf)",
+        "125",
+        "episodes",
+        "Parallel episodes of PPO.",
+        "static",
+        "1 2 3",
+    ]
     assert rows["joint_training.learning_rate"][1] == "0.0005"
     assert rows["simulation.margin_leverage.forex"][4:] == ["data", "-"]
     for key, (*_, meaning, _, compiles) in rows.items():

@@ -132,9 +132,9 @@ class PathwiseConfig:
     """Adam step size at the start of phase 1."""
     meta_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
     """Adam step size at the start of phase 2."""
-    joint_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    joint_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size of all agents at the start of phase 3."""
-    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 32
+    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 16
     """Parallel episodes."""
     window: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 32
     """Decisions per episode between two updates; the gradient is that of their rewards and is cut between windows."""
