@@ -8,7 +8,7 @@ policy's share of the optimum on unseen bars, 1 + (U - U*) / u*, where U* is the
 same bars and u* its exact expectation. E: a hidden drift and proportional costs; the score is net profit per bar in
 volatilities. Seeds run side by side; all trainings use the defaults of configs/agents.yaml. Trainings of a million
 timesteps and more are as is suitable for long trainings: those of PPO have 128 steps per rollout, minibatches of 2000
-and half the learning rate, those of pathwise twice the environments and hardly any clipping. With both algorithms a row
+and half the learning rate, those of pathwise three quarters of it and hardly any clipping. With both algorithms a row
 of one follows that of the other, so that their speeds can be compared.
 """
 
@@ -57,7 +57,7 @@ TRAININGS = (
 )
 # Settings from a million timesteps on.
 _LONG_STEPS, _LONG_SETTINGS = 128, {"batch_size": 2000, "learning_rate": 5e-4}
-_LONG_PATHWISE = {"num_envs": 32, "max_grad_norm": 10.0}
+_LONG_PATHWISE = {"learning_rate": 3e-3, "max_grad_norm": 10.0}
 _VERDICTS = {True: "reached", False: "MISSED", None: ""}
 _TRAINING_SEED, _JUDGING_SEED = 1, 2  # of the markets
 

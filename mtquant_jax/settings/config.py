@@ -128,13 +128,13 @@ class PPOConfig:
 class PathwiseConfig:
     """Learning by the gradient through the account, shared by the three phases; networks are those of ppo."""
 
-    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 4e-3
     """Adam step size at the start of phase 1."""
     meta_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
     """Adam step size at the start of phase 2."""
     joint_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size of all agents at the start of phase 3."""
-    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 16
+    num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 32
     """Parallel episodes."""
     window: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 32
     """Decisions per episode between two updates; the gradient is that of their rewards and is cut between windows."""
