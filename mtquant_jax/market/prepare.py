@@ -105,7 +105,10 @@ def conversion_of(
 
 
 def prepare_market(
-    config: TrainConfig, cut: Callable[[np.ndarray], Splits] | None = None, bars: Bars | None = None
+    config: TrainConfig,
+    cut: Callable[[np.ndarray], Splits] | None = None,
+    bars: Bars | None = None,
+    change: Callable[[Bars], Bars] | None = None,
 ) -> Market:
     """Read or generate bars, compute the table and split it.
 
@@ -114,6 +117,7 @@ def prepare_market(
         cut: bar times ``[T]`` -> the splits; None splits by the settings.
         bars: bars to use instead of those that the settings describe, of the specialists' symbols and perhaps others,
             which convert currencies where needed; ``market.start`` and ``market.end`` cut them, too.
+        change: what is done to the bars before anything is computed of them; the market then has no fingerprint.
 
     Raises:
         UserError: a problem with the data directory, a file, a symbol or the number of bars.
@@ -125,6 +129,7 @@ def prepare_market(
     given, is_history = bars is not None, bars is not None or bool(config.data_dir)
     conversion = conversion_of(config, universe.symbols, instruments, bars)
     bars, source = _bars(config, universe, conversion, instruments, bars)
+    bars = bars if change is None else change(bars)
     example = not config.instruments and is_history
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
@@ -147,7 +152,9 @@ def prepare_market(
         stages=STAGES if config.curriculum else (),
         settings=config,
         given=bars if given else None,
-        fingerprint=of_history(bars, specifications, universe, config)
+        fingerprint=""
+        if change is not None
+        else of_history(bars, specifications, universe, config)
         if is_history
         else of_synthetic(specifications, universe, config),
     )

@@ -15,6 +15,7 @@ import pytest
 from mtquant_jax.cli import main
 from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.contracts import ContractsCommand
+from mtquant_jax.commands.controls import ControlsCommand
 from mtquant_jax.commands.convert import ConvertCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
@@ -72,7 +73,8 @@ def test_no_message_of_the_library_names_a_flag() -> None:
 def test_every_setting_that_a_message_names_exists() -> None:
     known = keys(TrainConfig) | {"{}", "{}.batch_size", "market.{}"}
     commands = (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand, TrainCommand)
-    for command in (*commands, SweepCommand, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand):
+    of_runs = (RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
+    for command in (*commands, ControlsCommand, SweepCommand, *of_runs):
         known |= keys(command)
     named = {(place, name) for place, text in messages() for name in re.findall(r"`([a-z{][\w.{}]*)`", text)}
     assert len(named) > 30
