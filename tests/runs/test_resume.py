@@ -269,3 +269,18 @@ def test_a_walk_forward_goes_on_from_the_middle_of_a_fold(walked, tmp_path, monk
     assert code == 0 and out.endswith("is finished; nothing is left to resume\n")
     code, _, err = walk_forward(tmp_path / "walk", "--resume", "--folds", "3", "--num-seeds", "2", *SMALL.split())
     assert code == 2 and "holds a walk-forward with other flags; this goes on with it: mtquant-jax walk-forward" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["pathwise", "pathwise_ppo"])
+def test_every_algorithm_goes_on_where_it_was_stopped(algorithm, tmp_path):
+    flags = ["--quick-test", "--phases", "1", "--algorithm", algorithm, "--parallel", "--market.num-paths", "2"]
+    settings, _ = load_config(flags)
+    once, twice = (dataclasses.replace(settings, run_dir=str(tmp_path / name)) for name in ("once", "twice"))
+    run(once, "test")
+    with pytest.raises(Crash):
+        run(twice, "test", on_chunk=at(1, "forex", 750, crash))  # goes on from 500, where PPO follows
+    run(twice, "test", resume=True)
+    left_alone, stopped = Path(once.run_dir), Path(twice.run_dir)
+    assert [*models(left_alone).values()] == [*models(stopped).values()] and len(models(stopped)) == 3
+    assert metrics(left_alone) == metrics(stopped)
