@@ -60,6 +60,7 @@ _PAIRS = (
     ("after phase 2", "equal allocation"),
     ("after phase 2", "inverse-volatility allocation"),
     ("after phase 3", "after phase 2"),
+    ("phase 3, its last policy", "after phase 2"),
     ("after phase 3", "phase 3 without coordination"),
     ("phase 3 without coordination", "after phase 2"),
 )
@@ -165,6 +166,7 @@ def _hierarchy(
     conflicts = {}
     if before.portfolio is not None:
         policies["after phase 3"] = before.portfolio
+        policies["phase 3, its last policy"] = trained.outcomes[3][PORTFOLIO].last_policy
         metrics = trained.outcomes[3][PORTFOLIO].training_metrics
         conflicts = {agent: row["gradient_conflict"] for agent, row in metrics.items() if "gradient_conflict" in row}
     if config.market.edge > 0.0 and not switching:
