@@ -62,7 +62,7 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
         recorder.warning(
             f"phase {member.phase}: {which} of {label} up to {progress.timesteps:,} timesteps changed nothing, for "
             "gradients were no numbers",
-            "if it happens again, lower the learning rate or `ppo.max_grad_norm`",
+            "if it happens again, lower the learning rate or max_grad_norm of the algorithm",
         )
 
 

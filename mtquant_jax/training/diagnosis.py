@@ -151,7 +151,9 @@ def diagnose_training(agent: str, metrics: Mapping[str, float], updates: int) ->
     if not _all_finite(metrics.values()):
         names = ", ".join(name for name, value in metrics.items() if not math.isfinite(value))
         text = f"{agent} ended its training with {names} not a number"
-        return [_finding(agent, "not_a_number", text, "lower the learning rate or ppo.max_grad_norm")]
+        return [
+            _finding(agent, "not_a_number", text, "lower the learning rate or max_grad_norm of ppo, or of pathwise")
+        ]
     if updates < ENOUGH_UPDATES:
         return []
     found = []

@@ -15,6 +15,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.settings.config import (
     JointTrainingConfig,
     MetaControllerConfig,
+    PathwiseConfig,
     PPOConfig,
     SpecialistConfig,
     TrainConfig,
@@ -131,10 +132,24 @@ def _advice(found: Symptom, member: Member, config: TrainConfig) -> str:
     """Which setting to change."""
     if found.of_market:
         return "Its parameters are numbers, so look for a price, spread or contract specification that is none"
-    key, value, default, excess = max(_suspects(member, config), key=lambda suspect: suspect[3])
+    pathwise = config.algorithm_of(member.phase) == "pathwise"
+    suspects = _suspects_of_pathwise(member, config) if pathwise else _suspects(member, config)
+    key, value, default, excess = max(suspects, key=lambda suspect: suspect[3])
     if excess > _SUSPICIOUS:
         return f"Most likely at fault is `{key}` {value:g} (default {default:g}): lower it"
-    return f"Most likely at fault is `{key}` {value:g}: lower it, and then `ppo.max_grad_norm`"
+    clip = f"{'pathwise' if pathwise else 'ppo'}.max_grad_norm"
+    return f"Most likely at fault is `{key}` {value:g}: lower it, and then `{clip}`"
+
+
+def _suspects_of_pathwise(member: Member, config: TrainConfig) -> Sequence[tuple[str, float, float, float]]:
+    """As `_suspects`, of a training by the gradient through the account."""
+    rate = ("learning_rate", "meta_learning_rate", "joint_learning_rate")[member.phase - 1]
+    found = []
+    for name in (rate, "max_grad_norm", "weight_decay"):
+        value, normal = (float(getattr(settings, name)) for settings in (config.pathwise, PathwiseConfig()))
+        excess = value / normal if name != rate else max(value / normal, _SUSPICIOUS)
+        found.append((f"pathwise.{name}", value, normal, excess))
+    return found
 
 
 def _suspects(member: Member, config: TrainConfig) -> Sequence[tuple[str, float, float, float]]:

@@ -92,6 +92,11 @@ def test_a_training_goes_on_after_a_rejected_update_and_stops_after_too_many(mon
         ({"ppo.max_grad_norm": 1e4}, "`ppo.max_grad_norm` 10000 (default 2): lower it"),
         ({"ppo.initial_log_std": 2.5}, "`ppo.initial_log_std` 2.5 (default 0): lower it"),
         ({"ppo.entropy_weight": 50.0}, "`ppo.entropy_weight` 50 (default 0): lower it"),
+        ({"algorithm": "pathwise"}, "`pathwise.learning_rate` 0.004: lower it, and then `pathwise.max_grad_norm`"),
+        (
+            {"phase1_algorithm": "pathwise", "pathwise.max_grad_norm": 1e4},
+            "`pathwise.max_grad_norm` 10000 (default 1): lower it",
+        ),
     ],
 )
 def test_the_setting_most_likely_at_fault_is_named(changes, key):
