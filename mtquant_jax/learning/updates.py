@@ -15,22 +15,25 @@ from mtquant_jax.learning.rollout import start_environments
 Update = Callable[[TrainState], tuple[TrainState, Metrics]]
 
 
-def start_state(
-    program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
-) -> TrainState:
-    """Staggered episodes, a fresh optimiser and no update done; arguments as `learning.train.start_training`."""
-    key, env_key = jax.random.split(key)
-    observation, env_state = start_environments(program, env_params, env_key)
-    return TrainState(
-        params=params,
-        optimizer=start_optimizer(params, program.agent.groups),
-        normalizers=normalizers,
-        reference=reference,
-        env_state=env_state,
-        observation=observation,
-        key=key,
-        update=jnp.zeros((), jnp.int32),
-    )
+class StartsFresh:
+    """A learner that needs nothing of its own in its state."""
+
+    def start(
+        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
+    ) -> TrainState:
+        """Staggered episodes, a fresh optimiser and no update done; arguments as `learning.train.start_training`."""
+        key, env_key = jax.random.split(key)
+        observation, env_state = start_environments(program, env_params, env_key)
+        return TrainState(
+            params=params,
+            optimizer=start_optimizer(params, program.agent.groups),
+            normalizers=normalizers,
+            reference=reference,
+            env_state=env_state,
+            observation=observation,
+            key=key,
+            update=jnp.zeros((), jnp.int32),
+        )
 
 
 def repeat(update: Update, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:

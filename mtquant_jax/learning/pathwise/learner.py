@@ -22,7 +22,7 @@ from mtquant_jax.learning.coordination import coordinate
 from mtquant_jax.learning.optimizer import apply_gradients, select
 from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
 from mtquant_jax.learning.rollout import collect, likeliest, rollout_metrics
-from mtquant_jax.learning.updates import repeat, start_state
+from mtquant_jax.learning.updates import StartsFresh, repeat
 
 CLOSING_METRICS = (
     "exposure",
@@ -43,17 +43,11 @@ _differentiable = functools.cache(lambda env: env.with_transition_gradients())
 
 
 @dataclasses.dataclass(frozen=True)
-class Pathwise:
+class Pathwise(StartsFresh):
     """The learner ``pathwise``; windows are the rollouts of its program."""
 
     name = "pathwise"
     closing_metrics = CLOSING_METRICS
-
-    def start(
-        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
-    ) -> TrainState:
-        """As `start_state`."""
-        return start_state(program, params, normalizers, reference, env_params, key)
 
     def chunk(
         self, program: Program, state: TrainState, env_params: Any, hyper: PathwiseHyper, num_updates: jax.Array

@@ -16,7 +16,7 @@ from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
 from mtquant_jax.learning.pathwise.learner import pathwise_update
 from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.learner import CLOSING_METRICS, PPO, ppo_update
-from mtquant_jax.learning.updates import repeat, start_state
+from mtquant_jax.learning.updates import StartsFresh, repeat
 
 
 @struct.dataclass
@@ -28,19 +28,13 @@ class PathwiseThenPPOHyper:
 
 
 @dataclasses.dataclass(frozen=True)
-class PathwiseThenPPO:
+class PathwiseThenPPO(StartsFresh):
     """The learner ``pathwise_ppo``: rollouts of PPO's size, first as one window each, later as PPO's batches."""
 
     ppo: PPO
 
     name = "pathwise_ppo"
     closing_metrics = tuple(name for name in CLOSING_METRICS if name != "action_std")  # the start explores nothing
-
-    def start(
-        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
-    ) -> TrainState:
-        """As `start_state`."""
-        return start_state(program, params, normalizers, reference, env_params, key)
 
     def chunk(
         self, program: Program, state: TrainState, env_params: Any, hyper: PathwiseThenPPOHyper, num_updates: jax.Array

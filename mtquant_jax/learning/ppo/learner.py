@@ -12,7 +12,7 @@ from mtquant_jax.learning.contract import Metrics, Program, TrainState
 from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.update import learn, make_batch
 from mtquant_jax.learning.rollout import collect, rollout_metrics
-from mtquant_jax.learning.updates import repeat, start_state
+from mtquant_jax.learning.updates import StartsFresh, repeat
 
 CLOSING_METRICS = (
     "exposure",
@@ -33,7 +33,7 @@ CLOSING_METRICS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class PPO:
+class PPO(StartsFresh):
     """The learner ``ppo``: its static sizes; all other numbers are in `Hyper`."""
 
     num_minibatches: int  # per epoch; they divide the timesteps of a rollout
@@ -41,12 +41,6 @@ class PPO:
 
     name = "ppo"
     closing_metrics = CLOSING_METRICS
-
-    def start(
-        self, program: Program, params: Any, normalizers: Any, reference: Any, env_params: Any, key: jax.Array
-    ) -> TrainState:
-        """As `start_state`."""
-        return start_state(program, params, normalizers, reference, env_params, key)
 
     def chunk(
         self, program: Program, state: TrainState, env_params: Any, hyper: Hyper, num_updates: jax.Array
