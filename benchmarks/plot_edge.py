@@ -43,7 +43,8 @@ def main(arguments: Arguments) -> None:
     figure, axes = plt.subplots(1, len(files), figsize=(3.5 * len(files), 3.8), layout="constrained", squeeze=False)
     for panel, (market, path) in zip(axes[0], files.items(), strict=True):
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["markets"][market]["portfolio"]
+        of_market = content["markets"][market]
+        found = of_market.get("ppo", of_market)["portfolio"]
         shown = [(label, found[what]["sharpe"]) for what, label in zip(_ORDER, _LABELS, strict=True) if what in found]
         places = range(len(shown))
         for seed in range(content["seeds"]):

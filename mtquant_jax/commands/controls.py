@@ -13,8 +13,10 @@ from mtquant_jax.settings.layers import WithSettings, load_command
 _ADVICE = {
     "NOT LEARNT": "it was told the next bar and does not use it: train longer, look for costs above every move in "
     "`instruments`, or go back to the default settings",
-    "LEAK": "it earns where nothing can be forecast: some feature, price or spread knows the future; look at "
-    "`bar_stamps`, and do not trade what this set-up trains",
+    "LEAK": "it earns where nothing can be forecast: a feature, or the simulation, knows the future; look at the "
+    "features that you registered, and do not trade what this set-up trains",
+    "TOO GOOD": "markets do not pay that much: look at the clocks and stamps of the files (`bar_stamps`, "
+    "`broker_timezone`), which may let one instrument know what another does an hour later",
     "pays for nothing": "it trades on noise and pays the costs: fewer timesteps or more weight decay would trade less",
 }
 
@@ -37,7 +39,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     """
     command, source = load_command(ControlsCommand, arguments, prog, phases="1", resumes_run=False)
     prepare_jax()
-    from mtquant_jax.errors import with_flags
+    from mtquant_jax.errors import UserError, with_flags
     from mtquant_jax.market.prepare import prepare_market
     from mtquant_jax.market.traded import with_symbols
     from mtquant_jax.runs.controls import ERRORS, Controlled, run_controls
@@ -45,6 +47,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     from mtquant_jax.training.compiling import Compiler
 
     began, config = time.perf_counter(), with_symbols(command.settings)
+    if config.phases != "1":
+        raise UserError(f"`phases` {config.phases}: controls train specialists, which is phase 1")
     print(f"mtquant-jax controls on {device()}, settings from {source}")
     found: list[Controlled] = []
     with memory_advice(config):

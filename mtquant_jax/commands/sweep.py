@@ -37,8 +37,8 @@ class SweepCommand(WithSettings):
     space: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="[SPACE.yaml]", help_behavior_hint="(or give --grid)")
     ] = ""
-    """YAML file with the search space, and perhaps the options below; or a shipped one by its name: learning_rate, ppo
-    or reward (docs/sweeps.md)."""
+    """YAML file with the search space, and perhaps the options below; or a shipped one by its name: learning_rate, ppo,
+    pathwise or reward (docs/sweeps.md)."""
     grid: tuple[str, ...] = ()
     """Settings and their values, as learning_rate=1e-4,3e-4 ppo.gamma=0.95,0.99; all combinations are tried."""
     num_trials: int | None = None

@@ -18,10 +18,13 @@ from mtquant_jax.training.trainer import train_phases
 from mtquant_jax.training.validation import Validator
 
 MarketName = Literal["as it is", "oracle", "shuffled"]
-Verdict = Literal["exploited", "NOT LEARNT", "nothing found", "LEAK", "pays for nothing", ""]
+Verdict = Literal["exploited", "NOT LEARNT", "nothing found", "LEAK", "pays for nothing", "TOO GOOD", ""]
 
 ERRORS = 3.0
 """Standard errors from which a difference is not called chance: with a handful of classes, once in hundreds of runs."""
+
+TOO_GOOD = 5.0
+"""Annual Sharpe ratio, less the errors, above which no specialist on real bars is believed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Controlled:
     @property
     def failed(self) -> bool:
         """Whether the set-up cannot be trusted."""
-        return self.verdict in ("NOT LEARNT", "LEAK")
+        return self.verdict in ("NOT LEARNT", "LEAK", "TOO GOOD")
 
 
 def run_controls(config: TrainConfig, market: Market, compiler: Compiler) -> Iterator[Controlled]:
@@ -65,16 +68,18 @@ def run_controls(config: TrainConfig, market: Market, compiler: Compiler) -> Ite
             plan = plan_specialist(config, changed, i)
             found = validator.specialist(plan, asset_class.symbols, trained.policies.specialists[i]).performance
             before.setdefault(asset_class.name, found)
-            yield Controlled(asset_class.name, name, found, verdict_of(name, found, before[asset_class.name]))
+            is_real = bool(config.data_dir) or market.given is not None
+            yield Controlled(asset_class.name, name, found, verdict_of(name, found, before[asset_class.name], is_real))
 
 
-def verdict_of(market: MarketName, found: Performance, as_it_is: Performance) -> Verdict:
+def verdict_of(market: MarketName, found: Performance, as_it_is: Performance, is_real: bool = True) -> Verdict:
     """What a result says of the set-up.
 
     Args:
         market: on which it was reached.
         found: the result.
         as_it_is: that of the same class on the market as it is.
+        is_real: whether its bars are real ones; the synthetic market has an edge to be found.
     """
     sharpe, error = found.sharpe or 0.0, found.sharpe_standard_error or 0.0
     if market == "oracle":
@@ -85,4 +90,4 @@ def verdict_of(market: MarketName, found: Performance, as_it_is: Performance) ->
         if sharpe > ERRORS * error:
             return "LEAK"
         return "pays for nothing" if sharpe < -ERRORS * error else "nothing found"
-    return ""
+    return "TOO GOOD" if is_real and sharpe - ERRORS * error > TOO_GOOD else ""

@@ -89,13 +89,18 @@ def _what_grows(config: TrainConfig) -> list[str]:
     """The settings that most memory is taken by, with their values; a program holds the market besides its own."""
     from mtquant_jax.training.compiling import Compiler
 
-    programs = [f"`num_envs` {config.num_envs}"]
+    algorithms = {config.algorithm_of(phase) for phase in (1, 2, 3)}
+    programs = [f"`num_envs` {config.num_envs}"] if algorithms != {"pathwise"} else []
+    if "pathwise" in algorithms:
+        programs += [f"`pathwise.{name}` {getattr(config.pathwise, name)}" for name in ("num_envs", "window")]
     if config.data_dir:
         market, of_market = ["the number of bars (`market.start`)"], 0
     else:
         market = [f"`market.num_paths` {config.market.num_paths}", f"`market.num_bars` {config.market.num_bars}"]
         of_market = market_bytes(config)
     for group, specialist in ((f"specialists.{name}", one) for name, one in config.specialists.items()):
+        if algorithms == {"pathwise"}:
+            break
         programs.append(f"`{group}.batch_size` {specialist.batch_size}")
     return [*programs, *market] if Compiler.largest_bytes > 2 * of_market else [*market, *programs]
 

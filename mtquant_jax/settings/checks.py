@@ -157,6 +157,13 @@ def _check_specialists(config: TrainConfig) -> None:
 
 
 def _check_batch_sizes(config: TrainConfig) -> None:
+    if config.pathwise.num_envs * config.pathwise.window > _MOST_STEPS:
+        raise UserError(
+            f"`pathwise.num_envs` {config.pathwise.num_envs} x `pathwise.window` {config.pathwise.window}: a rollout "
+            f"has at most {_MOST_STEPS} steps"
+        )
+    if all(config.algorithm_of(phase) == "pathwise" for phase in (1, 2, 3)):
+        return  # nothing has batches
     sizes = {f"specialists.{name}": specialist.batch_size for name, specialist in config.specialists.items()}
     if config.parallel and "1" in config.phases and len(set(sizes.values())) > 1:
         shown = ", ".join(f"{name.partition('.')[2]} {size}" for name, size in sizes.items())

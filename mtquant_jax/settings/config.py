@@ -144,7 +144,7 @@ class PathwiseConfig:
     """Pull of the networks' kernels towards zero, per unit of learning rate (AdamW); 0 is off."""
     anneal_learning_rate: Annotated[bool, Traced] = True
     """Lower the learning rate linearly to zero over the phase."""
-    ppo_share: Annotated[float, Range("[0, 1]"), Unit("share of updates"), Traced] = 0.5
+    ppo_share: Annotated[float, Range("(0, 1)"), Unit("share of updates"), Traced] = 0.5
     """Of pathwise_ppo: share of a phase's updates, the last ones, in which PPO learns."""
 
 
@@ -342,8 +342,8 @@ class TrainConfig:
     """Settings that were tried before these were chosen, these included; `mtquant-jax sweep` writes it, and evaluate
     deflates the Sharpe ratio by it."""
     algorithm: Annotated[AlgorithmName, Static("1 2 3")] = "ppo"
-    """How policies learn: ppo from what actions earned; pathwise by the gradient through the account, which no
-    non-differentiable reward has; pathwise_ppo by the one and then the other. Python can register others."""
+    """How policies learn: ppo from what random actions earned; pathwise by the gradient through the account, for which
+    the reward must have a slope; pathwise_ppo by the one and then the other. Python can register others."""
     phase1_algorithm: Annotated[PhaseAlgorithmName, Static("1")] = "same"
     """Algorithm of phase 1; same: that of all."""
     phase2_algorithm: Annotated[PhaseAlgorithmName, Static("2")] = "same"

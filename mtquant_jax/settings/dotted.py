@@ -53,7 +53,8 @@ def keys_of(name: str, known: Iterable[str], source: str) -> tuple[str, ...]:
         elif len(owners) == 1:
             wanted = next(key for key in known if key.endswith(f".{name}"))
         elif owners:
-            raise UserError(f"{source}: {name} is a setting of {', '.join(owners)}; write {owners[0]}.{name}, say")
+            usual = "ppo" if "ppo" in owners else owners[0]
+            raise UserError(f"{source}: {name} is a setting of {', '.join(owners)}; write {usual}.{name}, say")
     if wanted.startswith(f"{SPECIALISTS}.*."):
         rest = wanted.split(".", 2)[2]
         found = [key for key in known if key.startswith(f"{SPECIALISTS}.") and key.split(".", 2)[2] == rest]

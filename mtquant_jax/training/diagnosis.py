@@ -250,7 +250,7 @@ def _pinned_allocation(agent: str, allocation: AllocationPerformance, names: Seq
     if not what:
         return []
     text = f"{agent} is pinned to a bound: {' and '.join(what)}, so it does not allocate any more"
-    return [_finding(agent, "pinned", text, "try a smaller meta_controller.learning_rate")]
+    return [_finding(agent, "pinned", text, "try a smaller learning rate of phase 2")]
 
 
 def _worse_than_flat(agent: str, who: str, figures: Performance, looks: int) -> list[Finding]:

@@ -132,12 +132,13 @@ def _advice(found: Symptom, member: Member, config: TrainConfig) -> str:
     """Which setting to change."""
     if found.of_market:
         return "Its parameters are numbers, so look for a price, spread or contract specification that is none"
-    pathwise = config.algorithm_of(member.phase) == "pathwise"
-    suspects = _suspects_of_pathwise(member, config) if pathwise else _suspects(member, config)
+    algorithm = config.algorithm_of(member.phase)
+    suspects = [*_suspects_of_pathwise(member, config)] if algorithm.startswith("pathwise") else []
+    suspects += _suspects(member, config) if algorithm != "pathwise" else []
     key, value, default, excess = max(suspects, key=lambda suspect: suspect[3])
     if excess > _SUSPICIOUS:
         return f"Most likely at fault is `{key}` {value:g} (default {default:g}): lower it"
-    clip = f"{'pathwise' if pathwise else 'ppo'}.max_grad_norm"
+    clip = f"{'pathwise' if key.startswith('pathwise') else 'ppo'}.max_grad_norm"
     return f"Most likely at fault is `{key}` {value:g}: lower it, and then `{clip}`"
 
 

@@ -50,6 +50,8 @@ class LearnerKind:
     """Settings and what is to be trained -> the learner's traced numbers, a pytree of float32."""
     rollout: Callable[[TrainConfig], tuple[int, int]] = rollout_of_ppo
     """Settings -> environments and steps of a rollout."""
+    discounts: bool = True
+    """Whether later rewards count less, by ``ppo.gamma``; also within a decision of phase 2."""
 
 
 def make_ppo(config: TrainConfig, batch_size: int) -> PPO:
@@ -121,6 +123,7 @@ LEARNERS: dict[str, LearnerKind] = {
         make=lambda config, batch_size: Pathwise(),
         hyper=pathwise_hyper,
         rollout=lambda config: (config.pathwise.num_envs, config.pathwise.window),
+        discounts=False,
     ),
     PathwiseThenPPO.name: LearnerKind(
         make=lambda config, batch_size: PathwiseThenPPO(make_ppo(config, batch_size)), hyper=pathwise_ppo_hyper

@@ -183,6 +183,8 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
     )
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
     env_params = portfolio_params(config, market, specialists=acting)
+    if not kind.discounts:
+        env_params = dataclasses.replace(env_params, discount=scalar(1.0))
     # Episodes end between decisions: a shortened last one would be discounted like a whole one.
     episode_length = math.ceil(config.simulation.episode_length / interval) * interval
     return Plan(

@@ -91,7 +91,9 @@ def test_a_file_has_options_and_flags_win_over_them(tmp_path, capsys, monkeypatc
         (["--grid", "ppo.gamma=0.9", "--name", "a/b"], "--name a/b: it names a folder"),
         (["--grid", "ppo.gamma=0.9", "--resume"], "holds no sweep that could go on"),
         (["--grid", "ppo.gamma=0.9", "--executor", "slurm"], "--executor slurm: processes:N, ray or ray:N"),
-        (["nowhere.yaml"], "nowhere.yaml: no such file; shipped search spaces are learning_rate, ppo, reward"),
+        (["nowhere.yaml"], "nowhere.yaml: no such file; shipped search spaces are learning_rate, pathwise, ppo"),
+        (["--grid", "pathwise.window=16,32"], "pathwise.window: nothing is changed by it, for what is"),
+        (["learning_rate", "--algorithm", "pathwise"], "learning_rate: nothing is changed by it"),
         (["{file}"], "unknown key spaces; valid ones are space, method"),
     ],
 )
@@ -104,10 +106,11 @@ def test_what_is_refused_before_anything_is_trained(tmp_path, capsys, flags, say
     assert not (tmp_path / "sweeps").exists()
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "ppo", "reward"])
+@pytest.mark.parametrize("name", ["learning_rate", "ppo", "reward", "pathwise"])
 def test_shipped_spaces_are_found_by_their_names_anywhere(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Study, "ask", lambda *_: [])  # nothing is trained
-    assert main(["sweep", name, "--quick-test"]) == 0
+    algorithm = "pathwise" if name == "pathwise" else "ppo"
+    assert main(["sweep", name, "--quick-test", "--algorithm", algorithm]) == 0
     assert (tmp_path / "sweeps" / name / "trials.parquet").exists()
     assert f"mtquant-jax sweep {name} on" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 from mtquant_jax.cli import main
 from mtquant_jax.settings.layers import load_config, override_config
 from mtquant_jax.settings.yaml_files import shipped
+from mtquant_jax.training.phases import updates_for
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +112,10 @@ def test_a_preset_wins_over_what_the_file_of_a_checkout_repeats_of_the_shipped_o
     assert load_config(["--preset", "gpu"])[0].num_envs == 1000
     (tmp_path / "mine.yaml").write_text("meta_controller: {batch_size: 500}\n")
     assert load_config(["--config", "mine.yaml", "--preset", "gpu"])[0].meta_controller.batch_size == 500
+
+
+def test_the_preset_for_gpus_learns_in_as_many_updates_by_every_algorithm():
+    for algorithm in ("ppo", "pathwise", "pathwise_ppo"):
+        one, other = (load_config([*flags, "--algorithm", algorithm])[0] for flags in ([], ["--preset", "gpu"]))
+        for phase in (1, 2, 3):
+            assert updates_for(other, phase) == pytest.approx(updates_for(one, phase), abs=1)

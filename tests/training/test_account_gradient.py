@@ -116,6 +116,19 @@ def test_the_gradient_of_a_window_on_real_bars(real_data: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_gradient_of_decisions_over_frozen_specialists() -> None:
+    config = override_config(None, {**SETTINGS, "pathwise.window": 6, "simulation.episode_length": 20})
+    market = prepare_market(config)
+    start = [phases.start_specialist(config, market, i) for i in range(3)]
+    specialists = [s.replace(params=added(s.params, noise(s.params, 5, 0.1), 1.0)) for s in start]
+    plan = phases.plan_meta(config, market, specialists)
+    assert float(plan.env_params.discount) == 1.0  # no bar of a decision counts less than another
+    with jax.enable_x64(True):
+        happened = Windows(plan, [(1.0,)]).agree(plan, plan.env_params, size=0.1)
+    assert happened["truncated"] > 0.05 and happened["exposure"] > 0.01
+
+
+@pytest.mark.slow
 def test_the_gradients_of_a_window_of_the_whole_hierarchy() -> None:
     config = override_config(None, SETTINGS)
     market = prepare_market(config)

@@ -94,6 +94,10 @@ def test_a_training_goes_on_after_a_rejected_update_and_stops_after_too_many(mon
         ({"ppo.entropy_weight": 50.0}, "`ppo.entropy_weight` 50 (default 0): lower it"),
         ({"algorithm": "pathwise"}, "`pathwise.learning_rate` 0.004: lower it, and then `pathwise.max_grad_norm`"),
         (
+            {"algorithm": "pathwise_ppo", "pathwise.learning_rate": 4.0},
+            "`pathwise.learning_rate` 4 (default 0.004): lower it",
+        ),
+        (
             {"phase1_algorithm": "pathwise", "pathwise.max_grad_norm": 1e4},
             "`pathwise.max_grad_norm` 10000 (default 1): lower it",
         ),

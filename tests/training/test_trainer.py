@@ -13,7 +13,7 @@ from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import open_run, restore_all
 from mtquant_jax.settings.dotted import with_values
-from mtquant_jax.settings.layers import load_config
+from mtquant_jax.settings.layers import load_config, override_config
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.compiling import Compiler
@@ -144,8 +144,9 @@ def test_settings_side_by_side_are_the_trainings_of_each_setting(watched, quick)
 
 
 @pytest.mark.slow
-def test_one_vmapped_program_trains_as_lanes_do(quick):
-    config, market = quick
+@pytest.mark.parametrize("algorithm", ["ppo", "pathwise_ppo"])  # the latter is both learners
+def test_one_vmapped_program_trains_as_lanes_do(quick, algorithm):
+    config, market = dataclasses.replace(quick[0], algorithm=algorithm), quick[1]
     # Costs would differ in each member's market, whose bars are one array in all.
     others = [with_values(config, {"simulation.cost_multiplier": cost, "seed": cost}, "") for cost in (1, 2, 3)]
     shared = class_params(config, market, 0)
@@ -154,13 +155,27 @@ def test_one_vmapped_program_trains_as_lanes_do(quick):
     for vmapped in (False, True):
         runner = runner_of(Compiler(), plans, [], vmapped=vmapped)
         runner.prepare()
-        metrics = runner.run(1)
+        metrics = runner.run(1 if algorithm == "ppo" else 3)  # two updates of the first, one of the second
         results.append(([state.params for state in runner.states()], metrics))
     for alone, together in zip(*results, strict=True):
         left, right = (to_named_arrays(part) for part in (alone, together))
         for name in left:
             # Sums in another order: float32 rounding, amplified by an update of Adam.
             np.testing.assert_allclose(left[name], right[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_all_phases_learn_by_the_gradient_through_the_account():
+    settings = {"quick_test": True, "algorithm": "pathwise", "curriculum": True, "parallel": True}
+    config = override_config(None, settings | {"market.num_bars": 2500})
+    (trained,) = train_phases(config, prepare_market(config), compiler=Compiler())
+    assert [*trained.outcomes] == [1, 2, 3]
+    for phase, found in trained.outcomes.items():
+        for outcome in found.values():
+            assert outcome.timesteps >= config.timesteps(phase)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome.last_policy.params))
+    agents = trained.outcomes[3][PORTFOLIO].training_metrics
+    assert {"gradient_cosine", "own_gradient_norm"} <= {*agents["forex"]} and "action_std" not in agents["forex"]
 
 
 def test_trainings_side_by_side_differ_in_traced_settings_alone(quick):

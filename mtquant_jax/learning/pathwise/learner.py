@@ -69,6 +69,8 @@ def pathwise_update(
     jacobian, after, trajectory = window_gradients(program, state, env_params, _distinct(streams))
     gradients, coordination = _gradients(program, jacobian, streams, hyper)
     params, optimizer, norms = apply_gradients(state.params, state.optimizer, gradients, groups, hyper, state.update)
+    # What has no part in the actions, such as a critic, does not decay either: a later PPO finds it as it was.
+    params = jax.tree.map(lambda new, old, g: jnp.where(jnp.any(g != 0.0), new, old), params, state.params, gradients)
     rejected = ~jnp.all(jnp.stack([jnp.all(jnp.isfinite(norm)) for norm in norms.values()]))
     params, optimizer = select(rejected, (state.params, state.optimizer), (params, optimizer))
     learned = {f"gradient_norm/{name}": norm for name, norm in norms.items()} | coordination

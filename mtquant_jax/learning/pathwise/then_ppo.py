@@ -45,7 +45,12 @@ class PathwiseThenPPO(StartsFresh):
         state, first = repeat(functools.partial(pathwise_update, program, env_params, hyper.pathwise), state, before)
         # Gradients of PPO have other sizes than those that Adam has seen so far.
         fresh = start_optimizer(state.params, program.agent.groups)
-        state = dataclasses.replace(state, optimizer=select(state.update == switch, fresh, state.optimizer))
+        here = {name: state.params[name] for name in state.reference}  # and the leash is on what has been learnt so far
+        state = dataclasses.replace(
+            state,
+            optimizer=select(state.update == switch, fresh, state.optimizer),
+            reference=select(state.update == switch, here, state.reference),
+        )
         by_ppo = functools.partial(ppo_update, self.ppo, program, env_params, hyper.ppo)
 
         def after(state: TrainState) -> tuple[TrainState, Metrics]:

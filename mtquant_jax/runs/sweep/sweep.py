@@ -115,6 +115,20 @@ class SweepPlan:
             raise UserError("`classes`: only phase 1 can be trained for some classes; leave it out, or train phase 1")
         if self.method == "grid":
             self.space.grid()  # refuses ranges
+        self._check_algorithm()
+
+    def _check_algorithm(self) -> None:
+        """Refuse settings that no phase reads: all trials would be the same."""
+        names = {name for d in self.space.dimensions if "algorithm" in d.name for name in d.choices}
+        names |= {self.config.algorithm_of(phase) for phase in self.phases}
+        for dimension in self.space.dimensions:
+            unread = [key for key in dimension.keys if not any(_reads(str(name), key) for name in names)]
+            if unread:
+                used = " and ".join(sorted(map(str, names)))
+                raise UserError(
+                    f"{dimension.name}: nothing is changed by it, for what is trained learns by {used}; give another "
+                    "`algorithm`, or leave it out"
+                )
 
     def purpose(self, market: Market) -> dict[str, Any]:
         """What its trials have in common, by which they can be compared."""
@@ -220,6 +234,20 @@ def result_of(
         seconds=seconds,
         compile_seconds=compile_seconds,
     )
+
+
+_OF_NETWORKS = ("ppo.network", "ppo.hidden_size", "ppo.initial_log_std", "ppo.max_rejected_updates")
+
+
+def _reads(algorithm: str, key: str) -> bool:
+    """Whether a training by an algorithm is another one with another value of a setting."""
+    group, _, name = key.rpartition(".")
+    if group == "pathwise":
+        of_rollouts = name in ("num_envs", "window")
+        return algorithm.startswith("pathwise") and not (of_rollouts and algorithm == "pathwise_ppo")
+    of_ppo = group == "ppo" and key not in _OF_NETWORKS
+    of_ppo |= key in ("num_envs", "num_steps") or name in ("learning_rate", "batch_size")
+    return not (of_ppo and algorithm == "pathwise")
 
 
 def _without(mapping: dict[str, Any], swept: dict[str, Any]) -> dict[str, Any]:

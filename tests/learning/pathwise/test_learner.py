@@ -56,7 +56,7 @@ def test_neither_the_critic_nor_the_exploration_is_touched():
     params = toys.ToyParams(max_steps_in_episode=50, action_reward=1.0)
     state = toys.start(PROGRAM, params)
     before = leaves((state.params["toy"]["critic"], state.params["toy"]["log_std"]))
-    state, _ = train_chunk(PROGRAM, state, params, hyper(5), jnp.int32(5))
+    state, _ = train_chunk(PROGRAM, state, params, hyper(5, weight_decay=1.0), jnp.int32(5))
     for one, other in zip(before, leaves((state.params["toy"]["critic"], state.params["toy"]["log_std"])), strict=True):
         np.testing.assert_array_equal(one, other)
 
