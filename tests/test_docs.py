@@ -100,7 +100,7 @@ def test_flags_in_the_pages_exist():
         "--cases",
         "--specialists-only",
     }
-    known |= {"--seeds", "--first-seed", "--settings", "--studies"}  # of benchmarks
+    known |= {"--seeds", "--first-seed", "--settings", "--studies", "--algorithms", "--short"}  # of benchmarks
     known |= {"--from"}  # of `data contracts`, where it is no word of Python
     commands = (TrainCommand, EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand, InfoCommand)
     of_runs = (RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
