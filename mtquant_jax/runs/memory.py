@@ -92,7 +92,8 @@ def _what_grows(config: TrainConfig) -> list[str]:
     algorithms = {config.algorithm_of(phase) for phase in (1, 2, 3)}
     programs = [f"`num_envs` {config.num_envs}"] if algorithms != {"pathwise"} else []
     if "pathwise" in algorithms:
-        programs += [f"`pathwise.{name}` {getattr(config.pathwise, name)}" for name in ("num_envs", "window")]
+        pathwise = config.pathwise
+        programs += [f"`pathwise.num_envs` {pathwise.num_envs}", f"`pathwise.window` {pathwise.window}"]
     if config.data_dir:
         market, of_market = ["the number of bars (`market.start`)"], 0
     else:
