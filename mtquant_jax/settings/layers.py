@@ -226,8 +226,8 @@ def _layers(
     """All layers under the flags: the shipped files, presets, the user's file, the phase of a script, the quick test.
 
     Presets lie under the user's file, so that a file may change single settings of them. Settings of a preset for every
-    specialist lie under those of each class. ``flags`` has those that
-    decide on layers, where they are given; ``specialists`` take the place of the file's.
+    specialist lie under those of each class. ``flags`` has those that decide on layers, where they are given;
+    ``specialists`` take the place of the file's.
     """
     origin = shipped("agents.yaml")
     base = apply(TrainConfig(), read_yaml(origin), str(origin))
@@ -245,16 +245,17 @@ def _layers(
             mapping = {key: value for key, value in mapping.items() if key != setting}
     given = {"phases": phases, "specialists": specialists}
     mapping |= {key: value for key, value in given.items() if value is not None}
-    if every:
+    asked = flags.get("quick_test")
+    is_quick = apply(base, mapping, source).quick_test if asked is None else asked
+    if every and not is_quick:  # a quick test has sizes of its own
         under = {name: merged(of_class, every) for name, of_class in as_mapping(base)["specialists"].items()}
         own = {name: merged(every, of_class) for name, of_class in mapping.get("specialists", {}).items()}
         mapping["specialists"] = own or under
-    quick_test, config = flags.get("quick_test"), apply(base, mapping, source)
-    if quick_test or (quick_test is None and config.quick_test):
+    if is_quick:
         classes = mapping.get("specialists", read_yaml(origin)["specialists"])
         quick = {**QUICK_TEST, "specialists": {name: QUICK_TEST_SPECIALIST for name in classes}}
         whole = {"specialists": classes}
         # Asked for in the file, the preset only fills in what the file leaves open: a run can then be repeated from
         # its resolved configuration. Asked for as a flag, it wins over the file.
-        mapping = merged({**mapping, **whole}, quick) if quick_test else merged(merged(whole, quick), mapping)
+        mapping = merged({**mapping, **whole}, quick) if asked else merged(merged(whole, quick), mapping)
     return apply(base, mapping, source)

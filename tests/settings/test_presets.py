@@ -79,8 +79,15 @@ def test_a_preset_may_bring_a_risk_preset_which_a_flag_replaces():
     assert (config.preset, config.risk_preset, config.risk.gross_limit) == ("prop_firm", "off", 0.0)
 
 
-def test_a_quick_test_is_quick_under_any_preset():
-    assert load_config(["--preset", "thorough", "--quick-test"])[0].phase1_timesteps == 1000
+def test_a_quick_test_is_quick_under_any_preset(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("preset: gpu\nquick_test: true\n")
+    for flags in (
+        ["--preset", "thorough", "--quick-test"],
+        ["--preset", "gpu", "--quick-test"],
+        ["--config", "mine.yaml"],
+    ):
+        config = load_config(flags)[0]
+        assert config.phase1_timesteps == 1000 and {s.batch_size for s in config.specialists.values()} == {125}
 
 
 def test_an_unknown_preset_is_named_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
