@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from mtquant_jax.agents.contract import Group
 
 
-class StepHyper(Protocol):
-    """What a step of the optimiser takes of a learner's hyper-parameters; traced, scalars or ``[S]`` where said so."""
+@struct.dataclass
+class StepHyper:
+    """The numbers of every learner that steps along gradients; traced, scalars or ``[S]`` where said so."""
 
     learning_rate: Any  # {group: [] or [S]} Adam step size at the first update
     update_interval: Any  # {group: []} the group learns in every n-th update
@@ -20,6 +22,9 @@ class StepHyper(Protocol):
     anneal_learning_rate: jax.Array  # [] 1 anneals linearly to zero, 0 does not
     max_grad_norm: jax.Array  # [] global norm at which an agent's gradient is clipped
     weight_decay: jax.Array  # [] of kernels, per unit of learning rate
+    individual_weight: jax.Array  # [] of the first coordinated gradient
+    coordination_weight: jax.Array  # [] of the second
+    project_conflicts: jax.Array  # [] 1 projects conflicting gradients before they are added, 0 does not
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)

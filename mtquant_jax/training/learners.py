@@ -9,13 +9,13 @@ from typing import Any
 import jax
 
 from mtquant_jax.learning.contract import Learner
-from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
+from mtquant_jax.learning.optimizer import StepHyper
 from mtquant_jax.learning.pathwise.learner import Pathwise
 from mtquant_jax.learning.pathwise.then_ppo import PathwiseThenPPO, PathwiseThenPPOHyper
 from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.learner import PPO
 from mtquant_jax.settings.choices import register
-from mtquant_jax.settings.config import AlgorithmName, PhaseAlgorithmName, TrainConfig
+from mtquant_jax.settings.config import AlgorithmName, PathwiseConfig, PhaseAlgorithmName, PPOConfig, TrainConfig
 from mtquant_jax.simulation.market_params import scalar
 
 
@@ -59,50 +59,47 @@ def make_ppo(config: TrainConfig, batch_size: int) -> PPO:
     return PPO(num_minibatches=config.num_envs * config.num_steps // batch_size, num_epochs=config.ppo.num_epochs)
 
 
+def _steps(config: TrainConfig, assignment: Assignment, learning_rate: float, own: PPOConfig | PathwiseConfig) -> Any:
+    """The numbers of `StepHyper` by name, from the settings of a learner and those of joint training."""
+    joint = config.joint_training
+    return {
+        "learning_rate": dict.fromkeys(assignment.groups, learning_rate),
+        "update_interval": assignment.every(),
+        "total_updates": assignment.total_updates,
+        "anneal_learning_rate": float(own.anneal_learning_rate),
+        "max_grad_norm": own.max_grad_norm,
+        "weight_decay": own.weight_decay,
+        "individual_weight": joint.individual_weight,
+        "coordination_weight": joint.coordination_weight,
+        "project_conflicts": float(joint.project_conflicts),
+    }
+
+
 def ppo_hyper(config: TrainConfig, assignment: Assignment) -> Hyper:
     """The traced numbers of PPO, from the settings; one learning rate per group of parameters."""
     ppo, joint = config.ppo, config.joint_training
     of_phase: tuple[Any, ...] = (config.specialists.get(assignment.class_name), config.meta_controller, joint)
-    values: dict[str, Any] = {
-        "learning_rate": dict.fromkeys(assignment.groups, of_phase[assignment.phase - 1].learning_rate),
-        "update_interval": assignment.every(),
-        "total_updates": assignment.total_updates,
-        "anneal_learning_rate": float(ppo.anneal_learning_rate),
+    values: dict[str, Any] = _steps(config, assignment, of_phase[assignment.phase - 1].learning_rate, ppo) | {
         "gamma": ppo.gamma,
         "gae_lambda": ppo.gae_lambda,
         "clip_range": ppo.clip_range,
         "value_clip_range": ppo.value_clip_range,
         "value_weight": ppo.value_weight,
         "entropy_weight": ppo.entropy_weight,
-        "max_grad_norm": ppo.max_grad_norm,
-        "weight_decay": ppo.weight_decay,
         "target_kl": ppo.target_kl,
         "leash": joint.leash,
-        "individual_weight": joint.individual_weight,
-        "coordination_weight": joint.coordination_weight,
-        "project_conflicts": float(joint.project_conflicts),
     }
     hyper = Hyper(**jax.tree.map(scalar, values))
     # One decision may span many bars: the discount between decisions is that of all of them.
     return dataclasses.replace(hyper, gamma=hyper.gamma**assignment.interval)
 
 
-def pathwise_hyper(config: TrainConfig, assignment: Assignment) -> PathwiseHyper:
+def pathwise_hyper(config: TrainConfig, assignment: Assignment) -> StepHyper:
     """The traced numbers of the pathwise learner, from the settings; one learning rate per group of parameters."""
-    pathwise, joint = config.pathwise, config.joint_training
+    pathwise = config.pathwise
     rates = (pathwise.learning_rate, pathwise.meta_learning_rate, pathwise.joint_learning_rate)
-    values: dict[str, Any] = {
-        "learning_rate": dict.fromkeys(assignment.groups, rates[assignment.phase - 1]),
-        "update_interval": assignment.every(),
-        "total_updates": assignment.total_updates,
-        "anneal_learning_rate": float(pathwise.anneal_learning_rate),
-        "max_grad_norm": pathwise.max_grad_norm,
-        "weight_decay": pathwise.weight_decay,
-        "individual_weight": joint.individual_weight,
-        "coordination_weight": joint.coordination_weight,
-        "project_conflicts": float(joint.project_conflicts),
-    }
-    return PathwiseHyper(**jax.tree.map(scalar, values))
+    values = _steps(config, assignment, rates[assignment.phase - 1], pathwise)
+    return StepHyper(**jax.tree.map(scalar, values))
 
 
 def pathwise_ppo_hyper(config: TrainConfig, assignment: Assignment) -> PathwiseThenPPOHyper:

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from mtquant_jax.agents.contract import Group
 from mtquant_jax.learning.contract import Metrics, Objective, Program, TrainState, Trajectory
 from mtquant_jax.learning.coordination import coordinate
-from mtquant_jax.learning.optimizer import apply_gradients, select
-from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
+from mtquant_jax.learning.optimizer import StepHyper, apply_gradients, select
 from mtquant_jax.learning.rollout import collect, likeliest, rollout_metrics
 from mtquant_jax.learning.updates import StartsFresh, repeat
 
@@ -50,14 +49,14 @@ class Pathwise(StartsFresh):
     closing_metrics = CLOSING_METRICS
 
     def chunk(
-        self, program: Program, state: TrainState, env_params: Any, hyper: PathwiseHyper, num_updates: jax.Array
+        self, program: Program, state: TrainState, env_params: Any, hyper: StepHyper, num_updates: jax.Array
     ) -> tuple[TrainState, Metrics]:
         """``num_updates`` updates and the mean of their metrics."""
         return repeat(functools.partial(pathwise_update, program, env_params, hyper), state, num_updates)
 
 
 def pathwise_update(
-    program: Program, env_params: Any, hyper: PathwiseHyper, state: TrainState
+    program: Program, env_params: Any, hyper: StepHyper, state: TrainState
 ) -> tuple[TrainState, Metrics]:
     """One update: the gradient of a window's mean rewards, a step along it, and then the observation statistics.
 
@@ -135,7 +134,7 @@ def _distinct(streams: dict[str, list[Streams]]) -> list[Streams]:
 
 
 def _gradients(
-    program: Program, jacobian: list[Any], streams: dict[str, list[Streams]], hyper: PathwiseHyper
+    program: Program, jacobian: list[Any], streams: dict[str, list[Streams]], hyper: StepHyper
 ) -> tuple[Any, Metrics]:
     """The gradient to step along: each group's sum over its objectives, with the first two of one group coordinated."""
     by_streams = dict(zip(_distinct(streams), jacobian, strict=True))

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mtquant_jax.learning.contract import Metrics, Program, TrainState
-from mtquant_jax.learning.optimizer import select, start_optimizer
-from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
+from mtquant_jax.learning.optimizer import StepHyper, select, start_optimizer
 from mtquant_jax.learning.pathwise.learner import pathwise_update
 from mtquant_jax.learning.ppo.hyper import Hyper
 from mtquant_jax.learning.ppo.learner import CLOSING_METRICS, PPO, ppo_update
@@ -23,7 +22,7 @@ from mtquant_jax.learning.updates import StartsFresh, repeat
 class PathwiseThenPPOHyper:
     """The numbers of both; each anneals its own learning rate over its own updates."""
 
-    pathwise: PathwiseHyper  # its total_updates, rounded, are those before PPO
+    pathwise: StepHyper  # its total_updates, rounded, are those before PPO
     ppo: Hyper  # its total_updates are those after
 
 

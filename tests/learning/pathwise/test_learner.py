@@ -11,8 +11,8 @@ import pytest
 
 from mtquant_jax.agents.contract import Group
 from mtquant_jax.learning.contract import Objective
+from mtquant_jax.learning.optimizer import StepHyper
 from mtquant_jax.learning.pathwise import learner as pathwise
-from mtquant_jax.learning.pathwise.hyper import PathwiseHyper
 from mtquant_jax.learning.pathwise.learner import Pathwise
 from mtquant_jax.learning.pathwise.then_ppo import PathwiseThenPPO, PathwiseThenPPOHyper
 from mtquant_jax.learning.train import train_chunk
@@ -22,9 +22,9 @@ from tests.learning import toys
 PROGRAM = dataclasses.replace(toys.program(num_envs=32, num_steps=8), learner=Pathwise())
 
 
-def hyper(total_updates: int, **changes) -> PathwiseHyper:
+def hyper(total_updates: int, **changes) -> StepHyper:
     of_ppo = toys.hyper(total_updates, **changes)
-    return PathwiseHyper(**{field.name: getattr(of_ppo, field.name) for field in dataclasses.fields(PathwiseHyper)})
+    return StepHyper(**{field.name: getattr(of_ppo, field.name) for field in dataclasses.fields(StepHyper)})
 
 
 def leaves(tree) -> list[np.ndarray]:
