@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import os
 import platform
@@ -47,7 +49,16 @@ def _checked() -> bool:
         from mtquant_jax.program_cache import check_programs
     except (ImportError, AttributeError):  # another JAX keeps its cache elsewhere
         return False
-    return check_programs()
+    return check_programs(f"{_processor()}-{available_cores()}")
+
+
+def _processor() -> str:
+    """Eight digits that differ between processors of different instructions."""
+    lines = {platform.machine()}
+    with contextlib.suppress(OSError):
+        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines |= {line for line in described if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:8]
 
 
 def keeps_programs() -> bool:

@@ -15,10 +15,12 @@ from jax._src.lru_cache import LRUCache
 from mtquant_jax import jax_setup
 from mtquant_jax.program_cache import CheckedCache, check_programs
 
+_unchecked = getattr(compilation_cache.get_file_cache, "inner", compilation_cache.get_file_cache)
+
 
 @pytest.fixture
 def cache(tmp_path: Path) -> CheckedCache:
-    found = CheckedCache(LRUCache(str(tmp_path), max_size=-1))
+    found = CheckedCache(LRUCache(str(tmp_path), max_size=-1), "01234567-2")
     found.put("jit_f-123", b"program")
     return found
 
@@ -31,7 +33,16 @@ def only_file(folder: Path) -> Path:
 def test_an_entry_is_read_as_it_was_written(cache: CheckedCache, tmp_path: Path) -> None:
     assert cache.get("jit_f-123") == b"program"
     assert cache.get("jit_g-123") is None
-    assert only_file(tmp_path).name == "jit_f-123-checked-cache"  # other programs of JAX look for jit_f-123-cache
+    name = only_file(tmp_path).name
+    assert name == "jit_f-123-checked-01234567-2-cache"  # other programs of JAX look for jit_f-123-cache
+
+
+def test_a_program_for_another_machine_is_another(cache: CheckedCache, tmp_path: Path) -> None:
+    other = CheckedCache(LRUCache(str(tmp_path), max_size=-1), "01234567-1")
+    assert other.get("jit_f-123") is None
+    other.put("jit_f-123", b"divided otherwise")
+    assert cache.get("jit_f-123") == b"program"
+    assert other.get("jit_f-123") == b"divided otherwise"
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "of another program", "of a JAX without checks"])
@@ -49,7 +60,8 @@ def test_a_damaged_entry_is_dropped_with_a_word_and_written_again(
     }
     if damage == "of another program":
         cache.put("jit_g-456", b"other")
-        file.write_bytes((tmp_path / "jit_g-456-checked-cache").read_bytes())
+        (other,) = tmp_path.glob("jit_g-456-*-cache")
+        file.write_bytes(other.read_bytes())
     else:
         file.write_bytes(changes.get(damage, b"program"))
     assert cache.get("jit_f-123") is None
@@ -69,7 +81,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     before = {name: getattr(jax.config, name) for name in names}
     for name, value in zip(names, (str(tmp_path), 0.0, True), strict=True):
         jax.config.update(name, value)
-    assert check_programs()
+    assert check_programs("01234567-2")
     compilation_cache.reset_cache()
     yield tmp_path
     for name, value in before.items():
@@ -82,7 +94,7 @@ def test_jax_reads_and_writes_through_it(folder: Path, caplog: pytest.LogCapture
         return np.asarray(jax.jit(lambda x: 3.0 * x + 1.25)(jnp.arange(7.0)))
 
     expected, arange = compiled(), [*folder.glob("*-cache")]
-    assert arange and all(file.name.endswith("-checked-cache") for file in arange)
+    assert arange and all("-checked-" in file.name for file in arange)
     for file in arange:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 4
@@ -96,6 +108,22 @@ def test_jax_reads_and_writes_through_it(folder: Path, caplog: pytest.LogCapture
     assert not caplog.records
 
 
+def test_a_process_of_fewer_cores_keeps_programs_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[set[str]] = []
+    for cores in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(jax_setup, "available_cores", lambda cores=cores: cores)
+            patch.setattr(compilation_cache, "get_file_cache", _unchecked)
+            assert jax_setup._checked()
+            jax.clear_caches()
+            jax.jit(lambda x: 5.0 * x)(3.0)
+        known: set[str] = set().union(*names)
+        names.append({file.name for file in folder.glob("*-cache")} - known)
+    compilation_cache.reset_cache()
+    one, two = names
+    assert one and {name.replace("-1-cache", "-2-cache") for name in one} == two
+
+
 def test_a_jax_that_cannot_be_checked_keeps_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,4 +134,4 @@ def test_a_jax_that_cannot_be_checked_keeps_nothing(
     assert not jax.config.jax_enable_compilation_cache
     assert "no place to check them for damage" in caplog.records[0].getMessage()
     monkeypatch.delattr(compilation_cache, "get_file_cache")
-    assert not check_programs()
+    assert not check_programs("01234567-2")

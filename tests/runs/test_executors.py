@@ -59,21 +59,29 @@ def by_values(result) -> dict:
 
 @contextlib.contextmanager
 def killed_in_the_middle(study: Study, process_of):
-    """A ``told`` hook that kills a worker in the middle of a trial; it must have found one when the block ends."""
-    killed = []
+    """Kill a worker in the middle of a trial; one must have been found when the block ends."""
+    killed: list[str] = []
+    over = threading.Event()
 
-    def told(one) -> None:
-        for owner in study.owners():
-            if killed or (process := process_of(owner)) is None:
-                continue
-            os.kill(process, signal.SIGSTOP)  # so that its trial does not end between the look and the kill
-            if owner in study.owners():
-                os.kill(process, signal.SIGKILL)
-                killed.append(owner)
-            else:
-                os.kill(process, signal.SIGCONT)
+    def watch() -> None:
+        while not (killed or over.wait(0.05)):
+            for owner in study.owners():
+                if killed or (process := process_of(owner)) is None:
+                    continue
+                os.kill(process, signal.SIGSTOP)  # so that its trial does not end between the look and the kill
+                if owner in study.owners():
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(owner)
+                else:
+                    os.kill(process, signal.SIGCONT)
 
-    yield told
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
     assert killed
 
 
@@ -89,12 +97,10 @@ def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path,
     def process_of(owner: str) -> int | None:
         return executor.workers[owner].process.pid if owner in executor.workers else None
 
-    with killed_in_the_middle(study, process_of) as kill:
+    def told(one) -> None:
+        lines.append(one.trial.number)
 
-        def told(one) -> None:
-            lines.append(one.trial.number)
-            kill(one)
-
+    with killed_in_the_middle(study_of(plan, url, market=market), process_of):
         found = run_workers(plan, study, market, executor, url, told=told, notice=notices.append)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
     assert notices == ["a worker ended by signal SIGKILL; what it trained is tried again"]
@@ -116,8 +122,8 @@ def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_pa
     def process_of(owner: str) -> int | None:
         return ray.get(executor.workers[owner].actor.process.remote()) if owner in executor.workers else None
 
-    with killed_in_the_middle(study, process_of) as told:
-        found = run_workers(plan, study, market, executor, url, told=told)
+    with killed_in_the_middle(study_of(plan, url, market=market), process_of):
+        found = run_workers(plan, study, market, executor, url)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
     assert study.owners() == set() and not ray.is_initialized()
 
