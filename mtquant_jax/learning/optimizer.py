@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -25,6 +26,11 @@ class StepHyper:
     individual_weight: jax.Array  # [] of the first coordinated gradient
     coordination_weight: jax.Array  # [] of the second
     project_conflicts: jax.Array  # [] 1 projects conflicting gradients before they are added, 0 does not
+
+    def rates_after(self, update: float) -> dict[str, float]:
+        """The largest learning rate of each group after some updates, on the host."""
+        share = max(1.0 - float(self.anneal_learning_rate) * update / float(self.total_updates), 0.0)
+        return {name: float(np.max(rate)) * share for name, rate in self.learning_rate.items()}
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)

@@ -79,12 +79,10 @@ def record_picture(recorder: RunRecorder, phase: int, label: str, timesteps: int
 
 def _learning_rates(progress: Progress) -> dict[str, float]:
     """The learning rate after a chunk by agent, as far as the learner has one."""
-    hyper = progress.member.plan.hyper
-    rates = getattr(hyper, "learning_rate", None)
-    if not isinstance(rates, dict):
+    plan = progress.member.plan
+    if not hasattr(plan.hyper, "rates_after"):
         return {}
-    share = 1.0 - float(hyper.anneal_learning_rate) * progress.timesteps / progress.total_timesteps
-    found = {name: float(np.max(rate)) * max(share, 0.0) for name, rate in rates.items()}
+    found = plan.hyper.rates_after(progress.timesteps / plan.program.timesteps_per_update)
     return (
         {"learning_rate": next(iter(found.values()))}
         if len(found) == 1

@@ -86,6 +86,26 @@ def too_many(rejected: int, allowed: int, updates: int, member: Member) -> Sympt
     return Symptom(member.name, f"{count} rejected, for gradients were no numbers, and {limit}")
 
 
+def refuse_without_slope(metrics: Mapping[str, np.ndarray], member: Member) -> None:
+    """Stop a training whose first updates had no gradient at all; it would end as it began.
+
+    Args:
+        metrics: of the first updates.
+        member: whose they are.
+
+    Raises:
+        UserError: every gradient of theirs was zero, and none was rejected.
+    """
+    norms = [value for name, value in metrics.items() if name.startswith("gradient_norm/")]
+    if not norms or np.any(metrics.get("rejected_updates", 0.0)) or any(np.any(norm != 0.0) for norm in norms):
+        return
+    raise UserError(
+        f"phase {member.phase}: {member.name} of seed {member.seed} learns nothing: its gradients are all zero. Either "
+        "its reward has no slope in what is traded, and `--algorithm ppo`, which needs none, learns from it, or "
+        "nothing can be traded"
+    )
+
+
 def symptom(metrics: Mapping[str, np.ndarray], params: Any, member: Member) -> Symptom | None:
     """The first sign of divergence after some updates, or None for a training that may go on.
 

@@ -16,7 +16,14 @@ from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
-from mtquant_jax.training.divergence import Diverged, Symptom, rejected_updates, symptom, too_many
+from mtquant_jax.training.divergence import (
+    Diverged,
+    Symptom,
+    refuse_without_slope,
+    rejected_updates,
+    symptom,
+    too_many,
+)
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import kept, runner_of, side_by_side
@@ -111,6 +118,8 @@ class _Training:
             metrics = self._runner.run(updates)
             rate = updates * per_update * len(self._members) / (time.perf_counter() - start)
             self._check(self._done // per_update, updates, before, metrics, rate)
+            for member, of_member in zip(self._members if not self._done else (), metrics, strict=False):
+                refuse_without_slope(of_member, member)
             self._done, self._last = passed, metrics
             self._first = self._first or metrics
             self._rates.append(rate)

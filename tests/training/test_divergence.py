@@ -6,12 +6,23 @@ import dataclasses
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mtquant_jax as mt
-from mtquant_jax.training.divergence import LARGEST_KL, Diverged, rejected_updates, symptom, too_many
+from mtquant_jax.errors import UserError
+from mtquant_jax.simulation.reward import REWARDS, log_growth
+from mtquant_jax.training.divergence import (
+    LARGEST_KL,
+    Diverged,
+    refuse_without_slope,
+    rejected_updates,
+    symptom,
+    too_many,
+)
 from mtquant_jax.training.observer import Member
+from mtquant_jax.training.phases import specialist_env
 
 AGENTS = ("forex", "meta_controller")
 HEALTHY = {
@@ -117,6 +128,32 @@ def test_rewards_that_are_no_numbers_are_the_markets_fault():
     one = member(1, "forex")
     error = Diverged(symptom({"reward": np.array([np.nan])}, PARAMS, one), one, "update 1 of 9", 0, None)
     assert "look for a price, spread or contract specification" in str(error.blaming(mt.load_config()))
+
+
+def test_a_training_without_any_gradient_is_refused():
+    one = member(1, "forex")
+    zero = {"gradient_norm/specialist": np.zeros(1)}
+    with pytest.raises(UserError, match=r"phase 1: forex of seed 7 learns nothing: .* `--algorithm ppo`, which needs"):
+        refuse_without_slope(zero, one)
+    for fine in ({}, zero | {"rejected_updates": np.ones(1)}, zero | {"gradient_norm/meta": np.full(1, 1e-9)}):
+        refuse_without_slope(fine, one)
+
+
+@pytest.mark.slow
+def test_pathwise_refuses_a_reward_without_a_slope(monkeypatch):
+    def sign(memory, inputs, params):
+        memory, reward = log_growth(memory, inputs, params)
+        return memory, jnp.sign(reward)
+
+    monkeypatch.setitem(REWARDS, "log_growth", sign)
+    config = mt.load_config(quick_test=True, phases="1", seed=3, **{"reward.objective": "log_growth"})
+    specialist_env.cache_clear()  # it would hand out the environment of the real reward
+    try:
+        with pytest.raises(UserError, match="forex of seed 3 learns nothing: its gradients are all zero"):
+            mt.train(dataclasses.replace(config, algorithm="pathwise"))
+        mt.train(config)
+    finally:
+        specialist_env.cache_clear()
 
 
 @pytest.mark.slow

@@ -25,6 +25,11 @@ class PathwiseThenPPOHyper:
     pathwise: StepHyper  # its total_updates, rounded, are those before PPO
     ppo: Hyper  # its total_updates are those after
 
+    def rates_after(self, update: float) -> dict[str, float]:
+        """The learning rate of each group after some updates, of whichever learner is at work then."""
+        before = round(float(self.pathwise.total_updates))
+        return self.pathwise.rates_after(update) if update < before else self.ppo.rates_after(update - before)
+
 
 @dataclasses.dataclass(frozen=True)
 class PathwiseThenPPO(StartsFresh):

@@ -100,6 +100,14 @@ def test_pathwise_ppo_is_the_one_and_then_the_other():
     np.testing.assert_allclose(metrics["explained_variance"], of_ppo["explained_variance"], rtol=1e-3, atol=1e-5)
 
 
+def test_the_learning_rate_of_pathwise_ppo_is_that_of_the_learner_at_work():
+    numbers = PathwiseThenPPOHyper(hyper(4, anneal_learning_rate=1.0), toys.hyper(8, anneal_learning_rate=0.0))
+    (name,) = numbers.pathwise.learning_rate
+    first, second = (float(part.learning_rate[name]) for part in (numbers.pathwise, numbers.ppo))
+    found = [numbers.rates_after(update)[name] for update in (0, 1, 3, 4, 12)]
+    np.testing.assert_allclose(found, [first, 0.75 * first, 0.25 * first, second, second], rtol=1e-6)
+
+
 def test_pathwise_ppo_in_chunks_of_any_length_is_the_same_training():
     params = toys.ToyParams(max_steps_in_episode=50, action_reward=1.0)
     plain = toys.program(num_envs=16, num_steps=8)
