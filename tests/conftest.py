@@ -32,6 +32,7 @@ import pytest
 
 from mtquant_jax.cli import main, train_main
 from mtquant_jax.learning.ppo import learner as ppo
+from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
@@ -150,6 +151,7 @@ def make_params(
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+        anchor=Anchor.named("flat", 0.5),
         path_probability=jnp.ones(table.open.shape[0]),
     )
 

@@ -16,6 +16,7 @@ from flax import struct
 
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
+from mtquant_jax.simulation.anchor import calm_shares, rebalances
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
 from mtquant_jax.simulation.portfolio_inputs import HierarchyInputs, hierarchy_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
@@ -50,7 +51,7 @@ class Rule:
     def policy(self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: Any) -> Decision:
         """The change that leads from what is held to what is wanted ``[..., 1, C]``."""
         wanted = jnp.clip(self.target(inputs, env_params.table), -1.0, 1.0)
-        kept = (1.0 - env_params.rules.trade_decay) * inputs.relative_weights
+        kept = inputs.anchor + (1.0 - env_params.rules.trade_decay) * inputs.tilt
         return Decision(jnp.where(env_params.mask[0], wanted - kept, 0.0)[..., None, :])
 
     def env_action(self, action: jax.Array) -> jax.Array:
@@ -112,11 +113,16 @@ class RulePortfolio:
 
     def inputs(self, observation: PortfolioObservation, env_params: PortfolioParams) -> SpecialistObservation:
         """The book as if all instruments were one class."""
-        held = observation.relative_weights
+
+        def flat(weights: jax.Array) -> jax.Array:
+            return weights.reshape(*weights.shape[:-2], -1)
+
         return SpecialistObservation(
             path=observation.path,
             bar=observation.bar,
-            relative_weights=held.reshape(*held.shape[:-2], -1),
+            relative_weights=flat(observation.relative_weights),
+            tilt=flat(observation.tilt),
+            anchor=flat(observation.anchor),
             drawdown=observation.drawdown,
         )
 
@@ -126,7 +132,7 @@ class RulePortfolio:
         """The changes that lead to what the rule wants, and the logits of equal allocation ``[..., S + 1, K]``."""
         targets = jnp.stack([rule.target(inputs, env_params.table) for rule in baselines(params["turnover"])])
         wanted = jnp.clip(targets[params["rule"]], -1.0, 1.0)
-        change = wanted - (1.0 - env_params.rules.trade_decay) * inputs.relative_weights
+        change = wanted - (inputs.anchor + (1.0 - env_params.rules.trade_decay) * inputs.tilt)
         num_classes, width = env_params.mask.shape
         change = jnp.where(env_params.mask, change.reshape(*change.shape[:-1], num_classes, width), 0.0)
         columns = max(width, num_classes + 2)
@@ -176,10 +182,7 @@ def _equal_weight(observation: SpecialistObservation, table: MarketTable) -> jax
 
 def _inverse_volatility(observation: SpecialistObservation, table: MarketTable) -> jax.Array:
     """Long in proportion to 1 / volatility, the least volatile instrument fully, rebalanced once a day."""
-    variance = jnp.diagonal(table.covariance[observation.path, observation.bar], axis1=-2, axis2=-1)
-    real = variance > 0.0
-    calm = jnp.where(real, 1.0 / jnp.sqrt(jnp.where(real, variance, 1.0)), 0.0)
-    return _daily(calm / jnp.max(calm, axis=-1, keepdims=True), observation, table)
+    return _daily(calm_shares(table.covariance[observation.path, observation.bar]), observation, table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,10 +219,8 @@ class _Random:
 
 def _daily(wanted: jax.Array, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
     """The wanted weights on the first bar of a day and for an account that holds nothing; otherwise those held."""
-    new_day = table.day[observation.bar] != table.day[jnp.maximum(observation.bar - 1, 0)]
     held = observation.relative_weights
-    empty = jnp.all(held == 0.0, axis=-1)
-    return jnp.where((new_day | empty)[..., None], wanted, held)
+    return jnp.where(rebalances(table.day, observation.bar, held)[..., None], wanted, held)
 
 
 BASELINES = tuple(rule.name for rule in baselines())

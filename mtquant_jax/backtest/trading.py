@@ -225,7 +225,7 @@ class _Trading:
         observation = jax.vmap(lambda s: self.env.observe(None, s, None, env_params))(state)
         inputs = agent.inputs(observation, env_params)
         decided = agent.env_action(agent.policy(params, normalizers, inputs, env_params).mode())
-        action, pending = _in_force(decided, progress.pending, state.relative_weights, env_params.rules, late)
+        action, pending = _in_force(decided, progress.pending, observation, env_params.rules, late)
         _, state, reward, ended, info = jax.vmap(lambda s, a: self.env.step_env(None, s, a, env_params))(state, action)
         step: StepInfo = info["step"]
         running = ~progress.terminated
@@ -272,24 +272,25 @@ def _record(env_params: Any, progress: _Progress, rows: dict[str, Any]) -> Backt
 def _in_force(
     decided: jax.Array,
     pending: jax.Array,
-    relative: jax.Array,
+    observation: Any,
     rules: AccountRules,
     late: np.ndarray | jax.Array | bool,
 ) -> tuple[jax.Array, jax.Array]:
     """The action that comes into force and what is pending after it.
 
-    Changes of relative weight are kept as the relative weights that they lead to, so that a late one leads there too.
+    Changes of the tilt are kept as the relative weights that they lead to, so that a late one leads there too.
 
     Args:
         decided: ``[P, C]`` or ``[P, S + 1, K]`` actions of this bar.
         pending: those of the bar before, with the weights wanted in the place of their changes.
-        relative: ``[P, C]`` or ``[P, S, C]`` held now.
+        observation: its ``tilt`` and ``anchor`` are ``[P, C]`` or ``[P, S, C]``.
         rules: how a change becomes a weight.
         late: whether the decisions of the bar before come into force.
     """
-    where = tuple(slice(size) for size in relative.shape)
-    wanted = decided.at[where].set(next_relative_weights(relative, decided[where], rules))
-    change = pending.at[where].add(-(1.0 - rules.trade_decay) * relative)
+    tilt, anchor = observation.tilt, observation.anchor
+    where = tuple(slice(size) for size in tilt.shape)
+    wanted = decided.at[where].set(next_relative_weights(tilt, decided[where], rules, anchor))
+    change = pending.at[where].add(-(anchor + (1.0 - rules.trade_decay) * tilt))
     return jnp.where(late, change, decided), wanted
 
 

@@ -105,7 +105,7 @@ class BestTrading:
         # A sum of products keeps full float32 precision, also on GPUs.
         aim = jnp.sum(factors[..., None, :] * jnp.asarray(self.aim, jnp.float32), axis=-1) / full
         wanted = inputs.relative_weights + self.trade_rate * (aim - inputs.relative_weights)
-        return Decision((wanted - (1.0 - env_params.rules.trade_decay) * inputs.relative_weights)[..., None, :])
+        return Decision((wanted - inputs.anchor - (1.0 - env_params.rules.trade_decay) * inputs.tilt)[..., None, :])
 
     def env_action(self, action: jax.Array) -> jax.Array:
         """``[..., 1, N] -> [..., N]``."""

@@ -185,10 +185,10 @@ def _check_specialists(config: TrainConfig, paths: RunPaths, results: dict[str, 
 def _check_action(config: TrainConfig, bundle: Path, manifest: ModelManifest) -> None:
     """Whether an action of a specialist still means the same trade."""
     for name, value in dataclasses.asdict(ActionSettings.of(config)).items():
-        had, key = getattr(manifest.action, name), f"simulation.{name}"
+        had, key = getattr(manifest.action, name), ActionSettings.setting(name)
         if had != value:
             raise UserError(
-                f"{bundle} was trained with `{key}` {had:g}, and here it is {value:g}: its actions would "
+                f"{bundle} was trained with `{key}` {had}, and here it is {value}: its actions would "
                 "mean other trades; give the setting of the earlier phase"
             )
 

@@ -35,12 +35,20 @@ class ActionSettings:
     """How an action becomes a weight."""
 
     leverage: float  # gross exposure of a fully used class budget, as a multiple of it
-    trade_decay: float  # share of the relative weight that is given up per bar before the action is added
+    trade_decay: float  # share of the tilt that is given up per bar before the action is added
+    anchor: str = "flat"  # that actions tilt
+    anchor_size: float = 0.0  # its largest relative weight; 0 for a flat one
 
     @classmethod
     def of(cls, config: TrainConfig) -> ActionSettings:
         """Those that a training with these settings learns to act with."""
-        return cls(config.simulation.leverage, config.simulation.trade_decay)
+        size = 0.0 if config.anchor == "flat" else config.anchor_size
+        return cls(config.simulation.leverage, config.simulation.trade_decay, config.anchor, size)
+
+    @staticmethod
+    def setting(name: str) -> str:
+        """The setting that one of these numbers comes from."""
+        return name if name.startswith("anchor") else f"simulation.{name}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ DomainName = Literal["generic", "forex", "commodities", "equity"]
 NetworkName = Literal["dense"]
 AlgorithmName = Literal["ppo", "pathwise", "pathwise_ppo"]
 PhaseAlgorithmName = Literal["same", "ppo", "pathwise", "pathwise_ppo"]
+AnchorName = Literal["flat", "equal_weight", "inverse_volatility", "buy_and_hold"]
 TrackerName = Literal["none", "mlflow", "wandb"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 BarStamps = Literal["open", "close"]
@@ -350,6 +351,11 @@ class TrainConfig:
     """Algorithm of phase 2; same: that of all."""
     phase3_algorithm: Annotated[PhaseAlgorithmName, Static("3")] = "same"
     """Algorithm of phase 3; same: that of all."""
+    anchor: Annotated[AnchorName, Traced] = "flat"
+    """Portfolio that policies tilt, and hold where they have nothing to say: flat is none, equal_weight and
+    inverse_volatility are rebalanced once a day, buy_and_hold is bought in equal weights and never rebalanced."""
+    anchor_size: Annotated[float, Range("(0, 1]"), Unit("share of a full position"), Traced] = 0.5
+    """Largest position of the anchor; the rest is room for tilts on the same side."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes of PPO."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16

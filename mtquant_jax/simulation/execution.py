@@ -54,12 +54,14 @@ class BarResult:
     ruined: jax.Array  # [] bool
 
 
-def next_relative_weights(relative: jax.Array, action: jax.Array, rules: AccountRules) -> jax.Array:
+def next_relative_weights(
+    tilt: jax.Array, action: jax.Array, rules: AccountRules, anchor: jax.Array | float = 0.0
+) -> jax.Array:
     """Turn an action into the wanted relative weights ``[..., C]``, in [-1, 1] of each instrument's share.
 
-    The action is a change: (1 - decay) x weight + action, clipped.
+    The action is a change of the tilt: anchor + (1 - decay) x tilt + action, clipped.
     """
-    wanted = (1.0 - rules.trade_decay) * relative + action
+    wanted = anchor + ((1.0 - rules.trade_decay) * tilt + action)
     return jnp.clip(wanted, -1.0, 1.0)
 
 

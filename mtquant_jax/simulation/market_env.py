@@ -10,6 +10,7 @@ from flax import struct
 
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Flows
+from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.gymnax_contract import Environment
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
@@ -35,6 +36,7 @@ class MarketParams:
     reward: RewardParams
     span: Span  # bars that episodes may use
     max_steps_in_episode: jax.Array  # [] bars
+    anchor: Anchor  # that actions tilt
     path_probability: jax.Array  # [P] probability that an episode starts on a path, up to a common factor
 
 

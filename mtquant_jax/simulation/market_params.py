@@ -12,6 +12,7 @@ import numpy as np
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.market.universe import class_contracts, class_table
 from mtquant_jax.settings.config import RewardConfig, TrainConfig
+from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
@@ -33,6 +34,7 @@ def class_params(
         # A specialist alone trades its whole class: limits on shares of the portfolio do not apply.
         "risk": _risk(config, market, alone=True),
         "reward": _reward(config.reward, market.class_scale[index]),
+        "anchor": Anchor.named(config.anchor, config.anchor_size),
         "max_steps_in_episode": integer(config.simulation.episode_length),
     }
     if like is not None:
@@ -61,6 +63,7 @@ def portfolio_params(
         risk=_risk(config, market, alone=False),
         reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
+        anchor=Anchor.named(config.anchor, config.anchor_size),
         max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
         class_reward=_reward(config.reward, market.class_scale),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mtquant_jax.simulation.anchor import anchor_weights, drifted
 from mtquant_jax.simulation.execution import BarResult, next_relative_weights
 from mtquant_jax.simulation.market_env import (
     Book,
@@ -95,6 +96,7 @@ class PortfolioState:
     bar: jax.Array  # [] int32, the bar whose close is now
     book: Book  # over N = S x C instruments
     relative_weights: jax.Array  # [S, C] weight / (budget x leverage x share), about [-1, 1]
+    anchor: jax.Array  # [S, C] the anchor's part of them
     allocation: Allocation
     returns: jax.Array  # [30] per-bar log returns of the portfolio, latest last
     track_record: TrackRecord
@@ -109,6 +111,8 @@ class PortfolioObservation:
     bar: jax.Array  # [] int32
     decides: jax.Array  # [] bool, whether the meta-controller's action counts now
     relative_weights: jax.Array  # [S, C]
+    tilt: jax.Array  # [S, C] what they are beyond the anchor's part
+    anchor: jax.Array  # [S, C] relative weights that the anchor wants now
     class_drawdown: jax.Array  # [S]
     class_sharpe: jax.Array  # [S] per bar
     class_volatility: jax.Array  # [S] per bar, of the return on budget; the meta-controller does not see it
@@ -143,6 +147,7 @@ class PortfolioEnv(MarketEnvironment):
             bar=jnp.asarray(bar, jnp.int32),
             book=open_book(path, bar, params),
             relative_weights=jnp.zeros(params.mask.shape),
+            anchor=jnp.zeros(params.mask.shape),
             allocation=decode_allocation(jnp.zeros(num_classes + 2)),
             returns=jnp.zeros(RETURN_HISTORY),
             track_record=TrackRecord(equity=ones, peak=ones, mean=zeros, second_moment=zeros, win_rate=0.5 * ones),
@@ -159,7 +164,7 @@ class PortfolioEnv(MarketEnvironment):
         Args:
             key: unused, the market is data.
             state: at the close of bar t.
-            action: ``[S + 1, max(C, S + 2)]``; row s holds specialist s's changes of relative weight in its first C
+            action: ``[S + 1, max(C, S + 2)]``; row s holds specialist s's changes of its tilt in its first C
                 columns, the last row the meta-controller's S + 1 capital logits and its risk-appetite logit, which
                 count every ``meta_interval`` bars only.
             params: the market of all classes.
@@ -172,7 +177,8 @@ class PortfolioEnv(MarketEnvironment):
         num_classes, width = params.mask.shape
         allocation = self._allocation(state, action[num_classes, : num_classes + 2], params)
         budgets = allocation.budgets()
-        relative = next_relative_weights(state.relative_weights, action[:num_classes, :width], params.rules)
+        anchor, tilt = self._anchor(state, params), state.relative_weights - state.anchor
+        relative = next_relative_weights(tilt, action[:num_classes, :width], params.rules, anchor)
         per_weight = budgets[:, None] * params.rules.leverage * params.share
         target = jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1)
         book, result, metrics = trade(state.book, target, state.path, state.bar, params)
@@ -185,12 +191,14 @@ class PortfolioEnv(MarketEnvironment):
         driver = price_returns(params.table, state.path, state.bar) * full
         measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
         relative_now = result.unrounded_weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
+        relative_now = jnp.where(params.mask, jnp.clip(relative_now, -2.0, 2.0), 0.0)
         state = PortfolioState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
             book=book,
-            relative_weights=jnp.where(params.mask, jnp.clip(relative_now, -2.0, 2.0), 0.0),
+            relative_weights=relative_now,
+            anchor=drifted(anchor, relative, relative_now),
             allocation=allocation,
             returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
             track_record=_extend(state.track_record, on_budget.net_return),
@@ -228,6 +236,8 @@ class PortfolioEnv(MarketEnvironment):
             bar=state.bar,
             decides=_decides(state, params),
             relative_weights=state.relative_weights,
+            tilt=state.relative_weights - state.anchor,
+            anchor=self._anchor(state, params),
             class_drawdown=1.0 - record.equity / record.peak,
             class_sharpe=record.mean / deviation,
             class_volatility=deviation,
@@ -236,12 +246,17 @@ class PortfolioEnv(MarketEnvironment):
             drawdown=1.0 - state.book.equity / state.book.peak_equity,
         )
 
+    def _anchor(self, state: PortfolioState, params: PortfolioParams) -> jax.Array:
+        """Relative weights ``[S, C]`` that the anchor wants now."""
+        covariance = params.table.covariance[state.path, state.bar]
+        return anchor_weights(params.anchor, state.anchor, covariance, params.mask, params.table.day, state.bar)
+
     def decision_interval(self, params: PortfolioParams) -> jax.Array:
         """Bars ``[]`` between two decisions of the meta-controller."""
         return params.meta_interval
 
     def action_space(self, params: PortfolioParams) -> spaces.Box:
-        """Actions of all agents, padded to one width: changes of relative weight, then logits in the last row.
+        """Actions of all agents, padded to one width: changes of the tilt, then logits in the last row.
 
         A change beyond two full turns is clipped by the limits, and logits beyond their bounds hardly change anything.
         """

@@ -68,7 +68,7 @@ def class_inputs(observation: PortfolioObservation, table: MarketTable) -> Speci
     features = features.reshape(*observation.relative_weights.shape, features.shape[-1])
     domain = table.domain[observation.path, observation.bar]
     return SpecialistInputs(
-        instruments=jnp.concatenate([features, observation.relative_weights[..., None]], axis=-1),
+        instruments=jnp.concatenate([features, observation.tilt[..., None]], axis=-1),
         market=jnp.concatenate([domain, observation.class_drawdown[..., None]], axis=-1),
     )
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mtquant_jax.simulation.anchor import anchor_weights, drifted
 from mtquant_jax.simulation.execution import next_relative_weights
 from mtquant_jax.simulation.market_env import (
     Book,
@@ -39,6 +40,7 @@ class SpecialistState:
     bar: jax.Array  # [] int32, the bar whose close is now
     book: Book
     relative_weights: jax.Array  # [C] weight / (leverage x share), about [-1, 1]
+    anchor: jax.Array  # [C] the anchor's part of them
     reward_memory: RewardMemory
 
 
@@ -49,6 +51,8 @@ class SpecialistObservation:
     path: jax.Array  # [] int32
     bar: jax.Array  # [] int32
     relative_weights: jax.Array  # [C]
+    tilt: jax.Array  # [C] what they are beyond the anchor's part
+    anchor: jax.Array  # [C] relative weights that the anchor wants now
     drawdown: jax.Array  # [] 1 - equity / peak
 
 
@@ -56,7 +60,7 @@ class SpecialistObservation:
 class SpecialistInputs:
     """What a specialist's network sees."""
 
-    instruments: jax.Array  # [..., C, F + 1] features and the relative weight held
+    instruments: jax.Array  # [..., C, F + 1] features and the tilt held
     market: jax.Array  # [..., D + 1] domain features and the drawdown
 
 
@@ -71,6 +75,7 @@ class SpecialistEnv(MarketEnvironment):
             bar=jnp.asarray(bar, jnp.int32),
             book=open_book(path, bar, params),
             relative_weights=jnp.zeros(params.mask.size),
+            anchor=jnp.zeros(params.mask.size),
             reward_memory=start_memory(),
         )
 
@@ -82,7 +87,7 @@ class SpecialistEnv(MarketEnvironment):
         Args:
             key: unused, the market is data.
             state: at the close of bar t.
-            action: ``[C]`` change of relative weight wanted.
+            action: ``[C]`` change of the tilt wanted.
             params: the class's market.
 
         Returns:
@@ -91,7 +96,8 @@ class SpecialistEnv(MarketEnvironment):
         """
         del key
         per_weight = params.rules.leverage * params.share[0]
-        relative = next_relative_weights(state.relative_weights, action, params.rules)
+        anchor = self._anchor(state, params)
+        relative = next_relative_weights(state.relative_weights - state.anchor, action, params.rules, anchor)
         target = jnp.where(params.mask[0], relative * per_weight, 0.0)
         book, result, metrics = trade(state.book, target, state.path, state.bar, params)
         covariance = params.table.covariance[state.path, state.bar]
@@ -99,12 +105,14 @@ class SpecialistEnv(MarketEnvironment):
         memory, reward = self.reward(state.reward_memory, inputs, params.reward)
         exposure, driver = state.relative_weights, price_returns(params.table, state.path, state.bar) * per_weight
         relative_now = result.unrounded_weights / jnp.where(params.mask[0], per_weight, 1.0)
+        relative_now = jnp.where(params.mask[0], relative_now, 0.0)
         state = SpecialistState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
             book=book,
-            relative_weights=jnp.where(params.mask[0], relative_now, 0.0),
+            relative_weights=relative_now,
+            anchor=drifted(anchor, relative, relative_now),
             reward_memory=memory,
         )
         observation = self.observe(None, state, action, params)
@@ -134,11 +142,19 @@ class SpecialistEnv(MarketEnvironment):
             path=state.path,
             bar=state.bar,
             relative_weights=state.relative_weights,
+            tilt=state.relative_weights - state.anchor,
+            anchor=self._anchor(state, params),
             drawdown=1.0 - state.book.equity / state.book.peak_equity,
         )
 
+    def _anchor(self, state: SpecialistState, params: MarketParams) -> jax.Array:
+        """Relative weights ``[C]`` that the anchor wants now."""
+        covariance = params.table.covariance[state.path, state.bar]
+        held = state.anchor[None]
+        return anchor_weights(params.anchor, held, covariance, params.mask, params.table.day, state.bar)[0]
+
     def action_space(self, params: MarketParams) -> spaces.Box:
-        """Changes of relative weight ``[C]``; anything beyond two full turns is clipped by the limits."""
+        """Changes of the tilt ``[C]``; anything beyond two full turns is clipped by the limits."""
         from gymnax.environments import spaces
 
         return spaces.Box(-2.0, 2.0, (params.mask.size,))
@@ -153,6 +169,8 @@ class SpecialistEnv(MarketEnvironment):
                 "path": spaces.Box(0, paths - 1, (), jnp.int32),
                 "bar": spaces.Box(0, bars - 1, (), jnp.int32),
                 "relative_weights": spaces.Box(-jnp.inf, jnp.inf, (params.mask.size,)),
+                "tilt": spaces.Box(-jnp.inf, jnp.inf, (params.mask.size,)),
+                "anchor": spaces.Box(0.0, 1.0, (params.mask.size,)),
                 "drawdown": spaces.Box(0.0, jnp.inf, ()),
             }
         )
@@ -163,6 +181,6 @@ def specialist_inputs(observation: SpecialistObservation, table: MarketTable) ->
     features = table.features[observation.path, observation.bar]
     domain = table.domain[observation.path, observation.bar, 0]
     return SpecialistInputs(
-        instruments=jnp.concatenate([features, observation.relative_weights[..., None]], axis=-1),
+        instruments=jnp.concatenate([features, observation.tilt[..., None]], axis=-1),
         market=jnp.concatenate([domain, observation.drawdown[..., None]], axis=-1),
     )

@@ -127,14 +127,19 @@ def trade_scale(config: TrainConfig, market: Market, index: int) -> np.ndarray:
 
 
 def start_meta(config: TrainConfig, market: Market) -> Policy:
-    """An untrained meta-controller: about equal risk for each class, an equal share of cash, half the risk appetite."""
+    """An untrained meta-controller: the anchor's capital, an equal share of cash, half the risk appetite.
+
+    A flat anchor and that of inverse volatility have about equal risk in each class, the others equal weights in all
+    instruments.
+    """
     agent = MetaAgent(meta_network(config, market), market.universe.slots)
     env = hierarchy_env(config)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: portfolio_params(config, market)))
     params = initialise(agent.network, example, _seed(config, 2, 0))
-    # Capital in proportion to 1 / volatility of the class, as seen in the training split.
-    inverse_volatility = market.class_scale / np.mean(market.class_scale)
-    params["class_bias"] = scalar(np.log(inverse_volatility))
+    equally = config.anchor in ("equal_weight", "buy_and_hold")
+    # Capital in proportion to the instruments, or to 1 / volatility of the class, as seen in the training split.
+    capital = np.sum(market.universe.mask, axis=-1) if equally else market.class_scale
+    params["class_bias"] = scalar(np.log(capital / np.mean(capital)))
     return Policy({META: params}, {META: start_normalizer(jax.eval_shape(PortfolioInputs.flat, example))})
 
 

@@ -49,8 +49,9 @@ def observations(seed=0):
         return f32(generator.normal(size=(*BATCH, *leaf.shape)))
 
     filled = jax.tree.map(fill, one)
-    weights = jnp.where(PARAMS.mask, filled.relative_weights, 0.0)
-    return filled.replace(bar=jnp.asarray(generator.integers(0, 12, BATCH), jnp.int32), relative_weights=weights)
+    weights, tilt = (jnp.where(PARAMS.mask, leaf, 0.0) for leaf in (filled.relative_weights, filled.tilt))
+    bar = jnp.asarray(generator.integers(0, 12, BATCH), jnp.int32)
+    return filled.replace(bar=bar, relative_weights=weights, tilt=tilt)
 
 
 OBSERVATIONS = observations()

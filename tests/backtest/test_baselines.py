@@ -51,7 +51,12 @@ def bars_with_trades(record):
 def wanted(name, params, bar, held, turnover=0.0):
     """The relative weights that a rule wants ``[C]``."""
     observation = SpecialistObservation(
-        path=jnp.int32(0), bar=jnp.int32(bar), relative_weights=f32(held), drawdown=jnp.zeros(())
+        path=jnp.int32(0),
+        bar=jnp.int32(bar),
+        relative_weights=f32(held),
+        tilt=f32(held),
+        anchor=jnp.zeros(len(held)),
+        drawdown=jnp.zeros(()),
     )
     return np.asarray(rule(name, turnover).target(observation, params.table))
 
@@ -157,6 +162,8 @@ def test_the_random_rule_draws_anew_for_every_path_bar_and_instrument():
         path=jnp.array([[0, 0], [1, 1]]),
         bar=jnp.array([[3, 4], [3, 4]]),
         relative_weights=jnp.zeros((2, 2, 3)),
+        tilt=jnp.zeros((2, 2, 3)),
+        anchor=jnp.zeros((2, 2, 3)),
         drawdown=jnp.zeros((2, 2)),
     )
     drawn = np.asarray(rule("random, same turnover", 1.0).target(observation, two))
@@ -175,7 +182,12 @@ def test_a_rule_undoes_the_decay_of_positions_and_leaves_padding_alone():
     # A full position in the only instrument that is real, half of equity; it falls by 0.1 % and equity by half of that.
     np.testing.assert_allclose(np.asarray(record.exposure)[:, 0], 0.5 * np.exp(-0.0005 * np.arange(1, 11)), rtol=1e-3)
     observation = SpecialistObservation(
-        path=jnp.int32(0), bar=jnp.int32(5), relative_weights=f32([0.5, 0.0]), drawdown=jnp.zeros(())
+        path=jnp.int32(0),
+        bar=jnp.int32(5),
+        relative_weights=f32([0.5, 0.0]),
+        tilt=f32([0.5, 0.0]),
+        anchor=jnp.zeros(2),
+        drawdown=jnp.zeros(()),
     )
     # Wants 0.5 of what it holds, 0.9 x 0.5 would be left.
     change = rule("buy and hold").policy({}, {}, observation, params).mode()

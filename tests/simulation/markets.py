@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.market.universe import Universe, arrange_contracts, arrange_table, universe_of
+from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.portfolio_env import PortfolioEnv, PortfolioParams
 from mtquant_jax.simulation.reward import REWARDS, RewardParams, TermWeights
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
@@ -71,6 +72,7 @@ def make_portfolio(
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
+        anchor=Anchor.named("flat", 0.5),
         path_probability=jnp.full(table.open.shape[0], 1.0 / table.open.shape[0]),
         class_reward=RewardParams(
             scale=jnp.ones(universe.num_classes),

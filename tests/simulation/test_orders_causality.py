@@ -16,6 +16,7 @@ from mtquant_jax.market.features import build_table
 from mtquant_jax.market.universe import arrange_contracts, arrange_table, universe_of
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation import execution
+from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import current_weights, next_relative_weights
 from mtquant_jax.simulation.market_env import MarketParams, trade
 from mtquant_jax.simulation.reward import REWARDS, RewardParams
@@ -65,6 +66,7 @@ def params_of(bars: Bars, currency: str) -> MarketParams:
         reward=RewardParams(scale=f32(1.0), risk_aversion=f32(1.0), sharpe_memory=f32(100.0)),
         span=Span(first=jnp.int32(0), last=jnp.int32(NUM_BARS)),
         max_steps_in_episode=jnp.int32(NUM_BARS),
+        anchor=Anchor.named("flat", 0.5),
         path_probability=jnp.ones(table.open.shape[0]),
     )
 
