@@ -152,6 +152,7 @@ def make_params(
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
         anchor=Anchor.named("flat", 0.5),
+        hole=Span(first=jnp.int32(0), last=jnp.int32(0)),
         path_probability=jnp.ones(table.open.shape[0]),
     )
 

@@ -124,7 +124,8 @@ def register_network(
 
     Args:
         name: in settings and model files.
-        specialist: a subclass with the parameters ``log_std`` and ``log_trade_scale``, in whose units its policy acts.
+        specialist: a subclass with the parameters ``log_std`` and ``log_trade_scale``, in whose units its policy acts,
+            and the layer ``policy_head``: zeros in it are no tilt.
         meta: a subclass with the layers ``class_head`` and ``policy_head`` and the parameter ``class_bias``: zeros in
             them are the equal allocation that phase 2 is compared with.
 

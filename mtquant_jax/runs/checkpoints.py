@@ -209,7 +209,7 @@ class Checkpoints:
         """Remove all checkpoints of a member but the newest and the best."""
         newest = sorted(self._saved(member), reverse=True)
         for timesteps in newest[self.keep :]:
-            if timesteps != best:
+            if timesteps not in (best, 0):  # a starting point may be handed on after all
                 path = self.place(self.paths, member, timesteps)
                 shutil.rmtree(path, ignore_errors=True)
                 folder = self.paths.checkpoint(member.phase, timesteps)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.agents.tilt import with_tilt
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import Origin, restore_policy
@@ -231,7 +232,8 @@ def _restored(paths: RunPaths, phase: int, name: str, results: dict[str, Any], r
     """The policy of a checkpoint, once it is known to be the one that the results mean."""
     handed = handed_on(paths, phase, report, name)
     path = _inside(paths, handed.best_checkpoint, phase)
-    return restore_policy(path, Origin(results["run_id"], phase, name, handed.best_timesteps), like)
+    policy = restore_policy(path, Origin(results["run_id"], phase, name, handed.best_timesteps), like)
+    return with_tilt(policy, handed.evidence.tilt) if handed.evidence else policy
 
 
 def _inside(paths: RunPaths, checkpoint: str, phase: int) -> Path:

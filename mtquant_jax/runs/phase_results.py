@@ -15,6 +15,7 @@ from mtquant_jax.runs.identity import Identity
 from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import JsonRecord
+from mtquant_jax.training.evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class HandedOn(JsonRecord):
     best_timesteps: int
     validation: Performance
     history: tuple[HistoryPoint, ...]
+    evidence: Evidence | None = None  # runs of earlier versions have none
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,6 +117,7 @@ class RunFiles:
             "chunk_timesteps_per_second": outcome.chunk_rates,
             "validation": outcome.validation.to_json(),
             "validation_in_continuous_lots": continuous.to_json(),
+            "evidence": None if outcome.evidence is None else outcome.evidence.to_json(),
             "training_metrics": outcome.training_metrics,
             "best_timesteps": outcome.best_timesteps,
             "best_checkpoint": self.relative(checkpoint),

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtquant_jax.backtest.performance import Performance, describe, score
+from mtquant_jax.backtest.performance import Performance, describe
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
-from mtquant_jax.statistics.significance import chance_bound
 from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
@@ -24,6 +23,7 @@ from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import META_CONTROLLER
+from mtquant_jax.training.verdict import describe_evidence
 
 _TITLES = {
     1: "specialists learn their asset classes",
@@ -134,15 +134,21 @@ class RunObserver(TrainingObserver):
         """Write a line."""
         record_curriculum(self._recorder, member.name, curriculum, opened)
 
+    def trains_without(self, members: Sequence[Member], folds: int) -> None:
+        """Write a line: it takes as long as so many trainings."""
+        names = ", ".join(dict.fromkeys(member.name for member in members))
+        self._recorder.info(f"  {names:<16} is trained {folds} times more, each without a part of the bars")
+
     def trained(self, member: Member, outcome: Outcome) -> None:
         """Write the models that a member's training hands on, and keep its report.
 
         Its last checkpoint is on disk before the next training begins: what is finished is never trained again.
         """
         self.wait()
-        if member.phase > 1:
-            for line in beaten_start(outcome):
-                self._recorder.info(f"  {line}")
+        if outcome.evidence is not None:
+            anchor = self._files.config.anchor
+            for line in describe_evidence(outcome.evidence, member.phase, anchor, outcome.timesteps):
+                self._recorder.info(f"  {member.name:<16} {line}")
         self._write_models(member, outcome)
         continuous = member.validate(outcome.policy, whole_lots=False).performance
         checkpoint = self._checkpoint_path(member, outcome.best_timesteps)
@@ -212,19 +218,3 @@ class RunObserver(TrainingObserver):
         updates = outcome.timesteps // member.plan.program.timesteps_per_update
         metrics = outcome.training_metrics
         return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
-
-
-def beaten_start(outcome: Outcome) -> list[str]:
-    """A line on whether the best checkpoint of a training beats its starting point, where that is not plain."""
-    if outcome.best_timesteps == 0:
-        return ["no checkpoint beat the starting point on the validation split; it is handed on"]
-    # The first of the history is the start: as a candidate, it is validated before anything is learnt.
-    ahead = score(outcome.validation) - score(outcome.history[0][1])
-    error, looks = outcome.validation.sharpe_standard_error, len(outcome.history) - 1
-    if error is None or ahead > (bound := chance_bound(looks)) * error:
-        return []
-    best = "the only later checkpoint" if looks == 1 else f"the best of {looks} later checkpoints"
-    return [
-        f"{best} is ahead of the starting point by {ahead:.2f}, {ahead / error:.1f} standard errors; up to {bound:.1f} "
-        "may be chance"
-    ]

@@ -356,6 +356,9 @@ class TrainConfig:
     inverse_volatility are rebalanced once a day, buy_and_hold is bought in equal weights and never rebalanced."""
     anchor_size: Annotated[float, Range("(0, 1]"), Unit("share of a full position"), Traced] = 0.5
     """Largest position of the anchor; the rest is room for tilts on the same side."""
+    folds: Annotated[int, Range("[0, 20]"), Unit("trainings"), Host] = 4
+    """Parts of the training split that specialists are trained again without, to see what they earn on bars that they
+    have not seen; with the validation split it decides how much of their tilt is handed on. 0: by that split alone."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes of PPO."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16

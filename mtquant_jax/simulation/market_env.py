@@ -35,6 +35,7 @@ class MarketParams:
     risk: RiskRules
     reward: RewardParams
     span: Span  # bars that episodes may use
+    hole: Span  # bars among them that they leave out; none where it is empty
     max_steps_in_episode: jax.Array  # [] bars
     anchor: Anchor  # that actions tilt
     path_probability: jax.Array  # [P] probability that an episode starts on a path, up to a common factor
@@ -171,6 +172,7 @@ def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Ar
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
     """Draw a path by its probability, and a bar uniformly among those that leave a whole episode if the span has one.
 
+    Episodes that would touch the hole are not drawn. In a span that has no whole episode there must not be one.
     The path is found by binary search of a uniform number in the cumulative probability: O(log P) per episode.
     """
     path_key, bar_key = jax.random.split(key)
@@ -179,8 +181,12 @@ def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.A
     path = jnp.searchsorted(cumulative, passed, side="right", method="scan_unrolled")
     first = jnp.asarray(params.span.first, jnp.int32)
     latest = jnp.asarray(params.span.last - params.max_steps_in_episode, jnp.int32)
-    bar = jax.random.randint(bar_key, (), first, jnp.maximum(latest, first + 1))
-    return path, bar
+    end = jnp.maximum(latest, first + 1)
+    # Starts that would touch the hole, one after the other; none where it is empty.
+    touching = jnp.maximum(params.hole.first - params.max_steps_in_episode + 1, first)
+    touched = jnp.maximum(jnp.minimum(params.hole.last, end) - touching, 0) * (params.hole.last > params.hole.first)
+    bar = jax.random.randint(bar_key, (), first, jnp.maximum(end - touched, first + 1))
+    return path, jnp.where(bar >= touching, bar + touched, bar)
 
 
 def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:

@@ -45,6 +45,7 @@ def class_params(
         mask=jax.device_put(universe.mask[index : index + 1]),
         share=jax.device_put(universe.share[index : index + 1]),
         span=_span(market, split),
+        hole=_bars(0, 0),
         path_probability=_equally(market),
         **of_settings,
     )
@@ -63,6 +64,7 @@ def portfolio_params(
         risk=_risk(config, market, alone=False),
         reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
+        hole=_bars(0, 0),
         anchor=Anchor.named(config.anchor, config.anchor_size),
         max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
@@ -77,6 +79,11 @@ def portfolio_params(
         discount=scalar(config.ppo.gamma),
         specialists=specialists,
     )
+
+
+def without(env_params: Any, first: int, last: int) -> Any:
+    """The same parameters for a training that leaves out the bars from ``first`` to before ``last``."""
+    return dataclasses.replace(env_params, hole=_bars(first, last))
 
 
 def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
@@ -153,6 +160,9 @@ def _equally(market: Market) -> jax.Array:
     return scalar(np.full(num_paths, 1.0 / num_paths))
 
 
-def _span(market: Market, split: str) -> Span:
-    first, last = getattr(market.splits, split)
+def _bars(first: int, last: int) -> Span:
     return Span(first=integer(first), last=integer(last))
+
+
+def _span(market: Market, split: str) -> Span:
+    return _bars(*getattr(market.splits, split))

@@ -14,6 +14,7 @@ import numpy as np
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
+from mtquant_jax.statistics.significance import chance_bound
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.divergence import (
@@ -24,6 +25,7 @@ from mtquant_jax.training.divergence import (
     symptom,
     too_many,
 )
+from mtquant_jax.training.evidence import Ahead
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import kept, runner_of, side_by_side
@@ -119,7 +121,8 @@ class _Training:
             rate = updates * per_update * len(self._members) / (time.perf_counter() - start)
             self._check(self._done // per_update, updates, before, metrics, rate)
             for member, of_member in zip(self._members if not self._done else (), metrics, strict=False):
-                refuse_without_slope(of_member, member)
+                if member.phase == 1:  # later ones may stand on specialists that are flat
+                    refuse_without_slope(of_member, member)
             self._done, self._last = passed, metrics
             self._first = self._first or metrics
             self._rates.append(rate)
@@ -256,6 +259,20 @@ class _Training:
             self._curricula[i] = following
         self._runner.follow(self._curricula)
 
+    def _handed_on(self, index: int, last: Candidate) -> Candidate:
+        """The last policy of a member, or the best where it is ahead on the validation split by more than chance.
+
+        What is learnt last has seen most; the best of several by one short split is mostly the luckiest of them.
+        """
+        best, validate = self._candidates[index], self._members[index].validate
+        if best is None or best.timesteps == last.timesteps:
+            return last
+        start = time.perf_counter()
+        of_best, of_last = (validate(one.policy).returns for one in (best, last))
+        self._validating += time.perf_counter() - start
+        ahead = Ahead.of([of_best - of_last], days_per_year=1.0)
+        return best if ahead.ratio > chance_bound(len(self._history[index]) - 1) else last
+
     def _outcomes(self) -> list[Outcome]:
         seconds = {
             "compile": self._compiler.seconds - self._compiled_before,
@@ -266,7 +283,7 @@ class _Training:
         outcomes = []
         for i, (member, state) in enumerate(zip(self._members, self._runner.states(), strict=True)):
             last_policy = Policy(state.params, state.normalizers)
-            best = self._candidates[i] or Candidate(last_policy, self._done, 0.0)
+            best = self._handed_on(i, Candidate(last_policy, self._done, 0.0))
             validation = next((found for timesteps, found in self._history[i] if timesteps == best.timesteps), None)
             outcomes.append(
                 Outcome(

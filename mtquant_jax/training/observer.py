@@ -22,8 +22,8 @@ from mtquant_jax.training.validation import Validated
 class Validate(Protocol):
     """Trades a policy on the validation split."""
 
-    def __call__(self, policy: Policy, whole_lots: bool = True) -> Validated:
-        """How it does, in whole lots or without lot rounding."""
+    def __call__(self, policy: Policy, whole_lots: bool = True, first: int | None = None) -> Validated:
+        """How it does, in whole lots or without lot rounding, on as many bars from ``first`` on where that is given."""
         ...
 
 
@@ -83,6 +83,9 @@ class TrainingObserver:
 
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """A member's curriculum moves on to stages that it has not drawn before."""
+
+    def trains_without(self, members: Sequence[Member], folds: int) -> None:
+        """Trainings of members are repeated without parts of the bars, to see how they do on those."""
 
     def trained(self, member: Member, outcome: Outcome) -> None:
         """A member is trained."""

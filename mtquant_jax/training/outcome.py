@@ -6,6 +6,7 @@ import dataclasses
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.performance import Performance
+from mtquant_jax.training.evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Candidate:
 class Outcome:
     """What one training gives."""
 
-    policy: Policy  # what is handed on: the best by validation, or the last one where nothing is validated
+    policy: Policy  # what is handed on: the last one, or one that is ahead of it by more than chance
     last_policy: Policy  # after the last update
     best_timesteps: int  # after which the policy handed on was saved; 0 for the starting point
     best_validation: Performance | None  # of the policy handed on; None where nothing is validated
@@ -31,6 +32,7 @@ class Outcome:
     timesteps_per_second: float  # over the run seconds, of all members together
     chunk_rates: list[float]  # timesteps per second chunk by chunk
     training_metrics: dict[str, dict[str, float]]  # agent -> closing metrics of its last chunk
+    evidence: Evidence | None = None  # for what is handed on; None where nothing is validated
 
     @property
     def validation(self) -> Performance:

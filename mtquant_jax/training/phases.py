@@ -25,6 +25,7 @@ from mtquant_jax.agents.hierarchy import (
 )
 from mtquant_jax.agents.networks import NETWORKS, MetaNetwork, SpecialistNetwork, initialise
 from mtquant_jax.agents.normalizer import start_normalizer
+from mtquant_jax.agents.tilt import tilts
 from mtquant_jax.learning.contract import Objective, Program
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
@@ -136,11 +137,18 @@ def start_meta(config: TrainConfig, market: Market) -> Policy:
     env = hierarchy_env(config)
     example = _example_inputs(env, agent, jax.eval_shape(lambda: portfolio_params(config, market)))
     params = initialise(agent.network, example, _seed(config, 2, 0))
-    equally = config.anchor in ("equal_weight", "buy_and_hold")
-    # Capital in proportion to the instruments, or to 1 / volatility of the class, as seen in the training split.
-    capital = np.sum(market.universe.mask, axis=-1) if equally else market.class_scale
-    params["class_bias"] = scalar(np.log(capital / np.mean(capital)))
+    params["class_bias"] = neutral_capital(config, market)
     return Policy({META: params}, {META: start_normalizer(jax.eval_shape(PortfolioInputs.flat, example))})
+
+
+def neutral_capital(config: TrainConfig, market: Market) -> jax.Array:
+    """Logits ``[S]`` of the capital that an untrained meta-controller gives the classes.
+
+    It is in proportion to their instruments, or to 1 / volatility of the class as seen in the training split.
+    """
+    equally = config.anchor in ("equal_weight", "buy_and_hold")
+    capital = np.sum(market.universe.mask, axis=-1) if equally else market.class_scale
+    return scalar(np.log(capital / np.mean(capital)))
 
 
 def plan_specialist(config: TrainConfig, market: Market, index: int, env_params: MarketParams | None = None) -> Plan:
@@ -228,10 +236,15 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
         coordinated_group=SPECIALISTS,
     )
     intervals = {SPECIALISTS: joint.specialist_update_interval}
+    hyper = kind.hyper(config, Assignment(3, (SPECIALISTS, META), total_updates, update_interval=intervals))
+    if not np.all(learn := tilts(start)):  # a class without evidence stays with the anchor
+        hyper = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * scalar(learn) if _is_rate_of(path, SPECIALISTS) else leaf, hyper
+        )
     return Plan(
         program=program,
         env_params=portfolio_params(config, market),
-        hyper=kind.hyper(config, Assignment(3, (SPECIALISTS, META), total_updates, update_interval=intervals)),
+        hyper=hyper,
         start=start,
         # A copy: the training donates its state, in which parameters and reference must be buffers of their own.
         reference={SPECIALISTS: jax.tree.map(jnp.copy, start.params[SPECIALISTS])},
@@ -253,6 +266,12 @@ def specialists_under(plan: Plan) -> Policy:
     """The stacked specialists that the meta-controller of a plan of phase 2 gives capital to."""
     params, normalizers = plan.env_params.specialists
     return Policy({SPECIALISTS: params}, {SPECIALISTS: normalizers})
+
+
+def tilting(plan: Plan) -> bool:
+    """Whether any specialist of a plan of phase 2 or 3 begins it with a tilt."""
+    stacked = plan.start if SPECIALISTS in plan.start.params else specialists_under(plan)
+    return bool(np.any(tilts(stacked)))
 
 
 def hierarchy(specialists: Policy, meta: Policy) -> Policy:
@@ -283,6 +302,11 @@ def equal_allocation(meta: Policy) -> Policy:
     for name in ("class_head", "class_bias", "policy_head"):
         params[name] = jax.tree.map(lambda leaf: scalar(np.zeros(leaf.shape)), params[name])
     return Policy({META: params}, meta.normalizers)
+
+
+def _is_rate_of(path: tuple[Any, ...], group: str) -> bool:
+    """Whether a number of a learner is the learning rate of a group."""
+    return jax.tree_util.keystr(path).endswith(f"learning_rate['{group}']")
 
 
 def _example_inputs(env: Any, agent: Any, params: Any) -> Any:

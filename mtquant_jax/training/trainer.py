@@ -22,6 +22,7 @@ from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.divergence import Diverged
+from mtquant_jax.training.folds import WINDOWS, decided, fold_starts, train_without
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
@@ -181,12 +182,15 @@ class _Trainer:
         schedule = Schedule(config.save_freq, phase > 1, self.validate, curriculum, config.ppo.max_rejected_updates)
         outcomes: list[dict[str, Outcome]] = [{} for _ in self.trained]
         for group in groups:
-            for member, outcome in zip(group, self._train(group, schedule), strict=True):
+            found = self._train(group, schedule)
+            if self.validate:
+                found = self._decided(group, found, schedule)
+            for member, outcome in zip(group, found, strict=True):
                 outcomes[member.hierarchy][member.name] = outcome
                 self.observer.trained(member, outcome)
-        for hierarchy, found in zip(self.trained, outcomes, strict=True):
-            hierarchy.outcomes[phase] = found
-            hierarchy.policies = self._handed_on(hierarchy.policies, phase, found)
+        for hierarchy, of_phase in zip(self.trained, outcomes, strict=True):
+            hierarchy.outcomes[phase] = of_phase
+            hierarchy.policies = self._handed_on(hierarchy.policies, phase, of_phase)
         self.observer.phase_ends(phase)
 
     def _train(self, group: Sequence[Member], schedule: Schedule) -> list[Outcome]:
@@ -195,6 +199,29 @@ class _Trainer:
             return train(group, schedule, self.observer, self.compiler)
         except Diverged as error:
             raise error.blaming(self.configs[error.member.hierarchy]) from None
+
+    def _decided(self, group: Sequence[Member], outcomes: Sequence[Outcome], schedule: Schedule) -> list[Outcome]:
+        """The evidence for what members hand on; that of specialists is also gathered by training again without bars.
+
+        What specialists are handed on with is decided by it; what comes after stands on them.
+        """
+        config, specialists = self.configs[0], group[0].phase == 1
+        starts = fold_starts(config, self.market, config.folds if specialists and config.folds else WINDOWS)
+        without: list[list[Policy]] = [[] for _ in group]
+        if specialists and config.folds and starts:
+            self.observer.trains_without(group, len(starts))
+            without = train_without(group, starts, config, self.market, schedule, self.compiler, self.observer.stops)
+        return [
+            decided(
+                member,
+                outcome,
+                starts,
+                blind,
+                self._validators[member.hierarchy].days_per_year,
+                self.configs[member.hierarchy].trials if specialists else None,
+            )
+            for member, outcome, blind in zip(group, outcomes, without, strict=True)
+        ]
 
     def _handed_on(self, before: HierarchyPolicies, phase: int, outcomes: dict[str, Outcome]) -> HierarchyPolicies:
         """The policies after a phase; those of later phases rest on others, and are dropped."""
@@ -234,8 +261,10 @@ class _Trainer:
             members.append(Member(2, number, hierarchy.seed, META_CONTROLLER, plan, validate))
         return [members]
 
-    def _validate_meta(self, number: int, frozen: Policy, policy: Policy, whole_lots: bool = True) -> Validated:
-        return self._validators[number].portfolio(plans.hierarchy(frozen, policy), whole_lots)
+    def _validate_meta(
+        self, number: int, frozen: Policy, policy: Policy, whole_lots: bool = True, first: int | None = None
+    ) -> Validated:
+        return self._validators[number].portfolio(plans.hierarchy(frozen, policy), whole_lots, first)
 
     def _portfolios(self) -> list[list[Member]]:
         """Phase 3, of each whole hierarchy."""

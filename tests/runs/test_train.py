@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import zipfile
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.cli import train_main
 from mtquant_jax.market.prepare import prepare_market
-from mtquant_jax.runs.run_observer import beaten_start
 from mtquant_jax.runs.trained_run import open_checkpoint, open_run, restore_all
 from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.storage.bundles import read_manifest
@@ -335,25 +333,3 @@ def test_too_few_bars_for_an_episode_are_refused(capsys, tmp_path):
     message = refused(capsys, *flags)
     assert "episode" in message
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("best_timesteps", "start", "best", "expected"),
-    [
-        (0, 1.0, (1.0, 0.8), "no checkpoint beat the starting point"),
-        (2000, 1.0, (1.5, 0.8), "ahead of the starting point by 0.50, 0.6 standard errors; up to 2.3 may be chance"),
-        (2000, None, (0.3, 0.8), "ahead of the starting point by 0.30, 0.4 standard errors; up to 2.3 may be chance"),
-        (2000, 1.0, (2.6, 0.8), "best of 2 later checkpoints is ahead of the starting point by 1.60, 2.0 standard"),
-        (2000, 1.0, (3.0, 0.8), ""),
-        (2000, -1.0, (None, None), ""),
-    ],
-)
-def test_a_lead_over_the_start_that_may_be_luck_is_said_to_be(best_timesteps, start, best, expected):
-    outcome = SimpleNamespace(
-        best_timesteps=best_timesteps,
-        history=[(timesteps, SimpleNamespace(sharpe=start)) for timesteps in (0, 1000, 2000)],
-        validation=SimpleNamespace(sharpe=best[0], sharpe_standard_error=best[1]),
-    )
-    lines = beaten_start(outcome)
-    assert len(lines) == bool(expected)
-    assert expected in "".join(lines)

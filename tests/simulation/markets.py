@@ -73,6 +73,7 @@ def make_portfolio(
         span=Span(first=jnp.asarray(first, jnp.int32), last=jnp.asarray(last, jnp.int32)),
         max_steps_in_episode=jnp.asarray(episode_length, jnp.int32),
         anchor=Anchor.named("flat", 0.5),
+        hole=Span(first=jnp.int32(0), last=jnp.int32(0)),
         path_probability=jnp.full(table.open.shape[0], 1.0 / table.open.shape[0]),
         class_reward=RewardParams(
             scale=jnp.ones(universe.num_classes),

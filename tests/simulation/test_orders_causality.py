@@ -67,6 +67,7 @@ def params_of(bars: Bars, currency: str) -> MarketParams:
         span=Span(first=jnp.int32(0), last=jnp.int32(NUM_BARS)),
         max_steps_in_episode=jnp.int32(NUM_BARS),
         anchor=Anchor.named("flat", 0.5),
+        hole=Span(first=jnp.int32(0), last=jnp.int32(0)),
         path_probability=jnp.ones(table.open.shape[0]),
     )
 

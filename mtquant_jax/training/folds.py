@@ -1,0 +1,131 @@
+"""Trains again without a part of the bars each time, and asks how that does on the part that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.agents.tilt import with_tilt
+from mtquant_jax.market.prepare import Market
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.simulation.market_params import without
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.evidence import Ahead, Evidence, Reading, tilt_of
+from mtquant_jax.training.loop import Schedule, train
+from mtquant_jax.training.observer import Member, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
+from mtquant_jax.training.phases import tilting
+from mtquant_jax.training.runner import side_by_side
+
+WINDOWS = 4
+"""Parts of the training split that are looked at where nothing is trained again without them."""
+
+
+class _Unseen(TrainingObserver):
+    """Trains without a trace, and stops when the training that it belongs to does."""
+
+    def __init__(self, stops: Callable[[], bool]) -> None:
+        self.stops = stops  # type: ignore[method-assign]
+
+
+def fold_starts(config: TrainConfig, market: Market, count: int) -> list[int]:
+    """First bars of parts of the training split, spread over it, each as long as the validation split.
+
+    There are fewer where they would overlap, and none where too little would be left to train on.
+    """
+    (first, last), (begin, end) = market.splits.train, market.splits.validation
+    length, whole = end - begin, last - first
+    left = whole - length - 2 * config.market.gap_bars - config.simulation.episode_length
+    count = min(count, whole // length)
+    if count < 1 or left < length:
+        return []
+    spread = np.linspace(first, last - length, count) if count > 1 else [last - length]
+    return [int(start) for start in np.round(spread)]
+
+
+def train_without(
+    members: Sequence[Member],
+    starts: Sequence[int],
+    config: TrainConfig,
+    market: Market,
+    schedule: Schedule,
+    compiler: Compiler,
+    stops: Callable[[], bool],
+) -> list[list[Policy]]:
+    """The last policies of each member's training without each of the parts that begin at ``starts``.
+
+    The bars left out are the part and `market.gap_bars` to either side.
+    """
+    begin, end = market.splits.validation
+    gap = config.market.gap_bars
+
+    def again(member: Member, index: int) -> Member:
+        plan, start = member.plan, starts[index]
+        env_params = without(plan.env_params, max(start - gap, 0), start + end - begin + gap)
+        key = jax.random.fold_in(plan.key, index + 1)
+        return dataclasses.replace(member, plan=dataclasses.replace(plan, env_params=env_params, key=key))
+
+    batches = [[again(member, index) for member in members] for index in range(len(starts))]
+    if jax.default_backend() == "cpu":  # on which one program runs side by side in threads, however many there are
+        batches = [[one for batch in batches for one in batch]]
+    blind = dataclasses.replace(schedule, validate=False, save_freq=config.phase1_timesteps)
+    found = [outcome.last_policy for batch in batches for outcome in train(batch, blind, _Unseen(stops), compiler)]
+    return [found[i :: len(members)] for i in range(len(members))]
+
+
+def decided(
+    member: Member,
+    outcome: Outcome,
+    starts: Sequence[int],
+    without_them: Sequence[Policy],
+    days_per_year: float,
+    trials: int | None,
+) -> Outcome:
+    """An outcome with the evidence for what is handed on, and its tilt cut to what that carries.
+
+    Args:
+        member: whose training it is.
+        outcome: of it.
+        starts: first bars of the parts of the training split that are looked at.
+        without_them: policies that were trained without each of them; none where nothing was.
+        days_per_year: with bars.
+        trials: settings that were tried; None hands the whole tilt on.
+    """
+    policy = outcome.policy
+    if member.phase > 1 and not tilting(member.plan) and outcome.best_timesteps > 0:
+        # Nothing has been found in this market: what moves without it has to show that it is worth moving.
+        start, now = (member.validate(one).returns for one in (member.plan.start, policy))
+        if tilt_of(Ahead.of([now - start], days_per_year).ratio) == 0.0:
+            policy = member.plan.start
+            _, performance = outcome.history[0]
+            outcome = dataclasses.replace(outcome, policy=policy, best_timesteps=0, best_validation=performance)
+
+    def look(one: tuple[Policy, int | None]) -> tuple[np.ndarray, np.ndarray]:
+        found = member.validate(one[0], first=one[1])
+        return found.returns, found.ahead
+
+    looks: list[tuple[Policy, int | None]] = [(policy, None), *((policy, start) for start in starts)]
+    looks += [*zip(without_them, starts, strict=False)]
+    (validation, ahead), *rest = side_by_side(look, looks)
+    seen, unseen = rest[: len(starts)], rest[len(starts) :]
+    found = Ahead.of([ahead, *(differences for _, differences in unseen)], days_per_year)
+    tilt = 1.0 if trials is None else tilt_of(found.ratio, trials)
+    evidence = Evidence(
+        candidates=len(outcome.history),
+        timesteps=outcome.best_timesteps,
+        ahead=found,
+        folds=len(unseen),
+        tilt=tilt,
+        train=Reading.of([returns for returns, _ in seen] or [validation], days_per_year),
+        out_of_fold=Reading.of([returns for returns, _ in unseen], days_per_year) if unseen else None,
+        validation=Reading.of([validation], days_per_year),
+    )
+    if tilt == 1.0:
+        return dataclasses.replace(outcome, evidence=evidence)
+    policy = with_tilt(policy, tilt)
+    performance = member.validate(policy).performance
+    return dataclasses.replace(outcome, policy=policy, best_validation=performance, evidence=evidence)
