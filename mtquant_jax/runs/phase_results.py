@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.errors import UserError
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.storage.files import read_sealed
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.records import JsonRecord
-from mtquant_jax.training.evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtquant_jax.backtest.performance import Performance, describe
+from mtquant_jax.backtest.verdict import describe_evidence
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
@@ -23,7 +24,6 @@ from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import META_CONTROLLER
-from mtquant_jax.training.verdict import describe_evidence
 
 _TITLES = {
     1: "specialists learn their asset classes",

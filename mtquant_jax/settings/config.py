@@ -28,6 +28,7 @@ NetworkName = Literal["dense"]
 AlgorithmName = Literal["ppo", "pathwise", "pathwise_ppo"]
 PhaseAlgorithmName = Literal["same", "ppo", "pathwise", "pathwise_ppo"]
 AnchorName = Literal["flat", "equal_weight", "inverse_volatility", "buy_and_hold"]
+TiltName = Literal["evidence", "whole"]
 TrackerName = Literal["none", "mlflow", "wandb"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
 BarStamps = Literal["open", "close"]
@@ -356,9 +357,12 @@ class TrainConfig:
     inverse_volatility are rebalanced once a day, buy_and_hold is bought in equal weights and never rebalanced."""
     anchor_size: Annotated[float, Range("(0, 1]"), Unit("share of a full position"), Traced] = 0.5
     """Largest position of the anchor; the rest is room for tilts on the same side."""
+    tilt: Annotated[TiltName, Host] = "evidence"
+    """How much of their tilt specialists are handed on with: what bars that they were not trained on bear out, which
+    may be nothing, or the whole whatever those say."""
     folds: Annotated[int, Range("[0, 20]"), Unit("trainings"), Host] = 4
     """Parts of the training split that specialists are trained again without, to see what they earn on bars that they
-    have not seen; with the validation split it decides how much of their tilt is handed on. 0: by that split alone."""
+    have not seen; these and the validation split are the evidence. 0: that split alone."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes of PPO."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16

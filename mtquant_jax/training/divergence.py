@@ -101,7 +101,7 @@ def refuse_without_slope(metrics: Mapping[str, np.ndarray], member: Member) -> N
         return
     raise UserError(
         f"phase {member.phase}: {member.name} of seed {member.seed} learns nothing: its gradients are all zero. Either "
-        "its reward has no slope in what is traded, and `--algorithm ppo`, which needs none, learns from it, or "
+        "its reward has no slope in what is traded, and `algorithm` ppo, which needs none, learns from it, or "
         "nothing can be traded"
     )
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.tilt import with_tilt
+from mtquant_jax.backtest.evidence import Ahead, Evidence, Reading, tilt_of
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.market_params import without
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.evidence import Ahead, Evidence, Reading, tilt_of
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome

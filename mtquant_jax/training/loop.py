@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.evidence import Ahead
 from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.statistics.significance import chance_bound
@@ -25,7 +26,6 @@ from mtquant_jax.training.divergence import (
     symptom,
     too_many,
 )
-from mtquant_jax.training.evidence import Ahead
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
 from mtquant_jax.training.runner import kept, runner_of, side_by_side

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance
-from mtquant_jax.training.evidence import Evidence
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,7 +87,8 @@ def train_phases(
         start: what earlier phases hand on, where ``phases`` does not begin with 1; shared by all seeds.
         observer: what watches; None: nothing.
         compiler: keeps compiled programs between trainings; None: a new one.
-        validate: whether checkpoints are validated and the best is handed on; otherwise it is the last policy.
+        validate: whether checkpoints are validated and evidence for what is handed on is gathered; otherwise it is the
+            whole of the last policy.
 
     Returns:
         One `TrainedHierarchy` per seed, in their order.
@@ -114,6 +115,7 @@ def train_hierarchies(
     observer: TrainingObserver | None = None,
     compiler: Compiler | None = None,
     validate: bool = True,
+    evidence: bool = True,
 ) -> tuple[TrainedHierarchy, ...]:
     """Train one hierarchy per configuration side by side; arguments as `train_phases`.
 
@@ -126,6 +128,7 @@ def train_hierarchies(
         observer: what watches.
         compiler: keeps compiled programs between trainings.
         validate: whether checkpoints are validated and the best is handed on.
+        evidence: whether evidence for what is handed on is gathered; otherwise the whole of it is.
 
     Raises:
         Diverged: a training left the numbers.
@@ -144,6 +147,7 @@ def train_hierarchies(
         observer=observer or TrainingObserver(),
         compiler=compiler or Compiler(),
         validate=validate,
+        evidence=evidence and validate,
     )
     trainer.begin(start or HierarchyPolicies())
     for phase in phases:
@@ -166,6 +170,7 @@ class _Trainer:
     observer: TrainingObserver
     compiler: Compiler
     validate: bool
+    evidence: bool
     trained: list[TrainedHierarchy] = dataclasses.field(default_factory=list)
 
     def begin(self, start: HierarchyPolicies) -> None:
@@ -183,7 +188,7 @@ class _Trainer:
         outcomes: list[dict[str, Outcome]] = [{} for _ in self.trained]
         for group in groups:
             found = self._train(group, schedule)
-            if self.validate:
+            if self.evidence:
                 found = self._decided(group, found, schedule)
             for member, outcome in zip(group, found, strict=True):
                 outcomes[member.hierarchy][member.name] = outcome
@@ -218,7 +223,7 @@ class _Trainer:
                 starts,
                 blind,
                 self._validators[member.hierarchy].days_per_year,
-                self.configs[member.hierarchy].trials if specialists else None,
+                self.configs[member.hierarchy].trials if specialists and config.tilt == "evidence" else None,
             )
             for member, outcome, blind in zip(group, outcomes, without, strict=True)
         ]

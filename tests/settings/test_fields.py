@@ -108,7 +108,9 @@ def test_every_field_of_every_group_is_a_setting() -> None:
 
 # What the programs are given. Nothing is compiled here: plans are compared, as `jax.jit` compares them.
 
-CONFIG = load_config(["--quick-test", "--market.num-paths", "2", "--market.num-bars", "2500"])[0]
+CONFIG = load_config(
+    ["--quick-test", "--market.num-paths", "2", "--market.num-bars", "2500", "--anchor", "equal_weight"]
+)[0]
 
 
 Planning = Callable[[TrainConfig], dict[str, phases.Plan]]

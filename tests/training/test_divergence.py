@@ -133,7 +133,7 @@ def test_rewards_that_are_no_numbers_are_the_markets_fault():
 def test_a_training_without_any_gradient_is_refused():
     one = member(1, "forex")
     zero = {"gradient_norm/specialist": np.zeros(1)}
-    with pytest.raises(UserError, match=r"phase 1: forex of seed 7 learns nothing: .* `--algorithm ppo`, which needs"):
+    with pytest.raises(UserError, match=r"phase 1: forex of seed 7 learns nothing: .* `algorithm` ppo, which needs"):
         refuse_without_slope(zero, one)
     for fine in ({}, zero | {"rejected_updates": np.ones(1)}, zero | {"gradient_norm/meta": np.full(1, 1e-9)}):
         refuse_without_slope(fine, one)

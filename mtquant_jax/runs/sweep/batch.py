@@ -116,6 +116,7 @@ class BatchTrainer:
                     classes=self.classes,
                     observer=watch,
                     compiler=self.compiler,
+                    evidence=False,  # a search by what is left of a tilt would see nothing but zeros
                 )
             except Diverged as error:
                 trial = watch.trial_of(error.member)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtquant_jax.training.evidence import Ahead, Evidence, Reading
+from mtquant_jax.backtest.evidence import Ahead, Evidence, Reading
 
 _ANCHORS = {
     "flat": "a flat account",
@@ -26,7 +26,7 @@ def describe_evidence(found: Evidence, phase: int, anchor: str, last: int) -> li
         where = f"{found.folds} folds and the validation split" if found.folds else "the validation split"
         lead = f"on unseen bars ({where}) {_ahead(found.ahead, whose)}"
         return [f"{lead}: {_share(found.tilt, whose)}", _gap(found)]
-    chosen = {0: "the starting point", last: "the last policy"}.get(found.timesteps, f"that of {found.timesteps:,}")
+    chosen = {0: "the starting point", last: "the last policy"}.get(found.timesteps, f"the policy after {found.timesteps:,} timesteps")
     return [f"{chosen} is handed on, on the validation split {_ahead(found.ahead, whose)}", _gap(found)]
 
 

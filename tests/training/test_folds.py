@@ -1,0 +1,161 @@
+"""What is handed on, and how large: trainings without a part of the bars, and the evidence that comes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtquant_jax as mt
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.agents.tilt import tilts
+from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.settings.layers import override_config
+from mtquant_jax.simulation.market_env import random_start
+from mtquant_jax.simulation.market_params import without
+from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.folds import fold_starts, train_without
+from mtquant_jax.training.loop import Schedule, _Training
+from mtquant_jax.training.observer import Member, Stopped, TrainingObserver
+from mtquant_jax.training.outcome import Candidate
+from mtquant_jax.training.trainer import train_phases
+from tests.conftest import make_params, make_table
+
+CONFIG = mt.load_config(quick_test=True, tilt="evidence", folds=2, phases="1", phase1_timesteps=500)
+
+
+@pytest.fixture(scope="module")
+def market():
+    return prepare_market(CONFIG)
+
+
+def starts_of(params, count=4000) -> set[int]:
+    keys = jax.random.split(jax.random.key(0), count)
+    _, bars = jax.jit(jax.vmap(random_start, in_axes=(0, None)))(keys, params)
+    return set(np.asarray(bars).tolist())
+
+
+@pytest.mark.parametrize(
+    ("hole", "expected"),
+    [
+        ((0, 0), {*range(10, 60)}),
+        ((30, 40), {*range(10, 21), *range(40, 60)}),  # the last episode of 10 bars before it ends at bar 30
+        ((5, 15), {*range(15, 60)}),
+        ((12, 20), {*range(20, 60)}),  # no episode fits before it
+        ((55, 90), {*range(10, 46)}),
+        ((69, 70), {*range(10, 60)}),
+    ],
+)
+def test_no_episode_touches_the_hole_and_all_others_are_drawn(hole, expected):
+    params = make_params(make_table(np.ones((100, 1)), np.ones((100, 1))), span=(10, 70), episode_length=10)
+    assert starts_of(without(params, *hole)) == expected
+
+
+def test_without_a_hole_the_same_numbers_draw_the_same_bars():
+    params = make_params(make_table(np.ones((100, 1)), np.ones((100, 1))), span=(10, 70), episode_length=10)
+    key = jax.random.key(7)
+    _, bar = random_start(key, params)
+    _, bar_key = jax.random.split(key)
+    assert int(bar) == int(jax.random.randint(bar_key, (), 10, 60))
+
+
+def splits(train, validation):
+    return SimpleNamespace(splits=SimpleNamespace(train=train, validation=validation))
+
+
+def test_folds_are_as_long_as_the_validation_split_and_lie_apart():
+    config = override_config(None, {"market": {"gap_bars": 250}, "simulation": {"episode_length": 100}})
+    assert fold_starts(config, splits((250, 4250), (4500, 5400)), 4) == [250, 1283, 2317, 3350]
+    assert fold_starts(config, splits((250, 4250), (4500, 5400)), 1) == [3350]
+    assert fold_starts(config, splits((250, 4250), (4500, 6500)), 4) == []  # too little would be left
+    assert fold_starts(config, splits((0, 4200), (4500, 5700)), 9) == [0, 1500, 3000]  # no more than lie apart
+    assert fold_starts(config, splits((250, 1250), (1500, 1700)), 4) == [250, 517, 783, 1050]
+
+
+@pytest.mark.slow
+def test_a_training_without_bars_never_sees_them(market):
+    plan = phases.plan_specialist(CONFIG, market, 0)
+    member = Member(1, 0, 0, "forex", plan, validate=None)
+    starts = fold_starts(CONFIG, market, 2)
+    length = market.splits.validation[1] - market.splits.validation[0]
+    poisoned = []
+    for start in starts:
+        # Prices of the part become numbers that would leave a trace in any training that met them.
+        where = np.zeros(plan.env_params.table.close.shape[1], bool)
+        where[start : start + length] = True
+        table = plan.env_params.table
+        bad = table.replace(features=jnp.where(where[None, :, None, None], jnp.nan, table.features))
+        poisoned.append(dataclasses.replace(plan, env_params=plan.env_params.replace(table=bad)))
+    schedule, compiler = Schedule(500), Compiler()
+    for start, plan_with in zip(starts, poisoned, strict=True):
+        one = dataclasses.replace(member, plan=plan_with)
+        ((found,),) = train_without([one], [start], CONFIG, market, schedule, compiler, lambda: False)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found.params, found.normalizers)))
+
+
+@pytest.mark.slow
+def test_it_stops_when_the_training_that_it_belongs_to_does(market):
+    member = Member(1, 0, 0, "forex", phases.plan_specialist(CONFIG, market, 0), validate=None)
+    with pytest.raises(Stopped):
+        train_without([member], [300], CONFIG, market, Schedule(500), Compiler(), lambda: True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_market_without_an_edge_hands_on_the_anchor(parallel):
+    config = dataclasses.replace(
+        CONFIG, parallel=parallel, phases="1,2,3", market=dataclasses.replace(CONFIG.market, edge=0.0)
+    )
+    told = []
+
+    class Watching(TrainingObserver):
+        def trains_without(self, members, folds):
+            told.append(([member.name for member in members], folds))
+
+    (trained,) = train_phases(config, prepare_market(config), observer=Watching())
+    names = ["forex", "commodities", "equity"]
+    assert told == ([(names, 2)] if parallel else [([name], 2) for name in names])
+    for outcome in trained.outcomes[1].values():
+        assert outcome.evidence.tilt == 0.0 and outcome.evidence.folds == 2
+        assert outcome.evidence.ahead.ratio < 1.9
+        assert not tilts(outcome.policy) and tilts(outcome.last_policy)
+        assert outcome.validation.sharpe is None and outcome.validation.mean_exposure == 0.0
+        assert outcome.evidence.out_of_fold.days == outcome.evidence.train.days > outcome.evidence.validation.days
+    portfolio = trained.outcomes[3]["portfolio"]
+    assert portfolio.validation.mean_exposure == 0.0 and not np.any(tilts(portfolio.policy))
+
+
+@pytest.mark.slow
+def test_the_whole_tilt_is_handed_on_where_that_is_asked_for(market):
+    config = dataclasses.replace(CONFIG, tilt="whole", folds=0)
+    (trained,) = train_phases(config, market)
+    for outcome in trained.outcomes[1].values():
+        assert outcome.evidence.tilt == 1.0 and outcome.evidence.folds == 0 and outcome.evidence.out_of_fold is None
+        assert tilts(outcome.policy) and outcome.validation.mean_exposure > 0.0
+
+
+@pytest.mark.parametrize(
+    ("ahead_of_last", "handed_on"),
+    [(np.full((50, 2), -0.01), 1000), (np.zeros((50, 2)), 1000), (None, 500)],
+)
+def test_the_last_policy_is_handed_on_unless_another_is_ahead_by_more_than_chance(ahead_of_last, handed_on):
+    generator = np.random.default_rng(0)
+    noise = generator.normal(0.0, 0.001, size=(50, 2))
+    ahead = generator.normal(0.002, 0.001, size=(50, 2)) if ahead_of_last is None else ahead_of_last
+    best, last = Policy({"of": "best"}, {}), Policy({"of": "last"}, {})
+
+    def validate(policy: Policy) -> SimpleNamespace:
+        return SimpleNamespace(returns=noise + (ahead if policy is best else 0.0))
+
+    training = SimpleNamespace(
+        _candidates=[Candidate(best, 500, 9.0)],
+        _members=[SimpleNamespace(validate=validate)],
+        _history=[[(250, None), (500, None), (750, None), (1000, None)]],
+        _validating=0.0,
+    )
+    assert _Training._handed_on(training, 0, Candidate(last, 1000, 1.0)).timesteps == handed_on
