@@ -26,8 +26,22 @@ def describe_evidence(found: Evidence, phase: int, anchor: str, last: int) -> li
         where = f"{found.folds} folds and the validation split" if found.folds else "the validation split"
         lead = f"on unseen bars ({where}) {_ahead(found.ahead, whose)}"
         return [f"{lead}: {_share(found.tilt, whose)}", _gap(found)]
-    chosen = {0: "the starting point", last: "the last policy"}.get(found.timesteps, f"the policy after {found.timesteps:,} timesteps")
+    usual = {0: "the starting point", last: "the last policy"}
+    chosen = usual.get(found.timesteps, f"the policy after {found.timesteps:,} timesteps")
     return [f"{chosen} is handed on, on the validation split {_ahead(found.ahead, whose)}", _gap(found)]
+
+
+def evidence_numbers(found: Evidence) -> dict[str, float | None]:
+    """The same as named numbers for curves."""
+    numbers = {
+        "unseen/train_sharpe": found.train.sharpe,
+        "unseen/out_of_fold_sharpe": None if found.out_of_fold is None else found.out_of_fold.sharpe,
+        "unseen/validation_sharpe": found.validation.sharpe,
+        "unseen/ahead_of_anchor_per_year": found.ahead.per_year,
+        "unseen/standard_errors_ahead": found.ahead.ratio,
+        "unseen/tilt": found.tilt,
+    }
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _ahead(found: Ahead, whose: str) -> str:

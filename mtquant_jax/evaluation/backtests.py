@@ -16,6 +16,7 @@ import numpy as np
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack, unstack
+from mtquant_jax.agents.tilt import untilted
 from mtquant_jax.backtest.baselines import BASELINES, RulePortfolio
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
 from mtquant_jax.errors import UserError
@@ -31,6 +32,8 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.trainer import HierarchyPolicies
 from mtquant_jax.types import Splits
 
+ANCHOR = "anchor"
+"""What policies tilt, where that is not a flat account."""
 EQUAL = "equal allocation"
 AFTER = {2: "after phase 2", 3: "after phase 3"}
 COSTS = (0.0, 1.0, 2.0, 3.0)
@@ -46,7 +49,7 @@ class Traded:
     """Records of everything that was traded, as NumPy arrays; all but the stress over the same bars."""
 
     specialists: dict[str, BacktestRecord]  # class -> alone on its market, detailed
-    portfolios: dict[str, BacktestRecord]  # equal allocation, after phase 2, after phase 3; detailed
+    portfolios: dict[str, BacktestRecord]  # anchor, equal allocation, after phase 2, after phase 3; detailed
     baselines: dict[str, BacktestRecord]  # rule -> on all instruments under equal allocation
     costs: dict[float, BacktestRecord]  # multiple of the costs -> the last portfolio
     late: BacktestRecord  # the last portfolio, every decision a bar late
@@ -91,12 +94,20 @@ def _hierarchies(run: TrainedRun, market: Market, policies: HierarchyPolicies) -
     """All agents, phase by phase; a run without phase 2 ends with equal allocation."""
     specialists = phases.stacked_specialists(policies.specialists)
     meta = policies.meta if policies.meta is not None else phases.start_meta(run.config, market)
-    found = {EQUAL: phases.hierarchy(specialists, phases.equal_allocation(meta))}
+    found = anchor_of(run.config, market, phases.hierarchy(specialists, meta))
+    found[EQUAL] = phases.hierarchy(specialists, phases.equal_allocation(meta))
     if policies.meta is not None:
         found[AFTER[2]] = phases.hierarchy(specialists, policies.meta)
     if policies.portfolio is not None:
         found[AFTER[3]] = policies.portfolio
     return found
+
+
+def anchor_of(config: TrainConfig, market: Market, hierarchy: Policy) -> dict[str, Policy]:
+    """The anchor by its name, as a hierarchy without tilts; nothing where it is a flat account."""
+    if config.anchor == "flat":
+        return {}
+    return {ANCHOR: untilted(hierarchy, phases.neutral_capital(config, market))}
 
 
 @dataclasses.dataclass(frozen=True)

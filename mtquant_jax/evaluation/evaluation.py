@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mtquant_jax.backtest.evidence import Evidence, Reading
 from mtquant_jax.backtest.performance import Performance, describe, performance
 from mtquant_jax.backtest.trading import BacktestRecord
-from mtquant_jax.evaluation.backtests import Traded
+from mtquant_jax.evaluation.backtests import AFTER, Traded
 from mtquant_jax.evaluation.book import by_class, by_instrument, by_lots, slots_of, trades_of
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.evaluation.metrics import (
@@ -23,6 +24,7 @@ from mtquant_jax.evaluation.metrics import (
     MonthMetrics,
     RunDescription,
     ScenarioMetrics,
+    SeenMetrics,
     SplitPeriod,
     VariantMetrics,
 )
@@ -127,7 +129,28 @@ def _metrics(
         verdict=_of_other_market(run, judged) + verdict(bars, phases[traded.last], ahead_of),
         account=AccountDescription(account.initial_capital, account.account_currency),
         lots=by_lots(last, traded.unrounded, account.initial_capital, judged),
+        seen=_seen(run, returns, days_per_year),
     )
+
+
+def _seen(run: TrainedRun, returns: Mapping[str, np.ndarray], days_per_year: float) -> dict[str, SeenMetrics] | None:
+    """How every book did on the bars that it was trained on, as far as its results say so."""
+    reports = {f"{name} alone": report for name, report in run.results[1]["specialists"].items()}
+    reports |= {
+        AFTER[phase]: run.results[phase][name] for phase, name in _PORTFOLIO_REPORTS.items() if phase in run.results
+    }
+    found = {}
+    for name, report in reports.items():
+        if name in returns and report.get("evidence"):
+            evidence = Evidence.from_json(report["evidence"], f"{run.paths.run_dir}, evidence of {name}")
+            found[name] = SeenMetrics(
+                train=evidence.train,
+                out_of_fold=evidence.out_of_fold,
+                validation=evidence.validation,
+                judged=Reading.of([returns[name]], days_per_year),
+                tilt=evidence.tilt,
+            )
+    return found or None
 
 
 def _of_other_market(run: TrainedRun, judged: EvaluationBars) -> str:

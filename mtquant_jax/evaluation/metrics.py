@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from mtquant_jax.backtest.evidence import Reading
 from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.statistics.intervals import Difference, Interval, Intervals, normal_interval
@@ -246,6 +247,17 @@ class TrialMetrics:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeenMetrics:
+    """The same policy on bars that it was trained on and on bars that it was not; the gap is what it only memorised."""
+
+    train: Reading  # with the whole of its tilt, on parts of the training split
+    out_of_fold: Reading | None  # of trainings that had not seen them, on the same parts; of specialists alone
+    validation: Reading  # with the whole of its tilt
+    judged: Reading  # on the bars of this evaluation, as it was handed on
+    tilt: float  # share of the tilt that was handed on
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationMetrics(JsonRecord):
     """Every number of an evaluation."""
 
@@ -273,6 +285,7 @@ class EvaluationMetrics(JsonRecord):
     trials: TrialMetrics | None = None  # where they were recorded
     account: AccountDescription | None = None
     lots: Mapping[str, LotMetrics] | None = None  # symbol -> what whole lots change
+    seen: Mapping[str, SeenMetrics] | None = None  # book -> how it did where it was trained; runs before it have none
 
     @property
     def last(self) -> BookMetrics:

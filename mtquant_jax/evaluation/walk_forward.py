@@ -17,7 +17,7 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack
 from mtquant_jax.backtest.performance import Performance, performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
-from mtquant_jax.evaluation.backtests import AFTER, EQUAL, apart, mean_turnover, trade_baselines
+from mtquant_jax.evaluation.backtests import AFTER, EQUAL, anchor_of, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.market.prepare import Market, resplit
@@ -34,6 +34,7 @@ from mtquant_jax.storage.recorder import RunRecorder
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import PORTFOLIO, TrainedHierarchy, train_phases
 from mtquant_jax.types import Splits
@@ -62,6 +63,7 @@ class Fold:
     equity: dict[str, np.ndarray]  # the same bar by bar, [L + 1, seeds or 1]
     performance: dict[str, list[Performance]]  # of the same, seed by seed
     validation: list[float | None]  # Sharpe ratio of the last phase's checkpoint, seed by seed
+    tilts: dict[str, list[float]]  # class -> share of its specialist's tilt that the evidence carried, seed by seed
     day: np.ndarray  # [L + 1] of the test bars
     timestamps: np.ndarray  # [L + 1]
 
@@ -179,6 +181,8 @@ def _judge(config: TrainConfig, market: Market, trained: Sequence[TrainedHierarc
         frozen = phases.stacked_specialists(policies.specialists)
         equal = phases.hierarchy(frozen, phases.equal_allocation(policies.meta))
         variants += [equal, phases.hierarchy(frozen, policies.meta), policies.portfolio]
+    anchor = anchor_of(config, market, variants[0])
+    variants += anchor.values()
     records = trade_variants(
         phases.hierarchy_env(config),
         phases.hierarchy_agent(config, market),
@@ -190,7 +194,11 @@ def _judge(config: TrainConfig, market: Market, trained: Sequence[TrainedHierarc
         Conditions.usual(len(variants)),
     )
     by_variant = apart(records, len(variants))
-    found = {name: by_variant[index :: len(PORTFOLIOS)] for index, name in enumerate(PORTFOLIOS)}
+    found = {
+        name: by_variant[index : len(PORTFOLIOS) * len(trained) : len(PORTFOLIOS)]
+        for index, name in enumerate(PORTFOLIOS)
+    }
+    found |= {name: by_variant[-1:] for name in anchor}
     turnover = float(np.mean([mean_turnover(record) for record in found[AFTER[3]]]))
     found |= {name: [record] for name, record in trade_baselines(config, judged, turnover).items()}
     equities = {name: np.concatenate([_equity(record) for record in rs], axis=1) for name, rs in found.items()}
@@ -203,10 +211,19 @@ def _judge(config: TrainConfig, market: Market, trained: Sequence[TrainedHierarc
         returns={name: daily_returns(equity, judged.day) for name, equity in equities.items()},
         equity=equities,
         performance={name: [performance(record, judged.day) for record in rs] for name, rs in found.items()},
+        tilts={
+            name: [0.0 if outcome.evidence is None else outcome.evidence.tilt for outcome in outcomes]
+            for name, outcomes in _by_class(trained).items()
+        },
         validation=[hierarchy.outcomes[3][PORTFOLIO].validation.sharpe for hierarchy in trained],
         day=judged.day,
         timestamps=judged.timestamps,
     )
+
+
+def _by_class(trained: Sequence[TrainedHierarchy]) -> dict[str, list[Outcome]]:
+    """The specialists' trainings, seed by seed."""
+    return {name: [hierarchy.outcomes[1][name] for hierarchy in trained] for name in trained[0].outcomes[1]}
 
 
 def _equity(record: BacktestRecord) -> np.ndarray:

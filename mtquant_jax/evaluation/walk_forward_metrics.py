@@ -57,6 +57,7 @@ class FoldMetrics:
     validation: Period
     test: Period
     validation_sharpe: tuple[float | None, ...]  # of the last phase's checkpoint, seed by seed
+    tilts: Mapping[str, tuple[float, ...]]  # class -> share of its tilt that the evidence carried, seed by seed
     portfolios: Mapping[str, FoldPortfolio]
 
 

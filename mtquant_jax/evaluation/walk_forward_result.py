@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtquant_jax.backtest.baselines import BASELINES
 from mtquant_jax.evaluation.metrics import BootstrapDescription
 from mtquant_jax.evaluation.verdict import judgement, period
 from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
@@ -75,7 +74,7 @@ class Stitched:
 
 def stitch(folds: Sequence[Fold], draws: int = 1000) -> Stitched:
     """Daily returns of the test ranges in order; every fold begins with a flat account."""
-    names = (*PORTFOLIOS, *BASELINES)
+    names = tuple(folds[0].returns)
     returns = {name: np.concatenate([fold.returns[name] for fold in folds]) for name in names}
     days = np.concatenate([np.unique(fold.day)[-len(fold.returns[LAST]) :] for fold in folds])
     per_year = trading_days_per_year(np.concatenate([fold.day for fold in folds]))
@@ -122,6 +121,7 @@ def _of_fold(number: int, fold: Fold) -> FoldMetrics:
         validation=periods["validation"],
         test=periods["test"],
         validation_sharpe=tuple(fold.validation),
+        tilts={name: tuple(found) for name, found in fold.tilts.items()},
         portfolios={
             name: FoldPortfolio(
                 sharpe=_over_seeds([p.sharpe for p in found]),

@@ -30,6 +30,7 @@ def summary_lines(metrics: EvaluationMetrics) -> Iterator[str]:
         yield _row(name, _with_error(variant), _shares_of_variant(variant))
     for name, scenario in metrics.scenarios.items():
         yield _row(f"stress: {name.replace('_', ' ')}", _with_error(scenario), _shares_of_scenario(scenario))
+    yield from _seen(metrics)
     yield from _lots(metrics)
     if metrics.trials is not None:
         yield ""
@@ -71,11 +72,27 @@ def _difference(interval: Interval) -> str:
     return interval_text(interval, signed=True)
 
 
+def _seen(metrics: EvaluationMetrics) -> Iterator[str]:
+    """How far each policy did better where it was trained."""
+    if not metrics.seen:
+        return
+    columns = ("trained on", "unseen folds", "validation", "these bars", "tilt kept")
+    yield ""
+    yield f"{'annual Sharpe on bars':<{_WIDTH}}" + "".join(f" {column:>14}" for column in columns)
+    for name, found in metrics.seen.items():
+        readings = (found.train, found.out_of_fold, found.validation, found.judged)
+        cells = ["" if reading is None else number_text(reading.sharpe) for reading in readings]
+        cells.append(percent_text(found.tilt, 0) if name.endswith(" alone") else "")
+        yield f"{name:<{_WIDTH}}" + "".join(f" {cell:>14}" for cell in cells)
+    yield "first three: with the whole tilt; where trained on is far above the others, it is memory"
+
+
 def _lots(metrics: EvaluationMetrics) -> Iterator[str]:
     """The instruments whose positions whole lots change most."""
     found = sorted((metrics.lots or {}).items(), key=lambda item: -item[1].mean_distance)
     far = [f"{symbol} {percent_text(lots.mean_distance)}" for symbol, lots in found[:3] if lots.mean_distance > 0.0005]
     if far:
+        yield ""
         yield f"{'whole lots, mean distance':<{_WIDTH}} {', '.join(far)} of equity from the wanted position"
 
 

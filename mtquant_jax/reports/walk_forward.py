@@ -127,9 +127,12 @@ def _sharpe_lines(metrics: WalkForwardMetrics) -> Iterator[str]:
         whole = interval_text(overall.intervals.sharpe)
         yield f"{name:<{_WIDTH}}" + "".join(f"  {_range(cell):>18}" for cell in cells) + f"  {whole:>24}"
     several = len(metrics.seeds) > 1
+    for name in metrics.folds[0].tilts:
+        shares = (_tilt(np.asarray(fold.tilts[name])) for fold in metrics.folds)
+        yield f"{f'tilt, {name}':<{_WIDTH}}" + "".join(f"  {share:>18}" for share in shares)
     yield (
         f"Sharpe ratio, {metrics.over_seeds}{' (range)' * several}; "
-        f"all: of the stitched folds [95 %, {'seeds and ' * several}days]"
+        f"all: of the stitched folds [95 %, {'seeds and ' * several}days]; tilt: share that the evidence carried"
     )
 
 
@@ -141,6 +144,12 @@ def _money_lines(metrics: WalkForwardMetrics) -> Iterator[str]:
         cells = (f"{percent_text(column.interquartile_mean):>12}" for column in columns)
         yield f"{name:<{_WIDTH}}" + "".join(cells)
     yield f"shares of the starting capital, {metrics.over_seeds}; drawdown: of the peak, on daily closes"
+
+
+def _tilt(shares: np.ndarray) -> str:
+    """Mean over seeds, and the range where they differ, in percent."""
+    mean, low, high = (f"{100 * float(value):.0f}" for value in (shares.mean(), shares.min(), shares.max()))
+    return f"{mean} %" if low == high else f"{mean} % ({low}, {high})"
 
 
 def _range(cell: OverSeeds) -> str:

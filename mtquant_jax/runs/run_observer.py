@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtquant_jax.backtest.performance import Performance, describe
-from mtquant_jax.backtest.verdict import describe_evidence
+from mtquant_jax.backtest.verdict import describe_evidence, evidence_numbers
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
@@ -149,6 +149,8 @@ class RunObserver(TrainingObserver):
             anchor = self._files.config.anchor
             for line in describe_evidence(outcome.evidence, member.phase, anchor, outcome.timesteps):
                 self._recorder.info(f"  {member.name:<16} {line}")
+            numbers = evidence_numbers(outcome.evidence)
+            self._recorder.closing(member.phase, member.name, outcome.timesteps, numbers)
         self._write_models(member, outcome)
         continuous = member.validate(outcome.policy, whole_lots=False).performance
         checkpoint = self._checkpoint_path(member, outcome.best_timesteps)
@@ -205,6 +207,8 @@ class RunObserver(TrainingObserver):
         """What has collapsed in what a member hands on, be it its starting point."""
         classes = {c.name: c.symbols for c in self._files.market.universe.classes}
         looks = len(outcome.history)
+        if _is_anchor(member, outcome):
+            return []  # which is what is said of it
         if member.phase == 1:
             own = {member.name: classes[member.name]}
             found = diagnose(member.name, outcome.validation, own, continuous, looks=looks)
@@ -218,3 +222,10 @@ class RunObserver(TrainingObserver):
         updates = outcome.timesteps // member.plan.program.timesteps_per_update
         metrics = outcome.training_metrics
         return found + [finding for agent in metrics for finding in diagnose_training(agent, metrics[agent], updates)]
+
+
+def _is_anchor(member: Member, outcome: Outcome) -> bool:
+    """Whether a training hands the anchor on, for want of evidence."""
+    if member.phase == 1:
+        return outcome.evidence is not None and outcome.evidence.tilt == 0.0
+    return outcome.best_timesteps == 0 and not phases.tilting(member.plan)

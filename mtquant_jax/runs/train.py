@@ -144,7 +144,7 @@ class _Session:
             summary = files.write_summary(self.wanted, record, seconds, results)
             record.ended(FINISHED, total).write(paths)
             recorder.results(_validations(results) | {"seconds": total})
-            _conclude(recorder, files, summary, total)
+            _conclude(recorder, files, summary, results, total)
         return summary
 
 
@@ -248,15 +248,25 @@ def _introduce(record: RunRecorder, files: RunFiles, notices: Sequence[str], con
             )
 
 
-def _conclude(record: RunRecorder, files: RunFiles, summary: dict[str, Any], seconds: float) -> None:
-    """Lines on what went wrong, if anything, and where the summary lies."""
+def _conclude(
+    record: RunRecorder, files: RunFiles, summary: dict[str, Any], results: Mapping[int, Any], seconds: float
+) -> None:
+    """Lines on what went wrong, if anything, on what was not handed on, and where the summary lies."""
     findings = summary["diagnosis"]
     for finding in findings:
         record.note(f"phase {finding['phase']}: {finding['sentence']}", logging.WARNING)
     for group in grouped(findings):
         event = {"event": "diagnosis", "kind": group.kind, "findings": list(group.findings)}
         record.warning(group.what, group.to_do, event, shown_only=True)
-    if not findings:
+    specialists = results[1]["specialists"]
+    without = [name for name, report in specialists.items() if (report.get("evidence") or {}).get("tilt") == 0.0]
+    if without:
+        who = "any specialist" if len(without) == len(specialists) else " or ".join(without)
+        record.info(
+            f"no evidence for {who} on bars that were not trained on: the {files.config.anchor.replace('_', ' ')} "
+            "anchor is handed on instead; `tilt` whole hands on what was learnt all the same"
+        )
+    elif not findings:
         record.info("no policy is flat, pinned to a bound or worse than flat after costs")
     record.info(f"done in {seconds:.1f} s; summary in {files.paths.training_summary}")
     record.info(f"next: {how_to_evaluate(files.paths.run_dir)}")

@@ -184,6 +184,10 @@ class RunRecorder:
             self._tables[phase] = table
             self._resources.callback(table.close)
         self._tables[phase].append({"agent": agent, "timesteps": int(timesteps), **numbers})
+        self.closing(phase, agent, timesteps, numbers)
+
+    def closing(self, phase: int, agent: str, timesteps: int, numbers: Mapping[str, Any]) -> None:
+        """Numbers that a training has once, at its end, for TensorBoard and the tracker; arguments as `metrics`."""
         shown = dict(finite(numbers))
         for name, number in shown.items():
             self._tensorboard(phase, agent).add_scalar(f"{_group(name)}/{name}", number, int(timesteps))
@@ -249,6 +253,7 @@ _GROUPS = (
     ("3_policy", ("entropy", "action_std", "approximate_kl", "clip_fraction", "pinned", "ratio", "first_")),
     ("5_curriculum", ("curriculum/",)),
     ("6_speed", ("timesteps_per_second",)),
+    ("8_unseen", ("unseen/",)),
     ("7_decisions", ("wanted_weight/", "capital/", "risk_appetite")),
 )
 """Groups of curves by how their names begin; those of none are of learning."""

@@ -54,6 +54,7 @@ def a_fold(number: int, returns: dict[str, np.ndarray], others: float = 0.0) -> 
         equity=equity,
         performance={name: [figures(column) for column in record.T] for name, record in returns.items()},
         validation=[None] * seeds,
+        tilts={"fx": [0.5] * seeds, "metals": [0.0] * (seeds - 1) + [1.0]},
         day=day,
         timestamps=stamps,
     )

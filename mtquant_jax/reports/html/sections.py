@@ -58,6 +58,7 @@ def _on_returns(evaluation: Evaluation, drawn: Drawn) -> str:
             "contains 0 is not distinguishable from doing nothing.",
             drawn(forest("sharpes", "Annual Sharpe ratio with its 95 % interval", intervals)),
             statistics,
+            report_tables.seen(metrics),
         )
         + section(
             "baselines",

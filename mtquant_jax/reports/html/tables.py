@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mtquant_jax.backtest.evidence import Reading
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.metrics import BookMetrics, EvaluationMetrics, PartMetrics, ValueAtRiskMetrics
 from mtquant_jax.reports.html.text import (
@@ -69,6 +70,28 @@ def _statistics(book: BookMetrics) -> dict[str, str]:
         "Mean gross exposure": percent(by_bar.mean_exposure, 1),
         "Time in the market": percent(by_bar.time_in_market, 1),
     }
+
+
+def seen(metrics: EvaluationMetrics) -> str:
+    """Every policy on bars that it was trained on and on others; nothing where its training kept no record."""
+    if not metrics.seen:
+        return ""
+
+    def cell(reading: Reading | None) -> str:
+        if reading is None:
+            return DASH
+        return DASH if reading.sharpe is None else with_error(reading.sharpe, reading.sharpe_standard_error)
+
+    rows = [
+        [
+            name,
+            *(cell(reading) for reading in (found.train, found.out_of_fold, found.validation, found.judged)),
+            percent(found.tilt, 0) if name.endswith(" alone") else DASH,
+        ]
+        for name, found in metrics.seen.items()
+    ]
+    head = ["Sharpe ratio on", "Bars trained on", "The same, unseen", "Validation", "These bars", "Tilt handed on"]
+    return table("Seen and unseen: what is far above the rest where it was trained is memory", head, rows)
 
 
 def differences(metrics: EvaluationMetrics) -> str:
