@@ -360,7 +360,7 @@ class TrainConfig:
     tilt: Annotated[TiltName, Host] = "evidence"
     """How much of their tilt specialists are handed on with: what bars that they were not trained on bear out, which
     may be nothing, or the whole whatever those say."""
-    folds: Annotated[int, Range("[0, 20]"), Unit("trainings"), Host] = 4
+    evidence_folds: Annotated[int, Range("[0, 20]"), Unit("trainings"), Host] = 4
     """Parts of the training split that specialists are trained again without, to see what they earn on bars that they
     have not seen; these and the validation split are the evidence. 0: that split alone."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125

@@ -13,7 +13,7 @@ QUICK_TEST: dict[str, Any] = {
     "phase2_timesteps": 500,
     "phase3_timesteps": 500,
     "save_freq": 500,
-    "folds": 0,
+    "evidence_folds": 0,
     "tilt": "whole",
     "num_envs": 10,
     "num_steps": 25,

@@ -211,9 +211,11 @@ class _Trainer:
         What specialists are handed on with is decided by it; what comes after stands on them.
         """
         config, specialists = self.configs[0], group[0].phase == 1
-        starts = fold_starts(config, self.market, config.folds if specialists and config.folds else WINDOWS)
+        starts = fold_starts(
+            config, self.market, config.evidence_folds if specialists and config.evidence_folds else WINDOWS
+        )
         without: list[list[Policy]] = [[] for _ in group]
-        if specialists and config.folds and starts:
+        if specialists and config.evidence_folds and starts:
             self.observer.trains_without(group, len(starts))
             without = train_without(group, starts, config, self.market, schedule, self.compiler, self.observer.stops)
         return [

@@ -26,7 +26,7 @@ from mtquant_jax.training.outcome import Candidate
 from mtquant_jax.training.trainer import train_phases
 from tests.conftest import make_params, make_table
 
-CONFIG = mt.load_config(quick_test=True, tilt="evidence", folds=2, phases="1", phase1_timesteps=500)
+CONFIG = mt.load_config(quick_test=True, tilt="evidence", evidence_folds=2, phases="1", phase1_timesteps=500)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_market_without_an_edge_hands_on_the_anchor(parallel):
 
 @pytest.mark.slow
 def test_the_whole_tilt_is_handed_on_where_that_is_asked_for(market):
-    config = dataclasses.replace(CONFIG, tilt="whole", folds=0)
+    config = dataclasses.replace(CONFIG, tilt="whole", evidence_folds=0)
     (trained,) = train_phases(config, market)
     for outcome in trained.outcomes[1].values():
         assert outcome.evidence.tilt == 1.0 and outcome.evidence.folds == 0 and outcome.evidence.out_of_fold is None
