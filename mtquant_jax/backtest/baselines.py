@@ -16,7 +16,7 @@ from flax import struct
 
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
-from mtquant_jax.simulation.anchor import calm_shares, rebalances
+from mtquant_jax.simulation.anchor import calm_shares, new_day
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
 from mtquant_jax.simulation.portfolio_inputs import HierarchyInputs, hierarchy_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
@@ -220,7 +220,8 @@ class _Random:
 def _daily(wanted: jax.Array, observation: SpecialistObservation, table: MarketTable) -> jax.Array:
     """The wanted weights on the first bar of a day and for an account that holds nothing; otherwise those held."""
     held = observation.relative_weights
-    return jnp.where(rebalances(table.day, observation.bar, held)[..., None], wanted, held)
+    empty = jnp.all(held == 0.0, axis=-1)
+    return jnp.where((new_day(table.day, observation.bar) | empty)[..., None], wanted, held)
 
 
 BASELINES = tuple(rule.name for rule in baselines())

@@ -12,7 +12,7 @@ import numpy as np
 from mtquant_jax.statistics.returns import sharpe_ratio, sharpe_standard_error
 from mtquant_jax.storage.records import JsonRecord
 
-_BLOCK = 5  # days whose sum counts as one observation: daily differences of a policy resemble each other
+_BLOCK = 5  # days whose mean counts as one observation: daily differences of a policy resemble each other
 _TYPICAL = 10.0  # standard errors by which an edge that exists is ahead: the deviation of the slab
 _NORMAL = NormalDist()
 
@@ -43,7 +43,7 @@ class Ahead(JsonRecord):
     """By how much one policy is ahead of another on the same days."""
 
     per_year: float  # difference of the mean returns of a year, share of equity
-    standard_error: float  # of it, of sums over five days; 0 where both are the same
+    standard_error: float  # of it, of means over five days; 0 where both are the same
     days: int  # of all paths
 
     @property
@@ -54,8 +54,8 @@ class Ahead(JsonRecord):
     @classmethod
     def of(cls, differences: Sequence[np.ndarray], days_per_year: float) -> Ahead:
         """Of daily differences ``[D, P]`` of several spans."""
-        sums = np.concatenate([_blocks(found) for found in differences])
-        error = float(np.std(sums, ddof=1) / math.sqrt(len(sums))) / _BLOCK if len(sums) > 1 else math.inf
+        blocks = np.concatenate([_blocks(found) for found in differences])
+        error = float(np.std(blocks, ddof=1) / math.sqrt(len(blocks))) if len(blocks) > 1 else math.inf
         mean = float(np.mean(np.concatenate([found.ravel() for found in differences])))
         return cls(mean * days_per_year, error * days_per_year, sum(found.size for found in differences))
 
@@ -69,7 +69,7 @@ class Evidence(JsonRecord):
     ahead: Ahead  # of the anchor, on bars that it was not trained on: those of the validation split and of all folds
     folds: int  # parts of the training split that the training was repeated without
     tilt: float  # share of the tilt that is handed on
-    train: Reading  # of what is handed on, before its tilt was cut, on the folds' bars, which it was trained on
+    train: Reading | None  # of what is handed on, before its tilt was cut, on parts of the training split
     out_of_fold: Reading | None  # of the trainings that had not seen them, on the same bars; None without folds
     validation: Reading  # of what is handed on, before its tilt was cut
 
@@ -91,7 +91,7 @@ def tilt_of(ratio: float, trials: int = 1) -> float:
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:
-    """Sums over whole blocks of days ``[D // 5 x P]``, of daily values ``[D, P]``."""
+    """Means over whole blocks of days ``[D // 5 x P]``, or over all of fewer days, of daily values ``[D, P]``."""
     count = max(len(values) // _BLOCK, 1)
     whole = values[: count * _BLOCK]
-    return np.sum(whole.reshape(count, -1, values.shape[1]), axis=1).ravel()
+    return np.mean(whole.reshape(count, -1, values.shape[1]), axis=1).ravel()

@@ -278,19 +278,20 @@ def _in_force(
 ) -> tuple[jax.Array, jax.Array]:
     """The action that comes into force and what is pending after it.
 
-    Changes of the tilt are kept as the relative weights that they lead to, so that a late one leads there too.
+    Changes of the tilt are kept as the tilts that they lead to, so that a late one leads there too. The anchor, which
+    decides nothing, is on time.
 
     Args:
         decided: ``[P, C]`` or ``[P, S + 1, K]`` actions of this bar.
-        pending: those of the bar before, with the weights wanted in the place of their changes.
+        pending: those of the bar before, with the tilts wanted in the place of their changes.
         observation: its ``tilt`` and ``anchor`` are ``[P, C]`` or ``[P, S, C]``.
         rules: how a change becomes a weight.
         late: whether the decisions of the bar before come into force.
     """
     tilt, anchor = observation.tilt, observation.anchor
     where = tuple(slice(size) for size in tilt.shape)
-    wanted = decided.at[where].set(next_relative_weights(tilt, decided[where], rules, anchor))
-    change = pending.at[where].add(-(anchor + (1.0 - rules.trade_decay) * tilt))
+    wanted = decided.at[where].set(next_relative_weights(tilt, decided[where], rules, anchor) - anchor)
+    change = pending.at[where].add(-(1.0 - rules.trade_decay) * tilt)
     return jnp.where(late, change, decided), wanted
 
 

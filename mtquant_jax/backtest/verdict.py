@@ -34,7 +34,7 @@ def describe_evidence(found: Evidence, phase: int, anchor: str, last: int) -> li
 def evidence_numbers(found: Evidence) -> dict[str, float | None]:
     """The same as named numbers for curves."""
     numbers = {
-        "unseen/train_sharpe": found.train.sharpe,
+        "unseen/train_sharpe": None if found.train is None else found.train.sharpe,
         "unseen/out_of_fold_sharpe": None if found.out_of_fold is None else found.out_of_fold.sharpe,
         "unseen/validation_sharpe": found.validation.sharpe,
         "unseen/ahead_of_anchor_per_year": found.ahead.per_year,
@@ -58,7 +58,7 @@ def _share(tilt: float, whose: str) -> str:
 
 
 def _gap(found: Evidence) -> str:
-    parts = [f"{_sharpe(found.train)} on bars it was trained on"]
+    parts = [] if found.train is None else [f"{_sharpe(found.train)} on bars it was trained on"]
     if found.out_of_fold is not None:
         parts.append(f"{_sharpe(found.out_of_fold)} on the same bars without having been")
     parts.append(f"{_sharpe(found.validation)} on the validation split")

@@ -250,7 +250,7 @@ class TrialMetrics:
 class SeenMetrics:
     """The same policy on bars that it was trained on and on bars that it was not; the gap is what it only memorised."""
 
-    train: Reading  # with the whole of its tilt, on parts of the training split
+    train: Reading | None  # with the whole of its tilt, on parts of the training split; None where it has too few bars
     out_of_fold: Reading | None  # of trainings that had not seen them, on the same parts; of specialists alone
     validation: Reading  # with the whole of its tilt
     judged: Reading  # on the bars of this evaluation, as it was handed on

@@ -26,7 +26,6 @@ _NOT_LEARNT_FROM = (
     "risk_preset",
     "quick_test",
     "keep",
-    "trials",
     "tracker",
 )
 _OF_MARKET = ("calibration", "start", "end")

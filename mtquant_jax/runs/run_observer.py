@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance, describe
 from mtquant_jax.backtest.verdict import describe_evidence, evidence_numbers
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
+from mtquant_jax.runs.phase_results import handed_on, read_results
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.storage.recorder import RunRecorder
@@ -133,6 +135,16 @@ class RunObserver(TrainingObserver):
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """Write a line."""
         record_curriculum(self._recorder, member.name, curriculum, opened)
+
+    def evidence_of(self, member: Member) -> Evidence | None:
+        """What the results of phase 1 say, where the run is resumed and had them."""
+        paths = self._files.paths
+        if not self._checkpoints.resumes or member.phase != 1 or not paths.phase_results(1).is_file():
+            return None
+        results = read_results(paths, 1, "the training goes on")
+        if results["run_id"] != self._files.run_id:
+            return None
+        return handed_on(paths, 1, results["specialists"].get(member.name), member.name).evidence
 
     def trains_without(self, members: Sequence[Member], folds: int) -> None:
         """Write a line: it takes as long as so many trainings."""

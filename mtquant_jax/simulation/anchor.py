@@ -39,15 +39,9 @@ def calm_shares(covariance: jax.Array) -> jax.Array:
     return calm / jnp.maximum(jnp.max(calm, axis=-1, keepdims=True), 1e-30)
 
 
-def rebalances(day: jax.Array, bar: jax.Array, held: jax.Array) -> jax.Array:
-    """Whether a rule that trades once a day does so at the close of ``bar``: ``[...]``, for an empty account always.
-
-    Args:
-        day: ``[T]`` day number of each bar.
-        bar: ``[...]``.
-        held: ``[..., C]`` relative weights.
-    """
-    return (day[bar] != day[jnp.maximum(bar - 1, 0)]) | jnp.all(held == 0.0, axis=-1)
+def new_day(day: jax.Array, bar: jax.Array) -> jax.Array:
+    """Whether ``bar`` ``[...]`` is the first of a day, of the day number of each bar ``[T]``."""
+    return day[bar] != day[jnp.maximum(bar - 1, 0)]
 
 
 def anchor_weights(
@@ -67,18 +61,25 @@ def anchor_weights(
     variance = jnp.diagonal(covariance).reshape(num_classes, width)
     shares = calm_shares(variance[..., None] * jnp.eye(width))
     wanted = anchor.size * jnp.where(anchor.by_volatility > 0.0, shares, 1.0)
-    due = rebalances(day, bar, held.reshape(-1)) & ((anchor.held == 0.0) | jnp.all(held == 0.0))
+    # What could not be bought, for its market was closed, is tried again on every bar.
+    due = (held == 0.0) | (new_day(day, bar) & (anchor.held == 0.0))
     return jnp.where(mask, jnp.minimum(jnp.where(due, wanted, held), 1.0), 0.0)
 
 
-def drifted(anchor: jax.Array, wanted: jax.Array, held: jax.Array) -> jax.Array:
+def drifted(
+    before: jax.Array, anchor: jax.Array, held: jax.Array, wanted: jax.Array, now: jax.Array, tradable: jax.Array
+) -> jax.Array:
     """The anchor's part of what is held after a bar, as it shares in what became of the whole position.
 
     Args:
+        before: ``[...]`` its part before the bar.
         anchor: ``[...]`` its part of what was wanted.
-        wanted: ``[...]`` relative weights before the bar.
-        held: ``[...]`` relative weights after it.
+        held: ``[...]`` relative weights before the bar.
+        wanted: ``[...]`` relative weights wanted.
+        now: ``[...]`` relative weights after it.
+        tradable: ``[...]`` bool, whether what was wanted could be traded; otherwise nothing but the price moved.
     """
-    tells = jnp.abs(wanted) > _MEASURABLE
-    became = jnp.where(tells, held / jnp.where(tells, wanted, 1.0), 1.0)
-    return anchor * jax.lax.stop_gradient(jnp.clip(became, 0.0, 2.0))
+    part, whole = jnp.where(tradable, anchor, before), jnp.where(tradable, wanted, held)
+    tells = jnp.abs(whole) > _MEASURABLE
+    became = jnp.where(tells, now / jnp.where(tells, whole, 1.0), 1.0)
+    return part * jax.lax.stop_gradient(jnp.clip(became, 0.0, 2.0))

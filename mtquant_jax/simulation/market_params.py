@@ -45,7 +45,7 @@ def class_params(
         mask=jax.device_put(universe.mask[index : index + 1]),
         share=jax.device_put(universe.share[index : index + 1]),
         span=_span(market, split),
-        hole=_bars(0, 0),
+        hole=NO_BARS,
         path_probability=_equally(market),
         **of_settings,
     )
@@ -64,7 +64,7 @@ def portfolio_params(
         risk=_risk(config, market, alone=False),
         reward=_reward(config.portfolio_reward, market.portfolio_scale),
         span=_span(market, split),
-        hole=_bars(0, 0),
+        hole=NO_BARS,
         anchor=Anchor.named(config.anchor, config.anchor_size),
         max_steps_in_episode=integer(config.simulation.episode_length),
         path_probability=_equally(market),
@@ -81,9 +81,13 @@ def portfolio_params(
     )
 
 
-def without(env_params: Any, first: int, last: int) -> Any:
-    """The same parameters for a training that leaves out the bars from ``first`` to before ``last``."""
-    return dataclasses.replace(env_params, hole=_bars(first, last))
+def bars_between(first: int, last: int) -> Span:
+    """The bars from ``first`` to before ``last``."""
+    return Span(first=integer(first), last=integer(last))
+
+
+NO_BARS = Span(first=np.zeros((), np.int32), last=np.zeros((), np.int32))  # type: ignore[arg-type]
+"""None; one object, so that vmapped trainings have it once, and on the host, so that no trace gets into it."""
 
 
 def evaluation_params(env_params: Any, whole_lots: bool = True) -> Any:
@@ -160,9 +164,5 @@ def _equally(market: Market) -> jax.Array:
     return scalar(np.full(num_paths, 1.0 / num_paths))
 
 
-def _bars(first: int, last: int) -> Span:
-    return Span(first=integer(first), last=integer(last))
-
-
 def _span(market: Market, split: str) -> Span:
-    return _bars(*getattr(market.splits, split))
+    return bars_between(*getattr(market.splits, split))

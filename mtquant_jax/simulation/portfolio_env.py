@@ -192,13 +192,14 @@ class PortfolioEnv(MarketEnvironment):
         measurable = jnp.maximum(budgets, _SMALLEST_BUDGET)[:, None] * params.rules.leverage * params.share
         relative_now = result.unrounded_weights.reshape(params.mask.shape) / jnp.where(params.mask, measurable, 1.0)
         relative_now = jnp.where(params.mask, jnp.clip(relative_now, -2.0, 2.0), 0.0)
+        tradable = params.table.tradable[state.path, state.bar + 1].reshape(params.mask.shape)
         state = PortfolioState(
             time=state.time + 1,
             path=state.path,
             bar=state.bar + 1,
             book=book,
             relative_weights=relative_now,
-            anchor=drifted(anchor, relative, relative_now),
+            anchor=drifted(state.anchor, anchor, state.relative_weights, relative, relative_now, tradable),
             allocation=allocation,
             returns=jnp.append(state.returns[1:], jnp.log(jnp.maximum(1.0 + inputs.net_return, 1e-3))),
             track_record=_extend(state.track_record, on_budget.net_return),

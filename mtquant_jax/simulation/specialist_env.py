@@ -103,6 +103,7 @@ class SpecialistEnv(MarketEnvironment):
         covariance = params.table.covariance[state.path, state.bar]
         inputs = reward_inputs(result, state.book.equity, covariance)
         memory, reward = self.reward(state.reward_memory, inputs, params.reward)
+        tradable = params.table.tradable[state.path, state.bar + 1]
         exposure, driver = state.relative_weights, price_returns(params.table, state.path, state.bar) * per_weight
         relative_now = result.unrounded_weights / jnp.where(params.mask[0], per_weight, 1.0)
         relative_now = jnp.where(params.mask[0], relative_now, 0.0)
@@ -112,7 +113,7 @@ class SpecialistEnv(MarketEnvironment):
             bar=state.bar + 1,
             book=book,
             relative_weights=relative_now,
-            anchor=drifted(anchor, relative, relative_now),
+            anchor=drifted(state.anchor, anchor, state.relative_weights, relative, relative_now, tradable),
             reward_memory=memory,
         )
         observation = self.observe(None, state, action, params)

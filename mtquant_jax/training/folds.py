@@ -13,8 +13,9 @@ from mtquant_jax.agents.tilt import with_tilt
 from mtquant_jax.backtest.evidence import Ahead, Evidence, Reading, tilt_of
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.config import TrainConfig
-from mtquant_jax.simulation.market_params import without
+from mtquant_jax.simulation.market_params import bars_between
 from mtquant_jax.training.compiling import Compiler
+from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
@@ -35,16 +36,29 @@ class _Unseen(TrainingObserver):
 def fold_starts(config: TrainConfig, market: Market, count: int) -> list[int]:
     """First bars of parts of the training split, spread over it, each as long as the validation split.
 
-    There are fewer where they would overlap, and none where too little would be left to train on.
+    There are fewer where they would overlap. One without which fewer episodes can begin than it has bars is left out:
+    what little that would train on says nothing of the training.
     """
     (first, last), (begin, end) = market.splits.train, market.splits.validation
     length, whole = end - begin, last - first
-    left = whole - length - 2 * config.market.gap_bars - config.simulation.episode_length
     count = min(count, whole // length)
-    if count < 1 or left < length:
+    if count < 1:
         return []
     spread = np.linspace(first, last - length, count) if count > 1 else [last - length]
-    return [int(start) for start in np.round(spread)]
+    return [start for start in np.round(spread).astype(int).tolist() if _left(config, market, start) >= length]
+
+
+def _hole(config: TrainConfig, market: Market, start: int) -> tuple[int, int]:
+    """Bars that a training without the part that begins at ``start`` leaves out: also a gap to either side."""
+    (begin, end), gap = market.splits.validation, config.market.gap_bars
+    return max(start - gap, 0), start + end - begin + gap
+
+
+def _left(config: TrainConfig, market: Market, start: int) -> int:
+    """Bars at which episodes of a training without the part that begins at ``start`` may begin."""
+    (first, last), (hole, end) = market.splits.train, _hole(config, market, start)
+    length = config.simulation.episode_length
+    return max(hole - length + 1 - first, 0) + max(last - length - max(end, first), 0)
 
 
 def train_without(
@@ -55,25 +69,31 @@ def train_without(
     schedule: Schedule,
     compiler: Compiler,
     stops: Callable[[], bool],
-) -> list[list[Policy]]:
+) -> list[list[Policy | None]]:
     """The last policies of each member's training without each of the parts that begin at ``starts``.
 
-    The bars left out are the part and `market.gap_bars` to either side.
+    The bars left out are the part and `market.gap_bars` to either side. A training that diverges has none.
     """
-    begin, end = market.splits.validation
-    gap = config.market.gap_bars
+    holes = [bars_between(*_hole(config, market, start)) for start in starts]
+    blind = dataclasses.replace(schedule, validate=False, save_freq=config.phase1_timesteps)
 
     def again(member: Member, index: int) -> Member:
-        plan, start = member.plan, starts[index]
-        env_params = without(plan.env_params, max(start - gap, 0), start + end - begin + gap)
+        plan = member.plan
+        env_params = dataclasses.replace(plan.env_params, hole=holes[index])
         key = jax.random.fold_in(plan.key, index + 1)
         return dataclasses.replace(member, plan=dataclasses.replace(plan, env_params=env_params, key=key))
+
+    def trained(batch: Sequence[Member]) -> list[Policy | None]:
+        try:
+            return [outcome.last_policy for outcome in train(batch, blind, _Unseen(stops), compiler)]
+        except Diverged:
+            # Of several, the others may do better alone.
+            return [None] if len(batch) == 1 else [found for one in batch for found in trained([one])]
 
     batches = [[again(member, index) for member in members] for index in range(len(starts))]
     if jax.default_backend() == "cpu":  # on which one program runs side by side in threads, however many there are
         batches = [[one for batch in batches for one in batch]]
-    blind = dataclasses.replace(schedule, validate=False, save_freq=config.phase1_timesteps)
-    found = [outcome.last_policy for batch in batches for outcome in train(batch, blind, _Unseen(stops), compiler)]
+    found = [policy for batch in batches for policy in trained(batch)]
     return [found[i :: len(members)] for i in range(len(members))]
 
 
@@ -81,7 +101,7 @@ def decided(
     member: Member,
     outcome: Outcome,
     starts: Sequence[int],
-    without_them: Sequence[Policy],
+    without_them: Sequence[Policy | None],
     days_per_year: float,
     trials: int | None,
 ) -> Outcome:
@@ -91,7 +111,8 @@ def decided(
         member: whose training it is.
         outcome: of it.
         starts: first bars of the parts of the training split that are looked at.
-        without_them: policies that were trained without each of them; none where nothing was.
+        without_them: policies that were trained without each of them, None where that diverged, which is evidence of
+            nothing; empty where nothing was.
         days_per_year: with bars.
         trials: settings that were tried; None hands the whole tilt on.
     """
@@ -108,24 +129,31 @@ def decided(
         found = member.validate(one[0], first=one[1])
         return found.returns, found.ahead
 
-    looks: list[tuple[Policy, int | None]] = [(policy, None), *((policy, start) for start in starts)]
-    looks += [*zip(without_them, starts, strict=False)]
-    (validation, ahead), *rest = side_by_side(look, looks)
+    # A policy chosen by the validation split is not judged by it; the last one, which is not, stands for it.
+    unchosen = policy if outcome.best_timesteps in (0, outcome.timesteps) else outcome.last_policy
+    looks: list[tuple[Policy, int | None]] = [(policy, None), (unchosen, None), *((policy, start) for start in starts)]
+    looks += [(blind, start) for blind, start in zip(without_them, starts, strict=False) if blind is not None]
+    (validation, _), (_, ahead), *rest = side_by_side(look, looks)
     seen, unseen = rest[: len(starts)], rest[len(starts) :]
     found = Ahead.of([ahead, *(differences for _, differences in unseen)], days_per_year)
-    tilt = 1.0 if trials is None else tilt_of(found.ratio, trials)
+    tilt = 1.0 if trials is None else 0.0 if None in without_them else tilt_of(found.ratio, trials)
     evidence = Evidence(
         candidates=len(outcome.history),
         timesteps=outcome.best_timesteps,
         ahead=found,
         folds=len(unseen),
         tilt=tilt,
-        train=Reading.of([returns for returns, _ in seen] or [validation], days_per_year),
+        train=Reading.of([returns for returns, _ in seen], days_per_year) if seen else None,
         out_of_fold=Reading.of([returns for returns, _ in unseen], days_per_year) if unseen else None,
         validation=Reading.of([validation], days_per_year),
     )
-    if tilt == 1.0:
+    return with_evidence(member, outcome, evidence)
+
+
+def with_evidence(member: Member, outcome: Outcome, evidence: Evidence) -> Outcome:
+    """An outcome whose tilt is cut to what the evidence carries."""
+    if evidence.tilt == 1.0:
         return dataclasses.replace(outcome, evidence=evidence)
-    policy = with_tilt(policy, tilt)
+    policy = with_tilt(outcome.policy, evidence.tilt)
     performance = member.validate(policy).performance
     return dataclasses.replace(outcome, policy=policy, best_validation=performance, evidence=evidence)

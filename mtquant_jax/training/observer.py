@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.backtest.picture import Picture
 from mtquant_jax.learning.contract import TrainState
@@ -83,6 +84,10 @@ class TrainingObserver:
 
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """A member's curriculum moves on to stages that it has not drawn before."""
+
+    def evidence_of(self, member: Member) -> Evidence | None:
+        """The evidence for what a member hands on that was gathered before the training was interrupted."""
+        return None
 
     def trains_without(self, members: Sequence[Member], folds: int) -> None:
         """Trainings of members are repeated without parts of the bars, to see how they do on those."""

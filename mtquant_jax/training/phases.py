@@ -237,10 +237,10 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
     )
     intervals = {SPECIALISTS: joint.specialist_update_interval}
     hyper = kind.hyper(config, Assignment(3, (SPECIALISTS, META), total_updates, update_interval=intervals))
-    if not np.all(learn := tilts(start)):  # a class without evidence stays with the anchor
-        hyper = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: leaf * scalar(learn) if _is_rate_of(path, SPECIALISTS) else leaf, hyper
-        )
+    learns = scalar(tilts(start))  # [S] a class without evidence stays with the anchor
+    hyper = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * learns if _is_rate_of(path, SPECIALISTS) else leaf, hyper
+    )
     return Plan(
         program=program,
         env_params=portfolio_params(config, market),

@@ -22,7 +22,7 @@ from mtquant_jax.training import phases as plans
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.divergence import Diverged
-from mtquant_jax.training.folds import WINDOWS, decided, fold_starts, train_without
+from mtquant_jax.training.folds import WINDOWS, decided, fold_starts, train_without, with_evidence
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
@@ -211,24 +211,21 @@ class _Trainer:
         What specialists are handed on with is decided by it; what comes after stands on them.
         """
         config, specialists = self.configs[0], group[0].phase == 1
-        starts = fold_starts(
-            config, self.market, config.evidence_folds if specialists and config.evidence_folds else WINDOWS
-        )
-        without: list[list[Policy]] = [[] for _ in group]
-        if specialists and config.evidence_folds and starts:
+        known = [found for found in map(self.observer.evidence_of, group) if found is not None]
+        if len(known) == len(group):
+            return [with_evidence(*found) for found in zip(group, outcomes, known, strict=True)]
+        starts = fold_starts(config, self.market, config.evidence_folds if specialists else 0)
+        without: list[list[Policy | None]] = [[] for _ in group]
+        if starts:
             self.observer.trains_without(group, len(starts))
             without = train_without(group, starts, config, self.market, schedule, self.compiler, self.observer.stops)
-        return [
-            decided(
-                member,
-                outcome,
-                starts,
-                blind,
-                self._validators[member.hierarchy].days_per_year,
-                self.configs[member.hierarchy].trials if specialists and config.tilt == "evidence" else None,
-            )
-            for member, outcome, blind in zip(group, outcomes, without, strict=True)
-        ]
+        found = []
+        for member, outcome, blind in zip(group, outcomes, without, strict=True):
+            trials = self.configs[member.hierarchy].trials if specialists and config.tilt == "evidence" else None
+            days_per_year = self._validators[member.hierarchy].days_per_year
+            windows = starts or fold_starts(config, self.market, WINDOWS)
+            found.append(decided(member, outcome, windows, blind, days_per_year, trials))
+        return found
 
     def _handed_on(self, before: HierarchyPolicies, phase: int, outcomes: dict[str, Outcome]) -> HierarchyPolicies:
         """The policies after a phase; those of later phases rest on others, and are dropped."""

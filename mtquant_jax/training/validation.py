@@ -106,7 +106,7 @@ class Validator:
         if self.config.anchor == "flat":
             anchored = np.zeros_like(returns)
         else:
-            key = (first, tuple(symbols), bool(env_params.rules.round_lots))
+            key = (env, first, tuple(symbols), bool(env_params.rules.round_lots))
             if key not in self._anchors:
                 self._anchors[key] = daily_returns(np.asarray(traded(anchor()).equity, np.float64), day)
             anchored = self._anchors[key]

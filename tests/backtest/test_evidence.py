@@ -24,6 +24,13 @@ def test_a_difference_has_the_error_of_its_sums_over_five_days():
     assert found.days == 225
 
 
+@pytest.mark.parametrize("days", [1, 2, 3, 7])
+def test_short_spans_have_errors_of_their_size(days):
+    generator = np.random.default_rng(days)
+    ratios = [Ahead.of([generator.normal(size=(days, 64))], 252.0).ratio for _ in range(400)]
+    assert np.std(ratios) == pytest.approx(1.0, rel=0.15)
+
+
 def test_days_that_resemble_their_neighbours_count_as_fewer():
     generator = np.random.default_rng(1)
     alone = generator.normal(size=(1000, 1))

@@ -85,12 +85,45 @@ def test_the_whole_position_stays_within_its_bounds():
 
 
 def test_what_a_breaker_cut_is_bought_again_by_the_anchor():
-    held = drifted(f32([0.5, 0.5, 0.5]), f32([0.5, 1.0, 1e-5]), f32([0.0, 0.9, 0.3]))
+    anchor, wanted, now = f32([0.5, 0.5, 0.5]), f32([0.5, 1.0, 1e-5]), f32([0.0, 0.9, 0.3])
+    held = drifted(anchor, anchor, wanted, wanted, now, jnp.ones(3, bool))
     np.testing.assert_allclose(held, [0.0, 0.45, 0.5], rtol=1e-6)
     anchor = Anchor.named("buy_and_hold", 0.5)
     where = (jnp.eye(3), jnp.ones((1, 3), bool), jnp.zeros(5, jnp.int32), jnp.int32(3))
-    np.testing.assert_allclose(anchor_weights(anchor, held[None], *where), held[None])  # is not brought back
-    np.testing.assert_allclose(anchor_weights(anchor, jnp.zeros((1, 3)), *where), 0.5)
+    found = anchor_weights(anchor, held[None], *where)
+    np.testing.assert_allclose(found, [[0.5, 0.45, 0.5]])  # the rest is not brought back
+
+
+@pytest.mark.parametrize("anchor", ["equal_weight", "inverse_volatility", "buy_and_hold"])
+def test_what_was_closed_at_the_first_bar_of_the_day_is_bought_later(anchor):
+    tradable = np.ones((200, 3), bool)
+    tradable[::24, 1] = False  # the decision at the close of bar 23 falls on it
+    tradable[4, 1] = False
+    wanted = traded(UNTILTED, market(anchor, 0.5, tradable=tradable)).detail
+    held = np.asarray(wanted.weights)[:, 0, 1] * 3.0  # a third of the budget each
+    assert held[0] == 0.0 and held[1:].min() > 0.2
+
+
+def test_bars_that_cannot_be_traded_leave_the_parts_of_a_position_as_they_are():
+    tradable = np.ones((200, 3), bool)
+    tradable[5:20, 0] = False
+    flat = np.ones((200, 3))
+    table = make_table(flat, flat, covariance=np.diag(VOLATILITIES**2), tradable=tradable, day=np.zeros(200, int))
+    params = make_params(table).replace(anchor=Anchor.named("equal_weight", 0.5))
+    state = ENV.initial_state(0, 3, params)
+    _, state, *_ = ENV.step_env(None, state, jnp.zeros(3), params)
+    for change in (0.02, -0.02) * 7:
+        _, state, *_ = ENV.step_env(None, state, f32([change, 0.0, 0.0]), params)
+    np.testing.assert_allclose(state.anchor, 0.5, rtol=1e-5)
+    np.testing.assert_allclose(state.relative_weights, 0.5, rtol=1e-5)
+
+
+def test_orders_a_bar_late_do_not_lose_the_anchor():
+    prompt, late = (
+        backtest(ENV, UNTILTED, 40, f32(0.0), {}, market("buy_and_hold", 0.5), jnp.asarray(3, jnp.int32), late)
+        for late in (False, True)
+    )
+    np.testing.assert_allclose(late.equity, prompt.equity, rtol=1e-6)
 
 
 def test_padding_gets_nothing():

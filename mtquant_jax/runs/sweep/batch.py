@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtquant_jax.backtest.performance import Performance, score
+from mtquant_jax.backtest.performance import Performance
 from mtquant_jax.errors import UserError
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.market.prepare import Market, prepare_market
@@ -25,6 +25,7 @@ from mtquant_jax.statistics.significance import SharpeSample, interquartile_mean
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
+from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.runner import kept
 from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import TrainedHierarchy, train_hierarchies
@@ -156,9 +157,8 @@ class _Watch(TrainingObserver):
         self._saved: dict[_Key, SavedTraining] = {}
         self._timesteps: dict[_Key, int] = {}
         self._scores: dict[int, dict[int, dict[int, list[float]]]] = {}  # trial -> timesteps -> seed -> of each member
-        self._best: dict[
-            _Key, tuple[float, np.ndarray]
-        ] = {}  # score that the policy is chosen by, daily returns [D, P]
+        self._looks: dict[_Key, dict[int, np.ndarray]] = {}  # timesteps -> daily returns [D, P]
+        self._handed_on: dict[_Key, np.ndarray] = {}  # of the policies that are, [D, P]
 
     def result(self, trial: Trial, state: State, scores: Sequence[float] = (), reason: str = "") -> TrialResult:
         """What is known of a trial now."""
@@ -181,9 +181,9 @@ class _Watch(TrainingObserver):
         )
 
     def _returns(self, trial: Trial) -> np.ndarray | None:
-        """Daily returns ``[D, seeds x P]``, of several members the mean; None before the first look."""
+        """Daily returns ``[D, seeds x P]``, of several members the mean; None where there are none."""
         by_seed: dict[int, list[np.ndarray]] = {}
-        for (number, seed, _, _), (_, returns) in self._best.items():
+        for (number, seed, _, _), returns in self._handed_on.items():
             if number == trial.number:
                 by_seed.setdefault(seed, []).append(returns)
         return np.concatenate([np.mean(found, axis=0) for found in by_seed.values()], axis=1) if by_seed else None
@@ -205,6 +205,11 @@ class _Watch(TrainingObserver):
         """Keep a copy, since the state is donated."""
         self._saved[self._key(member)] = _copied(saved)
 
+    def trained(self, member: Member, outcome: Outcome) -> None:
+        """Keep the returns of what is handed on; a starting point has no look, and the first after it stands for it."""
+        if looks := self._looks.get(self._key(member)):
+            self._handed_on[self._key(member)] = looks.get(outcome.best_timesteps, looks[min(looks)])
+
     def stops(self) -> bool:
         """Whether the sweep stops, or trials are given up."""
         return self._trainer.stops() or bool(self.given_up)
@@ -216,11 +221,10 @@ class _Watch(TrainingObserver):
         self._trainer.chunk(progress)
         if progress.validation is None or progress.picture is None or member.phase != self._trainer.phases[-1]:
             return
-        if key not in self._best or score(progress.validation) > self._best[key][0]:
-            equity, day = progress.picture.equity, progress.picture.day
-            whole = np.concatenate([np.ones((1, equity.shape[1])), equity])
-            returns = daily_returns(whole, np.concatenate([day[:1], day]))
-            self._best[key] = score(progress.validation), returns
+        equity, day = progress.picture.equity, progress.picture.day
+        whole = np.concatenate([np.ones((1, equity.shape[1])), equity])
+        returns = daily_returns(whole, np.concatenate([day[:1], day]))
+        self._looks.setdefault(key, {})[progress.timesteps] = returns
         of_trial = self._scores.setdefault(self.trial_of(member).number, {})
         of_trial.setdefault(progress.timesteps, {}).setdefault(member.seed, []).append(
             self._trainer.score(progress.validation)
