@@ -132,7 +132,7 @@ class PathwiseConfig:
 
     learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 4e-3
     """Adam step size at the start of phase 1."""
-    meta_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 3e-3
+    meta_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 2e-3
     """Adam step size at the start of phase 2."""
     joint_learning_rate: Annotated[float, Range("(0, inf)"), Traced] = 1e-3
     """Adam step size of all agents at the start of phase 3."""
