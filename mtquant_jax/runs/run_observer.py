@@ -218,7 +218,7 @@ class RunObserver(TrainingObserver):
     def _diagnose(self, member: Member, outcome: Outcome, continuous: Performance) -> list[Finding]:
         """What has collapsed in what a member hands on, be it its starting point."""
         classes = {c.name: c.symbols for c in self._files.market.universe.classes}
-        looks = len(outcome.history)
+        looks = 1 if outcome.best_timesteps == outcome.timesteps else len(outcome.history)  # that it was chosen from
         if _is_anchor(member, outcome):
             return []  # which is what is said of it
         if member.phase == 1:

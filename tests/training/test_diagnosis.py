@@ -278,7 +278,7 @@ def test_an_account_too_small_for_a_lot_ends_with_a_sentence_on_flat_policies(tr
     assert [(f["phase"], f["agent"]) for f in diagnosis if f["kind"] == "flat"] == expected
     flat = [finding["sentence"] for finding in diagnosis if finding["kind"] == "flat"]
     assert all("positions are smaller than half the smallest lot" in sentence for sentence in flat)
-    assert "portfolio (the starting point of phase 3, handed on) is flat" in diagnosis[-1]["sentence"]
+    assert "portfolio is flat" in diagnosis[-1]["sentence"]
     # Two lines each on standard output, of all that have the same.
     printed = capsys.readouterr().out.splitlines()
     groups = grouped(diagnosis)
