@@ -236,6 +236,29 @@ def test_a_checkpoint_that_cannot_be_written_ends_with_the_command_that_goes_on(
 
 
 @pytest.mark.slow
+def test_evidence_outlives_an_interruption_after_phase_1(config, tmp_path, capsys):
+    settings = dataclasses.replace(config, tilt="evidence", evidence_folds=2, phases="1,2")
+    with pytest.raises(Crash):
+        run(settings, "test", on_chunk=at(2, "meta_controller", 250, crash))
+    assert capsys.readouterr().out.count("is trained 2 times more") == 3
+    run(settings, "test", resume=True)
+    out = capsys.readouterr().out
+    assert "is trained 2 times more" not in out
+    assert out.count("on unseen bars (2 folds and the validation split)") == 3
+    whole = dataclasses.replace(settings, run_dir=str(tmp_path / "whole"))
+    run(whole, "test")
+    assert models(Path(settings.run_dir)) == models(Path(whole.run_dir))
+    evidence = [
+        {
+            name: report["evidence"]
+            for name, report in read_sealed(RunPaths(Path(one.run_dir)).phase_results(1), "test")["specialists"].items()
+        }
+        for one in (settings, whole)
+    ]
+    assert evidence[0] == evidence[1] and all(found["folds"] == 2 for found in evidence[0].values())
+
+
+@pytest.mark.slow
 def test_specialists_side_by_side_go_on_together(config, tmp_path):
     settings = dataclasses.replace(config, phases="1", parallel=True)
     run(dataclasses.replace(settings, run_dir=str(tmp_path / "whole")), "test")
