@@ -300,7 +300,7 @@ class TrainConfig:
     save_freq: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 10_000
     """Timesteps between two checkpoints (each is evaluated on the validation split)."""
     keep: Annotated[int, Range("[2, inf)"), Unit("checkpoints"), Host] = 3
-    """Newest checkpoints of each training that stay on disk; the best one stays besides."""
+    """Newest checkpoints of each training that stay on disk; the best one and the starting point stay besides."""
     phases: Annotated[str, Host] = "1,2,3"
     """Phases to run, in order; 2 needs the results of 1, and 3 of both, in the run directory."""
     quick_test: Annotated[bool, Static("1 2 3 m")] = False
