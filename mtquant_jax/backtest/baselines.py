@@ -17,6 +17,7 @@ from flax import struct
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.simulation.anchor import calm_shares, new_day
+from mtquant_jax.simulation.execution import change_to
 from mtquant_jax.simulation.portfolio_env import PortfolioObservation, PortfolioParams
 from mtquant_jax.simulation.portfolio_inputs import HierarchyInputs, hierarchy_inputs
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
@@ -51,8 +52,8 @@ class Rule:
     def policy(self, params: Any, normalizers: Any, inputs: SpecialistObservation, env_params: Any) -> Decision:
         """The change that leads from what is held to what is wanted ``[..., 1, C]``."""
         wanted = jnp.clip(self.target(inputs, env_params.table), -1.0, 1.0)
-        kept = inputs.anchor + (1.0 - env_params.rules.trade_decay) * inputs.tilt
-        return Decision(jnp.where(env_params.mask[0], wanted - kept, 0.0)[..., None, :])
+        change = change_to(wanted, inputs.tilt, env_params.rules, inputs.anchor)
+        return Decision(jnp.where(env_params.mask[0], change, 0.0)[..., None, :])
 
     def env_action(self, action: jax.Array) -> jax.Array:
         """``[..., 1, C] -> [..., C]``."""
@@ -132,7 +133,7 @@ class RulePortfolio:
         """The changes that lead to what the rule wants, and the logits of equal allocation ``[..., S + 1, K]``."""
         targets = jnp.stack([rule.target(inputs, env_params.table) for rule in baselines(params["turnover"])])
         wanted = jnp.clip(targets[params["rule"]], -1.0, 1.0)
-        change = wanted - (inputs.anchor + (1.0 - env_params.rules.trade_decay) * inputs.tilt)
+        change = change_to(wanted, inputs.tilt, env_params.rules, inputs.anchor)
         num_classes, width = env_params.mask.shape
         change = jnp.where(env_params.mask, change.reshape(*change.shape[:-1], num_classes, width), 0.0)
         columns = max(width, num_classes + 2)

@@ -13,7 +13,7 @@ from flax import struct
 
 from mtquant_jax.agents.contract import Agent
 from mtquant_jax.simulation.account import Flows
-from mtquant_jax.simulation.execution import AccountRules, next_relative_weights
+from mtquant_jax.simulation.execution import AccountRules, change_to, next_relative_weights
 from mtquant_jax.simulation.market_env import IN_MARKET, MarketEnvironment, StepInfo
 from mtquant_jax.simulation.portfolio_env import Allocation, PortfolioStepInfo
 
@@ -291,7 +291,7 @@ def _in_force(
     tilt, anchor = observation.tilt, observation.anchor
     where = tuple(slice(size) for size in tilt.shape)
     wanted = decided.at[where].set(next_relative_weights(tilt, decided[where], rules, anchor) - anchor)
-    change = pending.at[where].add(-(1.0 - rules.trade_decay) * tilt)
+    change = pending.at[where].set(change_to(pending[where], tilt, rules))
     return jnp.where(late, change, decided), wanted
 
 

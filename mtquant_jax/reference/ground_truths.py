@@ -27,6 +27,7 @@ from mtquant_jax.reference.planted import (
     planted_market,
 )
 from mtquant_jax.settings.config import RewardConfig, RiskConfig, SpecialistConfig, TrainConfig
+from mtquant_jax.simulation.execution import change_to
 from mtquant_jax.simulation.specialist_env import SpecialistObservation
 from mtquant_jax.types import AssetClass, Bars, Contracts, MarketTable, Splits
 
@@ -105,7 +106,7 @@ class BestTrading:
         # A sum of products keeps full float32 precision, also on GPUs.
         aim = jnp.sum(factors[..., None, :] * jnp.asarray(self.aim, jnp.float32), axis=-1) / full
         wanted = inputs.relative_weights + self.trade_rate * (aim - inputs.relative_weights)
-        return Decision((wanted - inputs.anchor - (1.0 - env_params.rules.trade_decay) * inputs.tilt)[..., None, :])
+        return Decision(change_to(wanted, inputs.tilt, env_params.rules, inputs.anchor)[..., None, :])
 
     def env_action(self, action: jax.Array) -> jax.Array:
         """``[..., 1, N] -> [..., N]``."""

@@ -65,6 +65,11 @@ def next_relative_weights(
     return jnp.clip(wanted, -1.0, 1.0)
 
 
+def change_to(wanted: jax.Array, tilt: jax.Array, rules: AccountRules, anchor: jax.Array | float = 0.0) -> jax.Array:
+    """The action ``[..., C]`` that leads to relative weights ``[..., C]``: the inverse of `next_relative_weights`."""
+    return wanted - (anchor + (1.0 - rules.trade_decay) * tilt)
+
+
 def bar_of_trading(
     account: Account,
     target_weights: jax.Array,
