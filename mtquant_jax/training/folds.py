@@ -19,7 +19,6 @@ from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
-from mtquant_jax.training.phases import tilting
 from mtquant_jax.training.runner import side_by_side
 
 WINDOWS = 4
@@ -117,13 +116,6 @@ def decided(
         trials: settings that were tried; None hands the whole tilt on.
     """
     policy = outcome.policy
-    if member.phase > 1 and not tilting(member.plan) and outcome.best_timesteps > 0:
-        # Nothing has been found in this market: what moves without it has to show that it is worth moving.
-        start, now = (member.validate(one).returns for one in (member.plan.start, policy))
-        if tilt_of(Ahead.of([now - start], days_per_year).ratio) == 0.0:
-            policy = member.plan.start
-            _, performance = outcome.history[0]
-            outcome = dataclasses.replace(outcome, policy=policy, best_timesteps=0, best_validation=performance)
 
     def look(one: tuple[Policy, int | None]) -> tuple[np.ndarray, np.ndarray]:
         found = member.validate(one[0], first=one[1])

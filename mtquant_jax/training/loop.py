@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
-from mtquant_jax.backtest.evidence import Ahead
+from mtquant_jax.backtest.evidence import Ahead, tilt_of
 from mtquant_jax.backtest.performance import Performance, score
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.statistics.significance import chance_bound
@@ -28,6 +28,7 @@ from mtquant_jax.training.divergence import (
 )
 from mtquant_jax.training.observer import Member, Progress, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate, Outcome
+from mtquant_jax.training.phases import tilting
 from mtquant_jax.training.runner import kept, runner_of, side_by_side
 from mtquant_jax.training.saved import Logbook, Looked, SavedTraining, plain_metrics, read_metrics
 from mtquant_jax.training.validation import Validated
@@ -120,8 +121,8 @@ class _Training:
             metrics = self._runner.run(updates)
             rate = updates * per_update * len(self._members) / (time.perf_counter() - start)
             self._check(self._done // per_update, updates, before, metrics, rate)
-            for member, of_member in zip(self._members if not self._done else (), metrics, strict=False):
-                if member.phase == 1:  # later ones may stand on specialists that are flat
+            if self._done == 0 and self._members[0].phase == 1:  # later ones may stand on specialists that are flat
+                for member, of_member in zip(self._members, metrics, strict=True):
                     refuse_without_slope(of_member, member)
             self._done, self._last = passed, metrics
             self._first = self._first or metrics
@@ -262,16 +263,29 @@ class _Training:
     def _handed_on(self, index: int, last: Candidate) -> Candidate:
         """The last policy of a member, or the best where it is ahead on the validation split by more than chance.
 
-        What is learnt last has seen most; the best of several by one short split is mostly the luckiest of them.
+        What is learnt last has seen most; the best of several by one short split is mostly the luckiest of them. Over
+        specialists without a tilt it is the starting point: nothing has been found in such a market, and what moves
+        without it has to show that it is worth moving.
         """
-        best, validate = self._candidates[index], self._members[index].validate
-        if best is None or best.timesteps == last.timesteps:
+        best, member = self._candidates[index], self._members[index]
+        if best is None:
             return last
         start = time.perf_counter()
-        of_best, of_last = (validate(one.policy).returns for one in (best, last))
+        chosen = last
+        if best.timesteps != last.timesteps and self._ahead(member, best, last) > chance_bound(
+            len(self._history[index]) - 1
+        ):
+            chosen = best
+        if member.phase > 1 and chosen.timesteps > 0 and not tilting(member.plan):
+            begun = Candidate(member.plan.start, 0, score(self._history[index][0][1]))
+            chosen = chosen if tilt_of(self._ahead(member, chosen, begun)) > 0.0 else begun
         self._validating += time.perf_counter() - start
-        ahead = Ahead.of([of_best - of_last], days_per_year=1.0)
-        return best if ahead.ratio > chance_bound(len(self._history[index]) - 1) else last
+        return chosen
+
+    def _ahead(self, member: Member, one: Candidate, other: Candidate) -> float:
+        """Standard errors by which one policy is ahead of another on the validation split."""
+        returns, others = (member.validate(candidate.policy).returns for candidate in (one, other))
+        return Ahead.of([returns - others], days_per_year=1.0).ratio
 
     def _outcomes(self) -> list[Outcome]:
         seconds = {

@@ -127,7 +127,7 @@ def train_hierarchies(
         start: what earlier phases hand on.
         observer: what watches.
         compiler: keeps compiled programs between trainings.
-        validate: whether checkpoints are validated and the best is handed on.
+        validate: whether checkpoints are validated; otherwise the last policy is handed on.
         evidence: whether evidence for what is handed on is gathered; otherwise the whole of it is.
 
     Raises:

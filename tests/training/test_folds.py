@@ -154,8 +154,37 @@ def test_the_last_policy_is_handed_on_unless_another_is_ahead_by_more_than_chanc
 
     training = SimpleNamespace(
         _candidates=[Candidate(best, 500, 9.0)],
-        _members=[SimpleNamespace(validate=validate)],
+        _members=[SimpleNamespace(validate=validate, phase=1)],
+        _ahead=lambda *arguments: _Training._ahead(None, *arguments),
         _history=[[(250, None), (500, None), (750, None), (1000, None)]],
         _validating=0.0,
     )
     assert _Training._handed_on(training, 0, Candidate(last, 1000, 1.0)).timesteps == handed_on
+
+
+@pytest.mark.parametrize(("phase", "tilting", "ahead", "handed_on"), [
+    (2, False, 0.0, 0),
+    (2, False, 0.002, 1000),
+    (2, True, 0.0, 1000),
+    (1, False, 0.0, 1000),
+])  # fmt: skip
+def test_over_specialists_without_a_tilt_the_start_is_handed_on_unless_the_last_policy_is_ahead(
+    phase, tilting, ahead, handed_on, monkeypatch
+):
+    monkeypatch.setattr("mtquant_jax.training.loop.tilting", lambda plan: tilting)
+    generator = np.random.default_rng(0)
+    noise, more = generator.normal(0.0, 0.001, size=(2, 50, 2))
+    start, last = Policy({"of": "start"}, {}), Policy({"of": "last"}, {})
+
+    def validate(policy: Policy) -> SimpleNamespace:
+        return SimpleNamespace(returns=noise if policy is start else noise + ahead + more)
+
+    best = Candidate(last, 1000, 1.0)
+    training = SimpleNamespace(
+        _candidates=[best],
+        _members=[SimpleNamespace(validate=validate, phase=phase, plan=SimpleNamespace(start=start))],
+        _history=[[(0, SimpleNamespace(sharpe=0.5)), (1000, None)]],
+        _ahead=lambda *arguments: _Training._ahead(None, *arguments),
+        _validating=0.0,
+    )
+    assert _Training._handed_on(training, 0, best).timesteps == handed_on
