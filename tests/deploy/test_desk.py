@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -76,7 +77,7 @@ def test_bars_may_come_in_any_parts(desk, judged, new_bars, followed, sizes):
     whole, found = followed
     following = desk.begin(new_bars, judged.first)
     edges = [0, *np.cumsum(sizes), len(new_bars.timestamps)]
-    parts = [following.follow(between(new_bars, a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [following.follow(between(new_bars, a, b)) for a, b in itertools.pairwise(edges)]
     last = parts[-1].decision()
     for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(found.decision()), strict=True):
         np.testing.assert_array_equal(one, other)
