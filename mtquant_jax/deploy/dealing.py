@@ -81,21 +81,21 @@ class Dealer:
             try:
                 before = self._held(order.symbol)
                 last, request = self._checked(order, round(order.lots - fills.lots, 8), name)
+                if request is None:
+                    break
+                treatment = meaning(last.code).treatment
+                if last.allowed:
+                    last, treatment = self._sent(fills, order, request)
+                if treatment is Treatment.UNCERTAIN:
+                    return self._reconciled(order, fills, before, last)
+                if treatment is Treatment.NEXT_FILLING and self._next_filling(request):
+                    continue
             except BrokerUnavailable as error:
                 if not fills.lots:
                     raise
                 last = Verdict(False, codes.NO_CONNECTION, str(error))
                 break
-            if request is None:
-                break
-            treatment = meaning(last.code).treatment
-            if last.allowed:
-                last, treatment = self._sent(fills, order, request)
-            if treatment is Treatment.UNCERTAIN:
-                return self._reconciled(order, fills, before, last)
-            if treatment is Treatment.NEXT_FILLING and self._next_filling(request):
-                continue
-            if treatment not in _AGAIN or not _volume(order.lots - fills.lots, self._info(name)):
+            if treatment not in _AGAIN or abs(order.lots - fills.lots) <= SMALLEST_LOTS:
                 break
             if attempt + 1 < self._connection.tries:
                 self._connection.wait(attempt)
