@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -45,6 +46,8 @@ class _Open:
     """A position while its fills are read."""
 
     first: Fill
+    number: int  # in the order of opening
+    side: float  # above 0: long
     held: float = 0.0  # signed lots
     opened: float = 0.0
     closed: float = 0.0
@@ -83,7 +86,7 @@ class _Open:
         return Trade(
             symbol=self.first.symbol,
             path=0,
-            direction="long" if self.first_side > 0.0 else "short",
+            direction="long" if self.side > 0.0 else "short",
             opened=self.first.bar,
             closed=None if last is None else last.bar,
             lots=round(self.opened, 8),
@@ -99,8 +102,6 @@ class _Open:
             swap=self.swap,
         )
 
-    first_side: float = 1.0
-
 
 def trades_of(fills: Iterable[Fill]) -> Columns:
     """The columns of ``trades.csv``, in the order of opening.
@@ -114,6 +115,7 @@ def trades_of(fills: Iterable[Fill]) -> Columns:
     """
     running: dict[str, _Open] = {}
     found: list[tuple[Fill, Fill | None, _Open]] = []
+    opened_so_far = itertools.count()
     for fill in fills:
         position, left = running.get(fill.symbol), fill.lots
         if position is not None and position.held * left < 0.0:
@@ -123,10 +125,11 @@ def trades_of(fills: Iterable[Fill]) -> Columns:
             if abs(position.held) <= SMALLEST_LOTS:
                 found.append((position.first, fill, running.pop(fill.symbol)))
         if abs(left) > SMALLEST_LOTS:
-            position = running.setdefault(fill.symbol, _Open(fill, first_side=left))
-            position.apply(fill, left)
+            if fill.symbol not in running:
+                running[fill.symbol] = _Open(fill, next(opened_so_far), left)
+            running[fill.symbol].apply(fill, left)
     found += [(position.first, None, position) for position in running.values()]
-    found.sort(key=lambda entry: entry[0].time)
+    found.sort(key=lambda entry: entry[2].number)
     trades = [position.trade(last) for _, last, position in found]
     opened = [_minute(first.time) for first, _, _ in found]
     closed = [None if last is None else _minute(last.time) for _, last, _ in found]

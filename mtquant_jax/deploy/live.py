@@ -15,14 +15,21 @@ import numpy as np
 
 from mtquant_jax.deploy.broker import AccountState, Broker, BrokerUnavailable, Execution, Order, net_lots
 from mtquant_jax.deploy.journal import Journal, LiveState, stamp
-from mtquant_jax.deploy.rules import LiveRules, Trained, check_rules, refuse_account, refuse_other_market
+from mtquant_jax.deploy.rules import (
+    LiveRules,
+    Trained,
+    check_rules,
+    refuse_account,
+    refuse_other_market,
+    refuse_other_positions,
+)
 from mtquant_jax.deploy.sending import Scene, Sender
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import broker_days
 from mtquant_jax.types import Bars
 
 WAITING, TRADED, DRY_RUN, OFFLINE, CLOSING, STOPPED = "waiting", "traded", "dry run", "offline", "closing", "stopped"
-"""States of a turn: no new bar, orders sent, orders checked, broker not reached, closing all, all closed."""
+"""States of a turn: nothing to send, orders sent, orders checked, broker not reached, closing all, all closed."""
 _AHEAD = 120.0  # seconds by which the broker's clock may be ahead of ours
 
 
@@ -110,9 +117,10 @@ class LiveTrading:
         else:
             contracts = self.broker.contracts(self.trained.symbols)
             refuse_other_market(account, contracts, self.trained)
+            refuse_other_positions(positions, self.rules, self.trained)
             state = self._decided(dataclasses.replace(state, closing=""), account, journal, now)
         journal.save(state)
-        quotes = self.broker.quotes(list(state.pending)) if state.pending else {}
+        quotes = self.broker.quotes(list(contracts)) if contracts else {}
         scene = Scene(account, positions, contracts, self.trained.instruments, quotes, now)
         sender = Sender(self.broker, journal, self.rules, scene, state)
         made = self._sent(sender)
@@ -130,16 +138,17 @@ class LiveTrading:
 
     def _sent(self, sender: Sender) -> Turn:
         """Send what is pending; the turn that comes of it."""
-        reason, nothing = sender.state.closing, not sender.state.pending
+        reason = sender.state.closing
         if reason:
             sender.messages.append(f"Trading stops: {reason}.")
         try:
+            sender.adopt()
             sender.send_pending()
             if reason:
                 left = any(position.magic == self.rules.magic for position in self.broker.positions())
                 state = CLOSING if left and self.rules.send else STOPPED
             else:
-                state = WAITING if nothing else TRADED if self.rules.send else DRY_RUN
+                state = TRADED if sender.executions else DRY_RUN if sender.orders else WAITING
         except BrokerUnavailable as error:
             state = OFFLINE
             sender.messages.append(str(error))

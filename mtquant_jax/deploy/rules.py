@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from mtquant_jax.deploy.broker import AccountState
+from mtquant_jax.deploy.broker import AccountState, Position
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.calendar import NEW_YORK_CLOSE
 from mtquant_jax.market.instruments import Instrument
@@ -113,6 +113,20 @@ def refuse_other_market(account: AccountState, contracts: Mapping[str, Instrumen
                     f"{symbol} has the {words} {_shown(here)} at this broker, and {_shown(there)} in the training; "
                     "train with `instruments` of this broker (data contracts writes them)"
                 )
+
+
+def refuse_other_positions(positions: Iterable[Position], rules: LiveRules, trained: Trained) -> None:
+    """Refuse positions of our number that the model would never close.
+
+    Raises:
+        UserError: there is one in a symbol that the model does not trade.
+    """
+    for position in positions:
+        if position.magic == rules.magic and position.symbol not in trained.symbols:
+            raise UserError(
+                f"there is a position of `magic` {rules.magic} in {position.symbol}, which the model does not trade: "
+                "close it, or give a `magic` of its own to every model"
+            )
 
 
 def _shown(value: object) -> str:

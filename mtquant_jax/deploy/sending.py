@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mtquant_jax.deploy.broker import SMALLEST_LOTS, AccountState, Broker, Execution, Order, Position, Quote
+from mtquant_jax.deploy.broker import SMALLEST_LOTS, AccountState, Broker, Execution, Order, Position, Quote, net_lots
 from mtquant_jax.deploy.fills import Fill
 from mtquant_jax.deploy.journal import Journal, LiveState
 from mtquant_jax.deploy.orders import orders_towards
@@ -89,6 +89,42 @@ class Sender:
                 return execution.text if execution.later and not execution.uncertain else ""
         return ""
 
+    def adopt(self) -> None:
+        """Journal what happened to our positions without us: fills that were not answered, closed by hand, stopped out.
+
+        The fills of the journal then add up to the positions again. Positions were bought at their entry price, others
+        are taken to have been closed at the quote.
+        """
+        last = {fill.symbol: fill for fill in self._journal.fills()}
+        booked: dict[str, float] = dict.fromkeys(last, 0.0)
+        for fill in self._journal.fills():
+            booked[fill.symbol] = round(booked[fill.symbol] + fill.lots, 8)
+        held = net_lots(self._scene.positions, self._rules.magic)
+        entries = {p.symbol: p.entry_price for p in self._scene.positions if p.magic == self._rules.magic}
+        for symbol in dict.fromkeys([*booked, *held]):
+            lots = round(held.get(symbol, 0.0) - booked.get(symbol, 0.0), 8)
+            if abs(lots) <= SMALLEST_LOTS:
+                continue
+            quote, before = self._scene.quotes.get(symbol), last.get(symbol)
+            grows = lots * held.get(symbol, 0.0) > 0.0
+            closing = (quote.ask if lots > 0.0 else quote.bid) if quote else before.price if before else 0.0
+            price = entries[symbol] if grows else closing
+            contract = self._scene.contracts.get(symbol)
+            fill = Fill(
+                time=int(self._scene.now),
+                bar=self.state.bars,
+                symbol=symbol,
+                lots=lots,
+                price=price,
+                bid=price,
+                ask=price,
+                contract_size=contract.contract_size if contract else before.contract_size if before else 1.0,
+                conversion=quote.conversion if quote else before.conversion if before else 1.0,
+            )
+            text = f"{lots:+g} lots that the journal did not have: filled without an answer, or not by us"
+            self.messages.append(f"{symbol}: {text}")
+            self._journal.add_fill(self._scene.now, fill, message=text)
+
     def _obstacle(self, symbol: str) -> str:
         """What keeps an order from being sent now and passes by itself; nothing where it can be sent."""
         quote = self._scene.quotes.get(symbol)
@@ -106,7 +142,7 @@ class Sender:
         """Journal what came of an order."""
         self.executions.append(execution)
         order = execution.order
-        answer = {"code": execution.code, "text": execution.text, "uncertain": execution.uncertain}
+        answer = {"code": execution.code, "answer": execution.text, "uncertain": execution.uncertain}
         if abs(execution.filled) > SMALLEST_LOTS:
             fill = self._fill(execution, ours)
             self._journal.add_fill(self._scene.now, fill, order=order, partial=execution.partial, **answer)
