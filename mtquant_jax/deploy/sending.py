@@ -79,7 +79,8 @@ class Sender:
                 self._note("refused", symbol, f"{_words(order)} refused: {verdict.text} ({verdict.code})")
                 return ""
             self.orders.append(order)
-            self._journal.write(self._scene.now, "order", order=order, sent=self._rules.send)
+            if not self.state.pending.get(symbol):  # an order that was put off is in the journal already
+                self._journal.write(self._scene.now, "order", order=order, sent=self._rules.send)
             if not self._rules.send:
                 self.messages.append(f"{symbol}: {_words(order)} would be sent (dry run)")
                 continue
@@ -95,10 +96,10 @@ class Sender:
         The fills of the journal then add up to the positions again. Positions were bought at their entry price, others
         are taken to have been closed at the quote.
         """
-        last = {fill.symbol: fill for fill in self._journal.fills()}
-        booked: dict[str, float] = dict.fromkeys(last, 0.0)
+        last: dict[str, Fill] = {}
+        booked: dict[str, float] = {}
         for fill in self._journal.fills():
-            booked[fill.symbol] = round(booked[fill.symbol] + fill.lots, 8)
+            last[fill.symbol], booked[fill.symbol] = fill, round(booked.get(fill.symbol, 0.0) + fill.lots, 8)
         held = net_lots(self._scene.positions, self._rules.magic)
         entries = {p.symbol: p.entry_price for p in self._scene.positions if p.magic == self._rules.magic}
         for symbol in dict.fromkeys([*booked, *held]):
@@ -149,7 +150,7 @@ class Sender:
             self.messages.append(f"{order.symbol}: {_words(order)}, filled {abs(fill.lots):g} at {fill.price:.8g}")
         if execution.uncertain:
             self._note("uncertain", order.symbol, f"{_words(order)} uncertain: {execution.text}", **answer)
-        elif execution.text:
+        elif execution.text and not execution.later:
             rest = "rest of it not filled" if execution.filled else "not filled"
             self._note("not_filled", order.symbol, f"{_words(order)}, {rest}: {execution.text}", **answer)
 
