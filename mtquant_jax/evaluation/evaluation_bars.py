@@ -13,7 +13,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import GIVEN, Market, bar_interval, prepare_market
-from mtquant_jax.runs.trained_run import TrainedRun, _scales
+from mtquant_jax.runs.trained_run import TrainedRun, scales_of
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.types import Bars, Splits
 
@@ -93,7 +93,7 @@ def prepare_evaluation_bars(
     Raises:
         UserError: other symbols or another interval than in training, too few bars or days of that part, or no scales.
     """
-    config = _settings(run, data_dir, bars)
+    config = settings_for(run, data_dir, bars)
     is_history = bars is not None or bool(config.data_dir)
     source = GIVEN if bars is not None else config.data_dir or f"{SYNTHETIC} {config.seed}"
     times = {name: run.split_times(name) for name in ("train", "validation", "test")}
@@ -110,7 +110,7 @@ def prepare_evaluation_bars(
             f"{source}: bars are {interval // 60} minutes apart, but {run.name} was trained on bars of "
             f"{run.market['interval_seconds'] // 60} minutes"
         )
-    market = dataclasses.replace(market, **_scales(run))
+    market = dataclasses.replace(market, **scales_of(run))
     first, last = market.splits.test
     days = len(np.unique(market.day[first + 1 : last]))
     if days < FEWEST_DAYS:
@@ -132,7 +132,7 @@ def _num_within(times: np.ndarray, periods: Sequence[tuple[int, int]]) -> int:
     return int(np.any(within, axis=0).sum())
 
 
-def _settings(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:
+def settings_for(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:
     """The settings of the training, for other bars without its cuts."""
     config = run.config
     same = data_dir is None or (config.data_dir and Path(data_dir).resolve() == Path(config.data_dir).resolve())
