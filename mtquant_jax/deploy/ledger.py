@@ -185,9 +185,7 @@ def open_ledger(path: Path) -> Ledger:
         UserError: there is none.
     """
     if not path.is_file():
-        raise UserError(
-            f"there is no ledger {path}; trade with `mtquant-jax paper` first, or name another with `ledger`"
-        )
+        raise UserError(f"there is no ledger {path}; trade with mtquant-jax paper first, or name another with `ledger`")
     return Ledger(path, {})
 
 
