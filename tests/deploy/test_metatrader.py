@@ -277,6 +277,26 @@ def test_another_error_of_the_terminal_is_shown() -> None:
         connected(terminal)
 
 
+@pytest.mark.parametrize("loads", [2, 99])
+def test_bars_that_the_terminal_still_loads_are_waited_for(loads: int) -> None:
+    terminal = FakeTerminal(WEDNESDAY)
+    broker = connected(terminal, tries=3)
+    whole, asked = terminal.copy_rates_from_pos, []
+
+    def loading(*arguments: Any) -> np.ndarray | None:
+        asked.append(arguments)
+        terminal.error = (-4, "Terminal: Not found") if len(asked) <= loads else (1, "Success")
+        return None if len(asked) <= loads else whole(*arguments)
+
+    broker.contracts(PAIRS)
+    terminal.copy_rates_from_pos = loading  # type: ignore[method-assign]
+    if loads == 2:
+        assert len(broker.bars(PAIRS, HOUR, 3).timestamps) == 3 and terminal.slept == [0.5, 1.0]
+    else:
+        with pytest.raises(UserError, match="Not found"):
+            broker.bars(PAIRS, HOUR, 3)
+
+
 @pytest.mark.parametrize(("system", "words"), [("linux", "exists for Windows alone"), ("win32", r"mtquant-jax\[mt5\]")])
 def test_a_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch, system: str, words: str) -> None:
     monkeypatch.setitem(sys.modules, "MetaTrader5", None)
