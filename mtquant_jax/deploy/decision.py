@@ -55,6 +55,15 @@ class DeskState:
 
 
 @struct.dataclass
+class Outcome:
+    """What a bar brought to the simulator's own account; zeros where the account opened at its close."""
+
+    row: dict[str, Any]  # by the names of `BacktestRecord`
+    open: jax.Array  # [N] bids that orders were filled at
+    terminated: jax.Array  # [] bool, ruined or stopped out, in this bar or before
+
+
+@struct.dataclass
 class Decision:
     """What is decided at the close of a bar, for the simulator's own account."""
 
@@ -72,7 +81,7 @@ class Decision:
 @functools.partial(jax.jit, static_argnums=0)
 def next_bar(
     desk: Desk, state: DeskState, bar: Bar, opens: jax.Array, policy: Policy, market: PortfolioParams
-) -> tuple[DeskState, dict[str, Any], Decision]:
+) -> tuple[DeskState, Outcome, Decision]:
     """Trade what was decided at the last close over a bar, and decide at its close.
 
     Args:
@@ -84,12 +93,10 @@ def next_bar(
         market: parameters of evaluation; their table is not used.
 
     Returns:
-        The state after the bar; what happened to the account over it, by the names of `BacktestRecord` (zeros where it
-        opens); and the decision.
+        The state after the bar, what happened to the account over it, and the decision.
     """
-    features, row = step(state.features, bar, desk.plan)
-    row = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
-    window = joined(state.rows, row)
+    features, newest = step(state.features, bar, desk.plan)
+    window = joined(state.rows, _arranged(newest, desk.universe))
     market = dataclasses.replace(market, table=window)
 
     @jax.jit  # so that it is traced once
@@ -99,10 +106,11 @@ def next_bar(
     def open_account() -> tuple[Progress, dict[str, Any]]:
         return desk.trading.start(market, jnp.asarray(WINDOW - 1, jnp.int32)), nothing(jax.eval_shape(trade)[1])
 
-    progress, happened = jax.lax.cond(opens, open_account, trade)
+    progress, row = jax.lax.cond(opens, open_account, trade)
+    outcome = Outcome(row, window.open[0, WINDOW - 1], progress.terminated[0])
     decision = _decide(desk, progress, policy, market)
     progress = dataclasses.replace(progress, state=progress.state.replace(bar=progress.state.bar - 1))
-    return DeskState(features, joined(window, None), progress), happened, decision
+    return DeskState(features, joined(window, None), progress), outcome, decision
 
 
 def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:
@@ -170,9 +178,14 @@ def decide_order(
 
 def first_rows(desk: Desk, features: FeatureState, bar: Bar) -> MarketTable:
     """Two rows that are both the first bar's; traceable."""
-    _, row = step(features, bar, desk.plan)
-    one = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
+    one = _arranged(step(features, bar, desk.plan)[1], desk.universe)
     return joined(one, one)
+
+
+def _arranged(row: MarketTable, universe: Universe) -> MarketTable:
+    """A row of the feature step as a table of one bar in the universe's slots."""
+    table: MarketTable = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), universe)
+    return table
 
 
 def nothing(shape: Any) -> Any:
