@@ -129,6 +129,12 @@ def test_the_price_of_several_fills_is_their_mean() -> None:
     assert broker.send(BUY).price == pytest.approx((1.1001 * 0.1 + 1.2 * 0.2) / 0.3)
 
 
+def test_the_price_is_that_of_the_deals() -> None:
+    terminal, broker = account()
+    terminal.script = [Answer(10009, slip=0.0002)]
+    assert broker.send(BUY).price == pytest.approx(1.1003)
+
+
 # Answers that do not come.
 
 
@@ -162,6 +168,14 @@ def test_positions_of_others_do_not_count_on_a_hedging_account() -> None:
     terminal.hold("EURUSD.r", 0.3, 7)
     terminal.script = [Answer(10012)]
     assert broker.send(BUY).filled == 0.0
+
+
+def test_what_others_trade_meanwhile_is_not_taken_for_an_opposite_fill() -> None:
+    terminal, broker = account()
+    terminal.script = [Answer(10012)]
+    broker._connection._sleep = lambda seconds: None if terminal.positions else bool(terminal.hold("EURUSD.r", -1, 7))
+    done = broker.send(BUY)
+    assert done.filled == 0.0 and done.uncertain
 
 
 def test_an_answer_without_volume_is_not_taken_for_a_fill() -> None:

@@ -660,6 +660,25 @@ def test_a_folder_that_cannot_be_made_is_named(stage: Stage, tmp_path: Path) -> 
         stage.turn()
 
 
+def test_a_full_disk_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mtquant_jax.deploy.journal.Journal.write", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        stage.turn()
+    assert not stage.broker.sent
+
+
+def test_a_loss_is_remembered_although_the_connection_is_lost_in_the_same_turn(stage: Stage) -> None:
+    stage.turn()
+    stage.broker.changed = {"equity": 9_000.0}
+    stage.broker.offline = {"send EURUSD", "send GBPUSD"}
+    assert stage.next_bar().state == OFFLINE and stage.held
+    stage.broker.changed, stage.broker.offline = {}, set()
+    assert stage.turn().state == STOPPED and not stage.held
+
+
 def test_rules_are_flags_one_to_one() -> None:
     given = ["--send", "--real-account", "5", "--magic", "7", "--max-day-loss", "0.1", "--stop-file", "HALT"]
     assert tyro.cli(LiveRules, args=given) == LiveRules(True, 5, 7, 0.1, "HALT")
