@@ -1,4 +1,4 @@
-"""A training decides for a broker's account: the weights of its own account on paper, in lots of the broker's equity."""
+"""A training decides for a broker: the weights of its own account on paper, in lots of the broker's equity."""
 
 from __future__ import annotations
 
