@@ -100,6 +100,13 @@ _PROGRAM: _Command = _Command(
             "trade bars on paper as they come, with a ledger",
             paper.run,
             paper.PaperCommand,
+            commands={
+                "report": _Command(
+                    "report on what was paper traded, and whether it is time for the next stage",
+                    paper.report,
+                    paper.PaperReportCommand,
+                )
+            },
         ),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
