@@ -9,7 +9,8 @@ import pytest
 from mtquant_jax.deploy.broker import BrokerUnavailable, Order
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
 from mtquant_jax.deploy.return_codes import CODES, Treatment, meaning
-from tests.deploy.fake_terminal import Answer, FakeTerminal
+from mtquant_jax.deploy.terminal import filling_modes
+from tests.deploy.fake_terminal import Answer, FakeTerminal, symbol
 from tests.deploy.test_metatrader import INSTRUMENTS, WEDNESDAY
 
 BUY = Order("EURUSD", 0.3, "test")
@@ -228,6 +229,23 @@ def test_a_filling_mode_that_the_broker_accepts_is_found(
     assert broker.send(BUY).filled == 0.3
     assert [request["type_filling"] for request in terminal.requests] == tried
     assert broker.send(BUY).filled == 0.3 and terminal.requests[-1]["type_filling"] == accepted
+
+
+@pytest.mark.parametrize(
+    ("mask", "execution", "modes"),
+    [
+        (3, 2, (0, 1, 2)),
+        (1, 2, (0, 1, 2)),
+        (2, 2, (1, 0, 2)),
+        (0, 2, (0, 1, 2)),
+        (0, 3, (2, 0, 1)),
+        (2, 1, (1, 2, 0)),
+        (1, 0, (0, 2, 1)),
+        (4, 2, (0, 1, 2)),  # book or cancel is for pending orders
+    ],
+)
+def test_allowed_filling_modes_come_first(mask: int, execution: int, modes: tuple[int, ...]) -> None:
+    assert filling_modes(symbol("X", "EUR", "USD", 1.1, 5, filling_mode=mask, trade_exemode=execution)) == modes
 
 
 def test_a_filling_mode_that_only_the_server_refuses_is_changed() -> None:

@@ -660,6 +660,18 @@ def test_a_folder_that_cannot_be_made_is_named(stage: Stage, tmp_path: Path) -> 
         stage.turn()
 
 
+def test_a_table_that_is_open_elsewhere_does_not_stop_trading(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*arguments: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mtquant_jax.deploy.journal.write_csv", locked)
+        patched.setattr("mtquant_jax.deploy.journal.write_json", locked)
+        assert stage.turn().state == TRADED and not (stage.folder / "trades.csv").exists()
+    stage.next_bar(EURUSD=0.0)
+    assert [trade["symbol"] for trade in stage.trades] == ["EURUSD", "GBPUSD"]
+
+
 def test_a_full_disk_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **content: Any) -> None:
         raise OSError(28, "No space left on device")
