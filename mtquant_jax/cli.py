@@ -31,6 +31,7 @@ from mtquant_jax.commands import (
     doctor,
     evaluate,
     info,
+    live,
     paper,
     plot,
     runs,
@@ -108,6 +109,7 @@ _PROGRAM: _Command = _Command(
                 )
             },
         ),
+        "live": _Command("trade a broker's account by a finished training", live.run, live.LiveCommand),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
             walk_forward.run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ def keep_trading(
     show: Callable[[str], None] = print,
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
+    turns: int | None = None,
 ) -> Turn:
     """Make turns until a kill switch has closed everything.
 
@@ -30,6 +32,7 @@ def keep_trading(
         show: shows a message; those of a turn that are the same as before are not shown again.
         now: seconds since 1970 UTC.
         sleep: waits so many seconds.
+        turns: to make at most; None for no end.
 
     Returns:
         The last turn.
@@ -39,15 +42,16 @@ def keep_trading(
     """
     shown: tuple[str, ...] = ()
     with claimed(trading.folder):
-        while True:
+        for number in itertools.count(1):
             made = trading.turn(now())
             if made.messages != shown:
                 for message in made.messages:
                     show(message)
             shown = made.messages
-            if made.finished:
-                return made
+            if made.finished or number == turns:
+                break
             sleep(every)
+    return made
 
 
 @contextlib.contextmanager

@@ -129,6 +129,12 @@ class PaperTrader:
         return booked
 
     @property
+    def following(self) -> Following:
+        """Where the account stands; known once something was traded or read."""
+        assert self._following is not None
+        return self._following
+
+    @property
     def _capital(self) -> float:
         return self.desk.config.simulation.initial_capital
 

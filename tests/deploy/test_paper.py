@@ -82,8 +82,8 @@ def test_the_ledger_holds_what_the_simulator_does(run, desk, bars, whole):
     assert {(time + 3600, symbol): lots for time, symbol, lots in orders if time < last} == filled
     opens = {symbol: np.asarray(bars.open)[0, :, place] for place, symbol in enumerate(bars.symbols)}
     spread = {symbol: np.asarray(bars.spread)[0, :, place] for place, symbol in enumerate(bars.symbols)}
-    for time, symbol, lots, price in fills:
-        row = int(np.searchsorted(bars.timestamps, time))
+    for opened, symbol, lots, price in fills:
+        row = int(np.searchsorted(bars.timestamps, opened))
         assert price >= opens[symbol][row] * (1 - 1e-6) + (spread[symbol][row] if lots > 0 else -np.inf) or lots < 0
         assert lots > 0 or price <= opens[symbol][row] * (1 + 1e-6)
 
