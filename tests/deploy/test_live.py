@@ -496,6 +496,13 @@ def test_the_first_equity_of_a_day_is_kept_through_a_restart_and_renewed_at_midn
     assert stage.next_bar().state == WAITING and stage.held
 
 
+def test_an_equity_that_is_no_number_does_not_pass_the_limit(stage: Stage) -> None:
+    stage.turn()
+    stage.broker.sent.clear()
+    stage.broker.changed = {"equity": np.nan}
+    refused(stage, "has an equity of nan")
+
+
 def test_without_a_limit_no_loss_stops(stage: Stage) -> None:
     stage.rules = dataclasses.replace(SEND, max_day_loss=0.0)
     stage.turn()
