@@ -11,6 +11,7 @@ from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.freshness import finished
 from mtquant_jax.deploy.history import MT5, read_history
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
+from mtquant_jax.market.bars.options import MoreOptions
 from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.types import Bars
 
@@ -91,6 +92,7 @@ def terminal_of(desk: TradingDesk, magic: int | None = None) -> MetaTraderBroker
     Raises:
         UserError: there is no terminal.
     """
-    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock)
+    reading = MoreOptions(zero_spread=desk.config.zero_spread, allow_jumps=desk.config.allow_jumps)
+    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock, reading=reading)
     options = options if magic is None else dataclasses.replace(options, magic=magic)
     return MetaTraderBroker(options, instruments_of(desk.config))
