@@ -78,8 +78,14 @@ def test_the_ledger_holds_what_the_simulator_does(run, desk, bars, whole):
     np.testing.assert_array_equal(booked, np.asarray(record.equity, np.float64)[:, 0])
     assert len(fills) > 50
     filled = {(time, symbol): lots for time, symbol, lots, _ in fills}
-    # Every order is filled at the next open, for all bars are tradable.
-    assert {(time + 3600, symbol): lots for time, symbol, lots in orders if time < last} == filled
+    tradable = {
+        (int(time), symbol)
+        for row, time in enumerate(bars.timestamps)
+        for place, symbol in enumerate(bars.symbols)
+        if np.asarray(bars.tradable)[0, row, place]
+    }
+    due = {(time + 3600, symbol): lots for time, symbol, lots in orders if time < last}
+    assert {key: lots for key, lots in due.items() if key in tradable} == filled  # all but where the market is closed
     opens = {symbol: np.asarray(bars.open)[0, :, place] for place, symbol in enumerate(bars.symbols)}
     spread = {symbol: np.asarray(bars.spread)[0, :, place] for place, symbol in enumerate(bars.symbols)}
     for opened, symbol, lots, price in fills:
@@ -97,7 +103,9 @@ def test_bar_by_bar_and_many_at_once_book_the_same(run, desk, bars, whole, tmp_p
         list(replay(trader, bars, first, int(bars.timestamps[-1]), MadeClock()))
     mine, theirs = contents(path), contents(whole)
     mine["events"] = [row for row in mine["events"] if "goes on" not in row[-1]]
-    assert mine == theirs
+    for name in TABLES:
+        begin = 1 if name == "events" else 0  # without their numbers
+        assert [row[begin:] for row in mine[name]] == [row[begin:] for row in theirs[name]], name
 
 
 @pytest.mark.slow
@@ -113,14 +121,14 @@ def test_a_killed_replay_goes_on_and_repeats_nothing(run, bar_folder, bars, whol
         while process.poll() is None and _booked(path) < before + 5:
             time.sleep(0.05)
         time.sleep(generator.random() * 0.3)
-        if process.poll() is None and killed < 3:
+        if process.poll() is None and killed < 2:
             process.send_signal(signal.SIGKILL)
             killed += 1
         out = process.communicate(timeout=240)[0].decode()
         if process.returncode == 0:
             break
     assert process.returncode == 0, out
-    assert killed == 3
+    assert killed == 2
     mine, theirs = contents(path), contents(whole)
     for name in ("bars", "decisions", "orders", "fills", "equity", "state"):
         assert mine[name] == theirs[name], name
@@ -166,10 +174,12 @@ def test_bars_are_traded_as_they_come(run, desk, bars, whole, tmp_path):
 def test_what_is_odd_is_noted_and_decisions_stand(run, desk, bars, tmp_path):
     path = tmp_path / "odd.sqlite"
     now = int(bars.timestamps[310]) + 3600
+    open_then = np.asarray(bars.tradable)[0, [139, 307]].all(axis=0)  # now and a week before
+    gone = next(symbol for symbol, is_open in zip(bars.symbols, open_then, strict=True) if is_open)
     with Ledger(path, about(run, desk), durable=False) as ledger:
         trader = PaperTrader(desk, ledger)
         trader.trade(first_bars(bars, 306), int(bars.timestamps[305]) + 3600)
-        gap = dataclasses.replace(  # bar 308 does not come, and 307 without gold
+        gap = dataclasses.replace(  # bar 308 does not come, and 307 without one of them
             bars,
             timestamps=np.delete(bars.timestamps, 308),
             **{
@@ -177,7 +187,7 @@ def test_what_is_odd_is_noted_and_decisions_stand(run, desk, bars, tmp_path):
                 for name in ("open", "high", "low", "close", "spread", "volume", "tradable")
             },
         )
-        gap.tradable[0, 307, bars.symbols.index("XAUUSD")] = False
+        gap.tradable[0, 307, bars.symbols.index(gone)] = False
         trader.trade(first_bars(gap, 310), now)
         decisions = contents(path)["decisions"]
         close = np.array(bars.close)
@@ -188,10 +198,10 @@ def test_what_is_odd_is_noted_and_decisions_stand(run, desk, bars, tmp_path):
         assert contents(path)["decisions"] == decisions
         events = [(event.kind, event.time, event.text) for event in ledger.events()]
     times = bars.timestamps
-    assert ("missing", int(times[307]), "no bar of XAUUSD; the last price is carried") in events
+    assert ("missing", int(times[307]), f"no bar of {gone}; the last price is carried") in events
     assert ("missing", int(times[309]), f"1 after {moment(times[307])} did not come") in events
     assert ("late", int(times[308]), "came after later bars had been decided on; it is left out") in events
-    assert ("late", int(times[307]), "its XAUUSD came after the decision, which stands") in events
+    assert ("late", int(times[307]), f"its {gone} came after the decision, which stands") in events
     (revision,) = [text for kind, time, text in events if kind == "revised" and time == int(times[306])]
     assert revision.startswith("EURUSD: close ") and revision.endswith("; the decision stands")
     assert len([event for event in events if event[0] == "late" and event[1] == int(times[306])]) == 1

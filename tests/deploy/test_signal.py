@@ -124,7 +124,7 @@ def test_bars_that_are_not_finished_are_left_out(run, bar_folder, new_bars):
         (("--json", "--csv"), "give either --json or --csv, not both"),
         (("--capital-share", "1.5"), "--capital-share 1.5 must be above 0 and at most 1"),
         (("--missing-bars", "-1"), "--missing-bars -1 must be at least 0"),
-        (("--account-currency", "CHF"), "no instrument converts"),
+        (("--account-currency", "CHF"), "no loaded instrument converts"),
     ],
 )
 def test_refusals_are_one_line(run, bar_folder, flags, message):
