@@ -120,13 +120,13 @@ def trade_through(
         late: ``[]`` bool, whether every decision comes into force one bar late.
         detailed: whether to keep what happened to every instrument (static).
     """
-    trading = _Trading(env, agent, detailed)
+    trading = Trading(env, agent, detailed)
 
-    def step(progress: _Progress, _: None) -> tuple[_Progress, dict[str, Any]]:
+    def step(progress: Progress, _: None) -> tuple[Progress, dict[str, Any]]:
         return trading.step(progress, params, normalizers, env_params, late)
 
     progress, rows = jax.lax.scan(step, trading.start(env_params, first), length=num_steps)
-    return _record(env_params, progress, rows)
+    return recorded(env_params, progress, rows)
 
 
 backtest = jax.jit(trade_through, static_argnums=(0, 1, 2), static_argnames=("detailed",))
@@ -163,27 +163,27 @@ def trade_variants(
     Returns:
         A record whose leaves have a leading axis V.
     """
-    trading = _Trading(env, agent, detailed)
+    trading = Trading(env, agent, detailed)
     market = 0 if own_markets else None
 
-    def begin(env_params: Any, under: Conditions) -> _Progress:
+    def begin(env_params: Any, under: Conditions) -> Progress:
         return trading.start(under.applied(env_params), first)
 
-    def one(progress: _Progress, params: Any, normalizers: Any, env_params: Any, under: Conditions) -> Any:
+    def one(progress: Progress, params: Any, normalizers: Any, env_params: Any, under: Conditions) -> Any:
         return trading.step(progress, params, normalizers, under.applied(env_params), under.late)
 
-    def step(progress: _Progress, _: None) -> Any:
+    def step(progress: Progress, _: None) -> Any:
         every = jax.vmap(one, in_axes=(0, 0, 0, market, 0))
         return every(progress, params, normalizers, env_params, conditions)
 
     start = jax.vmap(begin, in_axes=(market, 0))(env_params, conditions)
     progress, rows = jax.lax.scan(step, start, length=num_steps)
     rows = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), rows)
-    return jax.vmap(_record, in_axes=(market, 0, 0))(env_params, progress, rows)
+    return jax.vmap(recorded, in_axes=(market, 0, 0))(env_params, progress, rows)
 
 
 @struct.dataclass
-class _Progress:
+class Progress:
     """Where a backtest stands."""
 
     state: Any  # [P] of the environment
@@ -195,20 +195,20 @@ class _Progress:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trading:
+class Trading:
     """How one bar follows another."""
 
     env: MarketEnvironment
     agent: Agent
     detailed: bool
 
-    def start(self, env_params: Any, first: jax.Array) -> _Progress:
+    def start(self, env_params: Any, first: jax.Array) -> Progress:
         """Flat accounts at the close of bar `first`; nothing was decided before: hold, divide capital equally."""
         num_paths = env_params.table.open.shape[0]
         paths = jnp.arange(num_paths)
         state = jax.vmap(lambda path: self.env.initial_state(path, first, env_params))(paths)
         allocates = hasattr(state, "allocation")
-        return _Progress(
+        return Progress(
             state=state,
             equity=jnp.ones(num_paths),
             terminated=jnp.zeros(num_paths, bool),
@@ -218,8 +218,8 @@ class _Trading:
         )
 
     def step(
-        self, progress: _Progress, params: Any, normalizers: Any, env_params: Any, late: np.ndarray | jax.Array | bool
-    ) -> tuple[_Progress, dict[str, Any]]:
+        self, progress: Progress, params: Any, normalizers: Any, env_params: Any, late: np.ndarray | jax.Array | bool
+    ) -> tuple[Progress, dict[str, Any]]:
         """Decide, trade a bar, and return what happened by the names of `BacktestRecord`."""
         state, agent = progress.state, self.agent
         observation = jax.vmap(lambda s: self.env.observe(None, s, None, env_params))(state)
@@ -246,7 +246,7 @@ class _Trading:
         if allocation is not None and isinstance(step, PortfolioStepInfo):
             shares = jnp.concatenate([step.allocation.capital, step.allocation.risk_appetite[:, None]], axis=-1)
             allocation = _count(allocation, shares, running, running, least=0.0)
-        progress = _Progress(
+        progress = Progress(
             state=state,
             equity=row["equity"],
             terminated=progress.terminated | ended,
@@ -257,7 +257,7 @@ class _Trading:
         return progress, row
 
 
-def _record(env_params: Any, progress: _Progress, rows: dict[str, Any]) -> BacktestRecord:
+def recorded(env_params: Any, progress: Progress, rows: dict[str, Any]) -> BacktestRecord:
     """What happened, of its steps' rows ``[L, ...]`` and where it ended."""
     start = jnp.ones((1, rows["equity"].shape[1]))
     return BacktestRecord(

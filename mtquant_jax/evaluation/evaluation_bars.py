@@ -13,7 +13,7 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import GIVEN, Market, bar_interval, prepare_market
-from mtquant_jax.runs.trained_run import TrainedRun, _scales
+from mtquant_jax.runs.trained_run import TrainedRun, scales_of
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.types import Bars, Splits
 
@@ -110,7 +110,7 @@ def prepare_evaluation_bars(
             f"{source}: bars are {interval // 60} minutes apart, but {run.name} was trained on bars of "
             f"{run.market['interval_seconds'] // 60} minutes"
         )
-    market = dataclasses.replace(market, **_scales(run))
+    market = dataclasses.replace(market, **scales_of(run))
     first, last = market.splits.test
     days = len(np.unique(market.day[first + 1 : last]))
     if days < FEWEST_DAYS:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtquant_jax.evaluation.book import lots, weights
 from mtquant_jax.evaluation.evaluation import Evaluation
+from mtquant_jax.statistics.trades import Trade
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,20 +30,37 @@ def trades_table(evaluation: Evaluation) -> Columns:
     """Trades of the last portfolio and of every specialist alone; money in account currency."""
     times = _times(evaluation)
     found = [(book, trade) for book, trades in evaluation.trades.items() for trade in trades]
+    # Step l fills at the open of the bar after the l-th decision.
+    opened = [times[trade.opened + 1] for _, trade in found]
+    closed = [None if trade.closed is None else times[trade.closed + 1] for _, trade in found]
+    books = [book if book == "portfolio" else f"{book} alone" for book, _ in found]
+    return trade_columns(books, [trade for _, trade in found], opened, closed)
+
+
+def trade_columns(
+    books: Sequence[str], found: Sequence[Trade], opened: Sequence[str], closed: Sequence[str | None]
+) -> Columns:
+    """The columns of ``trades.csv``.
+
+    Args:
+        books: K names of what each trade belongs to.
+        found: K trades.
+        opened: K times of opening, UTC.
+        closed: K times of closing, UTC; None while a trade is open.
+    """
     money = ("price_profit", "spread", "commission", "slippage", "impact", "swap", "profit")
     return {
-        "book": [book if book == "portfolio" else f"{book} alone" for book, _ in found],
-        **{name: [getattr(trade, name) for _, trade in found] for name in ("path", "symbol", "direction")},
-        # Step l fills at the open of the bar after the l-th decision.
-        "opened": [times[trade.opened + 1] for _, trade in found],
-        "closed": [None if trade.closed is None else times[trade.closed + 1] for _, trade in found],
-        "bars": [None if trade.closed is None else trade.closed - trade.opened for _, trade in found],
-        "open_price": [float(f"{trade.open_price:.8g}") for _, trade in found],
-        "close_price": [None if t.close_price is None else float(f"{t.close_price:.8g}") for _, t in found],
-        "lots": [float(f"{trade.lots:.6g}") for _, trade in found],
-        "max_lots": [float(f"{trade.max_lots:.6g}") for _, trade in found],
-        "fills": [trade.fills for _, trade in found],
-        **{name: [round(getattr(trade, name), 2) + 0.0 for _, trade in found] for name in money},
+        "book": list(books),
+        **{name: [getattr(trade, name) for trade in found] for name in ("path", "symbol", "direction")},
+        "opened": list(opened),
+        "closed": list(closed),
+        "bars": [None if trade.closed is None else trade.closed - trade.opened for trade in found],
+        "open_price": [float(f"{trade.open_price:.8g}") for trade in found],
+        "close_price": [None if t.close_price is None else float(f"{t.close_price:.8g}") for t in found],
+        "lots": [float(f"{trade.lots:.6g}") for trade in found],
+        "max_lots": [float(f"{trade.max_lots:.6g}") for trade in found],
+        "fills": [trade.fills for trade in found],
+        **{name: [round(getattr(trade, name), 2) + 0.0 for trade in found] for name in money},
     }
 
 

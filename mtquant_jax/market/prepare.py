@@ -133,11 +133,9 @@ def prepare_market(
     example = not config.instruments and is_history
     splits = splits_of(config, len(bars.timestamps)) if cut is None else cut(bars.timestamps)
     simulation = config.simulation
-    leverages = dataclasses.asdict(simulation.margin_leverage).items()
-    margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
     table = build_table(bars, universe.classes, instruments, simulation.account_currency, simulation.broker_clock)
     arranged = arrange_table(table, universe)
-    specifications = arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe)
+    specifications = _specifications(config, universe, instruments)
     return Market(
         universe=universe,
         table=arranged,
@@ -158,6 +156,43 @@ def prepare_market(
         if is_history
         else of_synthetic(specifications, universe, config),
     )
+
+
+def bare_market(config: TrainConfig, universe: Universe, timestamps: np.ndarray, day: np.ndarray) -> Market:
+    """A market of which only contracts, calendar and universe are known, for bars that come one by one.
+
+    Its table has no bars, its scales and splits say nothing: give it those of a training.
+
+    Args:
+        config: the settings.
+        universe: of the training.
+        timestamps: ``[T]`` bars so far.
+        day: ``[T]`` their days on the broker's clock.
+    """
+    nothing: Any = np.zeros((1, 0))  # one path
+    no_bars = (0, 0)
+    return Market(
+        universe=universe,
+        table=MarketTable(**{field.name: nothing for field in dataclasses.fields(MarketTable)}),
+        contracts=_specifications(config, universe, instruments_of(config)),
+        splits=Splits(no_bars, no_bars, no_bars),
+        day=day,
+        bars_per_day=len(timestamps) / len(np.unique(day)),
+        timestamps=timestamps,
+        class_scale=np.ones(universe.num_classes),
+        portfolio_scale=1.0,
+        costs=np.zeros(0),
+        volatility=np.zeros(0),
+        description=GIVEN,
+        notices=(),
+    )
+
+
+def _specifications(config: TrainConfig, universe: Universe, instruments: Mapping[str, Instrument]) -> Contracts:
+    """The contracts of a universe, arranged, with the margins of the account."""
+    leverages = dataclasses.asdict(config.simulation.margin_leverage).items()
+    margin_leverage = {name: leverage for name, leverage in leverages if leverage > 0.0}
+    return arrange_contracts(contracts(universe.symbols, instruments, margin_leverage), universe)
 
 
 def resplit(market: Market, config: TrainConfig, splits: Splits) -> Market:

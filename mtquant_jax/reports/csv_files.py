@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import pyarrow
-import pyarrow.csv
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation import Evaluation
 from mtquant_jax.evaluation.metrics import BarsDescription
 from mtquant_jax.evaluation.tables import equity_table, positions_table, trades_table
-from mtquant_jax.storage.files import read_sealed, replacing, write_sealed
+from mtquant_jax.storage.files import read_sealed, write_sealed
 from mtquant_jax.storage.records import from_json
+from mtquant_jax.storage.tables import write_csv
 
 
 def check_writable(folder: Path) -> None:
@@ -57,10 +54,3 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
         write_csv(folder / "positions.csv", positions_table(evaluation))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
-
-
-def write_csv(path: Path, columns: dict[str, Any]) -> None:
-    """Columns of equal length by name."""
-    options = pyarrow.csv.WriteOptions(quoting_style="needed")
-    with replacing(path) as temporary:
-        pyarrow.csv.write_csv(pyarrow.table(columns), temporary, options)

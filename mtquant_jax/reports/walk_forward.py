@@ -15,9 +15,9 @@ from mtquant_jax.evaluation.walk_forward import PORTFOLIOS, Fold
 from mtquant_jax.evaluation.walk_forward_metrics import OverSeeds, WalkForwardMetrics
 from mtquant_jax.evaluation.walk_forward_result import LAST, Stitched
 from mtquant_jax.market.periods import moment
-from mtquant_jax.reports.csv_files import write_csv
 from mtquant_jax.reports.wording import interval_text, percent_text
 from mtquant_jax.storage.files import replacing, write_sealed
+from mtquant_jax.storage.tables import write_csv
 
 _SHOWN = (*PORTFOLIOS, "buy and hold", "inverse volatility", "momentum of 120 bars")
 # Okabe and Ito (2008): distinguishable for colour-blind readers.

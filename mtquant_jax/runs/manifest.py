@@ -57,15 +57,21 @@ class Scales:
 
     classes: tuple[float, ...]  # [S] 1 / typical per-bar return of a fully used class budget
     portfolio: float  # 1 / typical per-bar return of the equally divided portfolio
+    bars_per_day: float | None = None  # by which the risk layer scales a bar to a day; None in earlier versions
 
     @classmethod
     def of(cls, market: Market) -> Scales:
         """Those of the market that a policy is trained on."""
-        return cls(tuple(market.class_scale.tolist()), market.portfolio_scale)
+        return cls(tuple(market.class_scale.tolist()), market.portfolio_scale, market.bars_per_day)
 
     def applied(self, market: Market) -> Market:
-        """The market in these units."""
-        return dataclasses.replace(market, class_scale=np.asarray(self.classes), portfolio_scale=self.portfolio)
+        """The market in these units, whatever other bars it has."""
+        return dataclasses.replace(
+            market,
+            class_scale=np.asarray(self.classes),
+            portfolio_scale=self.portfolio,
+            bars_per_day=market.bars_per_day if self.bars_per_day is None else self.bars_per_day,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

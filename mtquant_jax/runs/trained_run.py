@@ -203,8 +203,8 @@ def restore_all(run: TrainedRun, market: Market) -> HierarchyPolicies:
     return HierarchyPolicies(tuple(specialists), meta, portfolio)
 
 
-def _scales(run: TrainedRun) -> dict[str, Any]:
-    """What scales observations and rewards, as the training measured it on its own training split."""
+def scales_of(run: TrainedRun) -> dict[str, Any]:
+    """Fields of `Market` that the policies were trained with: what scales observations, rewards and a day's risk."""
     scales = run.results[1].get("scales")
     if not isinstance(scales, dict) or not {"classes", "portfolio"} <= set(scales):
         raise UserError(
@@ -215,9 +215,11 @@ def _scales(run: TrainedRun) -> dict[str, Any]:
         classes, portfolio = np.asarray(scales["classes"], np.float64), float(scales["portfolio"])
     except (TypeError, ValueError, OverflowError):
         classes, portfolio = np.empty(0), 0.0
-    if classes.ndim != 1 or not all(0.0 < scale < np.inf for scale in (portfolio, *classes)):
+    day = scales.get("bars_per_day")  # which earlier versions did not write
+    others = (portfolio, *classes, *(() if day is None else (day,)))
+    if classes.ndim != 1 or not all(isinstance(scale, float) and 0.0 < scale < np.inf for scale in others):
         raise UserError(f"{run.paths.phase_results(1)} has scales that are no numbers; was it changed? {_AGAIN}")
-    return {"class_scale": classes, "portfolio_scale": portfolio}
+    return {"class_scale": classes, "portfolio_scale": portfolio} | ({} if day is None else {"bars_per_day": day})
 
 
 def _seconds(text: str) -> int:

@@ -100,7 +100,7 @@ def bar_of_trading(
     close_next = accounts.quote_at_close(table, path, bar + 1, cost)
     covariance = table.covariance[path, bar]
     equity_now = accounts.equity(account, close_now)
-    order, wanted = _order(account, target_weights, equity_now, close_now, contracts, rules, limited)
+    order, wanted = order_for(account, target_weights, equity_now, close_now, contracts, rules, limited)
 
     flows = accounts.revalue(account, close_now, open_next)
     swap = accounts.swap(account, open_next, table.swap_nights[bar + 1], contracts, cost)
@@ -203,7 +203,7 @@ def whole_lots(
     return jnp.where(jnp.abs(position - held) > largest, held + jnp.sign(position - held) * largest, position)
 
 
-def _order(
+def order_for(
     account: Account,
     target_weights: jax.Array,
     equity: jax.Array,
@@ -214,7 +214,8 @@ def _order(
 ) -> tuple[jax.Array, jax.Array]:
     """Units to trade ``[N]`` so that exposure meets the target at the quote, and the wanted position after the order.
 
-    What exceeds the largest order is not wanted any more: the policy sees it and may ask for it again.
+    What exceeds the largest order is not wanted any more: the policy sees it and may ask for it again. Arguments as in
+    `bar_of_trading`; the quote is the last known one.
     """
     value_per_unit = quote.bid * quote.conversion
     wanted = target_weights * equity / value_per_unit

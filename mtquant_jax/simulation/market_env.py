@@ -14,7 +14,7 @@ from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.gymnax_contract import Environment
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
-from mtquant_jax.simulation.risk import RULES, RiskRules, RiskState, next_risk, permit, start_risk
+from mtquant_jax.simulation.risk import RULES, Permission, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
 
 IN_MARKET = 1e-3
@@ -115,6 +115,20 @@ def open_book(path: jax.Array, bar: jax.Array, params: MarketParams) -> Book:
     return Book(account=account, equity=one, peak_equity=one, risk=start_risk(params.table.day[bar], one))
 
 
+def permitted(book: Book, target: jax.Array, path: jax.Array, bar: jax.Array, params: MarketParams) -> Permission:
+    """What the risk layer leaves of target weights ``[N]`` at the close of ``bar``."""
+    num_classes, width = params.mask.shape
+    return permit(
+        target,
+        current_weights(book.account, accounts.quote_at_close(params.table, path, bar, params.rules.cost_multiplier)),
+        params.table.covariance[path, bar],
+        jnp.repeat(jnp.arange(num_classes), width),
+        params.contracts,
+        book.risk,
+        params.risk,
+    )
+
+
 def trade(
     book: Book, target: jax.Array, path: jax.Array, bar: jax.Array, params: MarketParams
 ) -> tuple[Book, BarResult, dict[str, jax.Array]]:
@@ -126,17 +140,7 @@ def trade(
         risk rule (``risk/RULE``, share of the wanted gross exposure).
     """
     table = params.table
-    num_classes, width = params.mask.shape
-    close = accounts.quote_at_close(table, path, bar, params.rules.cost_multiplier)
-    permission = permit(
-        target,
-        current_weights(book.account, close),
-        table.covariance[path, bar],
-        jnp.repeat(jnp.arange(num_classes), width),
-        params.contracts,
-        book.risk,
-        params.risk,
-    )
+    permission = permitted(book, target, path, bar, params)
     limited = jnp.abs(permission.weights) < jnp.abs(target)
     result = bar_of_trading(book.account, permission.weights, table, path, bar, params.contracts, params.rules, limited)
     after = Book(

@@ -129,6 +129,16 @@ class PortfolioStepInfo(StepInfo):
     allocation: Allocation  # under which the bar was traded
 
 
+@struct.dataclass
+class PortfolioPlan:
+    """What the agents want at the close of a bar, before the risk layer."""
+
+    allocation: Allocation
+    anchor: jax.Array  # [S, C] relative weights that the anchor wants
+    relative: jax.Array  # [S, C] relative weights wanted
+    target: jax.Array  # [N] signed share of equity
+
+
 class PortfolioEnv(MarketEnvironment):
     """All specialists and the meta-controller on one account, bar by bar."""
 
@@ -174,14 +184,10 @@ class PortfolioEnv(MarketEnvironment):
             ``step`` is a `PortfolioStepInfo`; its metrics ``reward/TERM`` sum to the portfolio's reward.
         """
         del key
-        num_classes, width = params.mask.shape
-        allocation = self._allocation(state, action[num_classes, : num_classes + 2], params)
+        plan = self.plan(state, action, params)
+        allocation, anchor, relative = plan.allocation, plan.anchor, plan.relative
         budgets = allocation.budgets()
-        anchor, tilt = self._anchor(state, params), state.relative_weights - state.anchor
-        relative = next_relative_weights(tilt, action[:num_classes, :width], params.rules, anchor)
-        per_weight = budgets[:, None] * params.rules.leverage * params.share
-        target = jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1)
-        book, result, metrics = trade(state.book, target, state.path, state.bar, params)
+        book, result, metrics = trade(state.book, plan.target, state.path, state.bar, params)
         inputs = reward_inputs(result, state.book.equity, params.table.covariance[state.path, state.bar])
         on_budget = self._class_inputs(result, state, budgets, params)
         memory, class_rewards, terms = self._pay(state, book, result, inputs, on_budget, params)
@@ -225,6 +231,16 @@ class PortfolioEnv(MarketEnvironment):
             allocation=allocation,
         )
         return observation, state, reward, result.stopped_out | result.ruined, {"step": step}
+
+    def plan(self, state: PortfolioState, action: jax.Array, params: PortfolioParams) -> PortfolioPlan:
+        """What an action wants; arguments as in `step_env`."""
+        num_classes, width = params.mask.shape
+        allocation = self._allocation(state, action[num_classes, : num_classes + 2], params)
+        anchor, tilt = self._anchor(state, params), state.relative_weights - state.anchor
+        relative = next_relative_weights(tilt, action[:num_classes, :width], params.rules, anchor)
+        per_weight = allocation.budgets()[:, None] * params.rules.leverage * params.share
+        target = jnp.where(params.mask, relative * per_weight, 0.0).reshape(-1)
+        return PortfolioPlan(allocation, anchor, relative, target)
 
     def observe(
         self, key: jax.Array | None, state: PortfolioState, action: jax.Array | None, params: PortfolioParams

@@ -1,0 +1,206 @@
+"""A finished training and its bars -> decisions, bar by bar, by one compiled program whatever the number of bars."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtquant_jax.agents.contract import Policy
+from mtquant_jax.agents.hierarchy import HierarchyAgent
+from mtquant_jax.backtest.trading import BacktestRecord, recorded
+from mtquant_jax.deploy.decision import Decision, Desk, DeskState, first_rows, next_bar, nothing, on_host
+from mtquant_jax.errors import UserError
+from mtquant_jax.market.calendar import broker_days
+from mtquant_jax.market.features import LOOK_BACK_BARS, Bar, feature_bars, start, table_plan
+from mtquant_jax.market.prepare import Market, bare_market, conversion_of, instruments_of
+from mtquant_jax.runs.trading_policy import TradingPolicy, load_policy
+from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
+from mtquant_jax.simulation.portfolio_env import PortfolioParams
+from mtquant_jax.training import phases
+from mtquant_jax.types import Bars
+
+CHUNK = 256
+"""Most bars that one call of the compiled program takes; fewer are padded, so that there is one program."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Followed:
+    """Bars that were followed; leaves are NumPy arrays."""
+
+    timestamps: np.ndarray  # [T] int64, opens of the bars
+    opened: np.ndarray  # [T] bool, whether the account was open over the bar
+    happened: dict[str, Any]  # leaves [T, ...] by the names of `BacktestRecord`
+    decisions: Decision  # leaves [T, ...]
+
+    def decision(self, index: int = -1) -> Decision:
+        """What was decided at the close of one bar."""
+        decision: Decision = jax.tree.map(lambda leaf: leaf[index], self.decisions)
+        return decision
+
+
+class TradingDesk:
+    """The last portfolio of a training, ready to follow bars."""
+
+    def __init__(self, trading: TradingPolicy, config: TrainConfig, symbols: Sequence[str]) -> None:
+        """See `open_desk`; ``symbols`` are those of the bars, in order."""
+        universe = trading.universe
+        self.trading, self.config, self.symbols = trading, config, tuple(symbols)
+        account = config.simulation
+        plan = table_plan(
+            symbols, universe.classes, instruments_of(config), account.account_currency, account.broker_clock
+        )
+        reward, own = config.portfolio_reward.objective, config.reward.objective
+        self.desk = Desk(plan, universe, phases.portfolio_env(reward, own), trading.agent)
+
+    @property
+    def bar_seconds(self) -> int:
+        """Seconds between the opens of two bars, as in training."""
+        return self.trading.manifest.bar_seconds
+
+    def begin(self, bars: Bars, first: int) -> Following:
+        """Follow bars from the first on; a flat account opens at the close of bar ``first``.
+
+        Raises:
+            UserError: the bars do not fit the training, or there are too few before the account opens.
+        """
+        if first < LOOK_BACK_BARS:
+            raise UserError(
+                f"the account would open at bar {first + 1} of its history; features need {LOOK_BACK_BARS} before it"
+            )
+        following = Following(self, self.market(bars), None, None, int(bars.timestamps[first]))
+        return following
+
+    def market(self, bars: Bars) -> PortfolioParams:
+        """Parameters of evaluation of a market like that of the bars, which fits the training.
+
+        Raises:
+            UserError: the bars or contracts are not those of the training.
+        """
+        day = broker_days(bars.timestamps, self.config.simulation.broker_clock)
+        market = bare_market(self.config, self.desk.universe, bars.timestamps, day)
+        return market_params(self.config, self.trading.fitted(market))
+
+
+def market_params(config: TrainConfig, market: Market) -> PortfolioParams:
+    """Parameters of evaluation."""
+    params: PortfolioParams = evaluation_params(portfolio_params(config, market))
+    return params
+
+
+@dataclasses.dataclass
+class Following:
+    """How far bars have been followed."""
+
+    desk: TradingDesk
+    market: PortfolioParams  # without a table
+    state: DeskState | None
+    last: int | None  # open of the last bar, seconds since 1970 UTC
+    opens: int  # open of the bar at whose close the account opens
+
+    def follow(self, bars: Bars) -> Followed:
+        """Trade and decide over more bars.
+
+        Args:
+            bars: one or more that come after the last, of the desk's symbols.
+
+        Raises:
+            ValueError: they do not come after the last.
+        """
+        if self.last is not None and bars.timestamps[0] <= self.last:
+            raise ValueError("bars must come after those followed so far")
+        seen = feature_bars(bars, self.desk.desk.plan, self.last)
+        if self.state is None:
+            self.state = _start(self.desk.desk, _at(seen, 0), self.desk.trading.policy, self.market)
+        fresh = np.asarray(bars.timestamps) <= self.opens
+        parts = []
+        for begin in range(0, len(fresh), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            parts.append(self._follow(jax.tree.map(lambda leaf, part=part: leaf[part], seen), fresh[part]))
+        self.last = int(bars.timestamps[-1])
+        happened, decisions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        return Followed(np.asarray(bars.timestamps), ~fresh, happened, decisions)
+
+    def _follow(self, bars: Bar, opens: np.ndarray) -> tuple[Any, Any]:
+        count = len(opens)
+        padded = jax.tree.map(lambda leaf: np.resize(leaf, (CHUNK, *leaf.shape[1:])), (bars, opens))
+        self.state, found = _follow_chunk(
+            self.desk.desk, self.state, *padded, np.int32(count), self.desk.trading.policy, self.market
+        )
+        rows: tuple[Any, Any] = jax.tree.map(lambda leaf: leaf[:count], on_host(found))
+        return rows
+
+    def record(self, followed: Followed) -> BacktestRecord:
+        """The record of the bars over which the account was open, as a backtest gives it; leaves are NumPy arrays."""
+        assert self.state is not None
+        rows = jax.tree.map(lambda leaf: leaf[followed.opened], followed.happened)
+        record: BacktestRecord = on_host(recorded(self.market, self.state.progress, rows))
+        return record
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _follow_chunk(
+    desk: Desk,
+    state: DeskState,
+    bars: Bar,
+    opens: jax.Array,
+    count: jax.Array,
+    policy: Policy,
+    market: PortfolioParams,
+) -> tuple[DeskState, Any]:
+    """Follow the first ``count`` of a chunk of bars, ``opens [CHUNK]`` bool; rows after them are zeros."""
+
+    def one(state: DeskState, index: jax.Array) -> tuple[DeskState, Any]:
+        bar, fresh = jax.tree.map(lambda leaf: leaf[index], (bars, opens))
+        state, *found = next_bar(desk, state, bar, fresh, policy, market)
+        return state, tuple(found)
+
+    shapes = jax.eval_shape(one, state, jnp.zeros((), jnp.int32))[1]
+    rows = nothing(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((CHUNK, *leaf.shape), leaf.dtype), shapes))
+
+    def body(index: jax.Array, carry: tuple[DeskState, Any]) -> tuple[DeskState, Any]:
+        state, rows = carry
+        state, found = one(state, index)
+        return state, jax.tree.map(lambda all_rows, row: all_rows.at[index].set(row), rows, found)
+
+    return jax.lax.fori_loop(0, count, body, (state, rows))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(desk: Desk, bar: Bar, policy: Policy, market: PortfolioParams) -> DeskState:
+    """The state before the first bar."""
+    features = start(bar, desk.plan)
+    rows = first_rows(desk, features, bar)
+    market = dataclasses.replace(market, table=rows)
+    return DeskState(features, rows, desk.trading.start(market, jnp.ones((), jnp.int32)))
+
+
+def _at(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def open_desk(run_dir: Any, config: TrainConfig, symbols: Sequence[str]) -> TradingDesk:
+    """The desk of a training.
+
+    Args:
+        run_dir: directory with its models.
+        config: its settings; those of the account may be others.
+        symbols: of the bars that will be followed, in order: the traded ones, then those for conversion.
+
+    Raises:
+        UserError: it has no meta-controller, or its models are damaged.
+    """
+    trading = load_policy(run_dir)
+    assert isinstance(trading.agent, HierarchyAgent)
+    return TradingDesk(trading, config, symbols)
+
+
+def symbols_of(config: TrainConfig, traded: Sequence[str], given: Bars | None = None) -> tuple[str, ...]:
+    """The traded symbols, and behind them those that only convert currencies."""
+    return (*traded, *conversion_of(config, traded, instruments_of(config), given))
