@@ -6,6 +6,7 @@ The policies stand between them as ONNX: `policy_inputs` makes what they see, `a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.deploy.decision import Desk, joined
 from mtquant_jax.deploy.mql5.rendering import Function
+from mtquant_jax.deploy.operations import Program
 from mtquant_jax.deploy.tracing import trace
 from mtquant_jax.market.bar_view import Bar
 from mtquant_jax.market.calendar import CLOCK_NAMES, BarTimes
@@ -23,6 +26,7 @@ from mtquant_jax.market.universe import arrange_table
 from mtquant_jax.simulation.execution import whole_lots
 from mtquant_jax.simulation.market_env import permitted
 from mtquant_jax.simulation.portfolio_env import PortfolioParams, PortfolioState
+from mtquant_jax.simulation.portfolio_inputs import HierarchyInputs
 from mtquant_jax.types import Contracts, MarketTable
 
 _PREVIOUS, _NOW = 1, 2  # rows of the window: the bar of the decision that is traded, and the bar that just finished
@@ -64,10 +68,25 @@ class BarFunctions:
     def policy_inputs(
         self, book: PortfolioState, before: MarketTable, previous: MarketTable, now: MarketTable
     ) -> dict[str, Any]:
-        """What the policies see at the close of the bar ``now``."""
-        market, state = self._at(book, _NOW, before, previous, now)
-        observation = self.desk.env.observe(None, state, None, market)
-        return {"inputs": self.desk.agent.inputs(observation, market)}
+        """What the policies see at the close of the bar ``now``, as one vector ``[K]``."""
+        inputs = self._inputs(book, before, previous, now)
+        return {"inputs": jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(inputs)])}
+
+    def decide(self, policy: Policy, example: Any, inputs: jax.Array) -> dict[str, Any]:
+        """The most likely action ``[1, (S + 1) A]``, as the environment takes it, of one vector ``[1, K]``.
+
+        Args:
+            policy: of the desk's agent.
+            example: shapes of what it sees.
+            inputs: of `policy_inputs`.
+        """
+        leaves, tree = jax.tree.flatten(example)
+        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+        parts = jnp.split(inputs[0], [int(end) for end in ends])
+        seen = jax.tree.unflatten(tree, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+        agent = self.desk.agent
+        action = agent.env_action(agent.policy(policy.params, policy.normalizers, seen, self.market).mode())
+        return {"action": action.reshape(1, -1)}
 
     def targets(
         self, book: PortfolioState, action: jax.Array, before: MarketTable, previous: MarketTable, now: MarketTable
@@ -98,6 +117,14 @@ class BarFunctions:
         units = whole_lots(reachable, held, contracts, jnp.ones(()), target["limited"])
         return {"lots": units / real["contract_size"]}
 
+    def _inputs(
+        self, book: PortfolioState, before: MarketTable, previous: MarketTable, now: MarketTable
+    ) -> HierarchyInputs:
+        """What the policies see, network by network."""
+        market, state = self._at(book, _NOW, before, previous, now)
+        inputs: HierarchyInputs = self.desk.agent.inputs(self.desk.env.observe(None, state, None, market), market)
+        return inputs
+
     def _at(self, book: PortfolioState, bar: int, *rows: MarketTable) -> tuple[PortfolioParams, PortfolioState]:
         """The market of three rows, and the account at the close of one of them."""
         before, previous, now = rows
@@ -117,28 +144,60 @@ def example_bar(num_symbols: int) -> Bar:
 
 
 @dataclasses.dataclass(frozen=True)
-class Traced:
-    """All functions, by the file that they are written to."""
+class Shapes:
+    """Shapes of what the functions take, for the symbols of a desk."""
 
-    features: tuple[Function, ...]
-    account_view: tuple[Function, ...]
-    risk: tuple[Function, ...]
-    order_size: tuple[Function, ...]
+    bar: Bar
+    state: FeatureState
+    row: MarketTable
+    book: PortfolioState
+    action: Any
+    inputs: HierarchyInputs
+    target: Any
+
+    @property
+    def num_inputs(self) -> int:
+        """K, numbers that the policies see."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.inputs))
 
 
-def traced(functions: BarFunctions) -> Traced:
-    """Trace all functions of a desk.
-
-    Raises:
-        UnsupportedError: one of them computes what a `Program` cannot say.
-    """
-    num = functions.market.mask.size
+def shapes_of(functions: BarFunctions) -> Shapes:
+    """The shapes of a desk."""
     bar = example_bar(functions.desk.plan.roles.num_instruments)
     state = jax.eval_shape(functions.feature_start, bar)["state"]
     row = jax.eval_shape(functions.feature_step, state, bar)["row"]
     opened = jax.eval_shape(functions.account_start, row)
     book, action, rows = opened["book"], opened["action"], (row, row, row)
+    inputs = jax.eval_shape(functions._inputs, book, *rows)
     target = jax.eval_shape(functions.targets, book, action, *rows)["target"]
+    return Shapes(bar, state, row, book, action, inputs, target)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """All functions, by the file that they are written to, and what is written as ONNX."""
+
+    features: tuple[Function, ...]
+    account_view: tuple[Function, ...]
+    risk: tuple[Function, ...]
+    order_size: tuple[Function, ...]
+    decision: Program
+    shapes: Shapes
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """All that are written as MQL5."""
+        return (*self.features, *self.account_view, *self.risk, *self.order_size)
+
+
+def traced(functions: BarFunctions, policy: Policy) -> Traced:
+    """Trace all functions of a desk, and its policies.
+
+    Raises:
+        UnsupportedError: one of them computes what a `Program` cannot say.
+    """
+    shapes = shapes_of(functions)
+    num, rows, book = functions.market.mask.size, (shapes.row,) * 3, shapes.book
     real = {name: jax.ShapeDtypeStruct((num,), np.float32) for name in _REAL}
     real["capital"] = jax.ShapeDtypeStruct((), np.float32)
 
@@ -146,14 +205,16 @@ def traced(functions: BarFunctions) -> Traced:
         following = "FeatureState" if name == "FeatureStep" else "BookState"
         return Function(name, trace(function, *examples), {**_STRUCTS, "next": following}, sentence)
 
-    starts = made("FeatureStart", functions.feature_start, "The state of the features before the first bar.", bar)
-    steps = made("FeatureStep", functions.feature_step, "Features of one more bar, and its row.", state, bar)
-    opens = made("AccountStart", functions.account_start, "The model's own account, flat at a close.", row)
-    trades = made("AccountStep", functions.account_step, "The account after one more bar.", book, action, *rows)
+    starts = made("FeatureStart", functions.feature_start, "The state of the features before the first bar.", shapes.bar)
+    steps = made("FeatureStep", functions.feature_step, "Features of one more bar.", shapes.state, shapes.bar)
+    opens = made("AccountStart", functions.account_start, "The model's own account, flat at a close.", shapes.row)
+    trades = made("AccountStep", functions.account_step, "It after one more bar.", book, shapes.action, *rows)
     sees = made("PolicyInputs", functions.policy_inputs, "What the policies see at a close.", book, *rows)
-    limits = made("PermitTargets", functions.targets, "Weights that the risk layer permits.", book, action, *rows)
-    sizes = made("OrderLots", functions.order_lots, "Whole lots that an account should hold.", target, real)
-    return Traced((starts, steps), (opens, trades, sees), (limits,), (sizes,))
+    limits = made("PermitTargets", functions.targets, "What the risk layer permits.", book, shapes.action, *rows)
+    sizes = made("OrderLots", functions.order_lots, "Lots that an account should hold.", shapes.target, real)
+    decide = functools.partial(functions.decide, policy, shapes.inputs)
+    decision = trace(decide, jax.ShapeDtypeStruct((1, shapes.num_inputs), np.float32))
+    return Traced((starts, steps), (opens, trades, sees), (limits,), (sizes,), decision, shapes)
 
 
 _REAL = ("held", "price", "conversion", "contract_size", "min_lot", "lot_step", "max_lot")

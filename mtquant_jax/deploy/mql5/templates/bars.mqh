@@ -105,6 +105,14 @@ bool NextRow(CarriedBar &carried, RawBar &row) {
    return true;
 }
 
+// Whether no traded symbol has a further bar among the loaded ones.
+bool IsLastRow() {
+   for(int i = 0; i < NUM_TRADED; i++)
+      if(Loaded[i].next < ArraySize(Loaded[i].rates))
+         return false;
+   return true;
+}
+
 // Whether every symbol has had a bar, so that rows are complete.
 bool IsComplete(const CarriedBar &carried) {
    for(int i = 0; i < NUM_SYMBOLS; i++)

@@ -155,7 +155,7 @@ bool PaperDeal(const int index, const double lots) {
    Note(index, State.wanted_lots[index], State.paper_lots[index], lots, "dry run");
    BookFill(index, fill);
    State.paper_lots[index] = NormalizeDouble(State.paper_lots[index] + lots, 8);
-   return true;
+   return SaveState();
 }
 
 // Whether a deal is ours: by its magic number, or because its position was opened under it.
