@@ -166,6 +166,8 @@ def _select(builder: Builder, equation: Any, operands: list[Array]) -> list[Arra
     which, *cases = operands
     if which.dtype != BOOLEAN or len(cases) != 2:
         raise UnsupportedError(f"A program has no choice among {len(cases)} by {which.dtype}")
+    if which.value is not None and which.value.all() == which.value.any():
+        return [cases[int(which.value.all())]]
     return [builder.elementwise("where", which, cases[1], cases[0])]
 
 
