@@ -37,6 +37,7 @@ from mtquant_jax.commands import (
     train,
     walk_forward,
 )
+from mtquant_jax.commands import signal as signal_command
 from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.settings import layers
 from mtquant_jax.settings.flags import with_short_lines
@@ -88,6 +89,11 @@ _PROGRAM: _Command = _Command(
             "trade a finished training on held-out bars: metrics, tables, report",
             evaluate.run,
             evaluate.EvaluateCommand,
+        ),
+        "signal": _Command(
+            "print what a finished training would do next: lots, orders, costs",
+            signal_command.run,
+            signal_command.SignalCommand,
         ),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",

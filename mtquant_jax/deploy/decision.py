@@ -7,6 +7,7 @@ feature step and the environment step that training and evaluation take.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -68,10 +69,11 @@ class Decision:
     features: jax.Array  # [N, F] of the bar
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def next_bar(
     desk: Desk, state: DeskState, bar: Bar, opens: jax.Array, policy: Policy, market: PortfolioParams
 ) -> tuple[DeskState, dict[str, Any], Decision]:
-    """Trade what was decided at the last close over a bar, and decide at its close; traceable.
+    """Trade what was decided at the last close over a bar, and decide at its close.
 
     Args:
         desk: static.
@@ -82,21 +84,25 @@ def next_bar(
         market: parameters of evaluation; their table is not used.
 
     Returns:
-        The state after the bar; what happened to the account over it, by the names of `BacktestRecord` (of no meaning
-        where it opens); and the decision.
+        The state after the bar; what happened to the account over it, by the names of `BacktestRecord` (zeros where it
+        opens); and the decision.
     """
     features, row = step(state.features, bar, desk.plan)
     row = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
     window = joined(state.rows, row)
     market = dataclasses.replace(market, table=window)
-    last = jnp.asarray(WINDOW - 1, jnp.int32)
-    traded, happened = desk.trading.step(state.progress, policy.params, policy.normalizers, market, False)
-    fresh = desk.trading.start(market, last)
-    progress = jax.tree.map(lambda new, old: jnp.where(opens, new, old), fresh, traded)
+
+    @jax.jit  # so that it is traced once
+    def trade() -> tuple[Progress, dict[str, Any]]:
+        return desk.trading.step(state.progress, policy.params, policy.normalizers, market, False)
+
+    def open_account() -> tuple[Progress, dict[str, Any]]:
+        return desk.trading.start(market, jnp.asarray(WINDOW - 1, jnp.int32)), nothing(jax.eval_shape(trade)[1])
+
+    progress, happened = jax.lax.cond(opens, open_account, trade)
     decision = _decide(desk, progress, policy, market)
-    rows = joined(window, None)
     progress = dataclasses.replace(progress, state=progress.state.replace(bar=progress.state.bar - 1))
-    return DeskState(features, rows, progress), happened, decision
+    return DeskState(features, joined(window, None), progress), happened, decision
 
 
 def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:
