@@ -55,6 +55,15 @@ class DeskState:
 
 
 @struct.dataclass
+class Outcome:
+    """What a bar brought to the simulator's own account; zeros where the account opened at its close."""
+
+    row: dict[str, Any]  # by the names of `BacktestRecord`
+    open: jax.Array  # [N] bids that orders were filled at
+    terminated: jax.Array  # [] bool, ruined or stopped out, in this bar or before
+
+
+@struct.dataclass
 class Decision:
     """What is decided at the close of a bar, for the simulator's own account."""
 
@@ -72,7 +81,7 @@ class Decision:
 @functools.partial(jax.jit, static_argnums=0)
 def next_bar(
     desk: Desk, state: DeskState, bar: Bar, opens: jax.Array, policy: Policy, market: PortfolioParams
-) -> tuple[DeskState, dict[str, Any], Decision]:
+) -> tuple[DeskState, Outcome, Decision]:
     """Trade what was decided at the last close over a bar, and decide at its close.
 
     Args:
@@ -84,13 +93,12 @@ def next_bar(
         market: parameters of evaluation; their table is not used.
 
     Returns:
-        The state after the bar; what happened to the account over it, by the names of `BacktestRecord` (zeros where it
-        opens); and the decision.
+        The state after the bar, what happened to the account over it, and the decision.
     """
-    features, row = step(state.features, bar, desk.plan)
-    row = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
-    rows, progress, happened, decision = next_row(desk, state.rows, state.progress, row, opens, policy, market)
-    return DeskState(features, rows, progress), happened, decision
+    features, newest = step(state.features, bar, desk.plan)
+    row = _arranged(newest, desk.universe)
+    rows, progress, outcome, decision = next_row(desk, state.rows, state.progress, row, opens, policy, market)
+    return DeskState(features, rows, progress), outcome, decision
 
 
 def next_row(
@@ -101,7 +109,7 @@ def next_row(
     opens: jax.Array,
     policy: Policy,
     market: PortfolioParams,
-) -> tuple[MarketTable, Progress, dict[str, Any], Decision]:
+) -> tuple[MarketTable, Progress, Outcome, Decision]:
     """`next_bar` from the bar's row on; traceable.
 
     Args:
@@ -127,9 +135,10 @@ def next_row(
         return desk.trading.start(market, jnp.asarray(WINDOW - 1, jnp.int32)), nothing(jax.eval_shape(trade)[1])
 
     after, happened = jax.lax.cond(opens, open_account, trade)
+    outcome = Outcome(happened, window.open[0, WINDOW - 1], after.terminated[0])
     decision = _decide(desk, after, policy, market)
     after = dataclasses.replace(after, state=after.state.replace(bar=after.state.bar - 1))
-    return joined(window, None), after, happened, decision
+    return joined(window, None), after, outcome, decision
 
 
 def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:
@@ -197,9 +206,14 @@ def decide_order(
 
 def first_rows(desk: Desk, features: FeatureState, bar: Bar) -> MarketTable:
     """Two rows that are both the first bar's; traceable."""
-    _, row = step(features, bar, desk.plan)
-    one = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
+    one = _arranged(step(features, bar, desk.plan)[1], desk.universe)
     return joined(one, one)
+
+
+def _arranged(row: MarketTable, universe: Universe) -> MarketTable:
+    """A row of the feature step as a table of one bar in the universe's slots."""
+    table: MarketTable = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), universe)
+    return table
 
 
 def nothing(shape: Any) -> Any:

@@ -12,7 +12,7 @@ from mtquant_jax.types import Bars
 
 _WEEK = 7 * 86_400
 _WEEKS = 4  # of recent bars that say when the market is open
-_OPEN = 0.5  # share of those weeks with a bar at an hour of the week, from which one is expected there
+_OPEN = 0.5  # share of those weeks with a bar at an hour of the week, from which one is usual there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +56,39 @@ def between(bars: Bars, first: int, last: int) -> Bars:
     return dataclasses.replace(bars, timestamps=bars.timestamps[first:last], **cut)
 
 
-def freshness(timestamps: np.ndarray, seconds: int, now: int) -> Freshness:
-    """How the newest of finished bars stands to now.
+def usual(timestamps: np.ndarray, tradable: np.ndarray, time: int) -> np.ndarray:
+    """Instruments ``[n]`` that had a bar at this hour of the week in at least half of the last four weeks.
 
     Args:
         timestamps: ``[T]`` opens, seconds since 1970 UTC.
+        tradable: ``[T, n]`` bool.
+        time: open of a bar.
+    """
+    recent = (timestamps > time - (_WEEKS * _WEEK + 1)) & (timestamps < time)
+    if not recent.any():
+        return np.zeros(tradable.shape[1], bool)
+    weeks = max(1.0, (time - int(timestamps[recent][0])) / _WEEK)
+    same = recent & ((time - timestamps) % _WEEK == 0)
+    found: np.ndarray = tradable[same].sum(axis=0) >= np.maximum(_OPEN * min(weeks, _WEEKS), 1.0)
+    return found
+
+
+def freshness(bars: Bars, seconds: int, now: int) -> Freshness:
+    """How the newest of finished bars stands to now.
+
+    Args:
+        bars: finished ones.
         seconds: from the open of a bar to its close.
         now: seconds since 1970 UTC.
     """
-    last = int(timestamps[-1])
-    recent = timestamps[timestamps > last - _WEEKS * _WEEK]
-    weeks = min(_WEEKS, max(1.0, (last - int(recent[0]) + seconds) / _WEEK))
-    slots, counts = np.unique(recent % _WEEK, return_counts=True)
-    usual = slots[counts >= _OPEN * weeks]
+    last = int(bars.timestamps[-1])
+    recent = bars.timestamps > last - _WEEKS * _WEEK
+    times, tradable = bars.timestamps[recent], np.asarray(bars.tradable)[0, recent].astype(bool)
     since = np.arange(last + seconds, now - seconds + 1, seconds)
-    return Freshness(age=now - last - seconds, missing=int(np.isin(since % _WEEK, usual).sum()))
+    week = [int(time) for time in since[: _WEEK // seconds]]  # later weeks are like the first
+    open_then = np.array([usual(times, tradable, time).any() for time in week], bool)
+    missing = int(np.resize(open_then, len(since)).sum()) if week else 0
+    return Freshness(age=now - last - seconds, missing=missing)
 
 
 def check_fresh(bars: Bars, seconds: int, now: int, allowed: int) -> Freshness:
@@ -85,7 +103,7 @@ def check_fresh(bars: Bars, seconds: int, now: int, allowed: int) -> Freshness:
     Raises:
         UserError: more are.
     """
-    found = freshness(bars.timestamps, seconds, now)
+    found = freshness(bars, seconds, now)
     if found.missing > allowed:
         raise UserError(
             f"the newest finished bar opened at {moment(int(bars.timestamps[-1]))} UTC, and {found.missing:,} more "

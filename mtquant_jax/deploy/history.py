@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -17,14 +16,19 @@ from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.types import Bars
 
 
-def desk_of(run: TrainedRun, data_dir: str | None) -> TradingDesk:
-    """The desk of a training whose bars lie in a directory; None for those of the training.
+def desk_of(run: TrainedRun, data_dir: str | None, broker: bool = False) -> TradingDesk:
+    """The desk of a training whose bars lie in a directory, or come from a broker.
+
+    Args:
+        run: the training.
+        data_dir: bar files; None for those of the training.
+        broker: whether bars come from a broker.
 
     Raises:
         UserError: the training was on the synthetic market and no directory is given, or its models do not fit.
     """
     config = settings_for(run, data_dir, None)
-    if not config.data_dir:
+    if not config.data_dir and not broker:
         raise UserError(f"{run.name} was trained on the synthetic market, which has no next bar: give `data_dir`")
     config = dataclasses.replace(config, market=dataclasses.replace(config.market, end=""))  # new bars lie after it
     return open_desk(run.paths.run_dir, config, symbols_of(config, _traded(run)))
@@ -58,8 +62,3 @@ def opening_bar(run: TrainedRun, timestamps: np.ndarray) -> int:
     first, _ = run.split_times("test")
     found = max(LOOK_BACK_BARS, int(np.searchsorted(timestamps, first)))
     return min(found, len(timestamps) - 1)
-
-
-def folder_of(desk: TradingDesk) -> Path:
-    """The directory of the desk's bars."""
-    return Path(desk.config.data_dir)
