@@ -31,12 +31,14 @@ from mtquant_jax.commands import (
     doctor,
     evaluate,
     info,
+    paper,
     plot,
     runs,
     sweep,
     train,
     walk_forward,
 )
+from mtquant_jax.commands import signal as signal_command
 from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.settings import layers
 from mtquant_jax.settings.flags import with_short_lines
@@ -88,6 +90,16 @@ _PROGRAM: _Command = _Command(
             "trade a finished training on held-out bars: metrics, tables, report",
             evaluate.run,
             evaluate.EvaluateCommand,
+        ),
+        "signal": _Command(
+            "print what a finished training would do next: lots, orders, costs",
+            signal_command.run,
+            signal_command.SignalCommand,
+        ),
+        "paper": _Command(
+            "trade bars on paper as they come, with a ledger",
+            paper.run,
+            paper.PaperCommand,
         ),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
@@ -196,7 +208,7 @@ def train_main(argv: Sequence[str] | None = None, phases: str | None = None, pro
 
 def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | None:
     """Run the command that the arguments name, or the one given where it is no group."""
-    if command.run is not None:
+    if command.run is not None and (not arguments or arguments[0] not in command.commands):
         return command.run(arguments, prog)
     if not arguments and command.start:
         print(command.start, end="")

@@ -214,7 +214,7 @@ class Trading:
             terminated=jnp.zeros(num_paths, bool),
             wanted=_start_tally(num_paths, env_params.mask.size),
             allocation=_start_tally(num_paths, env_params.mask.shape[0] + 2) if allocates else None,
-            pending=jnp.zeros((num_paths, *self.env.action_space(env_params).shape)),
+            pending=jnp.zeros((num_paths, *self.env.action_shape(env_params))),
         )
 
     def step(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from mtquant_jax.errors import UserError
 from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.types import Bars
 
@@ -93,6 +94,8 @@ class Verdict:
     """The broker's return code."""
     text: str = ""
     """A clause that says why not; empty where it is allowed."""
+    later: bool = False
+    """Whether the market is closed, so that the same order may be accepted once it opens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Execution:
     """A clause that says what went wrong, or why less was filled; empty after a whole fill."""
     uncertain: bool = False
     """Whether the broker did not answer: ``filled`` is then what the positions show, and more may still be filled."""
+    later: bool = False
+    """Whether the market is closed, as of `Verdict`."""
 
     @property
     def partial(self) -> bool:
@@ -119,8 +124,15 @@ class Execution:
         return SMALLEST_LOTS < abs(self.filled) < abs(self.order.lots) - SMALLEST_LOTS
 
 
+class BrokerUnavailable(UserError):
+    """The broker cannot be reached now; the same call may succeed later."""
+
+
 class Broker(Protocol):
-    """An account at a broker. A method raises UserError for what a person must change, and nothing else."""
+    """An account at a broker.
+
+    A method raises `BrokerUnavailable` where the broker cannot be reached, and UserError for what a person must change.
+    """
 
     def bars(self, symbols: Sequence[str], seconds: int, count: int) -> Bars:
         """The newest finished bars of N symbols on one clock, oldest first; never the bar that is still running.

@@ -21,6 +21,7 @@ from mtquant_jax.deploy.operations import (
     Reduction,
     Take,
     TakeAt,
+    computed,
 )
 
 
@@ -62,13 +63,7 @@ class Builder:
 
     def program(self, outputs: Mapping[str, Array]) -> Program:
         """The program with the operations that some output needs."""
-        needed = set(outputs.values())
-        kept = []
-        for operation in reversed(self._operations.values()):
-            if operation.result in needed:
-                kept.append(operation)
-                needed.update(operation.operands)
-        return Program(dict(self._inputs), dict(outputs), tuple(reversed(kept)))
+        return Program(dict(self._inputs), dict(outputs), tuple(self._operations.values())).only(outputs)
 
     def elementwise(self, function: str, *operands: Array, dtype: np.dtype | None = None) -> Array:
         """A function of each element of operands whose shapes broadcast; ``dtype`` is that of a convert."""
@@ -80,7 +75,17 @@ class Builder:
             dtype = BOOLEAN if function in _LOGICAL else operands[-1].dtype
         elif operands[0].dtype == _dtype(dtype):
             return operands[0]
+        if all(array.value is not None for array in operands):
+            return self.constant(computed(function, [array.known for array in operands], shape, dtype))
         return self._add(Elementwise, shape, dtype, (function, operands))
+
+    def where(self, which: Array, this: Array, other: Array) -> Array:
+        """Elements of one array or another; the array itself where it is known which, or both are the same."""
+        if this is other:
+            return this
+        if which.value is not None and which.value.all() == which.value.any():
+            return this if which.value.all() else other
+        return self.elementwise("where", which, this, other)
 
     def reduction(self, function: str, operand: Array, axes: Sequence[int]) -> Array:
         """A function of all elements along axes; the operand itself where there are none."""
@@ -103,7 +108,7 @@ class Builder:
         if len(found) == 1 and found[0].shape == where.shape and np.array_equal(where.ravel(), np.arange(where.size)):
             return found[0]
         if all(array.value is not None for array in found):
-            flat = [np.reshape(array.value, -1) for array in found if array.value is not None]  # type: ignore[arg-type]
+            flat = [array.known.reshape(-1) for array in found]
             return self.constant(np.concatenate(flat)[where] if flat else np.zeros(where.shape, sources[0].dtype))
         return self._add(Take, where.shape, found[0].dtype, (tuple(found), where))
 

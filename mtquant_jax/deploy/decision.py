@@ -7,6 +7,7 @@ feature step and the environment step that training and evaluation take.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -54,6 +55,15 @@ class DeskState:
 
 
 @struct.dataclass
+class Outcome:
+    """What a bar brought to the simulator's own account; zeros where the account opened at its close."""
+
+    row: dict[str, Any]  # by the names of `BacktestRecord`
+    open: jax.Array  # [N] bids that orders were filled at
+    terminated: jax.Array  # [] bool, ruined or stopped out, in this bar or before
+
+
+@struct.dataclass
 class Decision:
     """What is decided at the close of a bar, for the simulator's own account."""
 
@@ -68,10 +78,11 @@ class Decision:
     features: jax.Array  # [N, F] of the bar
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def next_bar(
     desk: Desk, state: DeskState, bar: Bar, opens: jax.Array, policy: Policy, market: PortfolioParams
-) -> tuple[DeskState, dict[str, Any], Decision]:
-    """Trade what was decided at the last close over a bar, and decide at its close; traceable.
+) -> tuple[DeskState, Outcome, Decision]:
+    """Trade what was decided at the last close over a bar, and decide at its close.
 
     Args:
         desk: static.
@@ -82,21 +93,52 @@ def next_bar(
         market: parameters of evaluation; their table is not used.
 
     Returns:
-        The state after the bar; what happened to the account over it, by the names of `BacktestRecord` (of no meaning
-        where it opens); and the decision.
+        The state after the bar, what happened to the account over it, and the decision.
     """
-    features, row = step(state.features, bar, desk.plan)
-    row = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
-    window = joined(state.rows, row)
+    features, newest = step(state.features, bar, desk.plan)
+    row = _arranged(newest, desk.universe)
+    rows, progress, outcome, decision = next_row(desk, state.rows, state.progress, row, opens, policy, market)
+    return DeskState(features, rows, progress), outcome, decision
+
+
+def next_row(
+    desk: Desk,
+    rows: MarketTable,
+    progress: Progress,
+    row: MarketTable,
+    opens: jax.Array,
+    policy: Policy,
+    market: PortfolioParams,
+) -> tuple[MarketTable, Progress, Outcome, Decision]:
+    """`next_bar` from the bar's row on; traceable.
+
+    Args:
+        desk: static.
+        rows: the last two, arranged ``[1, 2, ...]``.
+        progress: at the close of the last bar; its bar is 1, in the rows.
+        row: the bar's ``[1, 1, ...]``, arranged.
+        opens: as for `next_bar`.
+        policy: as for `next_bar`.
+        market: as for `next_bar`.
+
+    Returns:
+        Rows and progress after the bar, and what `next_bar` returns besides.
+    """
+    window = joined(rows, row)
     market = dataclasses.replace(market, table=window)
-    last = jnp.asarray(WINDOW - 1, jnp.int32)
-    traded, happened = desk.trading.step(state.progress, policy.params, policy.normalizers, market, False)
-    fresh = desk.trading.start(market, last)
-    progress = jax.tree.map(lambda new, old: jnp.where(opens, new, old), fresh, traded)
-    decision = _decide(desk, progress, policy, market)
-    rows = joined(window, None)
-    progress = dataclasses.replace(progress, state=progress.state.replace(bar=progress.state.bar - 1))
-    return DeskState(features, rows, progress), happened, decision
+
+    @jax.jit  # so that it is traced once
+    def trade() -> tuple[Progress, dict[str, Any]]:
+        return desk.trading.step(progress, policy.params, policy.normalizers, market, False)
+
+    def open_account() -> tuple[Progress, dict[str, Any]]:
+        return desk.trading.start(market, jnp.asarray(WINDOW - 1, jnp.int32)), nothing(jax.eval_shape(trade)[1])
+
+    after, happened = jax.lax.cond(opens, open_account, trade)
+    outcome = Outcome(happened, window.open[0, WINDOW - 1], after.terminated[0])
+    decision = _decide(desk, after, policy, market)
+    after = dataclasses.replace(after, state=after.state.replace(bar=after.state.bar - 1))
+    return joined(window, None), after, outcome, decision
 
 
 def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:
@@ -164,9 +206,14 @@ def decide_order(
 
 def first_rows(desk: Desk, features: FeatureState, bar: Bar) -> MarketTable:
     """Two rows that are both the first bar's; traceable."""
-    _, row = step(features, bar, desk.plan)
-    one = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), desk.universe)
+    one = _arranged(step(features, bar, desk.plan)[1], desk.universe)
     return joined(one, one)
+
+
+def _arranged(row: MarketTable, universe: Universe) -> MarketTable:
+    """A row of the feature step as a table of one bar in the universe's slots."""
+    table: MarketTable = arrange_table(join_rows(jax.tree.map(lambda leaf: leaf[None], row)), universe)
+    return table
 
 
 def nothing(shape: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,15 +14,15 @@ import numpy as np
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.backtest.trading import BacktestRecord, recorded
-from mtquant_jax.deploy.decision import Decision, Desk, DeskState, first_rows, next_bar, nothing, on_host
+from mtquant_jax.deploy.decision import Decision, Desk, DeskState, Outcome, first_rows, next_bar, nothing, on_host
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.calendar import broker_days
 from mtquant_jax.market.features import LOOK_BACK_BARS, Bar, feature_bars, start, table_plan
-from mtquant_jax.market.prepare import Market, bare_market, conversion_of, instruments_of
+from mtquant_jax.market.prepare import bare_market, conversion_of, instruments_of
 from mtquant_jax.runs.trading_policy import TradingPolicy, load_policy
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
+from mtquant_jax.storage.arrays import from_named_arrays
 from mtquant_jax.training import phases
 from mtquant_jax.types import Bars
 
@@ -36,8 +36,13 @@ class Followed:
 
     timestamps: np.ndarray  # [T] int64, opens of the bars
     opened: np.ndarray  # [T] bool, whether the account was open over the bar
-    happened: dict[str, Any]  # leaves [T, ...] by the names of `BacktestRecord`
+    outcomes: Outcome  # leaves [T, ...]
     decisions: Decision  # leaves [T, ...]
+
+    def outcome(self, index: int = -1) -> Outcome:
+        """What one bar brought."""
+        outcome: Outcome = jax.tree.map(lambda leaf: leaf[index], self.outcomes)
+        return outcome
 
     def decision(self, index: int = -1) -> Decision:
         """What was decided at the close of one bar."""
@@ -74,24 +79,36 @@ class TradingDesk:
             raise UserError(
                 f"the account would open at bar {first + 1} of its history; features need {LOOK_BACK_BARS} before it"
             )
-        following = Following(self, self.market(bars), None, None, int(bars.timestamps[first]))
-        return following
+        return Following(self, self.market(bars.timestamps), None, None, int(bars.timestamps[first]))
 
-    def market(self, bars: Bars) -> PortfolioParams:
-        """Parameters of evaluation of a market like that of the bars, which fits the training.
+    def resume(self, arrays: Mapping[str, np.ndarray], last: int) -> Following:
+        """Go on after a bar.
+
+        Args:
+            arrays: of `to_named_arrays` of the state after it.
+            last: its open, seconds since 1970 UTC.
 
         Raises:
-            UserError: the bars or contracts are not those of the training.
+            UserError: the arrays are of another training.
         """
-        day = broker_days(bars.timestamps, self.config.simulation.broker_clock)
-        market = bare_market(self.config, self.desk.universe, bars.timestamps, day)
-        return market_params(self.config, self.trading.fitted(market))
+        market = self.market(last + self.bar_seconds * np.arange(2))
+        bar = jax.tree.map(lambda leaf: leaf[0], feature_bars(_any_bars(self.symbols), self.desk.plan))
+        like = jax.eval_shape(functools.partial(_start, self.desk), bar, self.trading.policy, market)
+        return Following(self, market, from_named_arrays(arrays, like, "the ledger"), last, last)
 
+    def market(self, timestamps: np.ndarray) -> PortfolioParams:
+        """Parameters of evaluation of a market with bars at such times, which fits the training; without a table.
 
-def market_params(config: TrainConfig, market: Market) -> PortfolioParams:
-    """Parameters of evaluation."""
-    params: PortfolioParams = evaluation_params(portfolio_params(config, market))
-    return params
+        Raises:
+            UserError: the bars or contracts are not those of the training, or it was of an earlier version.
+        """
+        if self.trading.manifest.scales.bars_per_day is None:
+            raise UserError(
+                f"{self.trading.source} is of an earlier version, which did not write all scales: train again"
+            )
+        market = bare_market(self.config, self.desk.universe, timestamps)
+        params: PortfolioParams = evaluation_params(portfolio_params(self.config, self.trading.fitted(market)))
+        return params
 
 
 @dataclasses.dataclass
@@ -124,8 +141,8 @@ class Following:
             part = slice(begin, begin + CHUNK)
             parts.append(self._follow(jax.tree.map(lambda leaf, part=part: leaf[part], seen), fresh[part]))
         self.last = int(bars.timestamps[-1])
-        happened, decisions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        return Followed(np.asarray(bars.timestamps), ~fresh, happened, decisions)
+        outcomes, decisions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        return Followed(np.asarray(bars.timestamps), ~fresh, outcomes, decisions)
 
     def _follow(self, bars: Bar, opens: np.ndarray) -> tuple[Any, Any]:
         count = len(opens)
@@ -139,7 +156,7 @@ class Following:
     def record(self, followed: Followed) -> BacktestRecord:
         """The record of the bars over which the account was open, as a backtest gives it; leaves are NumPy arrays."""
         assert self.state is not None
-        rows = jax.tree.map(lambda leaf: leaf[followed.opened], followed.happened)
+        rows = jax.tree.map(lambda leaf: leaf[followed.opened], followed.outcomes.row)
         record: BacktestRecord = on_host(recorded(self.market, self.state.progress, rows))
         return record
 
@@ -179,6 +196,13 @@ def _start(desk: Desk, bar: Bar, policy: Policy, market: PortfolioParams) -> Des
     rows = first_rows(desk, features, bar)
     market = dataclasses.replace(market, table=rows)
     return DeskState(features, rows, desk.trading.start(market, jnp.ones((), jnp.int32)))
+
+
+def _any_bars(symbols: Sequence[str]) -> Bars:
+    """A bar of some prices."""
+    ones = np.ones((1, 1, len(symbols)))
+    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close", "spread", "volume"), ones)
+    return Bars(tuple(symbols), np.zeros(1, np.int64), tradable=ones > 0.0, **columns)
 
 
 def _at(tree: Any, index: int) -> Any:

@@ -47,12 +47,41 @@ def _same(builder: Builder, equation: Any, operands: list[Array]) -> list[Array]
 
 def _move(builder: Builder, equation: Any, operands: list[Array]) -> list[Array]:
     """Whatever the primitive does with elements, it does with their positions."""
+    name, params = equation.primitive.name, equation.params
     starts = np.cumsum([0, *(array.size for array in operands)])
     pairs = zip(operands, starts[:-1], strict=True)
     positions = [np.arange(start, start + array.size, dtype=np.int32).reshape(array.shape) for array, start in pairs]
-    moved = equation.primitive.bind(*positions, **equation.params)
+    if name in _BY_NUMPY:
+        return [builder.take(operands, _BY_NUMPY[name](positions, equation.outvars[0].aval.shape, params))]
+    moved = equation.primitive.bind(*positions, **params)
     moved = moved if equation.primitive.multiple_results else [moved]
     return [builder.take(operands, np.asarray(where)) for where in moved]
+
+
+def _reshaped(positions: list[np.ndarray], shape: tuple[int, ...], params: Any) -> np.ndarray:
+    return positions[0].reshape(shape)
+
+
+def _spread(positions: list[np.ndarray], shape: tuple[int, ...], params: Any) -> np.ndarray:
+    inner = [1] * len(shape)
+    for axis, size in zip(params["broadcast_dimensions"], positions[0].shape, strict=True):
+        inner[axis] = size
+    return np.broadcast_to(positions[0].reshape(inner), shape)
+
+
+def _sliced(positions: list[np.ndarray], shape: tuple[int, ...], params: Any) -> np.ndarray:
+    ends = zip(params["start_indices"], params["limit_indices"], params["strides"] or (1,) * len(shape), strict=True)
+    return positions[0][tuple(slice(*end) for end in ends)]
+
+
+_BY_NUMPY: dict[str, Callable[[list[np.ndarray], tuple[int, ...], Any], np.ndarray]] = {
+    **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshaped),
+    "broadcast_in_dim": _spread,
+    "slice": _sliced,
+    "transpose": lambda positions, shape, params: positions[0].transpose(params["permutation"]),
+    "concatenate": lambda positions, shape, params: np.concatenate(positions, params["dimension"]),
+}
+"""The most frequent moves, for which JAX would compile a program each."""
 
 
 def _gather(builder: Builder, equation: Any, operands: list[Array]) -> list[Array]:
@@ -104,18 +133,18 @@ def _scatter_add(builder: Builder, equation: Any, operands: list[Array]) -> list
 
 def _offset(builder: Builder, shape: Sequence[int], size: Sequence[int], starts: Sequence[Array]) -> Array:
     """Where a window of ``size`` begins in an array of ``shape`` in row-major order; starts are kept in range."""
-    total = builder.constant(np.zeros((), np.int32))
+    fixed, total = 0, None
     for axis, start in enumerate(starts):
-        last = builder.constant(np.asarray(shape[axis] - size[axis], np.int32))
-        zero, stride = (builder.constant(np.asarray(n, np.int32)) for n in (0, int(np.prod(shape[axis + 1 :]))))
+        last, stride = shape[axis] - size[axis], int(np.prod(shape[axis + 1 :]))
         if start.value is not None:
-            kept = int(np.clip(start.value, 0, shape[axis] - size[axis])) * int(stride.value or 0)
-            if kept:
-                total = builder.elementwise("add", total, builder.constant(np.asarray(kept, np.int32)))
+            fixed += int(np.clip(start.value, 0, last)) * stride
             continue
-        kept_start = builder.elementwise("min", builder.elementwise("max", start, zero), last)
-        total = builder.elementwise("add", builder.elementwise("mul", kept_start, stride), total)
-    return total
+        least, most, step = (builder.constant(np.asarray(number, np.int32)) for number in (0, last, stride))
+        kept = builder.elementwise("min", builder.elementwise("max", start, least), most)
+        part = builder.elementwise("mul", kept, step)
+        total = part if total is None else builder.elementwise("add", total, part)
+    known = builder.constant(np.asarray(fixed, np.int32))
+    return known if total is None else builder.elementwise("add", total, known)
 
 
 def _window(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
@@ -166,7 +195,7 @@ def _select(builder: Builder, equation: Any, operands: list[Array]) -> list[Arra
     which, *cases = operands
     if which.dtype != BOOLEAN or len(cases) != 2:
         raise UnsupportedError(f"A program has no choice among {len(cases)} by {which.dtype}")
-    return [builder.elementwise("where", which, cases[1], cases[0])]
+    return [builder.where(which, cases[1], cases[0])]
 
 
 def _clamp(builder: Builder, equation: Any, operands: list[Array]) -> list[Array]:
@@ -210,6 +239,7 @@ def _round(builder: Builder, equation: Any, operands: list[Array]) -> list[Array
 
 _PLAIN = "add sub mul div rem max min pow neg abs sign exp expm1 log log1p tanh logistic sqrt floor ceil"
 _PLAIN += " eq ne lt le gt ge is_finite"
+_EXACT = "add sub mul div max min neg abs sign sqrt floor eq ne lt le gt ge"
 _MOVES = "reshape squeeze expand_dims broadcast_in_dim slice transpose rev concatenate stack pad split"
 _REDUCTIONS = {f"reduce_{name}": name for name in ("sum", "prod", "max", "min", "and", "or")}
 
@@ -237,3 +267,6 @@ LOWERINGS: dict[str, _Lowering] = {
     "round": _round,
 }
 """By the primitive's name."""
+
+FOLDING = {*_MOVES.split(), *_EXACT.split(), "select_n", "convert_element_type", "square", "clamp"}
+"""Primitives whose lowering computes what is known, exactly as JAX does; JAX computes the others."""

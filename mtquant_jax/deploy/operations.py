@@ -7,7 +7,7 @@ operation, and every move of elements (reshape, slice, transpose, broadcast, con
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Array:
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def known(self) -> np.ndarray:
+        """The value of a constant."""
+        assert self.value is not None, self
+        return self.value
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,6 +147,16 @@ class Program:
     operations: tuple[Operation, ...]
     """In an order in which each reads only what is there before it; all of them serve some output."""
 
+    def only(self, names: Iterable[str]) -> Program:
+        """The same with some of the outputs, and the operations that they need."""
+        outputs = {name: self.outputs[name] for name in names}
+        needed, kept = set(outputs.values()), []
+        for operation in reversed(self.operations):
+            if operation.result in needed:
+                kept.append(operation)
+                needed.update(operation.operands)
+        return Program(self.inputs, outputs, tuple(reversed(kept)))
+
     def read(self) -> Program:
         """The same without the inputs that neither an operation nor an output reads."""
         used = {array for operation in self.operations for array in operation.operands} | set(self.outputs.values())
@@ -157,7 +173,7 @@ class Program:
         Raises:
             ValueError: an input is missing, or has another shape or type.
         """
-        values: dict[Array, np.ndarray] = {array: _known(array) for array in self.constants()}
+        values: dict[Array, np.ndarray] = {array: array.known for array in self.constants()}
         for name, array in self.inputs.items():
             value = np.asarray(inputs[name]) if name in inputs else None
             if value is None or value.shape != array.shape or value.dtype != array.dtype:
@@ -193,19 +209,23 @@ def _unit(positions: np.ndarray, axis: int) -> tuple[int, ...]:
     return tuple(min(1, positions.shape[axis] - 1) if other == axis else 0 for other in range(positions.ndim))
 
 
-def _known(array: Array) -> np.ndarray:
-    assert array.value is not None
-    return array.value
+def computed(function: str, operands: Sequence[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """What an elementwise function makes of its operands."""
+    with np.errstate(all="ignore"):
+        value = ELEMENTWISE[function](*operands)
+        if function == "convert" and dtype == INTEGER:
+            value = np.trunc(value)
+        value = np.asarray(value).astype(dtype)
+    assert value.shape == shape, (function, value.shape)
+    return value
 
 
 def _result(operation: Operation, operands: list[np.ndarray]) -> np.ndarray:
     """What an operation makes of its operands."""
     result = operation.result
     if isinstance(operation, Elementwise):
-        value = ELEMENTWISE[operation.function](*operands)
-        if operation.function == "convert":
-            value = np.trunc(value) if result.dtype == INTEGER else value
-    elif isinstance(operation, Reduction):
+        return computed(operation.function, operands, result.shape, result.dtype)
+    if isinstance(operation, Reduction):
         value = REDUCTIONS[operation.function](operands[0], operation.axes)
     elif isinstance(operation, Product):
         value = operands[0] @ operands[1]

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from mtquant_jax.deploy.builder import Builder, UnsupportedError
-from mtquant_jax.deploy.lowering import LOWERINGS
+from mtquant_jax.deploy.lowering import FOLDING, LOWERINGS
 from mtquant_jax.deploy.operations import Array, Program
 
 __all__ = ["UnsupportedError", "trace"]
@@ -73,19 +73,35 @@ def _run(builder: Builder, jaxpr: Any, constants: Sequence[Array], given: Sequen
 def _results(builder: Builder, equation: Any, operands: list[Array]) -> Sequence[Array]:
     """The results of one equation."""
     name = equation.primitive.name
-    if all(array.value is not None for array in operands) and not list(jaxprs_in_params(equation.params)):
+    known = all(array.value is not None for array in operands)
+    if known and name not in FOLDING and not list(jaxprs_in_params(equation.params)):
         values = equation.primitive.bind(*(array.value for array in operands), **equation.params)
         values = values if equation.primitive.multiple_results else [values]
         return [builder.constant(np.asarray(value)) for value in values]
     if name in LOWERINGS:
         return LOWERINGS[name](builder, equation, operands)
-    if name == "cond" and operands[0].value is not None:  # such as the choice of a platform's own formula
-        branches = equation.params["branches"]
-        chosen = branches[int(np.clip(operands[0].value, 0, len(branches) - 1))]
-        return _run(builder, chosen.jaxpr, [builder.constant(np.asarray(c)) for c in chosen.consts], operands[1:])
+    if name == "cond":
+        return _chosen(builder, equation.params["branches"], operands[0], operands[1:])
     inner = next((equation.params[key] for key in _INLINED if key in equation.params), None)
-    if inner is None or name in ("scan", "while", "cond"):
+    if inner is None or name in ("scan", "while"):
         raise UnsupportedError(f"A program has no {name}: {str(equation)[:300]}")
+    return _inlined(builder, inner, operands)
+
+
+def _inlined(builder: Builder, inner: Any, operands: Sequence[Array]) -> list[Array]:
+    """The results of a jaxpr, closed or not, for the last of the operands."""
     jaxpr = getattr(inner, "jaxpr", inner)
     constants = [builder.constant(np.asarray(value)) for value in getattr(inner, "consts", ())]
     return _run(builder, jaxpr, constants, operands[len(operands) - len(jaxpr.invars) :])
+
+
+def _chosen(builder: Builder, branches: Sequence[Any], index: Array, operands: Sequence[Array]) -> Sequence[Array]:
+    """The results of one of several branches: all are computed, unless the index is known, and then one is taken."""
+    if index.value is not None:  # such as the choice of a platform's own formula
+        return _inlined(builder, branches[int(np.clip(index.value, 0, len(branches) - 1))], operands)
+    results = _inlined(builder, branches[0], operands)
+    for number, branch in enumerate(branches[1:], 1):
+        taken = builder.elementwise("ge", index, builder.constant(np.asarray(number, np.int32)))
+        others = _inlined(builder, branch, operands)
+        results = [builder.where(taken, new, old) for new, old in zip(others, results, strict=True)]
+    return results

@@ -93,7 +93,7 @@ def prepare_evaluation_bars(
     Raises:
         UserError: other symbols or another interval than in training, too few bars or days of that part, or no scales.
     """
-    config = _settings(run, data_dir, bars)
+    config = settings_for(run, data_dir, bars)
     is_history = bars is not None or bool(config.data_dir)
     source = GIVEN if bars is not None else config.data_dir or f"{SYNTHETIC} {config.seed}"
     times = {name: run.split_times(name) for name in ("train", "validation", "test")}
@@ -132,7 +132,7 @@ def _num_within(times: np.ndarray, periods: Sequence[tuple[int, int]]) -> int:
     return int(np.any(within, axis=0).sum())
 
 
-def _settings(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:
+def settings_for(run: TrainedRun, data_dir: str | None, bars: Bars | None) -> TrainConfig:
     """The settings of the training, for other bars without its cuts."""
     config = run.config
     same = data_dir is None or (config.data_dir and Path(data_dir).resolve() == Path(config.data_dir).resolve())

@@ -13,6 +13,7 @@ import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.selection import choose
+from mtquant_jax.market.calendar import broker_days
 from mtquant_jax.market.contracts import contracts
 from mtquant_jax.market.conversion import conversion_symbols
 from mtquant_jax.market.features import LOOK_BACK_BARS, build_table
@@ -158,7 +159,7 @@ def prepare_market(
     )
 
 
-def bare_market(config: TrainConfig, universe: Universe, timestamps: np.ndarray, day: np.ndarray) -> Market:
+def bare_market(config: TrainConfig, universe: Universe, timestamps: np.ndarray) -> Market:
     """A market of which only contracts, calendar and universe are known, for bars that come one by one.
 
     Its table has no bars, its scales and splits say nothing: give it those of a training.
@@ -166,8 +167,7 @@ def bare_market(config: TrainConfig, universe: Universe, timestamps: np.ndarray,
     Args:
         config: the settings.
         universe: of the training.
-        timestamps: ``[T]`` bars so far.
-        day: ``[T]`` their days on the broker's clock.
+        timestamps: ``[T]`` opens of some of its bars, seconds since 1970 UTC.
     """
     nothing: Any = np.zeros((1, 0))  # one path
     no_bars = (0, 0)
@@ -176,8 +176,8 @@ def bare_market(config: TrainConfig, universe: Universe, timestamps: np.ndarray,
         table=MarketTable(**{field.name: nothing for field in dataclasses.fields(MarketTable)}),
         contracts=_specifications(config, universe, instruments_of(config)),
         splits=Splits(no_bars, no_bars, no_bars),
-        day=day,
-        bars_per_day=len(timestamps) / len(np.unique(day)),
+        day=broker_days(timestamps, config.simulation.broker_clock),
+        bars_per_day=1.0,
         timestamps=timestamps,
         class_scale=np.ones(universe.num_classes),
         portfolio_scale=1.0,

@@ -84,6 +84,10 @@ class MarketEnvironment(Environment):
         """State with a flat account at the close of ``bar`` of market path ``path``."""
         raise NotImplementedError
 
+    def action_shape(self, params: Any) -> tuple[int, ...]:
+        """Shape of an action, which its space has too; the spaces come with all of gymnax, which takes seconds."""
+        raise NotImplementedError
+
     def begin_within(self, state: Any, elapsed: jax.Array, params: MarketParams) -> Any:
         """States ``[E]`` of fresh episodes as if ``elapsed`` ``[E]`` bars of each were over."""
         interval = self.decision_interval(params)

@@ -272,6 +272,11 @@ class PortfolioEnv(MarketEnvironment):
         """Bars ``[]`` between two decisions of the meta-controller."""
         return params.meta_interval
 
+    def action_shape(self, params: PortfolioParams) -> tuple[int, ...]:
+        """``(S + 1, max(C, S + 2))``."""
+        num_classes, width = params.mask.shape
+        return num_classes + 1, max(width, num_classes + 2)
+
     def action_space(self, params: PortfolioParams) -> spaces.Box:
         """Actions of all agents, padded to one width: changes of the tilt, then logits in the last row.
 
@@ -279,8 +284,7 @@ class PortfolioEnv(MarketEnvironment):
         """
         from gymnax.environments import spaces
 
-        num_classes, width = params.mask.shape
-        shape = num_classes + 1, max(width, num_classes + 2)
+        shape = self.action_shape(params)
         high = np.full(shape, _LARGEST_CHANGE, np.float32)
         high[-1] = LARGEST_LOGIT
         return spaces.Box(-high, high, shape)

@@ -154,11 +154,15 @@ class SpecialistEnv(MarketEnvironment):
         held = state.anchor[None]
         return anchor_weights(params.anchor, held, covariance, params.mask, params.table.day, state.bar)[0]
 
+    def action_shape(self, params: MarketParams) -> tuple[int, ...]:
+        """``(C,)``."""
+        return (params.mask.size,)
+
     def action_space(self, params: MarketParams) -> spaces.Box:
         """Changes of the tilt ``[C]``; anything beyond two full turns is clipped by the limits."""
         from gymnax.environments import spaces
 
-        return spaces.Box(-2.0, 2.0, (params.mask.size,))
+        return spaces.Box(-2.0, 2.0, self.action_shape(params))
 
     def observation_space(self, params: MarketParams) -> spaces.Dict:
         """The compact observation's ranges."""

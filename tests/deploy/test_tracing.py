@@ -117,6 +117,13 @@ def test_the_same_computation_is_there_once():
     assert [getattr(operation, "function", "take") for operation in program.operations] == ["exp", "sum", "div"]
 
 
+@pytest.mark.parametrize("number", [-3, 0, 1, 2, 7])
+def test_branches_are_computed_and_one_is_taken(number):
+    branches = [lambda v: (v, v[0]), lambda v: (-v, v[1]), lambda v: (v * 3.0, v[0])]
+    program = traced_and_same(lambda i, v: jax.lax.switch(i, branches, v), jnp.int32(number), VECTOR)
+    assert "where" in [getattr(operation, "function", "") for operation in program.operations]
+
+
 def test_names_of_inputs_and_outputs_are_paths():
     state = START(0, 1, hierarchies.PARAMS)
     program = trace(lambda state, weights: {"next": state, "twice": weights * 2.0}, state, VECTOR)

@@ -1,0 +1,64 @@
+"""A finished training and a directory -> the bars that its policies are to trade, in the order that they take."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mtquant_jax.deploy.desk import TradingDesk, open_desk, symbols_of
+from mtquant_jax.errors import UserError
+from mtquant_jax.evaluation.evaluation_bars import settings_for
+from mtquant_jax.market.features import LOOK_BACK_BARS
+from mtquant_jax.market.periods import moment
+from mtquant_jax.market.prepare import instruments_of, read_bars
+from mtquant_jax.runs.trained_run import TrainedRun
+from mtquant_jax.types import Bars
+
+
+def desk_of(run: TrainedRun, data_dir: str | None, broker: bool = False) -> TradingDesk:
+    """The desk of a training whose bars lie in a directory, or come from a broker.
+
+    Args:
+        run: the training.
+        data_dir: bar files; None for those of the training.
+        broker: whether bars come from a broker.
+
+    Raises:
+        UserError: the training was on the synthetic market and no directory is given, or its models do not fit.
+    """
+    config = settings_for(run, data_dir, None)
+    if not config.data_dir and not broker:
+        raise UserError(f"{run.name} was trained on the synthetic market, which has no next bar: give `data_dir`")
+    config = dataclasses.replace(config, market=dataclasses.replace(config.market, end=""))  # new bars lie after it
+    return open_desk(run.paths.run_dir, config, symbols_of(config, _traded(run)))
+
+
+def _traded(run: TrainedRun) -> tuple[str, ...]:
+    return tuple(symbol for specialist in run.config.specialists.values() for symbol in specialist.symbols)
+
+
+def read_history(desk: TradingDesk) -> Bars:
+    """All bars of the desk's directory.
+
+    Raises:
+        UserError: as `read_bars`, or there are too few.
+    """
+    config, traded = desk.config, desk.desk.universe.symbols
+    bars = read_bars(config, traded, desk.symbols[len(traded) :], instruments_of(config))
+    if len(bars.timestamps) <= LOOK_BACK_BARS:
+        raise UserError(
+            f"{config.data_dir} has {len(bars.timestamps):,} bars from {moment(int(bars.timestamps[0]))}; the features "
+            f"need more than {LOOK_BACK_BARS}"
+        )
+    return bars
+
+
+def opening_bar(run: TrainedRun, timestamps: np.ndarray) -> int:
+    """The bar at whose close the simulator's account opens: the first of the test split, as in an evaluation.
+
+    Of bars that end before, it is the last one.
+    """
+    first, _ = run.split_times("test")
+    found = max(LOOK_BACK_BARS, int(np.searchsorted(timestamps, first)))
+    return min(found, len(timestamps) - 1)
