@@ -27,7 +27,6 @@ SESSIONS = ((0, 9), (7, 16), (12, 21))
 """UTC hours of Tokyo, London and New York, without daylight saving: the first, and one past the last."""
 
 
-
 @struct.dataclass
 class BarTimes:
     """What the times of bars alone say about them; NumPy on the host, and without the axis T for one bar."""

@@ -16,12 +16,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtquant_jax.deploy.mql5.rendering import Function, Struct, by_argument, member_name
+from mtquant_jax.deploy.mql5.rendering import Function
+from mtquant_jax.deploy.mql5.structs import Struct, by_argument, member_name
 from mtquant_jax.errors import UserError
 
 # No contraction to fused multiply-adds, which would round less often than the text says; MetaEditor makes none for
 # plain X64 either.
-_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
+_FLAGS = (
+    "-std=c++17",
+    "-O2",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-parameter",
+)
 
 
 def has_compiler() -> bool:

@@ -36,7 +36,6 @@ class Equality:
     macro: dict[str, float]
     covariance: float  # relative to the typical variance of the instruments
     prices: float  # of the row: opens, closes, spreads and conversions
-    inputs: float
     weights: float  # permitted
     equity: float
     orders: int  # bars and instruments at which an order is placed
@@ -96,9 +95,8 @@ def measure(
         macro=dict(zip(MACRO_NAMES, _gap(made["macro"], table.macro).max(axis=0).tolist(), strict=True)),
         covariance=float(np.abs(made["covariance"] - _flat(table.covariance)).max()) / variance,
         prices=max(float(_gap(made[name], getattr(table, name)).max()) for name in price_names),
-        inputs=0.0,
         weights=float(np.abs(decided["weights"] - decisions.permitted[first:]).max()),
-        equity=float(np.abs(decided["equity"][1:, 0] - followed.happened["equity"][first + 1 :, 0]).max()),
+        equity=float(np.abs(decided["equity"][1:, 0] - followed.outcomes.row["equity"][first + 1 :, 0]).max()),
         orders=int((np.abs(wanted) > 0.0).sum()),
         other_orders=int(other.sum()),
         largest_other=float(np.where(other, np.abs(lots - wanted), 0.0).max()),

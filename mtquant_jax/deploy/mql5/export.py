@@ -26,8 +26,8 @@ from mtquant_jax.market.calendar import CLOCK_NAMES
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.instruments import Instrument, select
 from mtquant_jax.market.prepare import instruments_of
-from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.runs.trading_policy import load_policy
+from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.storage.files import replacing
 
 FIXED = (
@@ -85,7 +85,7 @@ def export_mql5(run: TrainedRun, path: Path) -> ExpertAdvisor:
         raise UserError(f"{path} is there already and not an empty folder; give another one")
     advisor = expert_advisor(run)
     try:
-        _write(advisor.files, path, advisor_name(run.name))
+        write_files(advisor.files, path, advisor_name(run.name))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     return advisor
@@ -111,7 +111,7 @@ def advisor_of(desk: TradingDesk, name: str) -> ExpertAdvisor:
     instruments = select(desk.symbols, instruments_of(desk.config))
     seconds, policy = desk.bar_seconds, desk.trading.policy
     timeframe(seconds)  # refused before anything is traced
-    functions = BarFunctions(desk.desk, desk.market(golden_bars(instruments, seconds)))
+    functions = BarFunctions(desk.desk, desk.market(golden_bars(instruments, seconds).timestamps))
     made = traced(functions, policy)
     found = golden(functions, made, policy, instruments, seconds)
     texts: dict[str, str] = {}
@@ -137,9 +137,7 @@ def advisor_name(run: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", run).strip("-.")[:40] or "model"
 
 
-def _model_text(
-    desk: TradingDesk, name: str, instruments: list[Instrument], made: Traced, contents: list[str]
-) -> str:
+def _model_text(desk: TradingDesk, name: str, instruments: list[Instrument], made: Traced, contents: list[str]) -> str:
     """model.mqh; its number is of everything that is computed with."""
     universe = desk.desk.universe
     slots = np.where(universe.mask.reshape(-1), universe.source, -1)
@@ -160,7 +158,7 @@ def _model_text(
     return model_constants(defines, int.from_bytes(digest[:8], "big") >> 1, instruments, [int(slot) for slot in slots])
 
 
-def _write(files: Mapping[str, str | bytes], path: Path, name: str) -> None:
+def write_files(files: Mapping[str, str | bytes], path: Path, name: str) -> None:
     """Write a folder, or a zip with one folder; text is ASCII with the line ends of Windows and no byte-order mark."""
     contents = {
         file: content.replace("\n", "\r\n").encode("ascii" if file != "README.md" else "utf-8")
@@ -176,5 +174,3 @@ def _write(files: Mapping[str, str | bytes], path: Path, name: str) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for file, content in contents.items():
         (path / file).write_bytes(content)
-
-

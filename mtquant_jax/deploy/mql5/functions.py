@@ -40,6 +40,11 @@ class BarFunctions:
     market: PortfolioParams
     """Of evaluation; its table is not used."""
 
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """``(S + 1, A)``, as the environment takes actions."""
+        return tuple(self.desk.env.action_space(self.market).shape)
+
     def feature_start(self, bar: Bar) -> dict[str, Any]:
         """The feature state before the first bar ``[1, n]``."""
         return {"state": start(bar, self.desk.plan)}
@@ -54,7 +59,7 @@ class BarFunctions:
         """A flat account at the close of a bar, and the action that holds it."""
         market = dataclasses.replace(self.market, table=now)
         state = self.desk.env.initial_state(jnp.int32(0), jnp.int32(0), market)
-        action = jnp.zeros(self.desk.env.action_space(market).shape, jnp.float32)
+        action = jnp.zeros(self.action_shape, jnp.float32)
         return {"book": state, "action": action}
 
     def account_step(
@@ -62,14 +67,15 @@ class BarFunctions:
     ) -> dict[str, Any]:
         """The account after the bar ``now``, in which the action of the close before was traded."""
         market, state = self._at(book, _PREVIOUS, before, previous, now)
-        _, after, _, ended, info = self.desk.env.step_env(None, state, action, market)
+        unused: Any = None  # the market is data
+        _, after, _, ended, info = self.desk.env.step_env(unused, state, action, market)
         return {"next": after, "outcome": {"ended": ended, "equity": info["step"].equity}}
 
     def policy_inputs(
         self, book: PortfolioState, before: MarketTable, previous: MarketTable, now: MarketTable
     ) -> dict[str, Any]:
         """What the policies see at the close of the bar ``now``, as one vector ``[K]``."""
-        inputs = self._inputs(book, before, previous, now)
+        inputs = self.seen(book, before, previous, now)
         return {"inputs": jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(inputs)])}
 
     def decide(self, policy: Policy, example: Any, inputs: jax.Array) -> dict[str, Any]:
@@ -117,7 +123,7 @@ class BarFunctions:
         units = whole_lots(reachable, held, contracts, jnp.ones(()), target["limited"])
         return {"lots": units / real["contract_size"]}
 
-    def _inputs(
+    def seen(
         self, book: PortfolioState, before: MarketTable, previous: MarketTable, now: MarketTable
     ) -> HierarchyInputs:
         """What the policies see, network by network."""
@@ -129,7 +135,7 @@ class BarFunctions:
         """The market of three rows, and the account at the close of one of them."""
         before, previous, now = rows
         market = dataclasses.replace(self.market, table=joined(joined(before, previous), now))
-        return market, book.replace(path=jnp.int32(0), bar=jnp.int32(bar))
+        return market, dataclasses.replace(book, path=jnp.int32(0), bar=jnp.int32(bar))
 
 
 def example_bar(num_symbols: int) -> Bar:
@@ -168,7 +174,7 @@ def shapes_of(functions: BarFunctions) -> Shapes:
     row = jax.eval_shape(functions.feature_step, state, bar)["row"]
     opened = jax.eval_shape(functions.account_start, row)
     book, action, rows = opened["book"], opened["action"], (row, row, row)
-    inputs = jax.eval_shape(functions._inputs, book, *rows)
+    inputs = jax.eval_shape(functions.seen, book, *rows)
     target = jax.eval_shape(functions.targets, book, action, *rows)["target"]
     return Shapes(bar, state, row, book, action, inputs, target)
 
@@ -205,7 +211,9 @@ def traced(functions: BarFunctions, policy: Policy) -> Traced:
         following = "FeatureState" if name == "FeatureStep" else "BookState"
         return Function(name, trace(function, *examples), {**_STRUCTS, "next": following}, sentence)
 
-    starts = made("FeatureStart", functions.feature_start, "The state of the features before the first bar.", shapes.bar)
+    starts = made(
+        "FeatureStart", functions.feature_start, "The state of the features before the first bar.", shapes.bar
+    )
     steps = made("FeatureStep", functions.feature_step, "Features of one more bar.", shapes.state, shapes.bar)
     opens = made("AccountStart", functions.account_start, "The model's own account, flat at a close.", shapes.row)
     trades = made("AccountStep", functions.account_step, "It after one more bar.", book, shapes.action, *rows)

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.deploy.mql5.compiled import leaves
+from mtquant_jax.deploy.mql5.expressions import literal
 from mtquant_jax.deploy.mql5.functions import BarFunctions, Traced
 from mtquant_jax.deploy.mql5.moves import table
-from mtquant_jax.deploy.mql5.rendering import literal
+from mtquant_jax.deploy.operations import Program
 from mtquant_jax.market.bar_view import Bar
 from mtquant_jax.market.features import feature_bars
 from mtquant_jax.market.instruments import Instrument
@@ -27,26 +29,31 @@ FIRST_DECISION = 28
 """Golden bar at whose close the account opens."""
 
 _START = 1_704_182_400  # Tuesday 2024-01-02 08:00 UTC
-_LEVELS = {"JPY": 150.0, "HUF": 370.0}  # typical prices in other currencies; the rest is near 1, or 1,000 without a pair
+_LEVELS = {
+    "JPY": 150.0,
+    "HUF": 370.0,
+}  # typical prices in other currencies; the rest is near 1, or 1,000 without a pair
 _VOLATILITY = 2e-3
 
 
-def golden_bars(instruments: Sequence[Instrument], bar_seconds: int) -> Bars:
+def golden_bars(instruments: Sequence[Instrument], bar_seconds: int, count: int = NUM_BARS, seed: int = 0) -> Bars:
     """A random walk of all symbols; each has no bar at some time.
 
     Args:
         instruments: of the n symbols, in order.
         bar_seconds: from the open of a bar to the next.
+        count: number of bars.
+        seed: of the walk.
     """
-    count, generator = len(instruments), np.random.default_rng(7)
+    width, generator = len(instruments), np.random.default_rng(seed)
     levels = [_LEVELS.get(one.profit_currency, 1.1) if one.is_currency_pair else 1000.0 for one in instruments]
     digits = np.asarray([one.digits for one in instruments])
-    moves = _VOLATILITY * generator.normal(size=(NUM_BARS, count))
+    moves = _VOLATILITY * generator.normal(size=(count, width))
     close = np.asarray(levels) * np.exp(np.cumsum(moves, axis=0))
     opens = np.concatenate([close[:1], close[:-1]]) * np.exp(0.2 * _VOLATILITY * generator.normal(size=close.shape))
     high = np.maximum(opens, close) * np.exp(0.5 * _VOLATILITY * generator.uniform(size=close.shape))
     low = np.minimum(opens, close) * np.exp(-0.5 * _VOLATILITY * generator.uniform(size=close.shape))
-    tradable = np.arange(NUM_BARS)[:, None] % 9 != np.arange(count)[None] + 3
+    tradable = np.arange(count)[:, None] % 9 != np.arange(width)[None] % 5 + 3
     tradable[:, 0] = True  # a time at which nothing trades has no row
     volume = np.where(tradable, generator.integers(100, 5000, size=close.shape), 0.0)
     prices = {"open": opens, "high": high, "low": low, "close": close}
@@ -57,7 +64,7 @@ def golden_bars(instruments: Sequence[Instrument], bar_seconds: int) -> Bars:
     spread = np.broadcast_to([max(one.default_spread, one.point) for one in instruments], close.shape)
     return Bars(
         symbols=tuple(one.symbol for one in instruments),
-        timestamps=_START + bar_seconds * np.arange(NUM_BARS, dtype=np.int64),
+        timestamps=_START + bar_seconds * np.arange(count, dtype=np.int64),
         **{name: values[None] for name, values in prices.items()},
         spread=spread[None],
         volume=volume[None],
@@ -82,43 +89,113 @@ class Golden:
 def golden(
     functions: BarFunctions, traced: Traced, policy: Policy, instruments: Sequence[Instrument], bar_seconds: int
 ) -> Golden:
-    """Follow golden bars with the functions that train, compiled by JAX."""
-    bars = golden_bars(instruments, bar_seconds)
-    seen = feature_bars(bars, functions.desk.plan)
-    step, account = jax.jit(functions.feature_step), jax.jit(functions.account_step)
-    inputs_of, targets = jax.jit(functions.policy_inputs), jax.jit(functions.targets)
-    decide = jax.jit(lambda inputs: functions.decide(policy, traced.shapes.inputs, inputs))
-    capital = float(functions.market.rules.initial_capital)
-    state = functions.feature_start(_at(seen, 0))["state"]
-    rows: list[Any] = []
-    book = action = None
-    held, weights, lots, inputs = np.zeros(functions.market.mask.size, np.float32), [], [], None
-    for number in range(NUM_BARS):
-        made = step(state, _at(seen, number))
-        state, rows = made["next"], [*(rows or [made["row"]] * 2), made["row"]][-3:]
-        if number < FIRST_DECISION:
-            continue
-        if book is None:
-            book = functions.account_start(rows[-1])["book"]
-        else:
-            book = account(book, action, *rows)["next"]
-        inputs = inputs_of(book, *rows)["inputs"]
-        action = decide(inputs[None])["action"].reshape(traced.shapes.action.shape)
-        target = targets(book, action, *rows)["target"]
-        held = np.asarray(functions.order_lots(target, real_account(functions, rows[-1], held, capital))["lots"])
-        weights.append(np.asarray(target["weights"]))
-        lots.append(held[list(functions.desk.universe.slots)])
-    assert book is not None and action is not None and inputs is not None
-    return Golden(
-        bars=bars,
-        capital=capital,
-        features=np.asarray(rows[-1].features).reshape(-1),
-        inputs=np.asarray(inputs),
-        action=np.asarray(action).reshape(-1),
-        equity=float(book.book.equity),
-        weights=np.stack(weights),
-        lots=np.stack(lots),
-    )
+    """Follow golden bars with the functions that train, compiled by JAX.
+
+    A walk is passed over on which float32 alone, rounded in another order, would come near the tolerance of the check.
+
+    Raises:
+        ArithmeticError: the traced functions differ from those of JAX on every walk.
+    """
+    follow = _Follow(functions, policy, traced.shapes.inputs)
+    for seed in range(_WALKS):
+        bars = golden_bars(instruments, bar_seconds, seed=seed)
+        found, book = follow(bars)
+        seen = _by_numpy(traced, feature_bars(bars, functions.desk.plan), book)
+        gaps = np.abs(seen - found.inputs) / np.maximum(1.0, np.abs(found.inputs))
+        if float(gaps.max()) <= _NEAR:
+            return found
+    raise ArithmeticError("the traced functions do not compute what JAX computes")
+
+
+_WALKS = 20
+_NEAR = 2e-6  # a fifth of the tolerance of the check
+
+
+@dataclasses.dataclass(frozen=True)
+class _Follow:
+    """Follows bars by JAX; compiled once for all walks."""
+
+    functions: BarFunctions
+    policy: Policy
+    example: Any
+
+    def __post_init__(self) -> None:
+        functions = self.functions
+        decide = jax.jit(lambda inputs: functions.decide(self.policy, self.example, inputs)["action"])
+        names = ("feature_start", "feature_step", "account_start", "account_step", "policy_inputs", "targets")
+        compiled = {name: jax.jit(getattr(functions, name)) for name in (*names, "order_lots")}
+        object.__setattr__(self, "_call", compiled | {"decide": decide})
+
+    def __call__(self, bars: Bars) -> tuple[Golden, Any]:
+        """What comes of bars, and the model's own account at the end."""
+        call: Mapping[str, Any] = self._call  # type: ignore[attr-defined]
+        functions = self.functions
+        capital, seen = float(functions.market.rules.initial_capital), feature_bars(bars, functions.desk.plan)
+        state = call["feature_start"](_at(seen, 0))["state"]
+        rows: list[Any] = []
+        book = action = inputs = None
+        held, weights, lots = np.zeros(functions.market.mask.size, np.float32), [], []
+        for number in range(len(bars.timestamps)):
+            made = call["feature_step"](state, _at(seen, number))
+            state, rows = made["next"], [*(rows or [made["row"]] * 2), made["row"]][-3:]
+            if number < FIRST_DECISION:
+                continue
+            opens = book is None
+            book = (
+                call["account_start"](rows[-1])["book"] if opens else call["account_step"](book, action, *rows)["next"]
+            )
+            inputs = call["policy_inputs"](book, *rows)["inputs"]
+            action = call["decide"](inputs[None]).reshape(functions.action_shape)
+            target = call["targets"](book, action, *rows)["target"]
+            held = np.asarray(call["order_lots"](target, real_account(functions, rows[-1], held, capital))["lots"])
+            weights.append(np.asarray(target["weights"]))
+            lots.append(held[list(functions.desk.universe.slots)])
+        found = Golden(
+            bars=bars,
+            capital=capital,
+            features=np.asarray(rows[-1].features).reshape(-1),
+            inputs=np.asarray(inputs),
+            action=np.asarray(action).reshape(-1),
+            equity=float(book.book.equity),  # type: ignore[union-attr]
+            weights=np.stack(weights),
+            lots=np.stack(lots),
+        )
+        return found, book
+
+
+def _by_numpy(traced: Traced, seen: Bar, book: Any) -> np.ndarray:
+    """What the policies see ``[K]`` at the last bar by the reference of the traced operations."""
+    start, step = (function.program for function in traced.features)
+    sees = traced.account_view[-1].program
+    state = _renamed(start.run(_given("bar", _at(seen, 0))), "state", "state")
+    rows: list[dict[str, np.ndarray]] = []
+    for number in range(len(seen.close)):
+        made = step.run(_needed(step, state | _given("bar", _at(seen, number))))
+        state = _renamed(made, "next", "state")
+        row = _renamed(made, "row", "")
+        rows = [*(rows or [row] * 2), row][-3:]
+    given = _given("book", book)
+    for name, row in zip(("before", "previous", "now"), rows, strict=True):
+        given |= {f"{name}{path}": value for path, value in row.items()}
+    return sees.run(_needed(sees, given))["inputs"]
+
+
+def _given(argument: str, tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by the names that a program gives its inputs."""
+    return {f"{argument}.{path}": np.asarray(leaf) for path, leaf in leaves(tree).items()}
+
+
+def _renamed(arrays: Mapping[str, np.ndarray], result: str, argument: str) -> dict[str, np.ndarray]:
+    """The leaves of one result under the name of an argument."""
+    return {
+        f"{argument}{name.removeprefix(result)}": value
+        for name, value in arrays.items()
+        if name.startswith(f"{result}.")
+    }
+
+
+def _needed(program: Program, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: arrays[name] for name in program.inputs}
 
 
 def real_account(functions: BarFunctions, row: Any, held: np.ndarray, capital: float) -> Mapping[str, jax.Array]:

@@ -21,7 +21,7 @@ class Finding:
 
 
 Rule = Callable[[str], Iterator[tuple[int, str]]]
-"""Text without comments -> positions of characters and what is wrong there."""
+"""Text without comments and strings -> positions of characters and what is wrong there."""
 
 
 def findings(file: str, text: str) -> list[Finding]:
@@ -31,7 +31,7 @@ def findings(file: str, text: str) -> list[Finding]:
         file: its name, for the findings.
         text: as it is written, with a byte-order mark if it has one.
     """
-    code = without_comments(text)
+    code = code_of(text)
     found = [
         Finding(file, text.count("\n", 0, position) + 1, name, said)
         for name, rule in RULES.items()
@@ -40,12 +40,12 @@ def findings(file: str, text: str) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.line, finding.rule))
 
 
-def without_comments(text: str) -> str:
-    """The text with blanks in the place of comments, so that positions stay."""
+def code_of(text: str) -> str:
+    """The text with blanks in the place of comments and of what stands in quotes, so that positions stay."""
 
     def blank(match: re.Match[str]) -> str:
-        found = match.group()
-        return found if found.startswith('"') else re.sub(r"[^\n]", " ", found)
+        blanks = re.sub(r"[^\n]", " ", match.group())
+        return f'"{blanks[1:-1]}"' if match.group().startswith('"') else blanks
 
     return re.sub(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', blank, text, flags=re.DOTALL)
 
@@ -98,14 +98,27 @@ def _onnx(code: str) -> Iterator[tuple[int, str]]:
                 yield position, f"a model is created and {name} is never called"
 
 
+_ANSWERS = (
+    "OrderSend",
+    "OrderCheck",
+    "OnnxRun",
+    "OnnxSetInputShape",
+    "OnnxSetOutputShape",
+    "CopyRates",
+    "FileMove",
+    "SymbolSelect",
+    "SymbolInfoTick",
+    "HistorySelect",
+)
+"""Functions that say whether they did what was asked."""
+
+
 def _is_checked(before: str) -> bool:
     return bool(re.search(r"=|\breturn\b|\bif\b|\bwhile\b|[!&|]\s*$|\(\s*$", before))
 
 
 def _unchecked(code: str) -> Iterator[tuple[int, str]]:
-    must = ("OrderSend", "OrderCheck", "OnnxRun", "OnnxSetInputShape", "OnnxSetOutputShape", "CopyRates", "FileMove")
-    must += ("SymbolSelect", "SymbolInfoTick", "HistorySelect")
-    for name in must:
+    for name in _ANSWERS:
         for position, _, before in _calls(code, name):
             if not _is_checked(before):
                 yield position, f"the answer of {name} is not looked at"
@@ -154,9 +167,8 @@ def _lots(code: str) -> Iterator[tuple[int, str]]:
 
 
 def _braces(code: str) -> Iterator[tuple[int, str]]:
-    bare = re.sub(r'"(?:\\.|[^"\\\n])*"', lambda match: " " * len(match.group()), code)
     depth = 0
-    for match in re.finditer(r"[{}]", bare):
+    for match in re.finditer(r"[{}]", code):
         depth += 1 if match.group() == "{" else -1
         if depth < 0:
             yield match.start(), "a brace closes that none opened"

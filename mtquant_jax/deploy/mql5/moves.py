@@ -72,7 +72,9 @@ def moved(targets: np.ndarray, origins: np.ndarray, name: str) -> tuple[list[tup
 
 def _grid(targets: np.ndarray, origins: np.ndarray) -> tuple[list[str], str, str] | None:
     """Up to three nested loops over progressions of both; None where there are none."""
-    sizes, steps, rest = [], [], np.stack([targets, origins])
+    sizes: list[int] = []
+    steps: list[np.ndarray] = []
+    rest = np.stack([targets, origins])
     while rest.shape[1] > 1 and len(sizes) < 3:
         change = np.diff(rest, axis=1)
         other = np.flatnonzero((change != change[:, :1]).any(0))
@@ -107,9 +109,7 @@ def _runs(targets: np.ndarray, origins: np.ndarray) -> list[tuple[int, int, int,
         end = start + 1
         down, along = (1, 0) if end == targets.size else (targets[end] - targets[start], origins[end] - origins[start])
         while (
-            end < targets.size
-            and targets[end] - targets[end - 1] == down
-            and origins[end] - origins[end - 1] == along
+            end < targets.size and targets[end] - targets[end - 1] == down and origins[end] - origins[end - 1] == along
         ):
             end += 1
         runs.append((int(targets[start]), int(down), int(origins[start]), int(along), end - start))

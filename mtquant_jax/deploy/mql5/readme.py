@@ -21,7 +21,7 @@ It starts as a **dry run on a demo account with 10 % of the equity**. Nothing in
 
 ## Install
 1. In the terminal: File, Open Data Folder. Copy this folder to `MQL5\\Experts\\MTQuant-{name}`.
-2. Open `MTQuant.mq5` in MetaEditor (F4) and compile (F7). There must be no error; report warnings with your build number.
+2. Open `MTQuant.mq5` in MetaEditor (F4) and compile (F7). There must be no error.
    Leave the project's CPU architecture at X64 Regular: others round differently.
 3. Give every symbol above its broker's name: `InpSuffix` (`.pro`) or `InpAliases` (`XAUUSD=GOLD;SPX500=US500.cash`).
 4. Drag MTQuant onto one chart, of whatever symbol. Allow algorithmic trading. Read the Experts tab: it must say

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from mtquant_jax.deploy.mql5.expressions import literal, value_of
 from mtquant_jax.deploy.mql5.moves import element, moved, table
+from mtquant_jax.deploy.mql5.structs import TYPES, Struct, by_argument, member_name, struct_of
 from mtquant_jax.deploy.operations import (
-    BOOLEAN,
-    FLOAT,
-    INTEGER,
     Array,
     Elementwise,
     Operation,
@@ -27,64 +26,7 @@ from mtquant_jax.deploy.operations import (
     TakeAt,
 )
 
-TYPES = {FLOAT: "float", INTEGER: "int", BOOLEAN: "bool"}
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-_INFIX |= {"and": "&&", "or": "||", "xor": "!="}
-_CALLS = {"div": "Quotient", "max": "Larger", "min": "Smaller", "pow": "PowerOf", "sign": "SignOf", "exp": "ExpOf"}
-_CALLS |= {"expm1": "Expm1Of", "log": "LogOf", "log1p": "Log1pOf", "tanh": "TanhOf", "logistic": "SigmoidOf"}
-_CALLS |= {"sqrt": "SqrtOf", "floor": "FloorOf", "ceil": "CeilOf", "round": "RoundEven", "abs": "SizeOf"}
-_CALLS |= {"is_finite": "MathIsValidNumber", "rem": "Remainder"}
-_OF_INTEGERS = {"max": "LargerInt", "min": "SmallerInt", "div": "QuotientInt", "rem": "RemainderInt"}
-_OF_INTEGERS |= {"sign": "SignOfInt", "abs": "SizeOfInt"}
-_LARGEST = float(np.finfo(np.float32).max)
 _FOLDS = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "and": "and", "or": "or"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """An array in a struct."""
-
-    name: str
-    dtype: np.dtype
-    size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Struct:
-    """A type of arguments and results."""
-
-    name: str
-    members: tuple[Member, ...]
-
-    def text(self) -> str:
-        """Its definition."""
-        lines = [f"   {TYPES[m.dtype]:<5} {m.name}[{m.size}];" for m in self.members]
-        return "\n".join([f"struct {self.name} {{", *lines, "};", ""])
-
-    def dtype(self) -> np.dtype:
-        """The same in NumPy, as C++ lays it out."""
-        formats = [(m.dtype.str, (m.size,)) for m in self.members]
-        return np.dtype({"names": [m.name for m in self.members], "formats": formats}, align=True)
-
-
-def struct_of(name: str, arrays: Mapping[str, Array]) -> Struct:
-    """The struct of the arrays of one argument or result, by their paths in it."""
-    return Struct(name, tuple(Member(member_name(path), a.dtype, max(a.size, 1)) for path, a in arrays.items()))
-
-
-def member_name(path: str) -> str:
-    """The member of a leaf, by its path without the argument's name: ``book.equity`` is ``book_equity``."""
-    return path.replace(".", "_") or "values"
-
-
-def by_argument(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Arrays by argument, and in it by path."""
-    found: dict[str, dict[str, Array]] = {}
-    for path, array in arrays.items():
-        argument, _, rest = path.partition(".")
-        found.setdefault(argument, {})[rest] = array
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +160,7 @@ class _Writer:
         result = operation.result
         if isinstance(operation, Elementwise):
             operands = [self._at(array, "i") for array in operation.operands]
-            value = _value(operation.function, operands, operation.operands[-1].dtype, result.dtype)
+            value = value_of(operation.function, operands, operation.operands[-1].dtype, result.dtype)
             return self._loop(result.size, f"{result.name}[i] = {value};")
         if isinstance(operation, Reduction):
             return self._reduction(operation)
@@ -247,7 +189,7 @@ class _Writer:
             start, step = "0", f"if({source('j')} {sign} {source(f'{name}[i]')}) {name}[i] = j;"
         else:
             start = source("0")
-            step = f"{name}[i] = {_value(_FOLDS[operation.function], [f'{name}[i]', source('j')], dtype, dtype)};"
+            step = f"{name}[i] = {value_of(_FOLDS[operation.function], [f'{name}[i]', source('j')], dtype, dtype)};"
         return [
             f"for(int i = 0; i < {rows}; i++) {{",
             f"   {name}[i] = {start};",
@@ -308,43 +250,3 @@ def _chosen(operation: Operation) -> Array | None:
         return None
     kept = chosen[0 if known.all() else 1]
     return kept if kept.shape == operation.result.shape else None
-
-
-def _value(function: str, operands: list[str], dtype: np.dtype, result: np.dtype) -> str:
-    """An elementwise function of operands whose last one has a type."""
-    if function == "where":
-        return f"{operands[0]} ? {operands[1]} : {operands[2]}"
-    if function == "neg":
-        return f"-{operands[0]}"
-    if function == "not":
-        return f"!{operands[0]}"
-    if function == "convert":
-        return _converted(operands[0], dtype, result)
-    if function in _INFIX:
-        return f"{operands[0]} {_INFIX[function]} {operands[1]}"
-    name = _OF_INTEGERS.get(function) if dtype == INTEGER else _CALLS.get(function)
-    if name is None:
-        raise ValueError(f"MQL5 has no rendering of {function} of {dtype}")
-    return f"{name}({', '.join(operands)})"
-
-
-def _converted(operand: str, dtype: np.dtype, result: np.dtype) -> str:
-    if dtype == BOOLEAN:
-        return f"{operand} ? {literal(result.type(1))} : {literal(result.type(0))}"
-    return f"{operand} != {literal(dtype.type(0))}" if result == BOOLEAN else f"({TYPES[result]}){operand}"
-
-
-def literal(value: np.generic) -> str:
-    """A number as MQL5 and C++ read it, to the last digit; infinity is the largest number, as both have no other.
-
-    Raises:
-        ValueError: it is not a number.
-    """
-    if isinstance(value, np.bool_):
-        return "true" if value else "false"
-    if not isinstance(value, np.floating):
-        return str(int(value))
-    if np.isnan(value):
-        raise ValueError("A constant is not a number, which MQL5 cannot say")
-    text = f"{float(np.clip(value, -_LARGEST, _LARGEST)):.9g}"
-    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"

@@ -95,7 +95,9 @@ def timeframe(seconds: int) -> str:
     """
     if seconds not in _TIMEFRAMES:
         known = ", ".join(f"{key // 60}" for key in _TIMEFRAMES)
-        raise UserError(f"the model trades bars of {seconds // 60} minutes; an Expert Advisor can trade those of {known}")
+        raise UserError(
+            f"the model trades bars of {seconds // 60} minutes; an Expert Advisor can trade those of {known}"
+        )
     return f"PERIOD_{_TIMEFRAMES[seconds]}"
 
 

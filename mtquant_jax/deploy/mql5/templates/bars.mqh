@@ -1,6 +1,8 @@
 // Finished bars of all symbols, row by row, as the training read them: a row wherever a traded symbol has a bar, the
 // last close carried for those that have none. CopyRates is asked by time and never beyond the last finished bar.
 
+#define LONGEST_WAIT 60   // seconds after its close that a bar which must exist is waited for
+
 struct RawBar {
    long   time;                   // open, server clock
    double open[NUM_SYMBOLS];
@@ -30,6 +32,16 @@ long LastFinished(const long now) {
    return (now / seconds) * seconds - seconds;
 }
 
+// Whether a symbol was quoted since the open of a finished bar and the terminal has not made the bar yet.
+bool IsBehind(const int i, const long last) {
+   int size = ArraySize(Loaded[i].rates);
+   if(size > 0 && (long)Loaded[i].rates[size - 1].time >= last)
+      return false;
+   if(SymbolInfoInteger(BrokerName[i], SYMBOL_TIME) < last)
+      return false;
+   return SeriesInfoInteger(BrokerName[i], MODEL_TIMEFRAME, SERIES_LASTBAR_DATE) < last;
+}
+
 // Loads the bars of every symbol whose open is from one time to another, both included, server clock. False while the
 // terminal still downloads history.
 bool LoadBars(const long from, const long to) {
@@ -51,6 +63,9 @@ bool LoadBars(const long from, const long to) {
          PrintFormat("%s: bars are not oldest first", BrokerName[i]);
          return false;
       }
+      bool waits = (long)TimeTradeServer() < to + PeriodSeconds(MODEL_TIMEFRAME) + LONGEST_WAIT;
+      if(waits && IsBehind(i, to))
+         return false;
    }
    return true;
 }

@@ -2,7 +2,7 @@
 // The tables of clock_table.mqh hold the changes of each clock's offset; everything else follows from them.
 
 #define DAY_SECONDS 86400
-#define MONDAY 3          // 1970-01-01 was a Thursday, three days after a Monday
+#define FIRST_MONDAY 3    // 1970-01-01 was a Thursday, three days after a Monday
 
 // Seconds that a clock is ahead of UTC at a UTC time.
 long OffsetAt(const int clock, const long utc) {
@@ -40,8 +40,8 @@ int BrokerDay(const long utc) {
 
 // Nights that are charged up to a day since a fixed one; triple_day counts from Monday as 0, -1 charges every night once.
 double NightsUntil(const int day, const int triple_day) {
-   int weeks = (day + MONDAY) / 7;
-   int weekday = (day + MONDAY) % 7;
+   int weeks = (day + FIRST_MONDAY) / 7;
+   int weekday = (day + FIRST_MONDAY) % 7;
    double total = 7.0 * weeks;
    for(int passed = 0; passed < weekday; passed++) {
       if(triple_day < 0)
@@ -65,7 +65,7 @@ void ClockColumns(const long utc, ClockValues &columns) {
    int minute = (int)((utc % DAY_SECONDS) / 60);
    int hour = minute / 60;
    double time_of_day = 2.0 * M_PI * minute / 1440.0;
-   double weekday = 2.0 * M_PI * (double)((day + MONDAY) % 7) / 7.0;
+   double weekday = 2.0 * M_PI * (double)((day + FIRST_MONDAY) % 7) / 7.0;
    columns.values[0] = (float)MathSin(time_of_day);
    columns.values[1] = (float)MathCos(time_of_day);
    columns.values[2] = (float)MathSin(weekday);

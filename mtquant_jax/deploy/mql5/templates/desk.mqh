@@ -10,7 +10,7 @@ DecisionInputs Seen;
 // The model's own account over the last bar, and the decision at its close.
 bool DecideAt(DeskState &state) {
    if(!state.has_book) {
-      AccountStart(state.now, state.book, state.action);
+      AccountStart(state.now, state.action, state.book);
       state.has_book = true;
    }
    else {

@@ -44,8 +44,8 @@ bool AreInputsGood() {
       problem = "InpCapitalShare must be above 0 and at most 1";
    else if(InpMagic <= 0)
       problem = "InpMagic must be above 0";
-   else if(InpBarDelay < 0 || InpOrderWindow <= InpBarDelay || InpOrderWindow > PeriodSeconds(MODEL_TIMEFRAME))
-      problem = "InpOrderWindow must be longer than InpBarDelay and no longer than a bar";
+   else if(InpBarDelay < 0 || InpOrderWindow <= InpBarDelay || InpBarDelay >= PeriodSeconds(MODEL_TIMEFRAME))
+      problem = "InpBarDelay must be shorter than a bar and than InpOrderWindow";
    else if(InpRetries < 0 || InpRetries > 10 || InpDeviation < 0)
       problem = "InpRetries must be from 0 to 10, InpDeviation at least 0";
    else if(InpDayLoss < 0.0 || InpEquityLoss < 0.0 || InpEmergencyStop < 0.0 || InpEmergencyStop >= 1.0)
@@ -91,7 +91,7 @@ string LockName() {
 bool TakeLock() {
    double chart = (double)(ChartID() % 1000000007);
    if(GlobalVariableCheck(LockName()) && GlobalVariableGet(LockName()) != chart) {
-      PrintFormat("Another chart trades with the magic number %d", InpMagic);
+      Print("Another chart trades with the magic number " + IntegerToString(InpMagic));
       return false;
    }
    GlobalVariableTemp(LockName());
@@ -125,6 +125,7 @@ void OnDeinit(const int reason) {
    CloseDecision();
    if(Locked)
       GlobalVariableDel(LockName());
+   PrintFormat("MTQuant %s: stopped for reason %d; positions stay as they are", MODEL_NAME, reason);
 }
 
 // Reads all finished bars since the last row. The first start reads InpWarmUpBars and decides at the last of them.
@@ -145,7 +146,7 @@ bool CatchUp(const long last) {
          Print("Nothing could be decided at this bar: the account is held");
    }
    if(fresh && State.rows < MODEL_LOOK_BACK) {
-      Trouble(StringFormat("There are %d rows of history; features look back %d bars", State.rows, MODEL_LOOK_BACK));
+      Trouble(StringFormat("There are %d rows of history; features look back %d bars", (int)State.rows, MODEL_LOOK_BACK));
       FreshState();
       return false;
    }

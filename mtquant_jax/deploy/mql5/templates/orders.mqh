@@ -131,30 +131,30 @@ void RememberQuote(const ulong order, const MqlTick &quote) {
 }
 
 // What a return code asks for.
-#define DEAL_DONE 0
-#define DEAL_AGAIN 1          // the same order, with a new quote
-#define DEAL_OTHER_FILLING 2
-#define DEAL_UNKNOWN 3        // it may have been executed: look at the positions first
-#define DEAL_REFUSED 4
+#define ANSWER_DONE 0
+#define ANSWER_AGAIN 1          // the same order, with a new quote
+#define ANSWER_OTHER_FILLING 2
+#define ANSWER_UNKNOWN 3        // it may have been executed: look at the positions first
+#define ANSWER_REFUSED 4
 
 int AnswerTo(const uint code) {
    switch(code) {
       case TRADE_RETCODE_PLACED:
       case TRADE_RETCODE_DONE:
       case TRADE_RETCODE_DONE_PARTIAL:
-         return DEAL_DONE;
+         return ANSWER_DONE;
       case TRADE_RETCODE_REQUOTE:
       case TRADE_RETCODE_PRICE_CHANGED:
       case TRADE_RETCODE_PRICE_OFF:
       case TRADE_RETCODE_TOO_MANY_REQUESTS:
       case TRADE_RETCODE_CONNECTION:
-         return DEAL_AGAIN;
+         return ANSWER_AGAIN;
       case TRADE_RETCODE_INVALID_FILL:
-         return DEAL_OTHER_FILLING;
+         return ANSWER_OTHER_FILLING;
       case TRADE_RETCODE_TIMEOUT:
-         return DEAL_UNKNOWN;
+         return ANSWER_UNKNOWN;
    }
-   return DEAL_REFUSED;
+   return ANSWER_REFUSED;
 }
 
 // A market order of signed lots; position is the ticket that it closes on a hedging account, or 0.
@@ -190,24 +190,24 @@ bool SendDeal(const int index, const double lots, const ulong position, const bo
       MakeRequest(index, lots, position, adds, filling, quote, request);
       if(!OrderCheck(request, checked)) {
          PrintFormat("%s %.2f lots: the check says %u %s", request.symbol, lots, checked.retcode, checked.comment);
-         if(AnswerTo(checked.retcode) != DEAL_OTHER_FILLING)
+         if(AnswerTo(checked.retcode) != ANSWER_OTHER_FILLING)
             return false;
          filling++;
          continue;
       }
       bool sent = OrderSend(request, result);
       int answer = AnswerTo(result.retcode);
-      if(answer == DEAL_DONE || answer == DEAL_UNKNOWN) {
+      if(answer == ANSWER_DONE || answer == ANSWER_UNKNOWN) {
          RememberQuote(result.order, quote);
-         if(answer == DEAL_UNKNOWN || !sent)
+         if(answer == ANSWER_UNKNOWN || !sent)
             PrintFormat("%s %.2f lots: answer %u, positions are looked at before anything else", request.symbol, lots,
                         result.retcode);
          return true;
       }
       PrintFormat("%s %.2f lots: the server says %u %s", request.symbol, lots, result.retcode, result.comment);
-      if(answer == DEAL_REFUSED)
+      if(answer == ANSWER_REFUSED)
          return false;
-      if(answer == DEAL_OTHER_FILLING)
+      if(answer == ANSWER_OTHER_FILLING)
          filling++;
       else
          Sleep(250 << attempt);

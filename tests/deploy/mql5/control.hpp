@@ -1,0 +1,60 @@
+// What the tests do to the terminal and ask of it.
+extern "C" {
+void terminal_reset() { auto policy = T.policy; T = Terminal(); T.policy = policy; }
+void terminal_policy(void (*policy)(const float *, float *)) { T.policy = policy; }
+void terminal_clock(long now, long ahead) { T.now = now; ServerAhead = ahead; }
+void terminal_symbol(const char *name, const char *currency, double point, int digits, double contract, double min, double step, double max, double tick_value, int filling) {
+   Symbol s = Symbol();
+   s.currency = currency; s.point = point; s.digits = digits; s.contract = contract; s.min = min; s.step = step; s.max = max;
+   s.tick_value = tick_value; s.filling = filling; s.mode = SYMBOL_TRADE_MODE_FULL; s.open = true;
+   T.symbols[name] = s;
+}
+void terminal_bar(const char *name, long time, double open, double high, double low, double close, long volume, int spread) {
+   T.symbols[name].rates.push_back(MqlRates{time, open, high, low, close, volume, spread, 0});
+}
+void terminal_quote(const char *name, double bid, double ask) { T.symbols[name].quote = MqlTick{T.now, bid, ask}; }
+void terminal_session(const char *name, int open) { T.symbols[name].open = open; }
+void terminal_account(double equity, long mode, long margin) { T.equity = equity; T.mode = mode; T.margin = margin; }
+void terminal_answer(unsigned code) { T.answers.push_back(code); }
+void terminal_global(const char *name, double value) { T.globals[name] = value; }
+void terminal_deal(const char *name, double lots, long magic) {
+   MqlTradeRequest r = MqlTradeRequest();
+   r.symbol = name; r.volume = std::fabs(lots); r.type = lots > 0.0 ? ORDER_TYPE_BUY : ORDER_TYPE_SELL;
+   execute(r, T.next++, magic);
+}
+double terminal_lots(const char *name, long magic) {
+   double lots = 0.0;
+   for(const Position &p : T.positions) if(p.symbol == name && p.magic == magic) lots += p.lots;
+   return lots;
+}
+void terminal_filling(const char *name, int mask) { T.symbols[name].filling = mask; }
+double terminal_result() {   // of all deals, after commission
+   double sum = 0.0;
+   for(const Deal &d : T.deals) sum += d.profit - std::fabs(d.lots);
+   return sum;
+}
+void terminal_hold(int holds) { T.held = holds ? T.now / 3600 * 3600 - 3600 : 0; }
+int terminal_sent() { return T.sent; }
+int terminal_checked() { return T.checked; }
+int terminal_positions() { return (int)T.positions.size(); }
+const char *terminal_log() { return T.log.c_str(); }
+const char *terminal_file(const char *name) { return T.files.count(name) ? T.files[name].c_str() : ""; }
+void terminal_damage(const char *name) { T.files[name][10] ^= 1; }
+int advisor_init() { return OnInit(); }
+void advisor_look() { OnTimer(); }
+void advisor_stop() { OnDeinit(0); }
+void advisor_forget() {   // what a restart of the terminal does to the variables of a program
+   ZeroMemory(State); Ready = false; Locked = false; Checked = 0; LastTrouble = ""; NextQuote = 0;
+   for(auto &one : Progress) ZeroMemory(one);
+   for(auto &one : Quotes) ZeroMemory(one);
+   for(auto &one : LastNote) one = "";
+}
+double advisor_weight(int slot) { return State.target.weights[slot]; }
+double advisor_wanted(int index) { return State.wanted_lots[index]; }
+double advisor_equity() { return State.book.book_equity[0]; }
+long advisor_bar() { return State.bar_utc; }
+long calendar_utc(int clock, long local, long before) { return ToUtc(clock, local, before); }
+int calendar_day(long utc) { return BrokerDay(utc); }
+float calendar_nights(long before, long utc, int triple) { return ChargedNights(before, utc, triple); }
+void calendar_clock(long utc, float *columns) { ClockValues found; ClockColumns(utc, found); std::memcpy(columns, found.values, sizeof found.values); }
+}
