@@ -26,6 +26,7 @@ from mtquant_jax.deploy.operations import (
     TakeAt,
 )
 
+_LARGEST_LOCAL = 4096  # elements; MetaEditor refuses functions with more than 512 KiB of local variables
 _FOLDS = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "and": "and", "or": "or"}
 
 
@@ -105,7 +106,8 @@ class _Writer:
         for operation in self._needed():
             result = operation.result
             self._names[result] = result.name
-            self._lines.append(f"{TYPES[result.dtype]} {result.name}[{max(result.size, 1)}];")
+            kept = "static " if result.size > _LARGEST_LOCAL else ""
+            self._lines.append(f"{kept}{TYPES[result.dtype]} {result.name}[{max(result.size, 1)}];")
             if result.size:
                 self._lines += self._operation(operation)
         for argument, arrays in self._outputs.items():

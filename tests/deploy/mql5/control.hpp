@@ -41,10 +41,16 @@ const char *terminal_log() { return T.log.c_str(); }
 const char *terminal_file(const char *name) { return T.files.count(name) ? T.files[name].c_str() : ""; }
 void terminal_damage(const char *name) { T.files[name][10] ^= 1; }
 int advisor_init() { return OnInit(); }
-void advisor_look() { OnTimer(); }
+void advisor_look() {
+   size_t deals = T.deals.size();
+   OnTimer();
+   MqlTradeTransaction transaction = {TRADE_TRANSACTION_DEAL_ADD};
+   if(T.deals.size() > deals)
+      OnTradeTransaction(transaction, MqlTradeRequest(), MqlTradeResult());
+}
 void advisor_stop() { OnDeinit(0); }
 void advisor_forget() {   // what a restart of the terminal does to the variables of a program
-   ZeroMemory(State); Ready = false; Locked = false; Checked = 0; LastTrouble = ""; NextQuote = 0;
+   ZeroMemory(State); Ready = false; Locked = false; Checked = 0; JournalDue = true; LastTrouble = ""; NextQuote = 0;
    for(auto &one : Progress) ZeroMemory(one);
    for(auto &one : Quotes) ZeroMemory(one);
    for(auto &one : LastNote) one = "";

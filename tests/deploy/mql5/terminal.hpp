@@ -104,6 +104,8 @@ struct MqlTradeRequest {
    ulong deviation; ENUM_ORDER_TYPE type; ENUM_ORDER_TYPE_FILLING type_filling; string comment; ulong position;
 };
 struct MqlTradeCheckResult { uint retcode; string comment; };
+enum ENUM_TRADE_TRANSACTION_TYPE { TRADE_TRANSACTION_ORDER_ADD, TRADE_TRANSACTION_DEAL_ADD };
+struct MqlTradeTransaction { ENUM_TRADE_TRANSACTION_TYPE type; };
 struct MqlTradeResult { uint retcode; ulong deal, order; double volume, price; string comment; };
 
 // The terminal

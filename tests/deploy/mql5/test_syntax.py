@@ -79,3 +79,10 @@ def test_files_are_ascii_with_the_line_ends_of_windows(advisor, tmp_path: Path) 
 def test_a_name_is_one_that_files_may_have() -> None:
     assert advisor_name("my run: 3/4") == "my-run-3-4"
     assert advisor_name("äöü") == "model"
+
+
+def test_local_variables_fit_what_meta_editor_allows(advisor) -> None:
+    for name in ("features.mqh", "account_view.mqh", "risk.mqh", "order_size.mqh"):
+        for body in re.split(r"(?m)^void ", advisor.files[name])[1:]:
+            sizes = re.findall(r"(?m)^   (float|int|bool) v\d+\[(\d+)\];", body)
+            assert 0 < sum(4 * int(size) for _, size in sizes) < 256 * 1024, body[:40]

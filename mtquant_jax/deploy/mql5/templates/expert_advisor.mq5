@@ -29,6 +29,7 @@
 
 bool Ready = false;            // history is read and the model is up to date
 bool Locked = false;           // this chart holds the magic number
+bool JournalDue = true;        // deals may have been made since the last look at the history
 long Checked = 0;              // the last bar whose rows are read, server clock
 string LastTrouble = "";
 
@@ -189,6 +190,7 @@ void Look() {
       }
       if(State.bar_time == last || now >= open + 60)
          Checked = last;   // where no symbol traded there is no row
+      JournalDue = true;   // also of deals whose message was lost
       if(!Ready)
          ReconcilePositions();
       Ready = true;
@@ -196,17 +198,23 @@ void Look() {
    }
    if(!Ready)
       return;
-   if(MustBeFlat()) {
+   if(MustBeFlat())
       CloseAll();
-      UpdateJournal();
-      return;
-   }
-   if(State.decided_for == last && now < open + InpOrderWindow) {
+   else if(State.decided_for == last && now < open + InpOrderWindow) {
       if(!State.sized)
          SizeOrders();
       MoveAll();
    }
-   UpdateJournal();
+   if(JournalDue) {
+      JournalDue = false;
+      UpdateJournal();
+   }
+}
+
+void OnTradeTransaction(const MqlTradeTransaction &transaction, const MqlTradeRequest &request,
+                        const MqlTradeResult &result) {
+   if(transaction.type == TRADE_TRANSACTION_DEAL_ADD)
+      JournalDue = true;
 }
 
 void OnTick() {
