@@ -30,6 +30,7 @@ from mtquant_jax.commands import (
     convert,
     doctor,
     evaluate,
+    export,
     info,
     paper,
     plot,
@@ -101,6 +102,7 @@ _PROGRAM: _Command = _Command(
             paper.run,
             paper.PaperCommand,
         ),
+        "export": _Command("write what a training decides as an ONNX model", export.run, export.ExportCommand),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
             walk_forward.run,

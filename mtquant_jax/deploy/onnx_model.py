@@ -37,7 +37,6 @@ def require_onnx() -> Any:
         UserError: it is not installed.
     """
     try:
-        importlib.import_module("onnx.checker")
         return importlib.import_module("onnx")
     except ImportError:
         raise UserError(

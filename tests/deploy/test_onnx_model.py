@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import jax
@@ -11,7 +12,6 @@ import onnx
 import onnxruntime
 import pytest
 
-from mtquant_jax.deploy import onnx_model as rendering
 from mtquant_jax.deploy.onnx_model import onnx_model
 from mtquant_jax.deploy.operations import Program
 from mtquant_jax.deploy.tracing import trace
@@ -163,9 +163,6 @@ def test_names_of_inputs_and_outputs_differ():
 
 
 def test_without_onnx_the_message_says_what_to_install(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(rendering.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match="pip install onnx"):
         onnx_model(trace(lambda value: -value, VECTOR), "test")
