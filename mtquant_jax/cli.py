@@ -102,7 +102,9 @@ _PROGRAM: _Command = _Command(
             paper.run,
             paper.PaperCommand,
         ),
-        "export": _Command("write what a training decides as an ONNX model", export.run, export.ExportCommand),
+        "export": _Command(
+            "write what a training decides as an ONNX model or an Expert Advisor", export.run, export.ExportCommand
+        ),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
             walk_forward.run,

@@ -19,10 +19,11 @@ class ExportCommand:
 
     run_dir: str
     """Directory of the training; it needs phase 2."""
-    format: Literal["onnx"] = "onnx"
-    """Onnx: a zip with an ONNX model (opset 17), a manifest, and inputs and outputs of 32 bars to check it with."""
+    format: Literal["onnx", "mql5"] = "onnx"
+    """Onnx: a zip with an ONNX model (opset 17), a manifest, and inputs and outputs of 32 bars to check it with. Mql5:
+    an Expert Advisor for MetaTrader 5, to be compiled in MetaEditor."""
     output: str
-    """Zip to write."""
+    """Zip to write; of an Expert Advisor, also a new folder."""
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -34,6 +35,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command = parsed(ExportCommand, arguments, prog)
     output = Path(command.output)
+    if command.format == "mql5":
+        return _expert_advisor(Path(command.run_dir), output)
     if output.is_dir():
         raise UserError(f"`output` {output} is a directory; give the name of a zip")
     prepare_jax()
@@ -52,3 +55,19 @@ def run(arguments: Sequence[str], prog: str) -> None:
         print(f"Wrote {output}. The package onnxruntime is not installed, so the model has not been tried.")
     else:
         print(f"Wrote {output}. Over {GOLDEN_BARS} bars, onnxruntime differs from JAX by {difference:.1e} at most.")
+
+
+def _expert_advisor(run_dir: Path, output: Path) -> None:
+    """Write an Expert Advisor."""
+    prepare_jax()
+    from mtquant_jax.deploy.mql5.export import export_mql5
+    from mtquant_jax.deploy.onnx_model import require_onnx
+    from mtquant_jax.runs.trained_run import open_run
+
+    require_onnx()
+    with working("tracing features, account and policies"):
+        advisor = export_mql5(open_run(run_dir), output)
+    print(
+        f"Wrote {output}: {len(advisor.files)} files, {advisor.size / 1000:,.0f} kB. No compiler of MQL5 has seen it: "
+        "compile MTQuant.mq5 in MetaEditor and follow README.md beside it."
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.mql5.compiled import Compiled
 from mtquant_jax.deploy.mql5.export import GENERATED, ExpertAdvisor
-from mtquant_jax.market.domain import MACRO_NAMES
+from mtquant_jax.market.domain import CLASS_FEATURES, MACRO_NAMES
 from mtquant_jax.market.features import FEATURE_NAMES, Bar, feature_bars, replay, start
 from mtquant_jax.market.universe import arrange_table
 from mtquant_jax.types import Bars, MarketTable
@@ -32,7 +32,7 @@ class Equality:
     bars: int
     decisions: int
     features: dict[str, float]  # by name, over all instruments
-    domain: float
+    domain: dict[str, float]  # by name, over all classes; the last is of what their domains have besides
     macro: dict[str, float]
     covariance: float  # relative to the typical variance of the instruments
     prices: float  # of the row: opens, closes, spreads and conversions
@@ -91,7 +91,7 @@ def measure(
         bars=len(rows),
         decisions=len(rows) - first,
         features=dict(zip(FEATURE_NAMES, feature_gaps.tolist(), strict=True)),
-        domain=float(_gap(made["domain"], table.domain).max()),
+        domain=_domain(_gap(made["domain"], table.domain), desk.desk.universe.num_classes),
         macro=dict(zip(MACRO_NAMES, _gap(made["macro"], table.macro).max(axis=0).tolist(), strict=True)),
         covariance=float(np.abs(made["covariance"] - _flat(table.covariance)).max()) / variance,
         prices=max(float(_gap(made[name], getattr(table, name)).max()) for name in price_names),
@@ -164,6 +164,14 @@ def _by_training(desk: TradingDesk, bars: Bars, first: int) -> tuple[MarketTable
     seen = feature_bars(bars, desk.desk.plan)
     _, table = replay(start(_at(seen, 0), desk.desk.plan), seen, desk.desk.plan)
     return arrange_table(table, desk.desk.universe), desk.begin(bars, first).follow(bars)
+
+
+def _domain(gaps: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Differences ``[T, C D]`` of a class's columns by name."""
+    columns = gaps.reshape(-1, gaps.shape[1] // num_classes).max(axis=0)
+    count = len(CLASS_FEATURES)
+    found = {feature.name: float(gap) for feature, gap in zip(CLASS_FEATURES, columns, strict=False)}
+    return found | {"of the domain": float(columns[count:].max(initial=0.0))}
 
 
 def _lots(advisor: ExpertAdvisor, units: np.ndarray) -> np.ndarray:

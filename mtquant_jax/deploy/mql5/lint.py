@@ -150,9 +150,8 @@ def _hidden_sleep(code: str) -> Iterator[tuple[int, str]]:
 
 
 def _magic(code: str) -> Iterator[tuple[int, str]]:
-    if re.search(r"\bMqlTradeRequest\b", code) and not re.search(r"\brequest\.magic\s*=", code):
-        match = re.search(r"\bMqlTradeRequest\b", code)
-        assert match is not None
+    match = re.search(r"\bMqlTradeRequest\s+\w+\s*[;=]", code)
+    if match and not re.search(r"\brequest\.magic\s*=", code):
         yield match.start(), "orders have no magic number"
 
 

@@ -59,8 +59,18 @@ double advisor_weight(int slot) { return State.target.weights[slot]; }
 double advisor_wanted(int index) { return State.wanted_lots[index]; }
 double advisor_equity() { return State.book.book_equity[0]; }
 long advisor_bar() { return State.bar_utc; }
-long calendar_utc(int clock, long local, long before) { return ToUtc(clock, local, before); }
-int calendar_day(long utc) { return BrokerDay(utc); }
-float calendar_nights(long before, long utc, int triple) { return ChargedNights(before, utc, triple); }
-void calendar_clock(long utc, float *columns) { ClockValues found; ClockColumns(utc, found); std::memcpy(columns, found.values, sizeof found.values); }
+void calendar_of(const long *utc, int count, int *day, float *nights, float *clock) {
+   for(int i = 0; i < count; i++) {
+      day[i] = BrokerDay(utc[i]);
+      for(int column = 0; column < 6; column++)
+         nights[6 * i + column] = ChargedNights(utc[i > 0 ? i - 1 : 0], utc[i], column < 5 ? column : -1);
+      ClockValues found;
+      ClockColumns(utc[i], found);
+      std::memcpy(clock + 7 * i, found.values, sizeof found.values);
+   }
+}
+void calendar_utc(int clock, const long *local, int count, long *utc) {
+   for(int i = 0; i < count; i++)
+      utc[i] = ToUtc(clock, local[i], i > 0 ? utc[i - 1] : 0);
+}
 }

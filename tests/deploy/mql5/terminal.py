@@ -65,8 +65,6 @@ class Terminal:
         for name in ("weight", "wanted", "equity"):
             getattr(self.library, f"advisor_{name}").restype = ctypes.c_double
         self.library.advisor_bar.restype = ctypes.c_long
-        self.library.calendar_utc.restype = ctypes.c_long
-        self.library.calendar_nights.restype = ctypes.c_float
         self._kept: list[object] = []
 
     def set(self, **inputs: float | str) -> None:

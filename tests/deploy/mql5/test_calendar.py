@@ -21,28 +21,23 @@ def hours() -> np.ndarray:
 
 
 def test_days_nights_and_clock_of_every_hour(terminal_library, trading_desk, hours) -> None:
-    library = terminal_library.library
     triples = (*WEEKDAYS[:5], "none")
     expected = bar_times(hours, triples, trading_desk.config.simulation.broker_clock)
-    columns = (ctypes.c_float * 7)()
-    before = int(hours[0])
-    for index, utc in enumerate(hours.tolist()):
-        assert library.calendar_day(ctypes.c_long(utc)) == expected.day[index]
-        for column in range(len(triples)):
-            triple = column if column < 5 else -1
-            nights = library.calendar_nights(ctypes.c_long(before), ctypes.c_long(utc), triple)
-            assert nights == expected.swap_nights[index, column]
-        library.calendar_clock(ctypes.c_long(utc), columns)
-        np.testing.assert_allclose(columns, expected.clock[index], atol=1e-7)
-        before = utc
+    day = np.zeros(len(hours), np.int32)
+    nights, clock = np.zeros((len(hours), 6), np.float32), np.zeros((len(hours), 7), np.float32)
+    terminal_library.library.calendar_of(_at(hours), len(hours), _at(day), _at(nights), _at(clock))
+    np.testing.assert_array_equal(day, expected.day)
+    np.testing.assert_array_equal(nights, expected.swap_nights)
+    np.testing.assert_allclose(clock, expected.clock, atol=1e-7)
 
 
 @pytest.mark.parametrize("clock", range(len(SERVER_CLOCKS) + 1))
 def test_server_time_and_utc(terminal_library, trading_desk, hours, clock: int) -> None:
     zone = read_zone((trading_desk.config.simulation.broker_clock, *SERVER_CLOCKS.values())[clock])
-    local = zone.from_utc(hours)
-    before = 0
-    for utc, server in zip(hours.tolist(), local.tolist(), strict=True):
-        found = terminal_library.library.calendar_utc(clock, ctypes.c_long(server), ctypes.c_long(before))
-        assert found == utc
-        before = utc
+    local, utc = zone.from_utc(hours), np.zeros_like(hours)
+    terminal_library.library.calendar_utc(clock, _at(local), len(hours), _at(utc))
+    np.testing.assert_array_equal(utc, hours)
+
+
+def _at(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

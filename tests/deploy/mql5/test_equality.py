@@ -22,7 +22,8 @@ def test_every_feature_is_the_training_s(found) -> None:
     wrong = {name: gap for name, gap in found.features.items() if gap > SENSITIVE.get(name, NEAR)}
     assert not wrong
     assert max(found.macro.values()) < 1e-5, found.macro
-    assert found.domain < 1e-4
+    assert found.domain.pop("dispersion") < 1e-4  # the root of a difference: small ones lose half of their digits
+    assert max(found.domain.values()) < 2e-6, found.domain
     assert found.covariance < 1e-4
 
 
