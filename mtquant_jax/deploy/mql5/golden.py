@@ -111,25 +111,18 @@ _WALKS = 20
 _NEAR = 2e-6  # a fifth of the tolerance of the check
 
 
-@dataclasses.dataclass(frozen=True)
 class _Follow:
     """Follows bars by JAX; compiled once for all walks."""
 
-    functions: BarFunctions
-    policy: Policy
-    example: Any
-
-    def __post_init__(self) -> None:
-        functions = self.functions
-        decide = jax.jit(lambda inputs: functions.decide(self.policy, self.example, inputs)["action"])
+    def __init__(self, functions: BarFunctions, policy: Policy, example: Any) -> None:
+        self._functions = functions
         names = ("feature_start", "feature_step", "account_start", "account_step", "policy_inputs", "targets")
-        compiled = {name: jax.jit(getattr(functions, name)) for name in (*names, "order_lots")}
-        object.__setattr__(self, "_call", compiled | {"decide": decide})
+        self._call: dict[str, Any] = {name: jax.jit(getattr(functions, name)) for name in (*names, "order_lots")}
+        self._call["decide"] = jax.jit(lambda inputs: functions.decide(policy, example, inputs)["action"])
 
     def __call__(self, bars: Bars) -> tuple[Golden, Any]:
         """What comes of bars, and the model's own account at the end."""
-        call: Mapping[str, Any] = self._call  # type: ignore[attr-defined]
-        functions = self.functions
+        functions, call = self._functions, self._call
         capital, seen = float(functions.market.rules.initial_capital), feature_bars(bars, functions.desk.plan)
         state = call["feature_start"](_at(seen, 0))["state"]
         rows: list[Any] = []
@@ -150,13 +143,14 @@ class _Follow:
             held = np.asarray(call["order_lots"](target, real_account(functions, rows[-1], held, capital))["lots"])
             weights.append(np.asarray(target["weights"]))
             lots.append(held[list(functions.desk.universe.slots)])
+        assert book is not None
         found = Golden(
             bars=bars,
             capital=capital,
             features=np.asarray(rows[-1].features).reshape(-1),
             inputs=np.asarray(inputs),
             action=np.asarray(action).reshape(-1),
-            equity=float(book.book.equity),  # type: ignore[union-attr]
+            equity=float(book.book.equity),
             weights=np.stack(weights),
             lots=np.stack(lots),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from mtquant_jax.deploy.mql5.equality import decide_by_training
 
@@ -21,8 +22,7 @@ def test_another_policy_is_refused(chart, advisor, trading_desk) -> None:
 
 
 def test_the_shipped_model_is_that_of_the_golden_numbers(advisor) -> None:
-    import onnxruntime
-
+    onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(advisor.files["decision.onnx"])
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert given.shape == [1, advisor.traced.shapes.num_inputs] and made.shape == [1, advisor.golden.action.size]
