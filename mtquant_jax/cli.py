@@ -30,6 +30,7 @@ from mtquant_jax.commands import (
     convert,
     doctor,
     evaluate,
+    export,
     info,
     live,
     paper,
@@ -110,6 +111,9 @@ _PROGRAM: _Command = _Command(
             },
         ),
         "live": _Command("trade a broker's account by a finished training", live.run, live.LiveCommand),
+        "export": _Command(
+            "write what a training decides as an ONNX model or an Expert Advisor", export.run, export.ExportCommand
+        ),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",
             walk_forward.run,

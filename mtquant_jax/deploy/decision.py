@@ -96,21 +96,49 @@ def next_bar(
         The state after the bar, what happened to the account over it, and the decision.
     """
     features, newest = step(state.features, bar, desk.plan)
-    window = joined(state.rows, _arranged(newest, desk.universe))
+    row = _arranged(newest, desk.universe)
+    rows, progress, outcome, decision = next_row(desk, state.rows, state.progress, row, opens, policy, market)
+    return DeskState(features, rows, progress), outcome, decision
+
+
+def next_row(
+    desk: Desk,
+    rows: MarketTable,
+    progress: Progress,
+    row: MarketTable,
+    opens: jax.Array,
+    policy: Policy,
+    market: PortfolioParams,
+) -> tuple[MarketTable, Progress, Outcome, Decision]:
+    """`next_bar` from the bar's row on; traceable.
+
+    Args:
+        desk: static.
+        rows: the last two, arranged ``[1, 2, ...]``.
+        progress: at the close of the last bar; its bar is 1, in the rows.
+        row: the bar's ``[1, 1, ...]``, arranged.
+        opens: as for `next_bar`.
+        policy: as for `next_bar`.
+        market: as for `next_bar`.
+
+    Returns:
+        Rows and progress after the bar, and what `next_bar` returns besides.
+    """
+    window = joined(rows, row)
     market = dataclasses.replace(market, table=window)
 
     @jax.jit  # so that it is traced once
     def trade() -> tuple[Progress, dict[str, Any]]:
-        return desk.trading.step(state.progress, policy.params, policy.normalizers, market, False)
+        return desk.trading.step(progress, policy.params, policy.normalizers, market, False)
 
     def open_account() -> tuple[Progress, dict[str, Any]]:
         return desk.trading.start(market, jnp.asarray(WINDOW - 1, jnp.int32)), nothing(jax.eval_shape(trade)[1])
 
-    progress, row = jax.lax.cond(opens, open_account, trade)
-    outcome = Outcome(row, window.open[0, WINDOW - 1], progress.terminated[0])
-    decision = decide(desk, progress, policy, market)
-    progress = dataclasses.replace(progress, state=progress.state.replace(bar=progress.state.bar - 1))
-    return DeskState(features, joined(window, None), progress), outcome, decision
+    after, happened = jax.lax.cond(opens, open_account, trade)
+    outcome = Outcome(happened, window.open[0, WINDOW - 1], after.terminated[0])
+    decision = decide(desk, after, policy, market)
+    after = dataclasses.replace(after, state=after.state.replace(bar=after.state.bar - 1))
+    return joined(window, None), after, outcome, decision
 
 
 def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:

@@ -23,7 +23,8 @@ CLOCK_NAMES = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos", "tokyo", "l
 
 _DAY = 86_400  # seconds
 _MONDAY = 3  # 1970-01-01 was a Thursday, three days after a Monday
-_SESSIONS = ((0, 9), (7, 16), (12, 21))  # UTC hours of Tokyo, London and New York, without daylight saving
+SESSIONS = ((0, 9), (7, 16), (12, 21))
+"""UTC hours of Tokyo, London and New York, without daylight saving: the first, and one past the last."""
 
 
 @struct.dataclass
@@ -62,7 +63,7 @@ def _clock(timestamps: np.ndarray) -> np.ndarray:
     minute, hour = second // 60, second // 3600
     time_of_day = np.exp(2j * np.pi * np.arange(1440) / 1440)[minute]
     weekday = np.exp(2j * np.pi * np.arange(7) / 7)[(day + _MONDAY) % 7]
-    sessions = [(hour >= first) & (hour < last) for first, last in _SESSIONS]
+    sessions = [(hour >= first) & (hour < last) for first, last in SESSIONS]
     columns = [time_of_day.imag, time_of_day.real, weekday.imag, weekday.real, *sessions]
     return np.stack(columns, axis=-1).astype(np.float32)
 

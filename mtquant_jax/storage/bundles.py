@@ -67,16 +67,21 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], tree: Any) -> None:
             checksums) and a checksum of the manifest itself are added.
         tree: any pytree of arrays, such as parameters and normaliser statistics.
     """
-    entries = {name: (array, _npy(array)) for name, array in to_named_arrays(tree).items()}
+    entries = {name: (array, npy(array)) for name, array in to_named_arrays(tree).items()}
     description = {
-        name: ArrayDescription(array.shape, str(array.dtype), _sha256(content)).to_json()
+        name: ArrayDescription(array.shape, str(array.dtype), sha256(content)).to_json()
         for name, (array, content) in entries.items()
     }
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, "arrays": description}
+    arrays = {f"{_ARRAYS}{name}.npy": content for name, (_, content) in entries.items()}
+    write_zip(path, {_MANIFEST: sealed_text(head).encode(), **arrays})
+
+
+def write_zip(path: Path, entries: Mapping[str, bytes]) -> None:
+    """Write a .zip of files by name; it appears when it is complete, and equal files make equal bytes."""
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _write_entry(archive, _MANIFEST, sealed_text(head).encode())
-        for name, (_, content) in entries.items():
-            _write_entry(archive, f"{_ARRAYS}{name}.npy", content)
+        for name, content in entries.items():
+            _write_entry(archive, name, content)
 
 
 def arrays_checksum(tree: Any) -> str:
@@ -219,7 +224,7 @@ def _descriptions(archive: zipfile.ZipFile, path: Path) -> Mapping[str, ArrayDes
 def _array(archive: zipfile.ZipFile, path: Path, name: str, description: ArrayDescription) -> np.ndarray:
     """One array, if it is the one that was written."""
     content = _unpacked(archive, path, f"{_ARRAYS}{name}.npy", math.inf)
-    if _sha256(content) != description.sha256:
+    if sha256(content) != description.sha256:
         raise UserError(f"{path} was changed after it was written, or is damaged: {name} has another checksum")
     dtype, complaint = np.dtype(description.dtype), f"{path} is damaged: {name}"
     stored = np.dtype(np.uint8) if dtype.isbuiltin != 1 else dtype
@@ -253,7 +258,7 @@ def _unpacked(archive: zipfile.ZipFile, path: Path, name: str, most: float) -> b
     return content
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
     """An array in NumPy's format; types that it does not know (bfloat16) as bytes, for the manifest has the type."""
     buffer = io.BytesIO()
     plain = array if array.dtype.isbuiltin == 1 else array.reshape(-1).view(np.uint8)
@@ -261,7 +266,8 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

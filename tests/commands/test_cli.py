@@ -233,6 +233,7 @@ def test_help_tells_every_field_and_the_defaults_of_the_yaml(
         "",
         "train",
         "evaluate",
+        "export",
         "walk-forward",
         "sweep",
         "controls",
