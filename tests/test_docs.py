@@ -12,6 +12,7 @@ import yaml
 from mtquant_jax.commands.compare import CompareCommand
 from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
+from mtquant_jax.commands.export import ExportCommand
 from mtquant_jax.commands.info import InfoCommand
 from mtquant_jax.commands.plot import PlotCommand
 from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
@@ -103,7 +104,7 @@ def test_flags_in_the_pages_exist():
     known |= {"--seeds", "--first-seed", "--settings", "--studies", "--algorithms", "--short"}  # of benchmarks
     known |= {"--from"}  # of `data contracts`, where it is no word of Python
     commands = (TrainCommand, EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand, InfoCommand)
-    of_runs = (RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
+    of_runs = (ExportCommand, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
     for command in (*commands, *of_runs, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
