@@ -32,6 +32,7 @@ from mtquant_jax.commands import (
     evaluate,
     export,
     info,
+    live,
     paper,
     plot,
     runs,
@@ -101,7 +102,15 @@ _PROGRAM: _Command = _Command(
             "trade bars on paper as they come, with a ledger",
             paper.run,
             paper.PaperCommand,
+            commands={
+                "report": _Command(
+                    "report on what was paper traded, and whether it is time for the next stage",
+                    paper.report,
+                    paper.PaperReportCommand,
+                )
+            },
         ),
+        "live": _Command("trade a broker's account by a finished training", live.run, live.LiveCommand),
         "export": _Command("write what a training decides as an ONNX model", export.run, export.ExportCommand),
         "walk-forward": _Command(
             "train and judge fold by fold, over several seeds",

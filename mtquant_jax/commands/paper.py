@@ -8,18 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mtquant_jax.commands.working import working
 from mtquant_jax.errors import UserError, with_flags
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.settings.flags import parsed
 
 if TYPE_CHECKING:
-    from mtquant_jax.deploy.broker import Broker
-    from mtquant_jax.deploy.desk import TradingDesk
     from mtquant_jax.deploy.paper import Booked
     from mtquant_jax.settings.config import TrainConfig
-
-MT5 = "mt5"
-"""The source that is MetaTrader's terminal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +62,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     from mtquant_jax.deploy.ledger import Ledger
     from mtquant_jax.deploy.paper import PaperTrader, about, paper_ledger
     from mtquant_jax.deploy.session import WallClock, replay, trade_on
-    from mtquant_jax.deploy.sources import BrokerSource, DirectorySource, Source
+    from mtquant_jax.deploy.sources import source_of
     from mtquant_jax.runs.trained_run import open_run
 
     trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
@@ -82,9 +78,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
             bars = read_history(desk)
             _print(replay(PaperTrader(desk, ledger), bars, first, last, clock, pause), command, desk.config, path)
         return
-    broker = command.source == MT5
-    desk = desk_of(trained, None if broker else command.source or None, broker=broker)
-    source: Source = BrokerSource(_terminal(desk), desk) if broker else DirectorySource(desk)
+    desk = desk_of(trained, command.source or None)
+    source = source_of(desk, command.source)
     with Ledger(path, about(trained, desk)) as ledger:
         trader = PaperTrader(desk, ledger)
 
@@ -103,13 +98,70 @@ def _seconds_per_bar(speed: str) -> float:
     raise UserError(f"`speed` {speed!r:.20} is neither max nor a number of bars a second above 0")
 
 
-def _terminal(desk: TradingDesk) -> Broker:
-    """MetaTrader's terminal, with the training's contracts and clocks."""
-    from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
-    from mtquant_jax.market.prepare import instruments_of
+@dataclasses.dataclass(frozen=True)
+class PaperReportCommand:
+    """Report on what was paper traded: its evaluation, what was to be expected, and whether to take the next stage."""
 
-    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock)
-    return MetaTraderBroker(options, instruments_of(desk.config))
+    run_dir: str
+    """Directory of the training."""
+    source: str = ""
+    """Directory of bar files, or mt5, as for the trading."""
+    ledger: str | None = None
+    """SQLite file; RUN_DIR/paper/ledger.sqlite when left out."""
+    output: str | None = None
+    """Directory of the report; the ledger's when left out."""
+    initial_capital: float | None = None
+    """Of the account, as for the trading."""
+    account_currency: str | None = None
+    """Of the account, as for the trading."""
+    draws: int = 1000
+    """Draws of the bootstrap behind every interval."""
+
+
+def report(arguments: Sequence[str], prog: str) -> None:
+    """Report.
+
+    Raises:
+        UserError: nothing was traded, too few days were, the bars are others, or the extra eval is missing.
+        SystemExit: help was asked for (0) or a flag is wrong (2).
+    """
+    command = parsed(PaperReportCommand, arguments, prog)
+    prepare_jax()
+    import time
+
+    from mtquant_jax.deploy.history import desk_of
+    from mtquant_jax.deploy.ledger import open_ledger
+    from mtquant_jax.deploy.paper import paper_ledger
+    from mtquant_jax.deploy.paper_report import paper_report
+    from mtquant_jax.deploy.sources import source_of
+    from mtquant_jax.evaluation.backtests import trade_all
+    from mtquant_jax.evaluation.evaluation import evaluate
+    from mtquant_jax.reports.csv_files import check_writable
+    from mtquant_jax.reports.html.evaluation import write_report
+    from mtquant_jax.reports.html.page import require_plotly
+    from mtquant_jax.reports.paper import report_lines
+    from mtquant_jax.runs.trained_run import open_run, restore_all
+    from mtquant_jax.statistics.intervals import check_draws
+    from mtquant_jax.storage.files import write_json
+
+    trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
+    check_draws(command.draws)
+    require_plotly()
+    path = Path(command.ledger) if command.ledger else paper_ledger(trained)
+    folder = Path(command.output) if command.output else path.parent
+    check_writable(folder)
+    desk = desk_of(trained, command.source or None)
+    with open_ledger(path) as ledger, working("reading the bars, and trading them as the simulator does"):
+        bars = source_of(desk, command.source).read(int(time.time()))
+        assert bars is not None
+        found, judged = paper_report(trained, desk, ledger, bars)
+        traded = trade_all(trained, judged, restore_all(trained, judged.market))
+        evaluation = evaluate(trained, judged, traded, command.draws)
+    write_json(folder / "report.json", found.to_json() | {"verdict": found.verdict})
+    write_report(evaluation, folder / "report.html")
+    for line in report_lines(found):
+        print(line)
+    print(f"report in {folder / 'report.html'}")
 
 
 def _print(booked: Iterable[Booked], command: PaperCommand, config: TrainConfig, path: Path) -> None:

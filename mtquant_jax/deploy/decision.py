@@ -136,7 +136,7 @@ def next_row(
 
     after, happened = jax.lax.cond(opens, open_account, trade)
     outcome = Outcome(happened, window.open[0, WINDOW - 1], after.terminated[0])
-    decision = _decide(desk, after, policy, market)
+    decision = decide(desk, after, policy, market)
     after = dataclasses.replace(after, state=after.state.replace(bar=after.state.bar - 1))
     return joined(window, None), after, outcome, decision
 
@@ -153,8 +153,8 @@ def joined(rows: MarketTable, row: MarketTable | None) -> MarketTable:
     return MarketTable(**{field.name: leaf(field.name) for field in dataclasses.fields(MarketTable)})
 
 
-def _decide(desk: Desk, progress: Progress, policy: Policy, market: PortfolioParams) -> Decision:
-    """What the agents want at the last row of the market, what is permitted of it, and the order."""
+def decide(desk: Desk, progress: Progress, policy: Policy, market: PortfolioParams) -> Decision:
+    """What the agents want where a backtest stands in the market, what is permitted of it, and the order; traceable."""
     observation = jax.vmap(lambda state: desk.env.observe(None, state, None, market))(progress.state)
     inputs = desk.agent.inputs(observation, market)
     action = desk.agent.env_action(desk.agent.policy(policy.params, policy.normalizers, inputs, market).mode())

@@ -14,7 +14,17 @@ import numpy as np
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import HierarchyAgent
 from mtquant_jax.backtest.trading import BacktestRecord, recorded
-from mtquant_jax.deploy.decision import Decision, Desk, DeskState, Outcome, first_rows, next_bar, nothing, on_host
+from mtquant_jax.deploy.decision import (
+    Decision,
+    Desk,
+    DeskState,
+    Outcome,
+    decide,
+    first_rows,
+    next_bar,
+    nothing,
+    on_host,
+)
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.features import LOOK_BACK_BARS, Bar, feature_bars, start, table_plan
 from mtquant_jax.market.prepare import bare_market, conversion_of, instruments_of
@@ -153,6 +163,13 @@ class Following:
         rows: tuple[Any, Any] = jax.tree.map(lambda leaf: leaf[:count], on_host(found))
         return rows
 
+    def decision(self) -> Decision:
+        """What is decided at the close of the last bar."""
+        assert self.state is not None
+        market = dataclasses.replace(self.market, table=self.state.rows)
+        decision: Decision = on_host(_decide(self.desk.desk, self.state.progress, self.desk.trading.policy, market))
+        return decision
+
     def record(self, followed: Followed) -> BacktestRecord:
         """The record of the bars over which the account was open, as a backtest gives it; leaves are NumPy arrays."""
         assert self.state is not None
@@ -196,6 +213,9 @@ def _start(desk: Desk, bar: Bar, policy: Policy, market: PortfolioParams) -> Des
     rows = first_rows(desk, features, bar)
     market = dataclasses.replace(market, table=rows)
     return DeskState(features, rows, desk.trading.start(market, jnp.ones((), jnp.int32)))
+
+
+_decide = jax.jit(decide, static_argnums=0)
 
 
 def _any_bars(symbols: Sequence[str]) -> Bars:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.periods import moment
+from mtquant_jax.time_zones import read_zone
 from mtquant_jax.types import Bars
 
 _WEEK = 7 * 86_400
@@ -60,9 +61,9 @@ def usual(timestamps: np.ndarray, tradable: np.ndarray, time: int) -> np.ndarray
     """Instruments ``[n]`` that had a bar at this hour of the week in at least half of the last four weeks.
 
     Args:
-        timestamps: ``[T]`` opens, seconds since 1970 UTC.
+        timestamps: ``[T]`` opens, seconds on the broker's clock, whose hours stay those of the market in summer.
         tradable: ``[T, n]`` bool.
-        time: open of a bar.
+        time: open of a bar, on the same clock.
     """
     recent = (timestamps > time - (_WEEKS * _WEEK + 1)) & (timestamps < time)
     if not recent.any():
@@ -73,37 +74,40 @@ def usual(timestamps: np.ndarray, tradable: np.ndarray, time: int) -> np.ndarray
     return found
 
 
-def freshness(bars: Bars, seconds: int, now: int) -> Freshness:
+def freshness(bars: Bars, seconds: int, now: int, clock: str) -> Freshness:
     """How the newest of finished bars stands to now.
 
     Args:
         bars: finished ones.
         seconds: from the open of a bar to its close.
         now: seconds since 1970 UTC.
+        clock: the broker's, as `simulation.broker_clock`.
     """
+    zone = read_zone(clock, "simulation.broker_clock")
     last = int(bars.timestamps[-1])
     recent = bars.timestamps > last - _WEEKS * _WEEK
-    times, tradable = bars.timestamps[recent], np.asarray(bars.tradable)[0, recent].astype(bool)
+    times, tradable = zone.from_utc(bars.timestamps[recent]), np.asarray(bars.tradable)[0, recent].astype(bool)
     since = np.arange(last + seconds, now - seconds + 1, seconds)
-    week = [int(time) for time in since[: _WEEK // seconds]]  # later weeks are like the first
+    week = zone.from_utc(since[: _WEEK // seconds]).tolist()  # later weeks are like the first
     open_then = np.array([usual(times, tradable, time).any() for time in week], bool)
     missing = int(np.resize(open_then, len(since)).sum()) if week else 0
     return Freshness(age=now - last - seconds, missing=missing)
 
 
-def check_fresh(bars: Bars, seconds: int, now: int, allowed: int) -> Freshness:
+def check_fresh(bars: Bars, seconds: int, now: int, clock: str, allowed: int) -> Freshness:
     """Refuse bars whose end is older than it should be.
 
     Args:
         bars: finished ones.
         seconds: from the open of a bar to its close.
         now: seconds since 1970 UTC.
+        clock: the broker's, as `simulation.broker_clock`.
         allowed: bars that may be missing at the end.
 
     Raises:
         UserError: more are.
     """
-    found = freshness(bars, seconds, now)
+    found = freshness(bars, seconds, now, clock)
     if found.missing > allowed:
         raise UserError(
             f"the newest finished bar opened at {moment(int(bars.timestamps[-1]))} UTC, and {found.missing:,} more "

@@ -15,21 +15,23 @@ from mtquant_jax.market.prepare import instruments_of, read_bars
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.types import Bars
 
+MT5 = "mt5"
+"""The source of bars that is MetaTrader's terminal, where others are directories."""
 
-def desk_of(run: TrainedRun, data_dir: str | None, broker: bool = False) -> TradingDesk:
+
+def desk_of(run: TrainedRun, source: str | None) -> TradingDesk:
     """The desk of a training whose bars lie in a directory, or come from a broker.
 
     Args:
         run: the training.
-        data_dir: bar files; None for those of the training.
-        broker: whether bars come from a broker.
+        source: bar files, or MT5; None for the bars of the training.
 
     Raises:
         UserError: the training was on the synthetic market and no directory is given, or its models do not fit.
     """
-    config = settings_for(run, data_dir, None)
-    if not config.data_dir and not broker:
-        raise UserError(f"{run.name} was trained on the synthetic market, which has no next bar: give `data_dir`")
+    config = settings_for(run, None if source == MT5 else source, None)
+    if not config.data_dir and source != MT5:
+        raise UserError(f"{run.name} was trained on the synthetic market, which has no next bar: give bar files")
     config = dataclasses.replace(config, market=dataclasses.replace(config.market, end=""))  # new bars lie after it
     return open_desk(run.paths.run_dir, config, symbols_of(config, _traded(run)))
 

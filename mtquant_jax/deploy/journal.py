@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -83,8 +84,9 @@ class Journal:
         write_sealed(self.folder / "state.json", state.to_json())
 
     def beat(self, now: float, content: Mapping[str, Any]) -> None:
-        """Say that trading is alive, and how it stands."""
-        write_json(self.folder / "heartbeat.json", {"time": stamp(now), **content})
+        """Say that trading is alive, and how it stands; left out where another program keeps the file open."""
+        with contextlib.suppress(PermissionError):
+            write_json(self.folder / "heartbeat.json", {"time": stamp(now), **content})
 
     def write(self, now: float, event: str, **content: Any) -> None:
         """Append an event, which is on disk when this returns."""
@@ -98,11 +100,15 @@ class Journal:
     def add_fill(self, now: float, fill: Fill, **content: Any) -> None:
         """Append a fill, and write ``trades.csv`` again.
 
+        On Windows, a spreadsheet that has the table open keeps it from being written; the next fill writes it.
+
         Raises:
             UserError: an earlier line of the journal is damaged.
         """
         self.write(now, "fill", fill=fill.to_json(), **content)
-        write_csv(self.folder / "trades.csv", trades_of(self.fills()))
+        table = trades_of(self.fills())
+        with contextlib.suppress(PermissionError):
+            write_csv(self.folder / "trades.csv", table)
 
     def fills(self) -> list[Fill]:
         """All fills in their order. A last line that was not written to its end is left out.

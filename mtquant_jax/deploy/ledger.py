@@ -178,6 +178,17 @@ class Ledger:
         return fresh
 
 
+def open_ledger(path: Path) -> Ledger:
+    """A ledger that is there, of whatever it is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no ledger {path}; trade with mtquant-jax paper first, or name another with `ledger`")
+    return Ledger(path, {})
+
+
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as bytes, exactly: a line of JSON with their names, types and shapes, then their bytes one by one."""
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -96,6 +96,8 @@ class LiveTrading:
             made, about = self._turn(journal, now)
         except BrokerUnavailable as error:
             made, about = Turn(OFFLINE, (str(error),)), {}
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written: {error.strerror or error}") from None
         except UserError as error:
             journal.beat(now, {"state": "refused", "messages": [str(error)]})
             journal.write(now, "refused", message=str(error))
@@ -109,6 +111,7 @@ class LiveTrading:
         refuse_account(account, self.rules)
         state = _of_today(journal.state(account.login), account, self.trained.clock, now)
         reason, state = _halt(self.rules, journal.folder, state, account)
+        journal.save(state)  # so that neither the day's first equity nor its end is forgotten, whatever follows
         positions = self.broker.positions()
         if reason:
             symbols = list(dict.fromkeys(found.symbol for found in positions if found.magic == self.rules.magic))

@@ -61,12 +61,12 @@ class PaperTrader:
         self._following: Following | None = None
         self._watch: Watch | None = None
 
-    def trade(self, bars: Bars, now: int, opens: int | None = None) -> list[Booked]:
+    def trade(self, bars: Bars, now: int | None, opens: int | None = None) -> list[Booked]:
         """Trade all bars that have come since the last one booked.
 
         Args:
             bars: finished ones, with the history that features need; those booked before are compared with the books.
-            now: seconds since 1970 UTC.
+            now: seconds since 1970 UTC; None for a replay, in which each bar is known at its close.
             opens: open of the bar at whose close a new account opens; None for the last bar.
 
         Raises:
@@ -82,48 +82,57 @@ class PaperTrader:
             state = self.ledger.state()
             assert state is not None
             self._following = self.desk.resume(state, last)
-            self._watch = Watch.over(between(bars, 0, new), self.desk.bar_seconds)
+            self._watch = self._watching(between(bars, 0, new))
             odd.append(Event("started", last, "goes on after this bar"))
         if new == len(bars.timestamps):
             with self.ledger.booking():
-                self.ledger.note(now, odd)
+                self.ledger.note(last if now is None else now, odd)
             return []
         return self._book(between(bars, new, len(bars.timestamps)), now, odd)
 
-    def _open(self, bars: Bars, now: int, opens: int | None) -> list[Booked]:
+    def _open(self, bars: Bars, now: int | None, opens: int | None) -> list[Booked]:
         """Follow the history, and open the account at the close of one bar."""
         first = len(bars.timestamps) - 1 if opens is None else int(np.searchsorted(bars.timestamps, opens))
         self._following = self.desk.begin(bars, first)
         self._following.follow(between(bars, 0, first))
-        self._watch = Watch.over(between(bars, 0, first + 1), self.desk.bar_seconds)
+        self._watch = self._watching(between(bars, 0, first + 1))
         text = f"a flat account opens at the close of this bar, {moment(self._following.opens)} UTC"
         return self._book(between(bars, first, len(bars.timestamps)), now, [Event("started", None, text)])
 
-    def _book(self, bars: Bars, now: int, odd: list[Event]) -> list[Booked]:
+    def _watching(self, bars: Bars) -> Watch:
+        return Watch.over(bars, self.desk.bar_seconds, self.desk.config.simulation.broker_clock)
+
+    def _book(self, bars: Bars, now: int | None, odd: list[Event]) -> list[Booked]:
         """Trade new bars, and book them in one transaction."""
         following, watch = self._following, self._watch
         assert following is not None and watch is not None
         before = self._units()
         followed = following.follow(bars)
         with self.ledger.booking():
-            noted = self.ledger.note(now, odd)
             booked = []
             for index, time in enumerate(followed.timestamps.tolist()):
-                events = watch.judge(bars, index, now) if time > int(watch.timestamps[-1]) else []
+                known = time + self.desk.bar_seconds if now is None else now
+                events = odd if index == 0 else []
+                events += watch.judge(bars, index, known) if time > int(watch.timestamps[-1]) else []
                 outcome, equity, fills = followed.outcome(index), None, {}
-                self.ledger.book_bar(time, now, prices_of(bars, index))
+                self.ledger.book_bar(time, known, prices_of(bars, index))
                 if followed.opened[index]:
                     fills = self._trading(time, outcome, before)
                     equity = float(outcome.row["equity"][0]) * self._capital
                     before = np.asarray(outcome.row["detail"].units[0], np.float64)
                 if outcome.terminated:
                     events.append(Event("stopped out", None, f"at {moment(time)} UTC; the account trades no more"))
-                orders = self._decision(time, now, followed.decision(index))
-                new = tuple(self.ledger.note(now, events))
-                booked.append(Booked(time, equity, fills, orders, (*noted, *new) if index == 0 else new))
+                orders = self._decision(time, known, followed.decision(index))
+                booked.append(Booked(time, equity, fills, orders, tuple(self.ledger.note(known, events))))
             assert following.state is not None
             self.ledger.book_state(int(followed.timestamps[-1]), to_named_arrays(following.state))
         return booked
+
+    @property
+    def following(self) -> Following:
+        """Where the account stands; known once something was traded or read."""
+        assert self._following is not None
+        return self._following
 
     @property
     def _capital(self) -> float:

@@ -108,12 +108,10 @@ def replay(
         raise UserError(
             f"`replay` from {moment(first)}: features need {LOOK_BACK_BARS} bars before; from {earliest} on"
         )
-    seconds = trader.desk.bar_seconds
     opens, step = int(bars.timestamps[begin - 1]), 1 if seconds_per_bar else _REPLAYED
     booked = trader.ledger.last
     position = begin if booked is None else int(np.searchsorted(bars.timestamps, booked, side="right"))
     while position < end:
         position = min(position + step, end)
-        now = int(bars.timestamps[position - 1]) + seconds
-        yield from trader.trade(first_bars(bars, position), now, opens)
+        yield from trader.trade(first_bars(bars, position), None, opens)
         clock.sleep(seconds_per_bar)

@@ -147,7 +147,7 @@ def signal_of_run(
     if unfinished:
         which = "1 bar that was" if unfinished == 1 else f"{unfinished:,} bars that were"
         notices = (*notices, f"left out at the end: {which} not finished by {moment(now)} UTC")
-    fresh = check_fresh(bars, desk.bar_seconds, now, missing_bars)
+    fresh = check_fresh(bars, desk.bar_seconds, now, desk.config.simulation.broker_clock, missing_bars)
     following = desk.begin(bars, opening_bar(run, bars.timestamps))
     decision = following.follow(bars).decision()
     return signal(following, decision, fresh, run.run_id, holding, capital_share, notices)

@@ -9,7 +9,10 @@ from typing import Protocol
 from mtquant_jax.deploy.broker import Broker
 from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.freshness import finished
-from mtquant_jax.deploy.history import read_history
+from mtquant_jax.deploy.history import MT5, read_history
+from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
+from mtquant_jax.market.bars.options import MoreOptions
+from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.types import Bars
 
 
@@ -66,3 +69,30 @@ class BrokerSource:
         """See `Source`; whatever the broker has."""
         bars = self.broker.bars(self.desk.symbols, self.desk.bar_seconds, self.count)
         return finished(bars, self.desk.bar_seconds, now)[0]
+
+
+def source_of(desk: TradingDesk, name: str) -> Source:
+    """The source of a name: MetaTrader's terminal, or the desk's directory.
+
+    Raises:
+        UserError: there is no terminal.
+    """
+    if name != MT5:
+        return DirectorySource(desk)
+    return BrokerSource(terminal_of(desk), desk)
+
+
+def terminal_of(desk: TradingDesk, magic: int | None = None) -> MetaTraderBroker:
+    """MetaTrader's terminal, with the training's contracts and clock.
+
+    Args:
+        desk: of the training.
+        magic: number that marks our positions; None for the usual one.
+
+    Raises:
+        UserError: there is no terminal.
+    """
+    reading = MoreOptions(zero_spread=desk.config.zero_spread, allow_jumps=desk.config.allow_jumps)
+    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock, reading=reading)
+    options = options if magic is None else dataclasses.replace(options, magic=magic)
+    return MetaTraderBroker(options, instruments_of(desk.config))

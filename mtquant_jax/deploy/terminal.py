@@ -24,6 +24,7 @@ FILL_OR_KILL, IMMEDIATE_OR_CANCEL, RETURN = 0, 1, 2  # ORDER_FILLING_*
 _MARKET_EXECUTION = 2  # SYMBOL_TRADE_EXECUTION_MARKET
 _LOST = (-10001, -10002, -10003, -10004, -10005)  # last_error: the way to the terminal is broken
 _NOT_LOGGED_IN = -6
+_NO_HISTORY = -4  # also while the terminal still loads the bars of a symbol
 
 
 class Terminal(Protocol):
@@ -141,7 +142,8 @@ class Connection:
                 number, text = self.terminal.last_error()
                 if number == _NOT_LOGGED_IN:
                     raise UserError("nobody is logged in to the MetaTrader 5 terminal: log in there, in its own window")
-                if number not in _LOST and self.connected():
+                waits = number in _LOST or (number == _NO_HISTORY and attempt + 1 < self.tries)
+                if not waits and self.connected():
                     raise UserError(f"MetaTrader's {what} failed: {text} ({number})")
             self.wait(attempt)
             self.terminal.initialize()

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from mtquant_jax.deploy.freshness import between as between_bars
-from mtquant_jax.deploy.freshness import usual
+from mtquant_jax.deploy.freshness import between, usual
 from mtquant_jax.deploy.ledger import Event
 from mtquant_jax.market.periods import moment
+from mtquant_jax.time_zones import Zone, read_zone
 from mtquant_jax.types import Bars
 
 _KEPT = 4 * 7 * 86_400 + 1  # seconds of recent bars that say when an instrument has one
@@ -27,13 +27,15 @@ class Watch:
     """The bars of the last four weeks, by which the next are judged."""
 
     seconds: int  # from the open of a bar to its close
-    timestamps: np.ndarray  # [T] int64
+    zone: Zone  # the broker's clock, on which markets have the same hours in summer and winter
+    timestamps: np.ndarray  # [T] int64, seconds since 1970 UTC
     tradable: np.ndarray  # [T, n] bool
 
     @classmethod
-    def over(cls, bars: Bars, seconds: int) -> Watch:
-        """After these bars."""
-        watch = cls(seconds, np.empty(0, np.int64), np.empty((0, len(bars.symbols)), bool))
+    def over(cls, bars: Bars, seconds: int, clock: str) -> Watch:
+        """After these bars; ``clock`` is `simulation.broker_clock`."""
+        zone = read_zone(clock, "simulation.broker_clock")
+        watch = cls(seconds, zone, np.empty(0, np.int64), np.empty((0, len(bars.symbols)), bool))
         watch.see(bars)
         return watch
 
@@ -44,31 +46,34 @@ class Watch:
         kept = times > times[-1] - _KEPT
         self.timestamps, self.tradable = times[kept], tradable[kept]
 
-    def judge(self, bars: Bars, index: int, now: int) -> list[Event]:
+    def judge(self, bars: Bars, index: int, known: int) -> list[Event]:
         """What is odd about the next bar, which is then seen.
 
         Args:
             bars: of which it is one.
             index: which.
-            now: when it was known, seconds since 1970 UTC.
+            known: when it was known, seconds since 1970 UTC.
         """
         time, found = int(bars.timestamps[index]), np.asarray(bars.tradable)[0, index].astype(bool)
-        events = []
-        late = now - time - 2 * self.seconds
-        if late >= 0:
-            text = f"known {late + self.seconds:,} s after its close: its orders were too late for the next open"
+        events, late = [], known - time - self.seconds
+        if late >= self.seconds:
+            text = f"known {late:,} s after its close: its orders were too late for the next open"
             events.append(Event("late", time, text))
-        between = range(int(self.timestamps[-1]) + self.seconds, time, self.seconds) if len(self.timestamps) else ()
-        absent = [slot for slot in between if usual(self.timestamps, self.tradable, slot).any()]
-        if absent:
-            first, last = moment(absent[0]), moment(absent[-1])
-            events.append(Event("missing", time, f"{len(absent):,} before it did not come: {first} to {last} UTC"))
-        expected = usual(self.timestamps, self.tradable, time)
+        *absent, expected = self._usual(range(int(self.timestamps[-1]) + self.seconds, time + 1, self.seconds))
+        if count := sum(slot.any() for slot in absent):
+            last = moment(int(self.timestamps[-1]))
+            events.append(Event("missing", time, f"{count:,} after {last} did not come"))
         gone = [symbol for symbol, due, has in zip(bars.symbols, expected, found, strict=True) if due > has]
         if gone:
             events.append(Event("missing", time, f"no bar of {', '.join(gone)}; the last price is carried"))
-        self.see(between_bars(bars, index, index + 1))
+        self.see(between(bars, index, index + 1))
         return events
+
+    def _usual(self, times: range) -> list[np.ndarray]:
+        """Instruments ``[n]`` that usually have a bar at each of some times; of the last where there is none."""
+        wanted = np.array(times or [times.stop - 1], np.int64)
+        known, wanted = (self.zone.from_utc(both) for both in (self.timestamps, wanted))
+        return [usual(known, self.tradable, int(time)) for time in wanted]
 
 
 def compared(bars: Bars, booked: dict[int, dict[str, list[float]]], last: int) -> list[Event]:

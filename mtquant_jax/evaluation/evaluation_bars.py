@@ -17,8 +17,8 @@ from mtquant_jax.runs.trained_run import TrainedRun, scales_of
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.types import Bars, Splits
 
-Part = Literal["test", "validation", "train", "all"]
-"""Which bars are judged: a split of the training, by its times, or all bars there are."""
+Part = Literal["test", "validation", "train", "all", "paper"]
+"""Which bars are judged: a split of the training, by its times, all bars there are, or those that were paper traded."""
 
 
 SYNTHETIC = "synthetic market of seed"
@@ -77,7 +77,11 @@ class EvaluationBars:
 
 
 def prepare_evaluation_bars(
-    run: TrainedRun, data_dir: str | None, part: Part, bars: Bars | None = None
+    run: TrainedRun,
+    data_dir: str | None,
+    part: Part,
+    bars: Bars | None = None,
+    period: tuple[int, int] | None = None,
 ) -> EvaluationBars:
     """The market to judge a run on.
 
@@ -89,6 +93,7 @@ def prepare_evaluation_bars(
         data_dir: bars; None takes those of the training.
         part: which of them.
         bars: bars in memory, in the place of a directory.
+        period: of the part ``paper``: opens of the bar at whose close its account opened and of the last one traded.
 
     Raises:
         UserError: other symbols or another interval than in training, too few bars or days of that part, or no scales.
@@ -97,6 +102,7 @@ def prepare_evaluation_bars(
     is_history = bars is not None or bool(config.data_dir)
     source = GIVEN if bars is not None else config.data_dir or f"{SYNTHETIC} {config.seed}"
     times = {name: run.split_times(name) for name in ("train", "validation", "test")}
+    times |= {} if period is None else {"paper": period}
 
     def cut(timestamps: np.ndarray) -> Splits:
         first, last = _range(timestamps, times, part, source)
@@ -153,7 +159,8 @@ def _range(timestamps: np.ndarray, times: dict[str, tuple[int, int]], part: Part
     first = max(LOOK_BACK_BARS, int(np.searchsorted(timestamps, low)))
     last = int(np.searchsorted(timestamps, high, side="right"))
     if last - first < _FEWEST_BARS:
-        wanted = "all bars after the look-back" if part == "all" else f"the {part} split of the training"
+        named = {"all": "all bars after the look-back", "paper": "what was paper traded"}
+        wanted = named.get(part, f"the {part} split of the training")
         period = "" if part == "all" else f" ({moment(low)[:10]} to {moment(high)[:10]})"
         raise UserError(
             f"{source} has bars from {moment(timestamps[0])[:10]} to {moment(timestamps[-1])[:10]}, of which "

@@ -154,6 +154,39 @@ def bootstrap(returns: Mapping[str, np.ndarray], days_per_year: float, draws: in
     return Bootstrap(tuple(returns), length, sharpe, annual, drawdown)
 
 
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What so many days are expected to bring, by the days of a record."""
+
+    total_return: Interval
+    """Compounded; its value is the median."""
+    max_drawdown: float
+    """Share of the peak that is not passed with `CONFIDENCE`."""
+
+
+def expected_over(returns: np.ndarray, days: int, draws: int = 1000, seed: int = 0) -> Expected:
+    """What ``days`` days like those of a record bring: the first of each resample of it; at most as many as it has.
+
+    Args:
+        returns: ``[D]`` daily simple returns, at least 3 days.
+        days: at least 1.
+        draws: R, at least 1.
+        seed: of the resampling.
+
+    Raises:
+        UserError: ``arch`` is not installed.
+    """
+    library = require_arch()
+    record = np.asarray(returns, np.float64).reshape(-1, 1, 1)
+    resampler = library.StationaryBootstrap(_block_length(library, record), record, seed=seed)
+    drawn = np.stack([positional[0][:days, 0, 0] for positional, _ in resampler.bootstrap(draws)])  # [R, days]
+    equity = np.cumprod(1.0 + drawn, axis=1)
+    drawdowns = (1.0 - equity / np.maximum(np.maximum.accumulate(equity, axis=1), 1.0)).max(axis=1)
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, median, high = np.quantile(equity[:, -1] - 1.0, [tail, 0.5, 1.0 - tail])
+    return Expected(Interval(float(median), float(low), float(high)), float(np.quantile(drawdowns, CONFIDENCE)))
+
+
 def _block_length(library: Any, stacked: np.ndarray) -> float:
     """Return the longest optimal block length of the records; paths are averaged, because only days are resampled."""
     means = stacked.mean(axis=1)

@@ -64,6 +64,8 @@ class Answer:
     """Calls of initialize that fail afterwards."""
     reported: bool = True
     """Whether the answer says volume and price."""
+    slip: float = 0.0
+    """By which the deal's price differs from the one that was asked for, which the answer repeats."""
 
 
 def symbol(name: str, base: str, profit: str, bid: float, digits: int, **fields: Any) -> SymbolInfo:
@@ -253,7 +255,7 @@ class FakeTerminal:
         code = self._objection(request) or answer.code
         lots = answer.lots if answer.lots is not None else request["volume"] if code == 10009 else 0.0
         price = float(request["price"])
-        order = self._execute(request, lots) if lots else 0
+        order = self._execute(request, lots, answer.slip) if lots else 0
         self.outage = answer.outage
         if code is None:
             return None
@@ -271,7 +273,7 @@ class FakeTerminal:
             return 10014
         return 0 if request["type_filling"] in self.accepts[request["symbol"]] else 10030
 
-    def _execute(self, request: Mapping[str, Any], lots: float) -> int:
+    def _execute(self, request: Mapping[str, Any], lots: float, slip: float) -> int:
         name, side = request["symbol"], 1.0 if request["type"] == 0 else -1.0
         change = side * lots
         old = next((p for p in self.positions if self._is_target(p, request)), None)
@@ -288,7 +290,7 @@ class FakeTerminal:
             "ticket": self.ticket,
             "order": self.ticket,
             "volume": lots,
-            "price": request["price"],
+            "price": request["price"] + slip,
             "commission": -self.commission * lots,
             "fee": 0.0,
             "symbol": name,

@@ -9,7 +9,8 @@ import pytest
 from mtquant_jax.deploy.broker import BrokerUnavailable, Order
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
 from mtquant_jax.deploy.return_codes import CODES, Treatment, meaning
-from tests.deploy.fake_terminal import Answer, FakeTerminal
+from mtquant_jax.deploy.terminal import filling_modes
+from tests.deploy.fake_terminal import Answer, FakeTerminal, symbol
 from tests.deploy.test_metatrader import INSTRUMENTS, WEDNESDAY
 
 BUY = Order("EURUSD", 0.3, "test")
@@ -129,6 +130,12 @@ def test_the_price_of_several_fills_is_their_mean() -> None:
     assert broker.send(BUY).price == pytest.approx((1.1001 * 0.1 + 1.2 * 0.2) / 0.3)
 
 
+def test_the_price_is_that_of_the_deals() -> None:
+    terminal, broker = account()
+    terminal.script = [Answer(10009, slip=0.0002)]
+    assert broker.send(BUY).price == pytest.approx(1.1003)
+
+
 # Answers that do not come.
 
 
@@ -162,6 +169,14 @@ def test_positions_of_others_do_not_count_on_a_hedging_account() -> None:
     terminal.hold("EURUSD.r", 0.3, 7)
     terminal.script = [Answer(10012)]
     assert broker.send(BUY).filled == 0.0
+
+
+def test_what_others_trade_meanwhile_is_not_taken_for_an_opposite_fill() -> None:
+    terminal, broker = account()
+    terminal.script = [Answer(10012)]
+    broker._connection._sleep = lambda seconds: None if terminal.positions else bool(terminal.hold("EURUSD.r", -1, 7))
+    done = broker.send(BUY)
+    assert done.filled == 0.0 and done.uncertain
 
 
 def test_an_answer_without_volume_is_not_taken_for_a_fill() -> None:
@@ -214,6 +229,23 @@ def test_a_filling_mode_that_the_broker_accepts_is_found(
     assert broker.send(BUY).filled == 0.3
     assert [request["type_filling"] for request in terminal.requests] == tried
     assert broker.send(BUY).filled == 0.3 and terminal.requests[-1]["type_filling"] == accepted
+
+
+@pytest.mark.parametrize(
+    ("mask", "execution", "modes"),
+    [
+        (3, 2, (0, 1, 2)),
+        (1, 2, (0, 1, 2)),
+        (2, 2, (1, 0, 2)),
+        (0, 2, (0, 1, 2)),
+        (0, 3, (2, 0, 1)),
+        (2, 1, (1, 2, 0)),
+        (1, 0, (0, 2, 1)),
+        (4, 2, (0, 1, 2)),  # book or cancel is for pending orders
+    ],
+)
+def test_allowed_filling_modes_come_first(mask: int, execution: int, modes: tuple[int, ...]) -> None:
+    assert filling_modes(symbol("X", "EUR", "USD", 1.1, 5, filling_mode=mask, trade_exemode=execution)) == modes
 
 
 def test_a_filling_mode_that_only_the_server_refuses_is_changed() -> None:

@@ -345,17 +345,18 @@ def test_a_partial_fill_is_completed_at_the_next_bar(stage: Stage) -> None:
     assert stage.broker.sent[-1] == ("EURUSD", 0.2) and stage.held["EURUSD"] == pytest.approx(0.3)
 
 
-def test_after_no_answer_nothing_is_sent_until_the_positions_are_read_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [0.0, 1.0])
+def test_after_no_answer_nothing_is_sent_until_the_positions_are_read_again(tmp_path: Path, seen: float) -> None:
     stage = Stage(tmp_path, Rehearsed(hedging=True))
     stage.turn()
 
     def silent(order: Order) -> Execution:
         SimulatedBroker.send(stage.broker, order)
-        return Execution(order, 0.0, None, code=10012, text="no answer in time", uncertain=True)
+        return Execution(order, seen * order.lots, None, code=10012, text="no answer in time", uncertain=True)
 
     stage.broker.failures = [silent]
     made = stage.next_bar(EURUSD=-0.1)  # a closing and an opening order
-    assert made.messages[0] == "EURUSD: sell 0.3 lots uncertain: no answer in time"
+    assert "EURUSD: sell 0.3 lots uncertain: no answer in time" in made.messages
     assert stage.broker.sent[2:] == [("EURUSD", -0.3)] and stage.turn().state == WAITING
     stage.next_bar()
     assert stage.broker.sent[3:] == [("EURUSD", -0.1)]
@@ -493,6 +494,13 @@ def test_the_first_equity_of_a_day_is_kept_through_a_restart_and_renewed_at_midn
     assert stage.heartbeat["day_equity"] == 9_600.0
     stage.broker.changed = {"equity": 9_200.0}  # 8 % below the first day, 4 % below this one
     assert stage.next_bar().state == WAITING and stage.held
+
+
+def test_an_equity_that_is_no_number_does_not_pass_the_limit(stage: Stage) -> None:
+    stage.turn()
+    stage.broker.sent.clear()
+    stage.broker.changed = {"equity": np.nan}
+    refused(stage, "has an equity of nan")
 
 
 def test_without_a_limit_no_loss_stops(stage: Stage) -> None:
@@ -658,6 +666,37 @@ def test_a_folder_that_cannot_be_made_is_named(stage: Stage, tmp_path: Path) -> 
     stage.folder = tmp_path / "file"
     with pytest.raises(UserError, match="file cannot be written"):
         stage.turn()
+
+
+def test_a_table_that_is_open_elsewhere_does_not_stop_trading(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*arguments: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mtquant_jax.deploy.journal.write_csv", locked)
+        patched.setattr("mtquant_jax.deploy.journal.write_json", locked)
+        assert stage.turn().state == TRADED and not (stage.folder / "trades.csv").exists()
+    stage.next_bar(EURUSD=0.0)
+    assert [trade["symbol"] for trade in stage.trades] == ["EURUSD", "GBPUSD"]
+
+
+def test_a_full_disk_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **content: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mtquant_jax.deploy.journal.Journal.write", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        stage.turn()
+    assert not stage.broker.sent
+
+
+def test_a_loss_is_remembered_although_the_connection_is_lost_in_the_same_turn(stage: Stage) -> None:
+    stage.turn()
+    stage.broker.changed = {"equity": 9_000.0}
+    stage.broker.offline = {"send EURUSD", "send GBPUSD"}
+    assert stage.next_bar().state == OFFLINE and stage.held
+    stage.broker.changed, stage.broker.offline = {}, set()
+    assert stage.turn().state == STOPPED and not stage.held
 
 
 def test_rules_are_flags_one_to_one() -> None:

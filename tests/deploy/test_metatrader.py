@@ -66,7 +66,8 @@ def test_a_tick_ends_a_bar(now: str, newest: str) -> None:
 def test_without_ticks_the_clock_ends_a_bar_half_a_minute_later(later: int, newest: str) -> None:
     terminal = FakeTerminal(utc("2024-03-06 10:00") + later)
     terminal.quiet = dict.fromkeys(terminal.symbols, utc("2024-03-06 09:59:50"))
-    assert connected(terminal).bars(PAIRS, HOUR, 5).timestamps[-1] == utc(f"2024-03-06 {newest}")
+    times = connected(terminal).bars(PAIRS, HOUR, 5).timestamps
+    assert times[-1] == utc(f"2024-03-06 {newest}") and len(times) == 5
 
 
 def test_a_quiet_symbol_that_has_its_last_bar_at_position_0_does_not_lose_it() -> None:
@@ -275,6 +276,26 @@ def test_another_error_of_the_terminal_is_shown() -> None:
     terminal.error = (-2, "Invalid params")
     with pytest.raises(UserError, match=r"MetaTrader's account_info failed: Invalid params \(-2\)"):
         connected(terminal)
+
+
+@pytest.mark.parametrize("loads", [2, 99])
+def test_bars_that_the_terminal_still_loads_are_waited_for(loads: int) -> None:
+    terminal = FakeTerminal(WEDNESDAY)
+    broker = connected(terminal, tries=3)
+    whole, asked = terminal.copy_rates_from_pos, []
+
+    def loading(*arguments: Any) -> np.ndarray | None:
+        asked.append(arguments)
+        terminal.error = (-4, "Terminal: Not found") if len(asked) <= loads else (1, "Success")
+        return None if len(asked) <= loads else whole(*arguments)
+
+    broker.contracts(PAIRS)
+    terminal.copy_rates_from_pos = loading  # type: ignore[method-assign]
+    if loads == 2:
+        assert len(broker.bars(PAIRS, HOUR, 3).timestamps) == 3 and terminal.slept == [0.5, 1.0]
+    else:
+        with pytest.raises(UserError, match="Not found"):
+            broker.bars(PAIRS, HOUR, 3)
 
 
 @pytest.mark.parametrize(("system", "words"), [("linux", "exists for Windows alone"), ("win32", r"mtquant-jax\[mt5\]")])
