@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mtquant_jax.deploy.desk import TradingDesk, open_desk, symbols_of
@@ -29,7 +30,7 @@ GOLDEN_BARS = 32
 """Bars whose inputs and outputs are in the zip."""
 
 TOLERANCE = 1e-5
-"""Largest difference of any output from the golden one; of lots, in lots."""
+"""Largest difference of any output from the golden one; of numbers beyond 1, such as prices, as a share of them."""
 
 _MODEL, _MANIFEST, _GOLDEN = "decision.onnx", "manifest.json", "golden/"
 
@@ -52,13 +53,12 @@ class TracedRun:
         found = {name: np.stack([row[name] for row in rows]) for name in rows[0]} | opens
         return {name: found[name] for name in self.graph.given}
 
-    def first_state(self, first: int) -> dict[str, np.ndarray]:
-        """A state for the bar at whose close the account opens: nothing but the bar before it."""
+    def first_state(self, first: int) -> np.ndarray:
+        """A state ``[K]`` for the bar at whose close the account opens: nothing but the bar before it."""
         before = row_of(jax.tree.map(np.asarray, self.judged.market.table), 0, first - 1, row_shapes(self.desk.desk))
-        inputs = self.graph.program.inputs
-        state = {STATE + name: np.zeros(inputs[STATE + name].shape, np.float32) for name in self.graph.state}
-        last = {name.replace("market.", f"{STATE}last.", 1): value for name, value in before.items()}
-        return state | {name: value for name, value in last.items() if name in state}
+        last = {name.replace("market.", "last.", 1): value for name, value in before.items()}
+        parts = [np.ravel(last.get(name, np.zeros(shape, np.float32))) for name, shape in self.graph.layout.items()]
+        return np.concatenate(parts)
 
 
 def trace_run(run: TrainedRun, data_dir: str | None = None, part: Part = "validation") -> TracedRun:
@@ -78,21 +78,21 @@ def trace_run(run: TrainedRun, data_dir: str | None = None, part: Part = "valida
     return TracedRun(run, desk, judged, decision_graph(desk.desk, desk.trading.policy, market))
 
 
-def follow(graph: Graph, rows: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def follow(graph: Graph, rows: Mapping[str, np.ndarray], state: np.ndarray) -> dict[str, np.ndarray]:
     """What JAX decides over bars, one after the other: outputs by name ``[bars, ...]``.
 
     Args:
         graph: the decision.
         rows: inputs that bars bring ``[bars, ...]``.
-        state: inputs ``state.NAME`` of the first bar.
+        state: ``[K]`` before the first bar.
     """
 
-    def step(state: dict[str, Any], row: dict[str, Any]) -> Any:
-        found = graph.decide(state | row)
-        return {STATE + name: found[NEXT + name] for name in graph.state}, found
+    def step(state: jax.Array, row: dict[str, Any]) -> Any:
+        found = graph.decide({**row, STATE: state})
+        return found[NEXT], found
 
     found: dict[str, np.ndarray] = jax.device_get(
-        jax.jit(lambda s, r: jax.lax.scan(step, s, r)[1])(dict(state), dict(rows))
+        jax.jit(lambda s, r: jax.lax.scan(step, s, r)[1])(jnp.asarray(state), dict(rows))
     )
     return found
 
@@ -113,23 +113,23 @@ def export_onnx(run: TrainedRun, output: Path) -> float | None:
     """
     traced = trace_run(run)
     rows, state = traced.rows(traced.judged.first, GOLDEN_BARS), traced.first_state(traced.judged.first)
-    golden = {**rows, **state, **follow(traced.graph, rows, state)}
+    golden = {**rows, STATE: state, **follow(traced.graph, rows, state)}
     about = {"run_id": run.run_id, "symbols": " ".join(traced.desk.desk.universe.symbols)}
     model = onnx_model(traced.graph.program, "decision", about)
-    difference = largest_difference(model, traced.graph, rows, state, golden)
-    if difference is not None and not difference <= TOLERANCE:
-        raise ArithmeticError(f"the ONNX model differs from JAX by {difference:g}; nothing was written")
+    largest = largest_difference(model, traced.graph, rows, state, golden)
+    if largest is not None and not largest <= TOLERANCE:
+        raise ArithmeticError(f"the ONNX model differs from JAX by {largest:g}; nothing was written")
     entries = {_MODEL: model, **{f"{_GOLDEN}{name}.npy": npy(value) for name, value in sorted(golden.items())}}
     manifest = {**_manifest(traced), "files": {name: sha256(content) for name, content in entries.items()}}
     write_zip(output, {_MANIFEST: sealed_text(manifest).encode(), **entries})
-    return difference
+    return largest
 
 
 def largest_difference(
     model: bytes,
     graph: Graph,
     rows: Mapping[str, np.ndarray],
-    state: Mapping[str, np.ndarray],
+    state: np.ndarray,
     wanted: Mapping[str, np.ndarray],
 ) -> float | None:
     """By how much onnxruntime's outputs differ from those wanted, each bar from its own state; None without it."""
@@ -140,11 +140,17 @@ def largest_difference(
     session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names, largest = list(graph.program.outputs), 0.0
     for bar in range(len(next(iter(rows.values())))):
-        found = dict(zip(names, session.run(names, {**state, **{name: rows[name][bar] for name in rows}}), strict=True))
-        state = {STATE + name: found[NEXT + name] for name in graph.state}
-        differences = [float(np.abs(found[name] - wanted[name][bar]).max()) for name in names]
+        given = {**{name: rows[name][bar] for name in rows}, STATE: state}
+        found = dict(zip(names, session.run(names, given), strict=True))
+        state = found[NEXT]
+        differences = [difference(found[name], wanted[name][bar]) for name in names]
         largest = max([largest, *differences]) if np.all(np.isfinite(differences)) else np.inf
     return largest
+
+
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference between two arrays; of numbers beyond 1, as a share of them."""
+    return float((np.abs(found - wanted) / np.maximum(np.abs(wanted), 1.0)).max())
 
 
 def _traded(run: TrainedRun) -> tuple[str, ...]:
@@ -177,6 +183,7 @@ def _manifest(traced: TracedRun) -> dict[str, Any]:
         "initial_capital": run.config.simulation.initial_capital,
         "inputs": [_described(name, inputs[name].shape) for name in inputs],
         "outputs": [_described(name, array.shape) for name, array in traced.graph.program.outputs.items()],
+        "state": [{"name": name, "shape": list(shape)} for name, shape in traced.graph.layout.items()],
         "golden": {
             "bars": GOLDEN_BARS,
             "first": moment(int(judged.timestamps[0])),
@@ -193,11 +200,7 @@ def _domain_names(features: Any, domain: str) -> list[str]:
 
 
 def _described(name: str, shape: Sequence[int]) -> dict[str, Any]:
-    meaning, unit = MEANINGS.get(name.removeprefix("market."), ("", ""))
-    if name.startswith(NEXT):
-        meaning, unit = f"the input {STATE}{name.removeprefix(NEXT)} of the next bar", ""
-    elif name.startswith(STATE):
-        meaning, unit = f"the output {NEXT}{name.removeprefix(STATE)} of the bar before", ""
+    meaning, unit = MEANINGS[name.removeprefix("market.")]
     return {"name": name, "shape": list(shape), "dtype": "float32", "meaning": meaning, "unit": unit}
 
 
@@ -215,6 +218,8 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "macro": ("indicators of the whole market, in the order of the manifest's macro", ""),
     "covariance": ("of per-bar log returns up to the close, by slot", ""),
     "day": ("day of the bar's open on the broker's clock, since 1970-01-01", "days"),
+    "state": ("the output next of the bar before; its parts are the manifest's state, one after the other", ""),
+    "next": ("the input state of the next bar", ""),
     "opens": ("1 where a flat account opens at this close, otherwise 0", ""),
     "permitted": ("exposure to hold after the risk layer, signed, by slot", "share of equity"),
     "relative": ("what the specialists want of each instrument's share of its class, before the risk layer", "-1 to 1"),
@@ -224,4 +229,4 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "risk_appetite": ("factor on all capital", "0 to 1"),
     "cuts": ("taken away by each of the manifest's risk_rules", "share of the exposure wanted"),
 }
-"""Meaning and unit of every array that is no state; those of a market's row without ``market.``."""
+"""Meaning and unit of every input and output; those of a market's row without ``market.``."""

@@ -6,6 +6,7 @@ It is `decision.next_row`, traced: the steps that training, evaluation and signa
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,13 +18,13 @@ from flax import struct
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.trading import Progress
 from mtquant_jax.deploy.decision import WINDOW, Desk, joined, next_row
-from mtquant_jax.deploy.operations import Program
+from mtquant_jax.deploy.operations import FLOAT, Array, Program, Take
 from mtquant_jax.deploy.tracing import trace
 from mtquant_jax.simulation.portfolio_env import PortfolioParams, PortfolioState
 from mtquant_jax.types import MarketTable
 
-STATE, NEXT = "state.", "next."
-"""What names of arrays begin with that one decision leaves for the next: outputs ``next.X`` are inputs ``state.X``."""
+STATE, NEXT = "state", "next"
+"""The input that one decision takes and the output that it leaves for the next one."""
 
 _LAST = WINDOW - 2  # the bar of a state, in its rows
 
@@ -44,29 +45,27 @@ class Graph:
     program: Program
     decide: Callable[[Mapping[str, Any]], dict[str, Any]]
     """The same by JAX, traceable: inputs by name -> outputs by name."""
-
-    @property
-    def state(self) -> tuple[str, ...]:
-        """What is kept from one decision to the next: names of inputs, without ``state.``."""
-        return tuple(name.removeprefix(STATE) for name in self.program.inputs if name.startswith(STATE))
+    layout: Mapping[str, tuple[int, ...]]
+    """Shapes of the parts of the state, in their order in its vector."""
 
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the inputs that every bar brings."""
-        return tuple(name for name in self.program.inputs if not name.startswith(STATE))
+        return tuple(name for name in self.program.inputs if name != STATE)
 
     @property
     def decided(self) -> tuple[str, ...]:
         """Names of the outputs that are no state."""
-        return tuple(name for name in self.program.outputs if not name.startswith(NEXT))
+        return tuple(name for name in self.program.outputs if name != NEXT)
 
 
 def decision_graph(desk: Desk, policy: Policy, market: PortfolioParams) -> Graph:
     """The decision of a hierarchy at the close of one bar, with all that was learnt inside.
 
     Inputs are ``market.NAME``, the finished bar's row of the market table (instruments in N = S x C slots), ``opens``
-    (1 where a flat account opens at this close, otherwise 0), and ``state.NAME``. On the bar where the account opens
-    nothing of the state is looked at but ``state.last.day``.
+    (1 where a flat account opens at this close, otherwise 0), and ``state [K]``. Outputs are the fields of `Decision`
+    that others need, and ``next [K]``, the state for the next bar. On the bar where the account opens nothing of the
+    state is looked at but its part ``last.day``.
 
     Args:
         desk: of a `deploy.desk.TradingDesk`.
@@ -91,15 +90,30 @@ def decision_graph(desk: Desk, policy: Policy, market: PortfolioParams) -> Graph
 
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape or (1,), np.float32), examples)
     whole = trace(plain, *shapes)
-    program = _needed(whole)
+    needed = _needed(whole)
+    names = [name for name in needed.inputs if name.startswith(f"{STATE}.")]
+    layout = {name.removeprefix(f"{STATE}."): needed.inputs[name].shape for name in names}
 
     def by_name(arrays: Mapping[str, Any]) -> dict[str, Any]:
-        leaves = [arrays.get(name, jnp.zeros(array.shape)) for name, array in whole.inputs.items()]
+        parts = unpacked(arrays[STATE], layout)
+        given = {**arrays, **{f"{STATE}.{name}": part for name, part in parts.items()}}
+        leaves = [given.get(name, jnp.zeros(array.shape)) for name, array in whole.inputs.items()]
         results = jax.tree.leaves(plain(*jax.tree.unflatten(jax.tree.structure(examples), leaves)))
         found = dict(zip(whole.outputs, results, strict=True))
-        return {name: found[name] for name in program.outputs}
+        left = jnp.concatenate([found[f"{NEXT}.{name}"].reshape(-1) for name in layout])
+        return {**{name: found[name] for name in needed.outputs if not name.startswith(f"{NEXT}.")}, NEXT: left}
 
-    return Graph(program, by_name)
+    return Graph(_with_one_state(needed, layout), by_name, layout)
+
+
+def unpacked(state: Any, layout: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The parts of a state's vector, by name."""
+    parts, first = {}, 0
+    for name, shape in layout.items():
+        size = math.prod(shape)
+        parts[name] = state[first : first + size].reshape(shape)
+        first += size
+    return parts
 
 
 def row_shapes(desk: Desk) -> dict[str, tuple[int, ...]]:
@@ -183,10 +197,23 @@ def _plain(value: jax.Array) -> jax.Array:
 
 def _needed(program: Program) -> Program:
     """The program without the parts of the state that no decision, however late, depends on."""
-    kept = [name for name in program.outputs if not name.startswith(NEXT)]
+    kept = [name for name in program.outputs if not name.startswith(f"{NEXT}.")]
     while True:
         found = program.only(kept).read()
-        wanted = {NEXT + name.removeprefix(STATE) for name in found.inputs if name.startswith(STATE)}
-        if not (more := [name for name in program.outputs if name in wanted and name not in kept]):
+        read = {name.replace(STATE, NEXT, 1) for name in found.inputs if name.startswith(f"{STATE}.")}
+        if not (more := [name for name in program.outputs if name in read and name not in kept]):
             return found
         kept += more
+
+
+def _with_one_state(program: Program, layout: Mapping[str, tuple[int, ...]]) -> Program:
+    """The program with all parts of the state in one vector: MetaTrader's functions take at most 64 arguments."""
+    size = sum(math.prod(shape) for shape in layout.values())
+    state, left = Array(STATE, (size,), FLOAT), Array(NEXT, (size,), FLOAT)
+    places = unpacked(np.arange(size), layout)
+    parts = [Take((state,), place, program.inputs[f"{STATE}.{name}"]) for name, place in places.items()]
+    joined_parts = Take(tuple(program.outputs[f"{NEXT}.{name}"] for name in layout), np.arange(size), left)
+    inputs = {name: array for name, array in program.inputs.items() if not name.startswith(f"{STATE}.")}
+    outputs = {name: array for name, array in program.outputs.items() if not name.startswith(f"{NEXT}.")}
+    operations = (*parts, *program.operations, joined_parts)
+    return Program({**inputs, STATE: state}, {**outputs, NEXT: left}, operations)

@@ -164,7 +164,8 @@ def test_unknown_and_missing_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["trian"]) == 2
     assert capsys.readouterr().err == "error: mtquant-jax trian: unknown command; did you mean train?\n"
     assert main(["fly", "--far"]) == 2
-    every = "train, evaluate, walk-forward, sweep, controls, compare, info, runs, plot, data, doctor, completion"
+    every = "train, evaluate, signal, paper, live, export, walk-forward, sweep, controls, compare, info, runs, plot, "
+    every += "data, doctor, completion"
     assert capsys.readouterr().err.endswith(f"choose from {every}\n")
     assert main(["tra"]) == 2 and main(["--versio"]) == 2  # abbreviations are refused
     capsys.readouterr()

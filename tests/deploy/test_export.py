@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import sys
@@ -51,7 +52,9 @@ def test_the_manifest_describes_all_that_is_there(files, manifest):
         assert [(one["name"], one["shape"]) for one in described] == [(one.name, one.shape) for one in found]
         assert all(one["meaning"] for one in described)
     plain = {one["name"].removeprefix("market.") for one in manifest["inputs"] + manifest["outputs"]}
-    assert set(MEANINGS) == {name for name in plain if not name.startswith(("state.", "next."))}
+    assert set(MEANINGS) == plain
+    size = sum(math.prod(part["shape"]) for part in manifest["state"])
+    assert [size] == [one["shape"][0] for one in manifest["inputs"] if one["name"] == "state"]
 
 
 def test_the_manifest_names_what_stands_where(manifest):
@@ -85,8 +88,7 @@ def test_the_page_runs_it_in_ten_lines(exported, monkeypatch):
 def test_the_page_names_what_is_given_and_decided(manifest):
     text = PAGE.read_text(encoding="utf-8")
     for one in manifest["inputs"] + manifest["outputs"]:
-        if not one["name"].startswith(("state.", "next.")):
-            assert f"`{one['name']}`" in text, one["name"]
+        assert f"`{one['name']}`" in text, one["name"]
 
 
 def test_exporting_again_gives_the_same_bytes(synthetic_run, exported, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from mtquant_jax.deploy.desk import open_desk
 from mtquant_jax.deploy.export import TracedRun, follow
-from mtquant_jax.deploy.graph import decision_graph
+from mtquant_jax.deploy.graph import decision_graph, unpacked
 from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
 
 STEPS = 150
@@ -54,11 +54,10 @@ def test_the_program_is_the_function(traced, decided):
     first, program, state = traced.judged.first, traced.graph.program, traced.first_state(traced.judged.first)
     rows = traced.rows(first, STEPS)
     for bar in range(40):
-        found = program.run({**state, **{name: values[bar] for name, values in rows.items()}})
+        found = program.run({"state": state, **{name: values[bar] for name, values in rows.items()}})
         for name, value in found.items():
             np.testing.assert_allclose(value, decided[name][bar], rtol=1e-5, atol=2e-6, err_msg=f"{name} {bar}")
-        state = {name.replace("next.", "state.", 1): value for name, value in found.items()}
-        state = {name: state[name] for name in program.inputs if name.startswith("state.")}
+        state = found["next"]
 
 
 def test_inputs_are_plain_and_what_no_decision_needs_is_no_state(traced):
@@ -66,17 +65,30 @@ def test_inputs_are_plain_and_what_no_decision_needs_is_no_state(traced):
     assert all(a.dtype == np.float32 and a.shape for a in (*program.inputs.values(), *program.outputs.values()))
     assert program.inputs["market.features"].shape[:2] == (universe.num_classes, universe.width)
     assert program.inputs["market.covariance"].shape == (universe.mask.size,) * 2
-    assert {"portfolio.relative_weights", "portfolio.returns", "last.features", "day_before"} <= set(traced.graph.state)
-    assert not any("reward_memory" in name or name.endswith((".path", ".bar")) for name in traced.graph.state)
-    assert {f"next.{name}" for name in traced.graph.state} < set(program.outputs)
+    layout = traced.graph.layout
+    assert {"portfolio.relative_weights", "portfolio.returns", "last.features", "day_before"} <= set(layout)
+    assert not any("reward_memory" in name or name.endswith((".path", ".bar")) for name in layout)
+    assert program.inputs["state"].shape == program.outputs["next"].shape
+    assert len(program.inputs) + len(program.outputs) < 30  # MetaTrader's functions take 64 arguments at most
+
+
+def test_the_state_is_its_parts_one_after_the_other(traced, decided):
+    layout = traced.graph.layout
+    parts = unpacked(decided["next"][7], layout)
+    assert {name: part.shape for name, part in parts.items()} == dict(layout)
+    np.testing.assert_array_equal(np.concatenate([part.reshape(-1) for part in parts.values()]), decided["next"][7])
+    np.testing.assert_array_equal(parts["portfolio.allocation.capital"], decided["capital"][7])
+    row = {name: values[7] for name, values in traced.rows(traced.judged.first, 8).items()}
+    np.testing.assert_array_equal(parts["last.features"], row["market.features"])
 
 
 def test_where_the_account_opens_only_the_last_day_is_looked_at(traced):
     first, decide = traced.judged.first, jax.jit(traced.graph.decide)
     row = {name: values[0] for name, values in traced.rows(first, 1).items()}
     state = traced.first_state(first)
-    other = {name: value if name == "state.last.day" else value + 1.0 for name, value in state.items()}
-    one, another = decide({**state, **row}), decide({**other, **row})
+    other = state + 1.0
+    unpacked(other, traced.graph.layout)["last.day"][:] -= 1.0
+    one, another = decide({**row, "state": state}), decide({**row, "state": other})
     for name in traced.graph.decided:
         np.testing.assert_array_equal(one[name], another[name], err_msg=name)
 
