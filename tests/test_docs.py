@@ -14,8 +14,11 @@ from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
 from mtquant_jax.commands.export import ExportCommand
 from mtquant_jax.commands.info import InfoCommand
+from mtquant_jax.commands.live import LiveCommand
+from mtquant_jax.commands.paper import PaperCommand, PaperReportCommand
 from mtquant_jax.commands.plot import PlotCommand
 from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
+from mtquant_jax.commands.signal import SignalCommand
 from mtquant_jax.commands.sweep import SweepCommand
 from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
@@ -104,7 +107,8 @@ def test_flags_in_the_pages_exist():
     known |= {"--seeds", "--first-seed", "--settings", "--studies", "--algorithms", "--short"}  # of benchmarks
     known |= {"--from"}  # of `data contracts`, where it is no word of Python
     commands = (TrainCommand, EvaluateCommand, WalkForwardCommand, CompareCommand, ContractsCommand, InfoCommand)
-    of_runs = (ExportCommand, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
+    deployed = (ExportCommand, LiveCommand, PaperCommand, PaperReportCommand, SignalCommand)
+    of_runs = (*deployed, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
     for command in (*commands, *of_runs, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
     known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off

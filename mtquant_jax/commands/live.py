@@ -39,6 +39,8 @@ class LiveCommand:
     """Largest spread at which an order is sent, in multiples of the instrument's usual one; 0 is off."""
     magic: int = 20_250_101
     """Number that marks our positions among those of others."""
+    names: tuple[str, ...] = ()
+    """Names of symbols at the broker that are not found by themselves, as EURUSD=EURUSD.r."""
     folder: str | None = None
     """Journal, state, heartbeat and ledger; RUN_DIR/live when left out."""
     every: float = 10.0
@@ -78,7 +80,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
     check_rules(rules)
     trained = open_run(Path(command.run_dir))
     desk = desk_of(trained, MT5)
-    broker = terminal_of(desk, command.magic)
+    broker = terminal_of(desk, command.magic, command.names)
     folder = Path(command.folder) if command.folder else trained.paths.run_dir / "live"
     folder.mkdir(parents=True, exist_ok=True)
     kind = "sending orders" if rules.send else "dry run"

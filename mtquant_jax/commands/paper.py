@@ -31,6 +31,8 @@ class PaperCommand:
     source: str = ""
     """Directory of bar files that is kept up to date, or mt5 for MetaTrader's terminal; the training's bars when left
     out."""
+    names: tuple[str, ...] = ()
+    """Names of symbols at the broker that are not found by themselves, as EURUSD=EURUSD.r."""
     ledger: str | None = None
     """SQLite file; RUN_DIR/paper/ledger.sqlite when left out, or replay.sqlite there."""
     replay: tuple[str, str] | None = None
@@ -79,7 +81,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
             _print(replay(PaperTrader(desk, ledger), bars, first, last, clock, pause), command, desk.config, path)
         return
     desk = desk_of(trained, command.source or None)
-    source = source_of(desk, command.source)
+    source = source_of(desk, command.source, command.names)
     with Ledger(path, about(trained, desk)) as ledger:
         trader = PaperTrader(desk, ledger)
 
@@ -106,6 +108,8 @@ class PaperReportCommand:
     """Directory of the training."""
     source: str = ""
     """Directory of bar files, or mt5, as for the trading."""
+    names: tuple[str, ...] = ()
+    """Names of symbols at the broker, as for the trading."""
     ledger: str | None = None
     """SQLite file; RUN_DIR/paper/ledger.sqlite when left out."""
     output: str | None = None
@@ -152,7 +156,7 @@ def report(arguments: Sequence[str], prog: str) -> None:
     check_writable(folder)
     desk = desk_of(trained, command.source or None)
     with open_ledger(path) as ledger, working("reading the bars, and trading them as the simulator does"):
-        bars = source_of(desk, command.source).read(int(time.time()))
+        bars = source_of(desk, command.source, command.names).read(int(time.time()))
         assert bars is not None
         found, judged = paper_report(trained, desk, ledger, bars)
         traded = trade_all(trained, judged, restore_all(trained, judged.market))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.freshness import finished
 from mtquant_jax.deploy.history import MT5, read_history
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
+from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.options import MoreOptions
 from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.types import Bars
@@ -71,28 +73,37 @@ class BrokerSource:
         return finished(bars, self.desk.bar_seconds, now)[0]
 
 
-def source_of(desk: TradingDesk, name: str) -> Source:
-    """The source of a name: MetaTrader's terminal, or the desk's directory.
+def source_of(desk: TradingDesk, name: str, names: Sequence[str] = ()) -> Source:
+    """The source of a name: MetaTrader's terminal, or the desk's directory; ``names`` as for `terminal_of`.
 
     Raises:
         UserError: there is no terminal.
     """
     if name != MT5:
         return DirectorySource(desk)
-    return BrokerSource(terminal_of(desk), desk)
+    return BrokerSource(terminal_of(desk, names=names), desk)
 
 
-def terminal_of(desk: TradingDesk, magic: int | None = None) -> MetaTraderBroker:
+def terminal_of(desk: TradingDesk, magic: int | None = None, names: Sequence[str] = ()) -> MetaTraderBroker:
     """MetaTrader's terminal, with the training's contracts and clock.
 
     Args:
         desk: of the training.
         magic: number that marks our positions; None for the usual one.
+        names: of symbols at the broker, where they are not found, as ``EURUSD=EURUSD.r``.
 
     Raises:
-        UserError: there is no terminal.
+        UserError: there is no terminal, or a name is written otherwise.
     """
     reading = MoreOptions(zero_spread=desk.config.zero_spread, allow_jumps=desk.config.allow_jumps)
-    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock, reading=reading)
+    given = dict(_named(text) for text in names)
+    options = MetaTraderOptions(clock=desk.config.simulation.broker_clock, reading=reading, names=given)
     options = options if magic is None else dataclasses.replace(options, magic=magic)
     return MetaTraderBroker(options, instruments_of(desk.config))
+
+
+def _named(text: str) -> tuple[str, str]:
+    symbol, equals, name = text.partition("=")
+    if not (symbol and equals and name):
+        raise UserError(f"`names` {text}: must be a symbol and its name at the broker, as EURUSD=EURUSD.r")
+    return symbol, name

@@ -18,7 +18,10 @@ from mtquant_jax.commands.contracts import ContractsCommand
 from mtquant_jax.commands.controls import ControlsCommand
 from mtquant_jax.commands.convert import ConvertCommand
 from mtquant_jax.commands.evaluate import EvaluateCommand
+from mtquant_jax.commands.live import LiveCommand
+from mtquant_jax.commands.paper import PaperCommand
 from mtquant_jax.commands.runs import RunsCompareCommand, RunsListCommand, RunsPruneCommand, RunsTagCommand
+from mtquant_jax.commands.signal import SignalCommand
 from mtquant_jax.commands.sweep import SweepCommand
 from mtquant_jax.commands.train import TrainCommand
 from mtquant_jax.commands.walk_forward import WalkForwardCommand
@@ -74,7 +77,8 @@ def test_every_setting_that_a_message_names_exists() -> None:
     known = keys(TrainConfig) | {"{}", "{}.batch_size", "market.{}"}
     commands = (EvaluateCommand, CompareCommand, WalkForwardCommand, ConvertCommand, ContractsCommand, TrainCommand)
     of_runs = (RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
-    for command in (*commands, ControlsCommand, SweepCommand, *of_runs):
+    deployed = (LiveCommand, PaperCommand, SignalCommand)
+    for command in (*commands, ControlsCommand, SweepCommand, *of_runs, *deployed):
         known |= keys(command)
     named = {(place, name) for place, text in messages() for name in re.findall(r"`([a-z{][\w.{}]*)`", text)}
     assert len(named) > 30

@@ -97,7 +97,7 @@ def terminal() -> FakeTerminal:
 def test_the_command_makes_a_dry_run_on_a_terminal(run, tmp_path, monkeypatch, capsys):
     fake = terminal()
 
-    def connected(desk: TradingDesk, magic: int | None = None) -> MetaTraderBroker:
+    def connected(desk: TradingDesk, magic: int | None = None, names: tuple[str, ...] = ()) -> MetaTraderBroker:
         options = MetaTraderOptions(clock=desk.config.simulation.broker_clock)
         return MetaTraderBroker(options, load_instruments(), fake, fake.now, fake.sleep)
 
