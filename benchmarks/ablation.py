@@ -8,13 +8,13 @@ the one before was stopped, so that parts can be chosen:
 
     python benchmarks/ablation.py --learners ppo --markets planted --remedies 'ensemble of three' --no-together
 
-Every seed has one history of its own to train on: 4,760 synthetic bars, or the real bars up to one of ten dates (4,760
-to 10,484). The last policy is judged, at full tilt except in the row of the folds: on a fresh synthetic market of
+Every seed has one history of its own to train on: 4,764 synthetic bars, or the real bars up to one of ten dates (4,764
+to 10,488). The last policy is judged, at full tilt except in the row of the folds: on a fresh synthetic market of
 another seed (24 paths x 1,259 bars), or on real bars behind the training split. Those of two seeds do not overlap, and
 the test split of the settings is cut away before anything is computed. Growth is net, per bar, in typical returns, mean
 over the classes; every row is compared with the base seed by seed (95 % intervals, Student's t). The gap is what a
 policy earns on the last 1,500 bars that it was trained on, less what it earns on unseen ones. Only phase 1 is trained.
-PPO, which takes several times longer, has fewer rows.
+PPO, which takes longer, has fewer rows. What is put together was chosen on these same markets.
 """
 
 from __future__ import annotations
@@ -197,6 +197,7 @@ def main(arguments: Arguments) -> None:
         if len(chosen) > 1:
             for market in arguments.markets:
                 bench.measure(figures, market, learner, {TOGETHER: combined([REMEDIES[name] for name in chosen])})
+    _store(arguments, figures)
 
 
 def _settings(arguments: Arguments) -> dict[str, Any]:
@@ -222,22 +223,30 @@ def _earlier(arguments: Arguments) -> dict[str, Any]:
 def _store(arguments: Arguments, figures: dict[str, Any]) -> None:
     rows = [row for learners in figures.values() for of_learner in learners.values() for row in of_learner.values()]
     seconds = sum(row["seconds"] for row in rows)
+    together = {learner: promising(figures, learner) for learner in arguments.learners}
+    found = {**_settings(arguments), "seconds": seconds, "together": together, "markets": figures}
     with contextlib.redirect_stdout(io.StringIO()):  # rows are printed one by one
-        store(arguments.name, {**_settings(arguments), "seconds": seconds, "markets": figures}, arguments.results)
+        store(arguments.name, found, arguments.results)
 
 
 def promising(figures: dict[str, Any], learner: str) -> list[str]:
-    """Rows that are rather ahead of the base over all markets, and on none surely behind by more than a few percent."""
+    """Rows that are rather ahead of the base over all markets, in growth or in Sharpe ratio, and that cost no growth.
+
+    A row costs growth where it is surely behind on a market, and by more than a few percent.
+    """
     found = []
     markets = [of_learner[learner] for of_learner in figures.values() if learner in of_learner]
     for name, remedy in REMEDIES.items():
-        if remedy.folds or any(name not in rows for rows in markets):  # folds cut the tilt of whatever was trained
+        if (
+            remedy.folds or not markets or any(name not in rows for rows in markets)
+        ):  # folds cut the tilt of whatever was trained
             continue
-        leads = [rows[name]["ahead"]["growth"] for rows in markets]
+        leads = [rows[name]["ahead"] for rows in markets]
         losses = [_LOSS * abs(rows[BASE]["growth"]["mean"]) for rows in markets]
-        pairs = zip(leads, losses, strict=True)
-        behind = any(lead["mean"] < -max(loss, lead["half_width"]) for lead, loss in pairs)
-        if not behind and statistics.fmean(lead["mean"] / lead["half_width"] for lead in leads) > _PROMISING:
+        growth = [lead["growth"] for lead in leads]
+        costs = any(one["mean"] < -max(loss, one["half_width"]) for one, loss in zip(growth, losses, strict=True))
+        ahead = [statistics.fmean(one[key]["mean"] / one[key]["half_width"] for one in leads) for key in leads[0]]
+        if not costs and max(ahead) > _PROMISING:
             found.append(name)
     return found
 
