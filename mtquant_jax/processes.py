@@ -16,7 +16,7 @@ from typing import Any
 
 from mtquant_jax.errors import Interrupted, UserError
 
-FLAGS = ("--coordinator", "--num-processes", "--process-id")
+_NEEDED = ("`coordinator`", "`num_processes`", "`process_id`")
 
 
 @contextlib.contextmanager
@@ -85,13 +85,13 @@ def _how_to_join(
         own = list(range(local * devices, (local + 1) * devices))
         return {"cluster_detection_method": "slurm", "local_device_ids": own}
     if not all(given):
-        missing = " and ".join(name for name, there in zip(FLAGS, given, strict=True) if not there)
-        raise UserError(f"{missing} missing: processes that train together need {', '.join(FLAGS)}")
+        missing = " and ".join(name for name, there in zip(_NEEDED, given, strict=True) if not there)
+        raise UserError(f"{missing} missing: processes that train together need {', '.join(_NEEDED)}")
     if process_id >= num_processes:
-        raise UserError(f"--process-id {process_id}: must be below --num-processes {num_processes}; it counts from 0")
+        raise UserError(f"`process_id` {process_id}: must be below `num_processes` {num_processes}; it counts from 0")
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal()):
-        raise UserError(f"--coordinator {coordinator}: must be host and port of process 0, such as node1:1234")
+        raise UserError(f"`coordinator` {coordinator}: must be host and port of process 0, such as node1:1234")
     return {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
 
 

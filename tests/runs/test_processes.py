@@ -118,10 +118,10 @@ def test_flags_of_several_processes_are_checked():
             pass
         return str(error.value)
 
-    assert "--process-id missing: processes that train together need" in refusal("node1:1234", 2, -1)
-    assert "--coordinator and --process-id missing" in refusal("", 2, -1)
-    assert "--coordinator node1: must be host and port of process 0" in refusal("node1", 2, 0)
-    assert "--process-id 2: must be below --num-processes 2; it counts from 0" in refusal("node1:1234", 2, 2)
+    assert "`process_id` missing: processes that train together need" in refusal("node1:1234", 2, -1)
+    assert "`coordinator` and `process_id` missing" in refusal("", 2, -1)
+    assert "`coordinator` node1: must be host and port of process 0" in refusal("node1", 2, 0)
+    assert "`process_id` 2: must be below `num_processes` 2; it counts from 0" in refusal("node1:1234", 2, 2)
 
 
 @pytest.mark.parametrize(
