@@ -10,8 +10,10 @@ import platform
 from pathlib import Path
 
 
-def prepare_jax() -> None:
+def prepare_jax(devices: int = 1) -> None:
     """Set up JAX before its first compilation: compiled programs are kept on disk between processes.
+
+    With ``devices`` above 1 a CPU counts as so many devices, unless the session has said or computed something before.
 
     The folder is JAX_COMPILATION_CACHE_DIR, else mtquant-jax/xla in the user's cache folder; MTQUANT_JAX_NO_CACHE=1
     keeps nothing. A folder that cannot be written is done without, and so is any under a JAX whose entries cannot be
@@ -23,6 +25,9 @@ def prepare_jax() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
+    if devices > 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # it has computed something
+            jax.config.update("jax_num_cpu_devices", devices)
     if not keeps_programs():
         jax.config.update("jax_enable_compilation_cache", False)
         return

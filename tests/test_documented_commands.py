@@ -107,7 +107,13 @@ def test_every_command_is_understood(parse, page, line):
 
 
 def test_the_files_for_clusters_are_sound():
-    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+    for script in ("slurm.sh", "train.sh"):
+        subprocess.run(["bash", "-n", CLUSTER / script], check=True)
+    service, training = yaml.safe_load_all((CLUSTER / "train_job.yaml").read_text(encoding="utf-8"))
+    pods = training["spec"]["completions"]
+    (command,) = training["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--num-processes {pods} " in command
+    assert f"{training['metadata']['name']}-0.{service['metadata']['name']}:" in command
     job, claim = yaml.safe_load_all((CLUSTER / "rayjob.yaml").read_text(encoding="utf-8"))
     cluster = job["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]

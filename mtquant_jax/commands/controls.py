@@ -38,7 +38,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command, source = load_command(ControlsCommand, arguments, prog, phases="1", resumes_run=False)
-    prepare_jax()
+    prepare_jax(command.settings.devices)
     from mtquant_jax.errors import UserError, with_flags
     from mtquant_jax.market.prepare import prepare_market
     from mtquant_jax.market.traded import with_symbols

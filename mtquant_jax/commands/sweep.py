@@ -79,7 +79,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command, source = load_command(SweepCommand, arguments, prog, phases="1", resumes_run=False)
-    prepare_jax()
+    prepare_jax(command.settings.devices)
     if command.executor.startswith("ray"):  # a GPU of this machine is for a worker
         import jax
 

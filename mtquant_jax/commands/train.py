@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
+from mtquant_jax import processes
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.layers import WithSettings, load_command
@@ -31,6 +32,12 @@ class TrainCommand(WithSettings):
     """Json: print a JSON object per line, with all metrics of a chunk."""
     resume: bool = False
     """Go on with the training that --run-dir holds, with its settings, from its newest checkpoints."""
+    coordinator: str = ""
+    """Host and port of process 0, as node1:1234, where several processes train together; empty: SLURM says it."""
+    num_processes: int = 0
+    """Processes that train together; 0: the tasks of the SLURM step, or this one alone."""
+    process_id: int = -1
+    """Which of them this is, from 0 on; process 0 writes and prints. -1: SLURM says it."""
 
     def output(self) -> Output:
         """What is printed.
@@ -52,14 +59,16 @@ def run(arguments: Sequence[str], prog: str, phases: str | None = None) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command, source = load_command(TrainCommand, arguments, prog, phases)
-    prepare_jax()
-    output = command.output()
-    if output.level <= logging.INFO and not output.as_json:  # the market takes seconds
-        print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)
-    from mtquant_jax.market.traded import with_symbols
-    from mtquant_jax.runs import train
-    from mtquant_jax.runs.memory import memory_advice
+    output, devices = command.output(), command.settings.devices
+    prepare_jax(devices)
+    with processes.joined(command.coordinator, command.num_processes, command.process_id, devices):
+        # The market takes seconds.
+        if output.level <= logging.INFO and not output.as_json and processes.is_first():
+            print(f"mtquant-jax {__version__} on {device()}, settings from {source}", flush=True)
+        from mtquant_jax.market.traded import with_symbols
+        from mtquant_jax.runs import train
+        from mtquant_jax.runs.memory import memory_advice
 
-    config = with_symbols(command.settings)
-    with memory_advice(config):
-        train.run(config, config_source=source, output=output, overwrite=command.overwrite, resume=command.resume)
+        config = with_symbols(command.settings)
+        with memory_advice(config):
+            train.run(config, config_source=source, output=output, overwrite=command.overwrite, resume=command.resume)

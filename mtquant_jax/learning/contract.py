@@ -13,6 +13,7 @@ import jax
 from flax import struct
 
 from mtquant_jax.agents.contract import Agent, ControlVariate
+from mtquant_jax.learning.layout import Layout
 
 if TYPE_CHECKING:  # any environment with this interface will do
     from gymnax.environments.environment import Environment
@@ -69,6 +70,7 @@ class Program:
     learner: Learner  # how the policy learns from a rollout
     learn_normalizers: bool = True
     coordinated_group: str = ""  # group whose first two objectives' gradients are coordinated
+    layout: Layout = Layout()  # on which devices it runs
 
     @property
     def timesteps_per_update(self) -> int:

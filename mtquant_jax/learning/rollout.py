@@ -51,7 +51,7 @@ def collect(
 
     ``act`` is `drawn` or `likeliest`.
     """
-    env, agent = program.env, program.agent
+    env, agent, layout = program.env, program.agent, program.layout
 
     def step(carry: tuple[Any, Any, jax.Array], _: None) -> tuple[tuple[Any, Any, jax.Array], Trajectory]:
         env_state, observation, key = carry
@@ -59,8 +59,9 @@ def collect(
         inputs = agent.inputs(observation, env_params)
         distribution = agent.policy(state.params, state.normalizers, inputs, env_params)
         action = act(distribution, action_key)
+        step_keys = layout.divided(jax.random.split(step_key, program.num_envs))
         following, env_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
-            jax.random.split(step_key, program.num_envs), env_state, agent.env_action(action), env_params
+            step_keys, env_state, agent.env_action(action), env_params
         )
         record = Trajectory(
             observation=observation,
@@ -75,7 +76,7 @@ def collect(
             control=agent.control(info),
             metrics=agent.metrics(info),
         )
-        return (env_state, following, key), record
+        return (*layout.divided((env_state, following)), key), record
 
     carry = (state.env_state, state.observation, state.key)
     (env_state, observation, key), trajectory = jax.lax.scan(step, carry, length=program.num_steps)

@@ -30,7 +30,8 @@ def start_training(
 def _chunk(
     program: Program, state: TrainState, env_params: Any, hyper: Any, num_updates: jax.Array
 ) -> tuple[TrainState, Metrics]:
-    return program.learner.chunk(program, state, env_params, hyper, num_updates)
+    state, metrics = program.learner.chunk(program, state, env_params, hyper, num_updates)
+    return program.layout.of_state(state), program.layout.on_each(metrics)
 
 
 train_chunk = jax.jit(_chunk, static_argnums=0, donate_argnums=1)
@@ -62,4 +63,5 @@ def train_chunk_parallel(
     """
     market = jax.tree.unflatten(jax.tree.structure(env_params), [None if once else 0 for once in shared])
     side_by_side = jax.vmap(functools.partial(_chunk, program), in_axes=(0, market, 0, None))
-    return side_by_side(state, env_params, hyper, num_updates)
+    state, metrics = side_by_side(state, env_params, hyper, num_updates)
+    return program.layout.of_state(state, axis=1), program.layout.on_each(metrics)

@@ -27,9 +27,11 @@ _NOT_LEARNT_FROM = (
     "quick_test",
     "keep",
     "tracker",
+    "devices",
 )
 _OF_MARKET = ("calibration", "start", "end")
-"""Settings left out of the hash: places of files, and names of what other settings or the market's fingerprint say."""
+"""Settings left out of the hash: places of files and devices, and names of what other settings or the market's
+fingerprint say."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtquant_jax import processes
 from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance, describe
 from mtquant_jax.backtest.verdict import describe_evidence, evidence_numbers
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
-from mtquant_jax.runs.phase_results import handed_on, read_results
+from mtquant_jax.runs.following import known_evidence
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.storage.recorder import RunRecorder
@@ -87,6 +88,7 @@ class RunObserver(TrainingObserver):
     def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
         """Read it from the newest checkpoint, where the run is resumed, and forget the metrics of what came after."""
         found = self._checkpoints.earlier(members, like)
+        processes.from_first(str(found[0].logbook.timesteps) if found else "")  # for each `Follower`
         if self._checkpoints.resumes:
             for index, member in enumerate(members):
                 self._recorder.keep_metrics(member.phase, member.name, found[index].logbook.timesteps if found else 0)
@@ -107,8 +109,8 @@ class RunObserver(TrainingObserver):
             self._recorder.info(f"  {'starting point':<28} validation {describe(found)}")
 
     def stops(self) -> bool:
-        """Whether someone wants the run to stop."""
-        return self._stops()
+        """Whether someone wants the run to stop, in any of its processes."""
+        return processes.in_any(self._stops())
 
     def wait(self) -> None:
         """Until every checkpoint is on disk."""
@@ -138,13 +140,10 @@ class RunObserver(TrainingObserver):
 
     def evidence_of(self, member: Member) -> Evidence | None:
         """What the results of phase 1 say, where the run is resumed and had them."""
-        paths = self._files.paths
-        if not self._checkpoints.resumes or member.phase != 1 or not paths.phase_results(1).is_file():
-            return None
-        results = read_results(paths, 1, "the training goes on")
-        if results["run_id"] != self._files.run_id:
-            return None
-        return handed_on(paths, 1, results["specialists"].get(member.name), member.name).evidence
+        files = self._files
+        found = known_evidence(files.paths, files.run_id, member) if self._checkpoints.resumes else None
+        processes.from_first("known" if found else "")
+        return found
 
     def trains_without(self, members: Sequence[Member], folds: int) -> None:
         """Write a line: it takes as long as so many trainings."""

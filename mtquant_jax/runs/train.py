@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtquant_jax import processes
 from mtquant_jax.errors import UserError
 from mtquant_jax.jax_setup import device
 from mtquant_jax.market.prepare import GIVEN, Market, prepare_market
 from mtquant_jax.runs.checkpoints import Checkpoints, of_run
 from mtquant_jax.runs.display import Display, LiveDisplay, shows_live
 from mtquant_jax.runs.ending import recorded_end
+from mtquant_jax.runs.following import check_same_in_all, follow
 from mtquant_jax.runs.handover import check_same_market, check_same_training, earlier_results, restore_policies
 from mtquant_jax.runs.phase_results import read_summary
 from mtquant_jax.runs.run_directory import check_free, check_not_running, check_paths, claimed, clear, named
@@ -37,6 +40,7 @@ from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.diagnosis import grouped
 from mtquant_jax.training.observer import Progress
+from mtquant_jax.training.placement import check_devices
 from mtquant_jax.training.trainer import META_CONTROLLER, PORTFOLIO, HierarchyPolicies, train_phases
 from mtquant_jax.types import Bars
 from mtquant_jax.version import __version__
@@ -54,7 +58,7 @@ def run(
     """Train the phases a configuration asks for and write everything a run leaves on disk.
 
     Args:
-        config: the resolved settings.
+        config: the resolved settings; the same in all processes that train together.
         config_source: where they come from, for the log.
         market: prepared with these settings; None prepares it. Bars that it was given are written to the run.
         on_chunk: called after every chunk of every training.
@@ -63,39 +67,53 @@ def run(
         resume: go on with the training that the run directory holds, from its newest checkpoints.
 
     Returns:
-        The content of ``training_summary.json``.
+        The content of ``training_summary.json``, also in processes that only follow the first.
 
     Raises:
         UserError: bad settings or data, a directory that holds another training or cannot be written, or a phase
             without the results it needs; raised before anything is written. Later where a training diverges.
         Interrupted: SIGINT or SIGTERM came; the training is saved, and can be resumed.
     """
-    began, start, output = time.perf_counter(), datetime.now(), output or Output()
+    began, output = time.perf_counter(), output or Output()
+    start, is_first = datetime.fromisoformat(processes.from_first(datetime.now().isoformat())), processes.is_first()
     config = dataclasses.replace(config, run_dir=named(config.run_dir, start))
     validate(config)
     paths, wanted = RunPaths(Path(config.run_dir)), parse_phases(config.phases)
-    check_not_running(paths)
-    before = _to_resume(paths, overwrite) if resume else None
-    if before is None:
-        _check_directory(paths, wanted, overwrite)
-    elif before.state == FINISHED and paths.training_summary.is_file():
-        return _nothing_to_do(paths, output)
-    config, market, results, notices = _prepared(config, paths, wanted, market)
-    bars = market.given
-    if bars is not None:
-        config, market = _with_bars_of_run(config, market, paths)
-    if before is not None:
-        notices += check_same_training(before, config, market, paths)
-    policies = restore_policies(config, paths, market, results)
-    with claimed(paths):
+    with processes.agreed():  # none writes before all of them have read what is there
+        check_devices(config, wanted)
+        if is_first:
+            check_not_running(paths)
+        before = _to_resume(paths, overwrite) if resume else None
         if before is None:
+            _check_directory(paths, wanted, overwrite)
+        elif before.state == FINISHED and paths.training_summary.is_file():
+            return _nothing_to_do(paths, output)
+        config, market, results, notices = _prepared(config, paths, wanted, market)
+        bars = market.given
+        if bars is not None:
+            config, market = _with_bars_of_run(config, market, paths)
+        if before is not None:
+            notices += check_same_training(before, config, market, paths)
+        policies = restore_policies(config, paths, market, results)
+    run_id = before.run_id if before else processes.from_first(new_run_id(start))
+    check_same_in_all(config, market, run_id)
+    if not is_first:
+        return follow(config, market, run_id, policies)
+    session = _Session(RunFiles(config, paths, market, run_id), wanted, before, output, start, began)
+    with _owned(paths, wanted, before is not None, overwrite, bars):
+        return session.train(policies, results, notices, config_source, on_chunk)
+
+
+@contextlib.contextmanager
+def _owned(paths: RunPaths, wanted: Sequence[int], goes_on: bool, overwrite: bool, bars: Bars | None) -> Iterator[None]:
+    """A block in which the directory is this training's, with the bars that it was given and nothing stale in it."""
+    with claimed(paths):
+        if not goes_on:
             _check_directory(paths, wanted, overwrite)  # another training may have come and gone since
             clear(paths, wanted, all_of_it=overwrite)
         if bars is not None:
             _keep_bars(bars, paths)
-        run_id = before.run_id if before else new_run_id(start)
-        session = _Session(RunFiles(config, paths, market, run_id), wanted, before, output, start, began)
-        return session.train(policies, results, notices, config_source, on_chunk)
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +163,7 @@ class _Session:
             record.ended(FINISHED, total).write(paths)
             recorder.results(_validations(results) | {"seconds": total})
             _conclude(recorder, files, summary, results, total)
+        processes.from_first("written")
         return summary
 
 
@@ -181,7 +200,7 @@ def _to_resume(paths: RunPaths, overwrite: bool) -> RunRecord:
 
 def _nothing_to_do(paths: RunPaths, output: Output) -> dict[str, Any]:
     """The summary of a training that is finished."""
-    if output.level <= logging.INFO and not output.as_json:
+    if output.level <= logging.INFO and not output.as_json and processes.is_first():
         print(f"the training in {paths.run_dir} is finished; nothing is left to resume")
     return read_summary(paths, "resuming a training")
 

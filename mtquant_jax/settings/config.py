@@ -363,6 +363,9 @@ class TrainConfig:
     evidence_folds: Annotated[int, Range("[0, 20]"), Unit("trainings"), Host] = 4
     """Parts of the training split that specialists are trained again without, to see what they earn on bars that they
     have not seen; these and the validation split are the evidence. 0: that split alone."""
+    devices: Annotated[int, Range("[1, inf)"), Unit("devices"), Static("1 2 3")] = 1
+    """Devices of this machine, or of each process where several train together, that the parallel episodes are divided
+    among equally; results are those of one device, to rounding (docs/scaling.md)."""
     num_envs: Annotated[int, Range("[1, inf)"), Unit("episodes"), Static("1 2 3")] = 125
     """Parallel episodes of PPO."""
     num_steps: Annotated[int, Range("[1, inf)"), Unit("decisions"), Static("1 2 3")] = 16

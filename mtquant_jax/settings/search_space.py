@@ -24,6 +24,7 @@ _NOT_SWEPT = {
     "phases": "give it to the sweep as a whole",
     "run_dir": "it says where the sweep writes",
     "keep": "a sweep keeps no checkpoints",
+    "devices": "give it to the sweep as a whole",
     "trials": "a sweep counts them itself",
     "tracker": "trials are in the study of the sweep",
     "preset": "sweep the settings that it consists of",

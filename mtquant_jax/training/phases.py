@@ -38,6 +38,7 @@ from mtquant_jax.simulation.reward import REWARDS
 from mtquant_jax.simulation.specialist_env import SpecialistEnv
 from mtquant_jax.simulation.trade_scale import trade_scales
 from mtquant_jax.training.learners import LEARNERS, Assignment
+from mtquant_jax.training.placement import layout_of
 
 # gymnax compiles per instance, so equal environments must be the same object. Rewards are names of objectives.
 specialist_env = functools.cache(lambda reward: SpecialistEnv(REWARDS[reward]))
@@ -166,6 +167,7 @@ def plan_specialist(config: TrainConfig, market: Market, index: int, env_params:
         num_envs=num_envs,
         num_steps=num_steps,
         learner=kind.make(config, settings.batch_size),
+        layout=layout_of(config),
     )
     return Plan(
         program=program,
@@ -193,6 +195,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
         num_envs=num_envs,
         num_steps=num_steps,
         learner=kind.make(config, config.meta_controller.batch_size),
+        layout=layout_of(config),
     )
     acting = (frozen.params[SPECIALISTS], frozen.normalizers[SPECIALISTS])
     env_params = portfolio_params(config, market, specialists=acting)
@@ -232,6 +235,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
         num_envs=num_envs,
         num_steps=num_steps,
         learner=kind.make(config, joint.batch_size),
+        layout=layout_of(config),
         learn_normalizers=False,  # the phase 1 policies on the leash see through the same statistics
         coordinated_group=SPECIALISTS,
     )

@@ -2,7 +2,8 @@
 
 On a CPU every member runs the program of a single training, several at a time on threads (*lanes*): that is quicker
 than one vmapped program, compiles nothing besides, and gives each member the bytes that it would have alone. On an
-accelerator, members of one program are vmapped.
+accelerator, members of one program are vmapped. Programs of several devices wait for each other's parts, so that they
+run one after the other: two at a time could each hold what the other waits for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mtquant_jax.learning.train import start_training, train_chunk, train_chunk_
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.curriculum import Curriculum
 from mtquant_jax.training.phases import Plan
+from mtquant_jax.training.placement import gathered, on_each, spread
 
 Metrics = dict[str, np.ndarray]
 
@@ -46,16 +48,23 @@ class Runner(abc.ABC):
 
     def __init__(self, compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum]) -> None:
         self._compiler, self._plans, self.seconds = compiler, plans, 0.0
-        self._env_params: list[Any] = [plan.env_params for plan in plans]
+        self._layout = plans[0].program.layout
+        self._env_params: list[Any] = on_each(self._layout, [plan.env_params for plan in plans])
+        self._hypers: list[Any] = on_each(self._layout, [plan.hyper for plan in plans])
         self.follow(curricula)
-        self._states = [_started(compiler, plan, env) for plan, env in zip(plans, self._env_params, strict=True)]
+        started = [_started(compiler, plan, env) for plan, env in zip(plans, self._of_host(), strict=True)]
+        self._states = [spread(self._layout, state) for state in started]
+
+    def _of_host(self) -> list[Any]:
+        """The market of each member on the first device of this process."""
+        return gathered(self._layout, self._env_params)
 
     def follow(self, curricula: Sequence[Curriculum]) -> None:
         """Let new episodes start where each member's curriculum stands; nothing without one."""
         for i, curriculum in enumerate(curricula):
             env_params = self._env_params[i]
             num_paths = env_params.table.open.shape[0]
-            drawn = jnp.asarray(curriculum.path_probability(num_paths))
+            drawn = on_each(self._layout, jnp.asarray(curriculum.path_probability(num_paths)))
             self._env_params[i] = dataclasses.replace(env_params, path_probability=drawn)
 
     @abc.abstractmethod
@@ -69,13 +78,13 @@ class Runner(abc.ABC):
     def run(self, updates: int) -> list[Metrics]:
         """Advance by a number of updates; metrics of each member."""
         start = time.perf_counter()
-        metrics = self._advance(jnp.asarray(updates, jnp.int32))
+        metrics = self._advance(on_each(self._layout, jnp.asarray(updates, jnp.int32)))
         self.seconds += time.perf_counter() - start
         return metrics
 
     @abc.abstractmethod
     def states(self) -> list[TrainState]:
-        """The state of each member."""
+        """The state of each member, whole; several processes must all ask for it."""
 
     @abc.abstractmethod
     def stand_at(self, states: Sequence[TrainState]) -> None:
@@ -90,47 +99,49 @@ class _Lanes(Runner):
     """Each member runs the program of a single training."""
 
     def prepare(self) -> None:
-        one = jnp.ones((), jnp.int32)
-        self._chunks = [
-            self._compiler(train_chunk, (plan.program,), state, env_params, plan.hyper, one)
-            for plan, state, env_params in zip(self._plans, self._states, self._env_params, strict=True)
-        ]
+        one = on_each(self._layout, jnp.ones((), jnp.int32))
+        arguments = zip(self._plans, self._states, self._env_params, self._hypers, strict=True)
+        self._chunks = [self._compiler(train_chunk, (plan.program,), *of_plan, one) for plan, *of_plan in arguments]
 
     def _advance(self, updates: jax.Array) -> list[Metrics]:
         def advance(i: int) -> Metrics:
-            moved = self._chunks[i](self._states[i], self._env_params[i], self._plans[i].hyper, updates)
+            moved = self._chunks[i](self._states[i], self._env_params[i], self._hypers[i], updates)
             self._states[i], metrics = moved
             return jax.device_get(metrics)
 
-        return side_by_side(advance, range(len(self._states)))
+        members = range(len(self._states))
+        return side_by_side(advance, members) if self._layout.mesh is None else [advance(i) for i in members]
 
     def states(self) -> list[TrainState]:
-        return list(self._states)
+        return gathered(self._layout, self._states)
 
     def stand_at(self, states: Sequence[TrainState]) -> None:
-        self._states = [jax.tree.map(jnp.asarray, state) for state in states]
+        self._states = [spread(self._layout, jax.tree.map(jnp.asarray, state)) for state in states]
 
 
 class _Vmapped(Runner):
     """All members run as one program, in which leaves of their markets that are one array are there once."""
 
+    _stacked: TrainState
+
     def __init__(self, compiler: Compiler, plans: Sequence[Plan], curricula: Sequence[Curriculum]) -> None:
         super().__init__(compiler, plans, curricula)
-        self._stacked = stack(self._states)
+        self.stand_at(gathered(self._layout, self._states))
         self._states = []  # the stacked ones take their place
-        self._hyper = stack([plan.hyper for plan in plans])
+        self._hyper = on_each(self._layout, stack([plan.hyper for plan in plans]))
 
     def follow(self, curricula: Sequence[Curriculum]) -> None:
         super().follow(curricula)
         of_each = [jax.tree.leaves(env_params) for env_params in self._env_params]
         columns = list(zip(*of_each, strict=True))
         self._shared = tuple(all(leaf is column[0] for leaf in column) for column in columns)
-        leaves = [column[0] if once else stack(column) for once, column in zip(self._shared, columns, strict=True)]
+        pairs = zip(self._shared, columns, strict=True)
+        leaves = [column[0] if once else self._stack(column) for once, column in pairs]
         self._market = jax.tree.unflatten(jax.tree.structure(self._env_params[0]), leaves)
 
     def prepare(self) -> None:
         static = (self._plans[0].program, self._shared)
-        one = jnp.ones((), jnp.int32)
+        one = on_each(self._layout, jnp.ones((), jnp.int32))
         self._chunk = self._compiler(train_chunk_parallel, static, self._stacked, self._market, self._hyper, one)
 
     def _advance(self, updates: jax.Array) -> list[Metrics]:
@@ -139,10 +150,14 @@ class _Vmapped(Runner):
         return [unstack(metrics, i) for i in range(len(self._plans))]
 
     def states(self) -> list[TrainState]:
-        return [unstack(self._stacked, i) for i in range(len(self._plans))]
+        stacked = gathered(self._layout, self._stacked)
+        return [unstack(stacked, i) for i in range(len(self._plans))]
 
     def stand_at(self, states: Sequence[TrainState]) -> None:
-        self._stacked = stack(states)
+        self._stacked = spread(self._layout, stack(states), axis=1)
+
+    def _stack(self, leaves: Sequence[jax.Array]) -> jax.Array:
+        return on_each(self._layout, stack(gathered(self._layout, leaves)))
 
 
 def runner_of(

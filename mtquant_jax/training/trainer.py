@@ -26,6 +26,7 @@ from mtquant_jax.training.folds import WINDOWS, decided, fold_starts, train_with
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
+from mtquant_jax.training.placement import check_devices
 from mtquant_jax.training.validation import Validated, Validator
 
 META_CONTROLLER, PORTFOLIO = "meta_controller", "portfolio"
@@ -132,6 +133,7 @@ def train_hierarchies(
 
     Raises:
         Diverged: a training left the numbers.
+        UserError: there are too few devices, or episodes cannot be divided among them equally.
         ValueError: configurations differ in other settings, or a phase lacks the policies of an earlier one.
     """
     phases = phases or parse_phases(configs[0].phases)
@@ -140,6 +142,7 @@ def train_hierarchies(
         raise ValueError(f"classes {', '.join(classes)}: give some of {', '.join(names)}, with phase 1 alone")
     if differing := sorted({key for config in configs[1:] for key in _untraced_differences(configs[0], config)}):
         raise ValueError(f"{', '.join(differing)} must be the same in trainings side by side")
+    check_devices(configs[0], phases)
     trainer = _Trainer(
         configs=configs,
         market=market,

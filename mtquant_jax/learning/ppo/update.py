@@ -50,6 +50,7 @@ def make_batch(
         target=target,
         decides=trajectory.decides,
     )
+    batch = program.layout.on_each(batch)
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
     return batch, quality
 
@@ -67,10 +68,11 @@ def learn(
 ) -> tuple[TrainState, Metrics]:
     """Epochs of minibatches over one batch, with the statistics and the reference held still.
 
-    One permutation per epoch serves every leaf. When the approximate KL divergence of a minibatch passes
-    ``target_kl``, it and all that follow change nothing. Where a gradient is not a number, the whole update changes
-    nothing; metrics are means over the minibatches whose gradients are numbers. ``sizes`` are the number of minibatches
-    and of epochs.
+    One permutation per epoch serves every leaf. Each device has all of the batch and learns from its part of the rows
+    of a minibatch, so that minibatches are the same however many devices there are. When the approximate KL divergence
+    of a minibatch passes ``target_kl``, it and all that follow change nothing. Where a gradient is not a number, the
+    whole update changes nothing; metrics are means over the minibatches whose gradients are numbers. ``sizes`` are the
+    number of minibatches and of epochs.
     """
     num_minibatches, num_epochs = sizes
     size = program.timesteps_per_update // num_minibatches
@@ -81,7 +83,8 @@ def learn(
 
     def minibatch(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
         params, optimizer, stopped = carry
-        samples = jax.tree.map(lambda leaf: leaf[rows], batch)
+        rows = program.layout.divided(rows)
+        samples = program.layout.divided(jax.tree.map(lambda leaf: leaf[rows], batch))
         gradients, metrics = _gradients(program, params, samples, state, env_params, hyper)
         far = jnp.max(metrics["approximate_kl"]) > hyper.target_kl
         stepped = apply_gradients(params, optimizer, gradients, program.agent.groups, hyper, state.update)
