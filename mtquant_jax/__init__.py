@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         make_env,
         make_gymnasium,
         prepare,
-        sweep,
         train,
     )
+    from mtquant_jax.api.sweep import sweep
 
 __all__ = [
     "Run",
