@@ -58,6 +58,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
     """
     command = parsed(PaperCommand, arguments, prog)
     pause = _seconds_per_bar(command.speed)
+    if command.bars is not None and command.bars < 1:
+        raise UserError(f"`bars` {command.bars} must be at least 1")
     prepare_jax()
     from mtquant_jax.deploy.clock import time_of
     from mtquant_jax.deploy.history import desk_of, read_history
@@ -135,7 +137,7 @@ def report(arguments: Sequence[str], prog: str) -> None:
 
     from mtquant_jax.deploy.history import desk_of
     from mtquant_jax.deploy.ledger import open_ledger
-    from mtquant_jax.deploy.paper import paper_ledger
+    from mtquant_jax.deploy.paper import about, paper_ledger
     from mtquant_jax.deploy.paper_report import paper_report
     from mtquant_jax.deploy.sources import source_of
     from mtquant_jax.evaluation.backtests import trade_all
@@ -155,8 +157,12 @@ def report(arguments: Sequence[str], prog: str) -> None:
     folder = Path(command.output) if command.output else path.parent
     check_writable(folder)
     desk = desk_of(trained, command.source or None)
-    with open_ledger(path) as ledger, working("reading the bars, and trading them as the simulator does"):
-        bars = source_of(desk, command.source, command.names).read(int(time.time()))
+    with (
+        open_ledger(path, about(trained, desk)) as ledger,
+        working("reading the bars, and trading them as the simulator does"),
+    ):
+        source = source_of(desk, command.source, command.names, booked=len(ledger.bars_from(0)))
+        bars = source.read(int(time.time()))
         assert bars is not None
         found, judged = paper_report(trained, desk, ledger, bars)
         traded = trade_all(trained, judged, restore_all(trained, judged.market))
@@ -172,6 +178,7 @@ def _print(booked: Iterable[Booked], command: PaperCommand, config: TrainConfig,
     """Print what is booked as it comes, and how it stands at the end, also where the process is interrupted."""
     from mtquant_jax.market.periods import moment
     from mtquant_jax.reports.paper import booked_lines
+    from mtquant_jax.reports.wording import plural
 
     currency, last, count, orders = config.simulation.account_currency, None, 0, 0
     try:
@@ -183,6 +190,7 @@ def _print(booked: Iterable[Booked], command: PaperCommand, config: TrainConfig,
     finally:
         if last is not None:
             equity = "" if last.equity is None else f", equity {last.equity:,.2f} {currency}"
-            print(f"{count:,} bars and {orders:,} orders booked to {moment(last.time)} UTC{equity}; ledger in {path}")
+            done = f"{plural(count, 'bar')} and {plural(orders, 'order')}"
+            print(f"{done} booked to {moment(last.time)} UTC{equity}; ledger in {path}")
         else:
             print(f"nothing new to book; ledger in {path}")

@@ -31,7 +31,9 @@ class SignalCommand:
     """JSON file with MetaTrader's account_info and positions_get (docs/brokers.md): orders are for this account. Left
     out: for a simulated one that has traded every bar since the training's end."""
     capital_share: float = 1.0
-    """Share of the account's equity that is traded, above 0 and up to 1."""
+    """Share of the broker's equity that is traded, above 0 and up to 1."""
+    magic: int | None = None
+    """Count only positions of the account with this number, and leave those of others alone; all when left out."""
     as_of: str | None = None
     """Decide as it was at this time (UTC, as 2025-12-31 21:00); now when left out."""
     missing_bars: int = 1
@@ -58,6 +60,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
         raise UserError("give either `json` or `csv`, not both")
     if not 0.0 < command.capital_share <= 1.0:
         raise UserError(f"`capital_share` {command.capital_share:g} must be above 0 and at most 1")
+    if command.account is None and (command.capital_share != 1.0 or command.magic is not None):
+        raise UserError("`capital_share` and `magic` are of a broker's account: give its `account`")
     if command.missing_bars < 0:
         raise UserError(f"`missing_bars` {command.missing_bars} must be at least 0")
     prepare_jax()
@@ -74,6 +78,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
             capital_share=command.capital_share,
             now=time_of(command.as_of),
             missing_bars=command.missing_bars,
+            magic=command.magic,
         )
     if command.json:
         from mtquant_jax.storage.files import json_text

@@ -160,6 +160,8 @@ def decide(desk: Desk, progress: Progress, policy: Policy, market: PortfolioPara
     action = desk.agent.env_action(desk.agent.policy(policy.params, policy.normalizers, inputs, market).mode())
     state = jax.tree.map(lambda leaf: leaf[0], progress.state)
     plan = desk.env.plan(state, action[0], market)
+    ended = progress.terminated[0]  # an account that was stopped out or ruined trades no more
+    plan = dataclasses.replace(plan, target=jnp.where(ended, 0.0, plan.target))
     quote = accounts.quote_at_close(market.table, state.path, state.bar, market.rules.cost_multiplier)
     permission, order = decide_order(state.book, plan.target, quote, state.path, state.bar, market)
     return Decision(
@@ -167,7 +169,7 @@ def decide(desk: Desk, progress: Progress, policy: Policy, market: PortfolioPara
         target=plan.target,
         permitted=permission.weights,
         cuts=permission.cuts,
-        order=order,
+        order=jnp.where(ended, 0.0, order),
         allocation=plan.allocation,
         quote=quote,
         slippage=slippage_price(quote, market.table.covariance[state.path, state.bar], market.contracts),

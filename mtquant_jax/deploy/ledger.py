@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mtquant_jax.deploy.claims import claimed
 from mtquant_jax.errors import UserError
 from mtquant_jax.storage.files import json_line
 
@@ -54,36 +56,52 @@ class Event:
 class Ledger:
     """The file; use it as a context, and book inside `booking`."""
 
-    def __init__(self, path: Path, about: Mapping[str, str], durable: bool = True) -> None:
+    def __init__(self, path: Path, about: Mapping[str, str], durable: bool = True, writes: bool = True) -> None:
         """Open the ledger, or make it.
 
         Args:
             path: the file.
             about: what all of it is of; a ledger of something else is refused.
             durable: whether a booked bar must outlive a loss of power, and not only of the process.
+            writes: whether this process alone may book in it.
 
         Raises:
-            UserError: the file is of other bars or another training, or is no ledger.
+            UserError: the file is of other bars or another training, is damaged or no ledger, or another process has
+                it.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._held = contextlib.ExitStack()
+        if writes:
+            self._held.enter_context(claimed(path.with_name(f"{path.name}.lock"), f"books in {path}"))
         try:
             self._file = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._held.callback(self._file.close)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if self._file.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise UserError(f"{path} is damaged; begin another with `ledger`")
             self._open({**about, "format": str(_FORMAT)})
+            self._check_whole()
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{path} is no ledger of paper trading, or is in use: {error}") from None
+            self._held.close()
+            raise UserError(f"{path} is no ledger of paper trading, or is damaged: {error}") from None
+        except BaseException:
+            self._held.close()
+            raise
 
     def __enter__(self) -> Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._held.close()
 
     def _open(self, about: Mapping[str, str]) -> None:
         with self.booking():
-            if not self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+            tables = {name for (name,) in self._file.execute("SELECT name FROM sqlite_master")}
+            if tables and "about" not in tables:
+                raise UserError(f"{self.path} holds something else than paper trading; name another file with `ledger`")
+            if not tables:
                 for statement in _TABLES.split(";\n"):
                     if statement.strip():
                         self._file.execute(statement)
@@ -102,10 +120,23 @@ class Ledger:
         self._file.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._file.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            raise UserError(f"{self.path} cannot be booked in: {error}") from None
         except BaseException:
-            self._file.execute("ROLLBACK")
+            self._undo()
             raise
-        self._file.execute("COMMIT")
+
+    def _undo(self) -> None:
+        if self._file.in_transaction:
+            self._file.execute("ROLLBACK")
+
+    def _check_whole(self) -> None:
+        """Refuse a file whose state is not that after its last bar."""
+        (newest,) = self._file.execute("SELECT MAX(time) FROM bars").fetchone()
+        if newest != self.last:
+            raise UserError(f"{self.path} is damaged: its state is not of its last bar; begin another with `ledger`")
 
     @property
     def last(self) -> int | None:
@@ -121,7 +152,10 @@ class Ledger:
     def bars_from(self, time: int) -> dict[int, dict[str, list[float]]]:
         """Bars seen from a time on, by their opens."""
         rows = self._file.execute("SELECT time, prices FROM bars WHERE time >= ? ORDER BY time", (time,))
-        return {int(opened): json.loads(prices) for opened, prices in rows}
+        try:
+            return {int(opened): json.loads(prices) for opened, prices in rows}
+        except (ValueError, sqlite3.DatabaseError) as error:
+            raise UserError(f"the bars in {self.path} are damaged ({error}); begin another with `ledger`") from None
 
     def records(self) -> list[tuple[int, dict[str, np.ndarray]]]:
         """What happened to the account over each bar, as it was booked."""
@@ -178,22 +212,27 @@ class Ledger:
         return fresh
 
 
-def open_ledger(path: Path) -> Ledger:
-    """A ledger that is there, of whatever it is.
+def open_ledger(path: Path, about: Mapping[str, str]) -> Ledger:
+    """A ledger that is there, to be read.
+
+    Args:
+        path: the file.
+        about: what it must be of.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, it is of something else, or it is damaged.
     """
     if not path.is_file():
         raise UserError(f"there is no ledger {path}; trade with mtquant-jax paper first, or name another with `ledger`")
-    return Ledger(path, {})
+    return Ledger(path, about, writes=False)
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as bytes, exactly: a line of JSON with their names, types and shapes, then their bytes one by one."""
+    """Arrays as bytes, exactly: their SHA-256, a line of JSON with names, types and shapes, then their bytes."""
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     head = [[name, array.dtype.str, list(np.shape(arrays[name]))] for name, array in plain.items()]
-    return b"".join([json.dumps(head).encode(), b"\n", *(array.tobytes() for array in plain.values())])
+    content = b"".join([json.dumps(head).encode(), b"\n", *(array.tobytes() for array in plain.values())])
+    return hashlib.sha256(content).digest() + content
 
 
 def unpacked(content: bytes) -> dict[str, np.ndarray]:
@@ -202,8 +241,11 @@ def unpacked(content: bytes) -> dict[str, np.ndarray]:
     Raises:
         UserError: it is something else.
     """
+    seal, content = content[:32], content[32:]
     head, _, rest = content.partition(b"\n")
     arrays, start = {}, 0
+    if hashlib.sha256(content).digest() != seal:
+        raise UserError("the ledger's arrays are damaged; begin another with `ledger`")
     try:
         for name, kind, shape in json.loads(head):
             dtype, count = np.dtype(kind), int(np.prod(shape, dtype=np.int64))

@@ -7,18 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mtquant_jax.deploy.broker import Broker
+from mtquant_jax.deploy.broker import Broker, BrokerUnavailable
 from mtquant_jax.deploy.desk import TradingDesk
-from mtquant_jax.deploy.freshness import Freshness
+from mtquant_jax.deploy.freshness import freshness
 from mtquant_jax.deploy.live import Wanted
 from mtquant_jax.deploy.paper import PaperTrader
 from mtquant_jax.deploy.rules import Trained
 from mtquant_jax.deploy.signal import Signal, holding_of, signal
+from mtquant_jax.deploy.sources import BARS
 from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.types import Bars
-
-BARS = 5_000
-"""Bars that a broker is asked for: the history that features and their averages begin with."""
 
 
 class LiveModel:
@@ -39,12 +37,17 @@ class LiveModel:
         Raises:
             UserError: the account is in another currency, or bars or ledger do not fit the training.
         """
-        self._trader.trade(bars, int(self._now()))
+        now, desk = int(self._now()), self._trader.desk
+        fresh = freshness(bars, desk.bar_seconds, now, desk.config.simulation.broker_clock)
+        if fresh.missing:
+            raise BrokerUnavailable(f"{fresh.missing:,} bars that are due have not come; old ones are not decided on")
+        self._trader.trade(bars, now)
+        if self._trader.following.last != int(bars.timestamps[-1]):
+            raise BrokerUnavailable("the broker has fewer bars than it had; old ones are not decided on")
         following = self._trader.following
-        desk, decision = following.desk, following.decision()
+        decision = following.decision()
         account = holding_of(self._broker.account(), self._broker.positions(), desk.config.simulation.account_currency)
-        age = int(self._now()) - int(bars.timestamps[-1]) - desk.bar_seconds
-        found = self.last = signal(following, decision, Freshness(age, 0), self._run_id, account)
+        found = self.last = signal(following, decision, fresh, self._run_id, account)
         slots = list(desk.desk.universe.slots)
         size = np.asarray(following.market.contracts.contract_size, np.float64)[slots]
         value = size * np.asarray(decision.quote.bid * decision.quote.conversion, np.float64)[slots]
@@ -52,7 +55,7 @@ class LiveModel:
             row.symbol: row.permitted_weight * account.equity / worth
             for row, worth in zip(found.instruments, value, strict=True)
         }
-        bound = tuple(f"{name} took {cut:.0%} of the exposure" for name, cut in found.risk_rules.items())
+        bound = *found.notices, *(f"{name} took {cut:.0%} of the exposure" for name, cut in found.risk_rules.items())
         others = dict.fromkeys(desk.symbols[len(slots) :], 0.0)  # instruments that only convert currencies
         return Wanted(int(bars.timestamps[-1]), lots | others, bound)
 

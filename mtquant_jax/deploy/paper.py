@@ -20,6 +20,7 @@ from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.types import Bars
 
+_ENDED = "the account was stopped out or ruined: it trades no more"
 _COMPARED = 1_000  # bars at the end that are compared with what was booked of them
 
 
@@ -48,7 +49,7 @@ def about(run: TrainedRun, desk: TradingDesk) -> dict[str, str]:
         "training": run.run_id,
         "symbols": " ".join(desk.symbols),
         "bar interval": f"{desk.bar_seconds} s",
-        "account": f"{account.initial_capital:g} {account.account_currency}",
+        "account": f"{account.initial_capital!r} {account.account_currency}",
         "contracts": contract_hash(market.contracts, universe, universe.symbols),
     }
 
@@ -59,6 +60,7 @@ class PaperTrader:
     def __init__(self, desk: TradingDesk, ledger: Ledger) -> None:
         self.desk, self.ledger = desk, ledger
         self._following: Following | None = None
+        self._unsaid: list[Event] = []  # noted without a bar that they could be told with
         self._watch: Watch | None = None
 
     def trade(self, bars: Bars, now: int | None, opens: int | None = None) -> list[Booked]:
@@ -78,7 +80,7 @@ class PaperTrader:
         recent = bars.timestamps[-_COMPARED] if len(bars.timestamps) > _COMPARED else bars.timestamps[0]
         odd = compared(bars, self.ledger.bars_from(int(recent)), last)
         new = int(np.searchsorted(bars.timestamps, last, side="right"))
-        if self._following is None:
+        if self._following is None or self._following.last != last:
             state = self.ledger.state()
             assert state is not None
             self._following = self.desk.resume(state, last)
@@ -86,7 +88,7 @@ class PaperTrader:
             odd.append(Event("started", last, "goes on after this bar"))
         if new == len(bars.timestamps):
             with self.ledger.booking():
-                self.ledger.note(last if now is None else now, odd)
+                self._unsaid += self.ledger.note(last if now is None else now, odd)
             return []
         return self._book(between(bars, new, len(bars.timestamps)), now, odd)
 
@@ -104,10 +106,17 @@ class PaperTrader:
 
     def _book(self, bars: Bars, now: int | None, odd: list[Event]) -> list[Booked]:
         """Trade new bars, and book them in one transaction."""
-        following, watch = self._following, self._watch
-        assert following is not None and watch is not None
-        before = self._units()
-        followed = following.follow(bars)
+        try:
+            return self._booked(bars, now, odd)
+        except BaseException:
+            self._following = None  # which may be ahead of the ledger
+            raise
+
+    def _booked(self, bars: Bars, now: int | None, odd: list[Event]) -> list[Booked]:
+        following, watch = self.following, self._watch
+        assert watch is not None
+        before, unsaid = self._units(), self._unsaid
+        followed, self._unsaid = following.follow(bars), []
         with self.ledger.booking():
             booked = []
             for index, time in enumerate(followed.timestamps.tolist()):
@@ -121,9 +130,10 @@ class PaperTrader:
                     equity = float(outcome.row["equity"][0]) * self._capital
                     before = np.asarray(outcome.row["detail"].units[0], np.float64)
                 if outcome.terminated:
-                    events.append(Event("stopped out", None, f"at {moment(time)} UTC; the account trades no more"))
+                    events.append(Event("stopped out", None, _ENDED))
                 orders = self._decision(time, known, followed.decision(index))
-                booked.append(Booked(time, equity, fills, orders, tuple(self.ledger.note(known, events))))
+                booked.append(Booked(time, equity, fills, orders, (*unsaid, *self.ledger.note(known, events))))
+                unsaid = []
             assert following.state is not None
             self.ledger.book_state(int(followed.timestamps[-1]), to_named_arrays(following.state))
         return booked

@@ -208,7 +208,9 @@ def _gates(
         text = "the bars of the validation split cannot be read, so that nothing is known of what to expect"
         found.append(Gate("expectation", False, text))
     costs = _cost_ratio(record)
-    if costs is not None and usual_costs:
+    if costs is None:
+        found.append(Gate("costs", False, "nothing was traded, so that nothing is known of costs"))
+    elif usual_costs:
         ratio = costs / usual_costs
         text = f"costs were {1e4 * costs:.2f} basis points of what was traded, {ratio:.2f} times validation's"
         found.append(Gate("costs", ratio <= _COST_RATIO, f"{text} (up to {_COST_RATIO:g})"))
@@ -221,6 +223,9 @@ def _gates(
     text = f"{late} late, {revised} revised and {missing} missing something, of {report.bars:,} bars"
     few = late + revised <= max(1.0, _ODD_SHARE * report.bars) and missing <= max(1.0, _MISSING_SHARE * report.bars)
     found.append(Gate("bars", few, text))
+    ended = report.events.get("stopped out", 0) > 0
+    text = "it was stopped out or ruined" if ended else "it was neither stopped out nor ruined"
+    found.append(Gate("account", not ended, text))
     same = report.largest_difference < 1e-6
     text = f"ledger and simulator differ by up to {report.largest_difference:.1e} of the capital on the same bars"
     found.append(Gate("books", same, text))

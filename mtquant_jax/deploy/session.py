@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mtquant_jax.deploy.broker import BrokerUnavailable
-from mtquant_jax.deploy.freshness import first_bars
+from mtquant_jax.deploy.freshness import first_bars, freshness
 from mtquant_jax.deploy.paper import Booked, PaperTrader
 from mtquant_jax.deploy.sources import Source
 from mtquant_jax.errors import UserError
@@ -56,7 +56,7 @@ def trade_on(
     Raises:
         UserError: bars or ledger do not fit the training, at the start.
     """
-    count, begun = 0, False
+    count, begun, said = 0, False, ""
     while bars is None or count < bars:
         now = clock.now()
         try:
@@ -64,14 +64,27 @@ def trade_on(
         except (BrokerUnavailable, UserError, OSError) as error:
             if not begun and not isinstance(error, BrokerUnavailable):
                 raise
-            say(f"{moment(now)} UTC: no bars now: {error}")
-            found = None
+            if said != str(error):
+                say(f"{moment(now)} UTC: no bars now: {error}")
+            found, said = None, str(error)
         booked = [] if found is None else trader.trade(found, now)
-        begun = begun or found is not None
+        if found is not None and not begun:
+            _say_age(trader, found, now, say)
+        begun, said = begun or found is not None, said if found is None else ""
         yield from booked
         count += len(booked)
         if bars is None or count < bars:
-            clock.sleep(_until_next(clock.now(), trader.desk.bar_seconds, bool(booked)))
+            newest = booked[-1].time + trader.desk.bar_seconds if booked else 0
+            now = clock.now()
+            clock.sleep(_until_next(now, trader.desk.bar_seconds, newest >= now - now % trader.desk.bar_seconds))
+
+
+def _say_age(trader: PaperTrader, bars: Bars, now: int, say: Callable[[str], None]) -> None:
+    """Say where bars are older than they should be; they are traded all the same, when they come."""
+    found = freshness(bars, trader.desk.bar_seconds, now, trader.desk.config.simulation.broker_clock)
+    if found.missing > 1:
+        newest = moment(int(bars.timestamps[-1]))
+        say(f"the newest bar opened at {newest} UTC, and {found.missing:,} more should have come; they are waited for")
 
 
 def _until_next(now: int, seconds: int, traded: bool) -> float:
@@ -99,6 +112,8 @@ def replay(
     Raises:
         UserError: there is no bar in between, or too few before.
     """
+    if last <= first:
+        raise UserError(f"`replay` {moment(first)} to {moment(last)}: the second time must come after the first")
     begin, end = (int(np.searchsorted(bars.timestamps, time)) for time in (first, last))
     if end <= begin:
         ends = f"{moment(int(bars.timestamps[0]))} to {moment(int(bars.timestamps[-1]))}"

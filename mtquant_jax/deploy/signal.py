@@ -15,10 +15,9 @@ from mtquant_jax.deploy.account_file import account_from_json
 from mtquant_jax.deploy.broker import SMALLEST_LOTS, AccountState, Position, net_lots
 from mtquant_jax.deploy.decision import Decision, decide_order
 from mtquant_jax.deploy.desk import Following
-from mtquant_jax.deploy.freshness import Freshness, check_fresh, finished
-from mtquant_jax.deploy.history import desk_of, opening_bar, read_history
+from mtquant_jax.deploy.freshness import Freshness, check_fresh
+from mtquant_jax.deploy.history import desk_of, finished_of, opening_bar, read_history
 from mtquant_jax.errors import UserError
-from mtquant_jax.market.periods import moment
 from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.runs.trained_run import TrainedRun
 from mtquant_jax.simulation import account as accounts
@@ -93,8 +92,16 @@ class Holding:
     entries: Mapping[str, float]  # average price by symbol
 
 
-def holding_of(account: AccountState, positions: tuple[Position, ...], currency: str) -> Holding:
+def holding_of(
+    account: AccountState, positions: tuple[Position, ...], currency: str, magic: int | None = None
+) -> Holding:
     """A broker's account.
+
+    Args:
+        account: the account.
+        positions: all of its positions.
+        currency: of the training's account.
+        magic: number of the positions that count; None for all.
 
     Raises:
         UserError: it is in another currency than the training's, or has no equity.
@@ -110,8 +117,10 @@ def holding_of(account: AccountState, positions: tuple[Position, ...], currency:
         )
     weights: dict[str, float] = {}
     for position in positions:
+        if magic is not None and position.magic != magic:
+            continue
         weights[position.symbol] = weights.get(position.symbol, 0.0) + position.lots * position.entry_price
-    lots = net_lots(positions)
+    lots = net_lots(positions, magic)
     entries = {symbol: weights[symbol] / held for symbol, held in lots.items() if abs(held) > SMALLEST_LOTS}
     return Holding(str(account.login), account.equity, lots, entries)
 
@@ -123,6 +132,7 @@ def signal_of_run(
     capital_share: float,
     now: int,
     missing_bars: int,
+    magic: int | None = None,
 ) -> Signal:
     """The signal of a finished training at the close of the last bar of a directory that is over.
 
@@ -133,6 +143,7 @@ def signal_of_run(
         capital_share: of the account's equity that is traded.
         now: seconds since 1970 UTC.
         missing_bars: how many may be missing at the end.
+        magic: number of the broker's positions that count; None for all.
 
     Raises:
         UserError: the run, the bars or the account do not fit, or the bars are stale.
@@ -141,12 +152,10 @@ def signal_of_run(
     holding = None
     if account is not None:
         state, positions = account_from_json(account, instruments_of(desk.config))
-        holding = holding_of(state, positions, desk.config.simulation.account_currency)
-    bars, unfinished = finished(read_history(desk), desk.bar_seconds, now)
-    notices = bars.notices
-    if unfinished:
-        which = "1 bar that was" if unfinished == 1 else f"{unfinished:,} bars that were"
-        notices = (*notices, f"left out at the end: {which} not finished by {moment(now)} UTC")
+        holding = holding_of(state, positions, desk.config.simulation.account_currency, magic)
+    history = read_history(desk)
+    bars, notes = finished_of(desk, history, now)
+    notices = (*history.notices, *notes)
     fresh = check_fresh(bars, desk.bar_seconds, now, desk.config.simulation.broker_clock, missing_bars)
     following = desk.begin(bars, opening_bar(run, bars.timestamps))
     decision = following.follow(bars).decision()
@@ -174,6 +183,8 @@ def signal(
         notices: about the bars.
     """
     assert following.state is not None and following.last is not None
+    if bool(np.asarray(following.state.progress.terminated)[0]):
+        notices = (*notices, "the simulated account was stopped out or ruined: nothing is wanted any more")
     desk = following.desk
     universe, capital = desk.desk.universe, desk.config.simulation.initial_capital
     market = dataclasses.replace(following.market, table=following.state.rows)
@@ -191,7 +202,7 @@ def signal(
         InstrumentSignal(
             symbol=symbol,
             asset_class=class_name,
-            wanted_weight=float(decision.target[slot]),
+            wanted_weight=float(decision.target[slot]) * capital_share,
             permitted_weight=float(permitted[slot]),
             lots=_lots(held[slot] + order[slot] / lot[slot]),
             held_lots=_lots(held[slot]),

@@ -10,12 +10,15 @@ from typing import Protocol
 from mtquant_jax.deploy.broker import Broker
 from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.freshness import finished
-from mtquant_jax.deploy.history import MT5, read_history
+from mtquant_jax.deploy.history import MT5, finished_of, read_history
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.options import MoreOptions
 from mtquant_jax.market.prepare import instruments_of
 from mtquant_jax.types import Bars
+
+BARS = 5_000
+"""Bars that a broker is asked for: the history that features and their averages begin with."""
 
 
 class Source(Protocol):
@@ -41,7 +44,7 @@ class DirectorySource:
         changed = seen != self._seen
         if changed or self._bars is None:
             self._bars, self._seen = read_history(self._desk), seen
-        bars, _ = finished(self._bars, self._desk.bar_seconds, now)
+        bars, _ = finished_of(self._desk, self._bars, now)
         if not changed and len(bars.timestamps) == self._count:
             return None
         self._count = len(bars.timestamps)
@@ -64,8 +67,8 @@ class BrokerSource:
 
     broker: Broker
     desk: TradingDesk
-    count: int = 5_000
-    """Bars that are asked for: history that features and their averages begin with."""
+    count: int = BARS
+    """Bars that are asked for."""
 
     def read(self, now: int) -> Bars:
         """See `Source`; whatever the broker has."""
@@ -73,15 +76,21 @@ class BrokerSource:
         return finished(bars, self.desk.bar_seconds, now)[0]
 
 
-def source_of(desk: TradingDesk, name: str, names: Sequence[str] = ()) -> Source:
-    """The source of a name: MetaTrader's terminal, or the desk's directory; ``names`` as for `terminal_of`.
+def source_of(desk: TradingDesk, name: str, names: Sequence[str] = (), booked: int = 0) -> Source:
+    """The source of a name: MetaTrader's terminal, or the desk's directory.
+
+    Args:
+        desk: of the training.
+        name: MT5, or anything else.
+        names: as for `terminal_of`.
+        booked: bars that were traded, which a terminal is asked for besides the history before them.
 
     Raises:
         UserError: there is no terminal.
     """
     if name != MT5:
         return DirectorySource(desk)
-    return BrokerSource(terminal_of(desk, names=names), desk)
+    return BrokerSource(terminal_of(desk, names=names), desk, BARS + booked)
 
 
 def terminal_of(desk: TradingDesk, magic: int | None = None, names: Sequence[str] = ()) -> MetaTraderBroker:

@@ -12,6 +12,7 @@ from mtquant_jax.market.periods import moment
 from mtquant_jax.time_zones import Zone, read_zone
 from mtquant_jax.types import Bars
 
+_LATE = 300  # seconds after its close at which a bar is too late for an order at the next open
 _KEPT = 4 * 7 * 86_400 + 1  # seconds of recent bars that say when an instrument has one
 PRICES = ("open", "high", "low", "close", "spread", "volume", "tradable")
 """Columns of `Bars` that a ledger keeps."""
@@ -56,7 +57,7 @@ class Watch:
         """
         time, found = int(bars.timestamps[index]), np.asarray(bars.tradable)[0, index].astype(bool)
         events, late = [], known - time - self.seconds
-        if late >= self.seconds:
+        if late >= _LATE:
             text = f"known {late:,} s after its close: its orders were too late for the next open"
             events.append(Event("late", time, text))
         *absent, expected = self._usual(range(int(self.timestamps[-1]) + self.seconds, time + 1, self.seconds))

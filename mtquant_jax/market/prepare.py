@@ -241,16 +241,21 @@ def _calibration(config: TrainConfig) -> dict[str, Any]:
 
 
 def read_bars(
-    config: TrainConfig, traded: Sequence[str], conversion: Sequence[str], instruments: Mapping[str, Instrument]
+    config: TrainConfig,
+    traded: Sequence[str],
+    conversion: Sequence[str],
+    instruments: Mapping[str, Instrument],
+    open_end: bool = False,
 ) -> Bars:
     """Read the bars of traded instruments, and behind them those for conversion, from the data directory.
 
-    There are bars at the times at which a traded instrument has one.
+    There are bars at the times at which a traded instrument has one, to the last of the file that ends first; with
+    ``open_end`` to the last of all.
     """
     from mtquant_jax.market.bars.loading import load_bars  # brings pyarrow
 
     options: dict[str, Any] = {name: getattr(config, name) for name in ("timeframe", *READING)}
-    options |= {"start": config.market.start, "end": config.market.end}
+    options |= {"start": config.market.start, "end": config.market.end, "open_end": open_end}
     bars, notices = load_bars(Path(config.data_dir), (*traded, *conversion), instruments, **options)
     bars = dataclasses.replace(bars, notices=tuple(notices))
     return choose(bars, traded, beside=conversion) if conversion else bars

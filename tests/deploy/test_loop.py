@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mtquant_jax.deploy.claims import claimed
 from mtquant_jax.deploy.live import STOPPED, LiveTrading
-from mtquant_jax.deploy.loop import claimed, keep_trading
+from mtquant_jax.deploy.loop import keep_trading
 from mtquant_jax.errors import UserError
 from tests.deploy.test_live import Stage
 
@@ -54,18 +55,18 @@ def test_the_same_messages_are_shown_once(tmp_path: Path) -> None:
 
 def test_one_process_trades_in_a_folder(tmp_path: Path) -> None:
     with (
-        claimed(tmp_path / "live"),
-        pytest.raises(UserError, match="another process trades in"),
-        claimed(tmp_path / "live"),
+        claimed(tmp_path / "live" / "lock", "trades there"),
+        pytest.raises(UserError, match="another process trades there"),
+        claimed(tmp_path / "live" / "lock", "trades there"),
     ):
         pass
-    with claimed(tmp_path / "live"):
+    with claimed(tmp_path / "live" / "lock", "trades there"):
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file cannot be written"), claimed(tmp_path / "file"):
+    with pytest.raises(UserError, match="lock cannot be written"), claimed(tmp_path / "file" / "lock", ""):
         pass
 
 

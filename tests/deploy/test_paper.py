@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import main
-from mtquant_jax.deploy.freshness import first_bars
+from mtquant_jax.deploy.freshness import between, first_bars, settled
 from mtquant_jax.deploy.history import desk_of, read_history
 from mtquant_jax.deploy.ledger import Event, Ledger, open_ledger, packed, unpacked
 from mtquant_jax.deploy.paper import PaperTrader, about
@@ -68,7 +68,7 @@ def whole(run, desk, bars, tmp_path_factory) -> Path:
 
 
 def test_the_ledger_holds_what_the_simulator_does(run, desk, bars, whole):
-    with open_ledger(whole) as ledger:
+    with open_ledger(whole, about(run, desk)) as ledger:
         traded, first, last = booked_bars(ledger, bars)
         booked = equity_of(ledger)
         fills, orders = ledger.table("fills", "time, symbol, lots, price"), ledger.table("orders", "time, symbol, lots")
@@ -155,6 +155,32 @@ class Growing:
         return first_bars(self.bars, int(np.searchsorted(self.bars.timestamps, now - 3600, side="right")))
 
 
+def test_a_late_writer_does_not_put_trading_an_hour_behind(run, desk, bars, tmp_path):
+    class Slow(Growing):
+        def read(self, now: int) -> Bars:
+            return super().read(now - 25)  # every bar is written 25 s after its close
+
+    clock, times = MadeClock(int(bars.timestamps[301]) + 6), []
+    with Ledger(tmp_path / "slow.sqlite", about(run, desk), durable=False) as ledger:
+        for one in trade_on(PaperTrader(desk, ledger), Slow(bars), clock, print, bars=5):
+            times.append(clock.time - one.time - 3600)
+    assert max(times[1:]) < 60
+
+
+def test_a_bar_is_known_once_its_file_was_written_after_its_close(bars):
+    last = next(row for row in range(399, 600) if np.asarray(bars.tradable)[0, row - 1 : row + 1, 0].all())
+    part, close = first_bars(bars, last + 1), int(bars.timestamps[last]) + 3600
+    written = dict.fromkeys(bars.symbols, close + 1.0)
+    assert settled(part, written, 3600, close + 600, "NewYork+7")[0] is part
+    written["EURUSD"] = close - 1800.0  # the running bar, as it was half an hour before
+    found, notes = settled(part, written, 3600, close + 5, "NewYork+7")
+    assert len(found.timestamps) == last and "is waited for: no " in notes[0] and "EURUSD" in notes[0]
+    found, notes = settled(part, written, 3600, close + 600, "NewYork+7")
+    assert len(found.timestamps) == last + 1 and not found.tradable[0, -1, 0]
+    assert found.close[0, -1, 0] == np.asarray(part.close)[0, -2, 0]
+    assert "EURUSD: the last price is carried" in notes[0]
+
+
 def test_bars_are_traded_as_they_come(run, desk, bars, whole, tmp_path):
     path, source = tmp_path / "live.sqlite", Growing(bars)
     clock, heard = MadeClock(int(bars.timestamps[300]) + 3600), []
@@ -164,7 +190,7 @@ def test_bars_are_traded_as_they_come(run, desk, bars, whole, tmp_path):
             booked.append(one)
             source.broken = 2 if len(booked) == 5 else source.broken
     assert [one.time for one in booked] == bars.timestamps[300:330].tolist()
-    assert len(heard) == 2 and "the disk is away" in heard[0]
+    assert len(heard) == 1 and "the disk is away" in heard[0]
     mine, theirs = contents(path), contents(whole)
     for name in ("fills", "equity"):
         until = [row for row in theirs[name] if row[0] <= booked[-1].time]
@@ -174,7 +200,8 @@ def test_bars_are_traded_as_they_come(run, desk, bars, whole, tmp_path):
 def test_what_is_odd_is_noted_and_decisions_stand(run, desk, bars, tmp_path):
     path = tmp_path / "odd.sqlite"
     now = int(bars.timestamps[310]) + 3600
-    open_then = np.asarray(bars.tradable)[0, [139, 307]].all(axis=0)  # now and a week before
+    (week_before,) = np.flatnonzero(bars.timestamps == bars.timestamps[307] - 7 * 86_400)
+    open_then = np.asarray(bars.tradable)[0, [week_before, 307]].all(axis=0)
     gone = next(symbol for symbol, is_open in zip(bars.symbols, open_then, strict=True) if is_open)
     with Ledger(path, about(run, desk), durable=False) as ledger:
         trader = PaperTrader(desk, ledger)
@@ -214,7 +241,58 @@ def test_a_ledger_of_something_else_is_refused(run, desk, whole, tmp_path):
     with pytest.raises(UserError, match="is no ledger of paper trading"):
         Ledger(tmp_path / "no.sqlite", {})
     with pytest.raises(UserError, match="there is no ledger"):
-        open_ledger(tmp_path / "absent.sqlite")
+        open_ledger(tmp_path / "absent.sqlite", {})
+    with pytest.raises(UserError, match="is of another account"):
+        open_ledger(whole, {"account": "5 EUR"})
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE mine (x)")
+    with pytest.raises(UserError, match="holds something else"):
+        Ledger(tmp_path / "other.sqlite", {})
+
+
+def test_one_process_books_at_a_time(run, desk, bars, tmp_path):
+    path = tmp_path / "one.sqlite"
+    with Ledger(path, about(run, desk), durable=False) as ledger:
+        first = PaperTrader(desk, ledger)
+        first.trade(first_bars(bars, 303), None, int(bars.timestamps[300]))
+        with pytest.raises(UserError, match="another process books in"):
+            Ledger(path, about(run, desk))
+        second = PaperTrader(desk, ledger)
+        second.trade(first_bars(bars, 306), None)
+        first.trade(first_bars(bars, 309), None)  # which knows that somebody else went on
+    with Ledger(tmp_path / "alone.sqlite", about(run, desk), durable=False) as ledger:
+        PaperTrader(desk, ledger).trade(first_bars(bars, 309), None, int(bars.timestamps[300]))
+    for name in ("equity", "orders", "fills", "decisions"):
+        assert contents(path)[name] == contents(tmp_path / "alone.sqlite")[name], name
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE bars SET prices = '{' WHERE time = (SELECT MIN(time) FROM bars)", "are damaged"),
+        ("DELETE FROM state", "its state is not of its last bar"),
+        ("UPDATE state SET arrays = zeroblob(100)", "arrays are damaged"),
+    ],
+)
+def test_damage_is_a_sentence(run, desk, bars, whole, tmp_path, damage, message):
+    path = tmp_path / "damaged.sqlite"
+    path.write_bytes(whole.read_bytes())
+    with sqlite3.connect(path) as file:
+        file.execute(damage)
+    with pytest.raises(UserError, match=message), Ledger(path, about(run, desk)) as ledger:
+        PaperTrader(desk, ledger).trade(bars, None)
+        booked_bars(ledger, bars)
+
+
+def test_a_stopped_out_account_decides_nothing_more(run, desk, bars):
+    following = desk.begin(bars, 300)
+    following.follow(first_bars(bars, 310))
+    progress = following.state.progress
+    ended = dataclasses.replace(progress, terminated=np.ones_like(np.asarray(progress.terminated)))
+    following.state = dataclasses.replace(following.state, progress=ended)
+    found = following.follow(between(bars, 310, 330))
+    assert not np.asarray(found.decisions.order).any() and not np.asarray(found.decisions.target).any()
+    assert np.asarray(found.outcomes.terminated).all()
 
 
 def test_a_booking_is_kept_whole_or_not_at_all(tmp_path):

@@ -56,7 +56,7 @@ def test_a_signal_is_what_a_replay_decides(run, bar_folder, new_bars, tmp_path):
     assert main(["paper", *flags, "--replay", moment(first + 3600), days]) == 0
     from mtquant_jax.deploy.ledger import open_ledger
 
-    with open_ledger(ledger) as book:
+    with open_ledger(ledger, {}) as book:
         orders = book.table("orders", "time, symbol, lots")
     for index in (-1, -100, -250):
         code, out, _ = signal(run, bar_folder, "--json", "--as-of", close_of(new_bars, index))
@@ -91,11 +91,17 @@ def test_a_brokers_account_gets_orders_of_its_own(run, bar_folder, new_bars, fou
     assert code == 2 and "the account 42 is in EUR, but the training is in USD" in err
 
 
-def test_half_the_capital_wants_half_the_weight(run, bar_folder, new_bars, found):
-    code, out, _ = signal(run, bar_folder, "--json", "--capital-share", "0.5", "--as-of", close_of(new_bars, -1))
+def test_half_the_capital_wants_half_the_weight(run, bar_folder, new_bars, found, tmp_path):
+    account = {"login": 42, "currency": "USD", "balance": 5e4, "equity": 5e4, "margin": 0.0, "margin_free": 5e4}
+    path = tmp_path / "account.json"
+    content = {"account": {**account, "trade_mode": 0, "margin_mode": 0}, "positions": []}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    flags = ("--json", "--account", str(path), "--capital-share", "0.5", "--as-of", close_of(new_bars, -1))
+    code, out, _ = signal(run, bar_folder, *flags)
     assert code == 0
     for half, whole in zip(json.loads(out)["instruments"], found["instruments"], strict=True):
-        assert half["permitted_weight"] == pytest.approx(0.5 * whole["permitted_weight"], rel=1e-5)
+        for name in ("wanted_weight", "permitted_weight"):
+            assert half[name] == pytest.approx(0.5 * whole[name], rel=1e-5)
 
 
 def test_a_table_is_for_people_and_csv_for_programs(run, bar_folder, new_bars, found):
@@ -123,6 +129,7 @@ def test_bars_that_are_not_finished_are_left_out(run, bar_folder, new_bars):
         (("--as-of", "yesterday"), "--as-of 'yesterday' is no time as 2025-12-31 21:00"),
         (("--json", "--csv"), "give either --json or --csv, not both"),
         (("--capital-share", "1.5"), "--capital-share 1.5 must be above 0 and at most 1"),
+        (("--capital-share", "0.5"), "--capital-share and --magic are of a broker's account"),
         (("--missing-bars", "-1"), "--missing-bars -1 must be at least 0"),
         (("--account-currency", "CHF"), "no loaded instrument converts"),
     ],
@@ -175,6 +182,7 @@ def test_a_weekend_makes_no_bar_stale(new_bars):
     assert freshness(bars, 3600, sunday, "UTC").missing == 0
     assert freshness(bars, 3600, sunday + 86_400, "UTC").missing == 12
     assert freshness(bars, 3600, sunday + 15 * 86_400, "UTC").missing > 200
+    assert freshness(bars, 3600, sunday + 150 * 86_400, "NewYork+7").missing > 1_000
 
 
 def test_nothing_is_finished_before_the_first_bar(new_bars):

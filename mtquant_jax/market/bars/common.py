@@ -21,7 +21,7 @@ def common_period(files: Sequence[BarFile], options: ReadingOptions) -> tuple[in
     Raises UserError if there is none.
     """
     first = max(int(file.timestamps[0]) for file in files)
-    last = min(int(file.timestamps[-1]) for file in files)
+    last = (max if options.open_end else min)(int(file.timestamps[-1]) for file in files)
     if first > last:
         periods = "; ".join(
             f"{file.name} {format_time(file.timestamps[0])} to {format_time(file.timestamps[-1])}" for file in files

@@ -33,21 +33,22 @@ def load_bars(
     end: str = "",
     broker_timezone: str = "UTC",
     timeframe: str = FILES,
+    open_end: bool = False,
     **more: Unpack[MoreOptions],
 ) -> tuple[Bars, list[str]]:
     """Load the bars of symbols (float64 NumPy, P = 1) from the files of data_dir, with notices for the user.
 
-    The clock is the union of all bar times from the latest first bar to the earliest last bar, cut to start <= t < end
-    (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock of broker_timezone (see
-    `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in price units; a file
-    without spreads, or with zero spreads only, gets the instrument's default spread. Steps of a factor two or more
-    between bars are refused unless they are allowed. `ReadingOptions` has `more`.
+    The clock is the union of all bar times from the latest first bar to the earliest last bar (with open_end to the
+    latest), cut to start <= t < end (UTC dates, YYYY-MM-DD; empty: no cut). Stamps without an offset are on the clock
+    of broker_timezone (see `read_zone`); bars are resampled to timeframe, one of TIMEFRAMES or "files". Spreads are in
+    price units; a file without spreads, or with zero spreads only, gets the instrument's default spread. Steps of a
+    factor two or more between bars are refused unless they are allowed. `ReadingOptions` has `more`.
 
     Notices are plain sentences: long holes, missing or unusual spreads, repairs, broker times taken as UTC. Raises
     UserError for a missing directory, a symbol without a file or with two, bad rows (see `read_bar_file`), different
     bar intervals or clocks, and files without a common period.
     """
-    options = ReadingOptions(start, end, broker_timezone, timeframe, **more)
+    options = ReadingOptions(start, end, broker_timezone, timeframe, open_end=open_end, **more)
     return align(read_members(Path(data_dir), symbols, instruments, options), options)
 
 

@@ -41,6 +41,8 @@ class ReadingOptions:
     symbol_bar_stamps: Sequence[str] = ()
     zero_spread: ZeroSpread = "median"
     allow_jumps: bool = False
+    open_end: bool = False
+    """Whether bars go on to the last of any file, and not only of all: what has ended before carries its price."""
 
     @functools.cached_property
     def zone(self) -> Zone:
