@@ -73,9 +73,9 @@ def usual(timestamps: np.ndarray, tradable: np.ndarray, time: int) -> np.ndarray
     recent = (timestamps > time - (_WEEKS * _WEEK + 1)) & (timestamps < time)
     if not recent.any():
         return np.zeros(tradable.shape[1], bool)
-    weeks = max(1.0, (time - int(timestamps[recent][0])) / _WEEK)
+    weeks = (time - int(timestamps[recent][0])) // _WEEK  # in which there could have been one
     same = recent & ((time - timestamps) % _WEEK == 0)
-    found: np.ndarray = tradable[same].sum(axis=0) >= np.maximum(_OPEN * min(weeks, _WEEKS), 1.0)
+    found: np.ndarray = tradable[same].sum(axis=0) >= max(_OPEN * min(weeks, _WEEKS), 1.0)
     return found
 
 

@@ -26,9 +26,11 @@ class LiveModel:
     the policy learnt to change; the broker's account gets the same weights of its own equity.
     """
 
-    def __init__(self, run_id: str, trader: PaperTrader, broker: Broker, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, run_id: str, trader: PaperTrader, broker: Broker, now: Callable[[], float] | None = None
+    ) -> None:
         """``trader`` has the ledger, ``broker`` the account that follows."""
-        self._run_id, self._trader, self._broker, self._now = run_id, trader, broker, now
+        self._run_id, self._trader, self._broker, self._now = run_id, trader, broker, now or time.time
         self.last: Signal | None = None
 
     def __call__(self, bars: Bars) -> Wanted:

@@ -9,7 +9,7 @@ import pytest
 
 from mtquant_jax.cli import main
 from mtquant_jax.deploy import sources
-from mtquant_jax.deploy.broker import AccountState, Position
+from mtquant_jax.deploy.broker import AccountState, BrokerUnavailable, Position
 from mtquant_jax.deploy.desk import TradingDesk
 from mtquant_jax.deploy.freshness import first_bars
 from mtquant_jax.deploy.history import MT5, desk_of
@@ -49,18 +49,20 @@ def model_of(run, desk, path, equity: float, now: int) -> tuple[LiveModel, Ledge
 def test_lots_are_the_papers_weights_of_the_accounts_equity(run, desk, new_bars, tmp_path):
     bars = first_bars(new_bars, 420)
     now = int(bars.timestamps[-1]) + 3601
-    small, ledger = model_of(run, desk, tmp_path / "a", 10_000.0, now)
+    small, ledger = model_of(run, desk, tmp_path / "a", 10_000.0, now - 20 * 3600)
     with ledger:
         small(first_bars(bars, 400))
+        with pytest.raises(BrokerUnavailable, match="20 bars that are due have not come"):
+            LiveModel(run.run_id, small._trader, Account(1.0), lambda: now)(first_bars(bars, 400))
+        small = LiveModel(run.run_id, small._trader, Account(10_000.0), lambda: now)
         found = small(bars)
         again = small(bars)  # after a restart of the broker's side nothing is traded twice
         assert ledger.last == int(bars.timestamps[-1])
     assert found == again and found.bar_time == int(bars.timestamps[-1])
     assert set(found.lots) == set(desk.symbols) and any(found.lots.values())
-    large, ledger = model_of(run, desk, tmp_path / "b", 30_000.0, now)
+    large, ledger = model_of(run, desk, tmp_path / "b", 30_000.0, now - 20 * 3600)
     with ledger:
         large(first_bars(bars, 400))
-        ledger.__exit__()
     large, ledger = model_of(run, desk, tmp_path / "b", 30_000.0, now)  # a process that was started again
     with ledger:
         other = large(bars)
@@ -111,7 +113,8 @@ def test_the_command_makes_a_dry_run_on_a_terminal(run, tmp_path, monkeypatch, c
     assert out.startswith("dry run: 10% of the equity")
     assert fake.requests == []  # nothing was sent
     beat = json.loads((tmp_path / "live" / "heartbeat.json").read_text())
-    assert beat["state"] in ("dry run", "waiting") and set(beat["wanted"]) == set(trained_of(desk_of(run, MT5)).symbols)
+    assert beat["state"] in ("dry run", "waiting"), beat
+    assert set(beat["wanted"]) == set(trained_of(desk_of(run, MT5)).symbols)
     assert (tmp_path / "live" / "model.sqlite").is_file()
 
 
