@@ -33,7 +33,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runs]:
     pipeline.run = lambda config, config_source, output, overwrite, resume: started.append((config, config_source))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mtquant_jax.runs.train", pipeline)
     monkeypatch.setattr(mtquant_jax.runs, "train", pipeline, raising=False)
-    monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda: None)
+    monkeypatch.setattr("mtquant_jax.commands.train.prepare_jax", lambda devices: None)
     monkeypatch.chdir(tmp_path)
     yield started
 
