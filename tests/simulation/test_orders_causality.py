@@ -93,7 +93,7 @@ def chain(params: MarketParams, policy: jax.Array) -> dict[str, Any]:
             "inputs": inputs,
             "action": action,
             "permitted": permission,
-            "order": execution._order(
+            "order": execution.order_for(
                 account, permission.weights, accounts.equity(account, quote), quote, params.contracts, rules, limited
             )[0],
             "book": state.book,
