@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.selection import first_bars
 from mtquant_jax.market.periods import moment
 from mtquant_jax.time_zones import read_zone
 from mtquant_jax.types import Bars
@@ -48,18 +49,6 @@ def finished(bars: Bars, seconds: int, now: int) -> tuple[Bars, int]:
             f"no bar is finished by {moment(now)} UTC; the first opens at {moment(int(bars.timestamps[0]))}"
         )
     return (bars if over == len(bars.timestamps) else first_bars(bars, over)), len(bars.timestamps) - over
-
-
-def first_bars(bars: Bars, count: int) -> Bars:
-    """The first bars."""
-    return between(bars, 0, count)
-
-
-def between(bars: Bars, first: int, last: int) -> Bars:
-    """Bars ``first`` to before ``last``."""
-    names = ("open", "high", "low", "close", "spread", "volume", "tradable")
-    cut = {name: getattr(bars, name)[:, first:last] for name in names}
-    return dataclasses.replace(bars, timestamps=bars.timestamps[first:last], **cut)
 
 
 def usual(timestamps: np.ndarray, tradable: np.ndarray, time: int) -> np.ndarray:

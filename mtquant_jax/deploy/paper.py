@@ -10,9 +10,9 @@ import numpy as np
 
 from mtquant_jax.deploy.decision import Decision, Outcome
 from mtquant_jax.deploy.desk import Following, TradingDesk
-from mtquant_jax.deploy.freshness import between
 from mtquant_jax.deploy.ledger import Event, Ledger
 from mtquant_jax.deploy.watch import Watch, compared, prices_of
+from mtquant_jax.market.bars.selection import between
 from mtquant_jax.market.periods import moment
 from mtquant_jax.runs.manifest import contract_hash
 from mtquant_jax.runs.trained_run import TrainedRun

@@ -11,12 +11,11 @@ import numpy as np
 
 from mtquant_jax.backtest.trading import BacktestRecord
 from mtquant_jax.deploy.desk import TradingDesk
-from mtquant_jax.deploy.freshness import first_bars
 from mtquant_jax.deploy.history import desk_of, read_history
 from mtquant_jax.deploy.ledger import Ledger
-from mtquant_jax.deploy.watch import PRICES
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars, prepare_evaluation_bars
+from mtquant_jax.market.bars.selection import COLUMNS, first_bars
 from mtquant_jax.market.features import FEATURE_NAMES
 from mtquant_jax.market.periods import moment
 from mtquant_jax.runs.trained_run import TrainedRun
@@ -99,7 +98,7 @@ def booked_bars(ledger: Ledger, bars: Bars) -> tuple[Bars, int, int]:
         raise UserError(
             f"the bar of {moment(gone[0])} UTC was traded, but is not among the bars now; give the same bars"
         )
-    columns: dict[str, Any] = {name: np.array(getattr(bars, name))[:, kept] for name in PRICES}
+    columns: dict[str, Any] = {name: np.array(getattr(bars, name))[:, kept] for name in COLUMNS}
     places = np.searchsorted(times[kept], list(booked))
     for name, column in columns.items():
         rows = np.array([prices[name] for prices in booked.values()])

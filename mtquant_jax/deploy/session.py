@@ -9,10 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from mtquant_jax.deploy.broker import BrokerUnavailable
-from mtquant_jax.deploy.freshness import first_bars, freshness
+from mtquant_jax.deploy.freshness import freshness
 from mtquant_jax.deploy.paper import Booked, PaperTrader
 from mtquant_jax.deploy.sources import Source
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.selection import first_bars
 from mtquant_jax.market.features import LOOK_BACK_BARS
 from mtquant_jax.market.periods import moment
 from mtquant_jax.types import Bars

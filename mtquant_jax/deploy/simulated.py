@@ -18,6 +18,7 @@ from mtquant_jax.deploy.broker import (
     Verdict,
 )
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.selection import COLUMNS
 from mtquant_jax.market.instruments import Instrument, select
 from mtquant_jax.types import Bars
 
@@ -77,8 +78,7 @@ class SimulatedBroker:
         if seconds != self._seconds:
             raise UserError(f"the recorded bars have {self._seconds} seconds, not {seconds}")
         rows, columns = slice(max(self.finished - count, 0), self.finished), [self._column(one) for one in symbols]
-        fields = ("open", "high", "low", "close", "spread", "volume", "tradable")
-        cut: dict[str, Any] = {name: np.asarray(getattr(self._bars, name))[:, rows][:, :, columns] for name in fields}
+        cut: dict[str, Any] = {name: np.asarray(getattr(self._bars, name))[:, rows][:, :, columns] for name in COLUMNS}
         return dataclasses.replace(self._bars, symbols=tuple(symbols), timestamps=self._bars.timestamps[rows], **cut)
 
     def contracts(self, symbols: Sequence[str]) -> Mapping[str, Instrument]:

@@ -6,21 +6,20 @@ import dataclasses
 
 import numpy as np
 
-from mtquant_jax.deploy.freshness import between, usual
+from mtquant_jax.deploy.freshness import usual
 from mtquant_jax.deploy.ledger import Event
+from mtquant_jax.market.bars.selection import COLUMNS, between
 from mtquant_jax.market.periods import moment
 from mtquant_jax.time_zones import Zone, read_zone
 from mtquant_jax.types import Bars
 
 _LATE = 300  # seconds after its close at which a bar is too late for an order at the next open
 _KEPT = 4 * 7 * 86_400 + 1  # seconds of recent bars that say when an instrument has one
-PRICES = ("open", "high", "low", "close", "spread", "volume", "tradable")
-"""Columns of `Bars` that a ledger keeps."""
 
 
 def prices_of(bars: Bars, index: int) -> dict[str, list[float]]:
     """The columns of one bar, ``n`` numbers each."""
-    return {name: [float(value) for value in np.asarray(getattr(bars, name))[0, index]] for name in PRICES}
+    return {name: [float(value) for value in np.asarray(getattr(bars, name))[0, index]] for name in COLUMNS}
 
 
 @dataclasses.dataclass
@@ -109,7 +108,7 @@ def _revisions(
             continue
         changes = [
             f"{name} {old[name][place]:.10g} became {new[name][place]:.10g}"
-            for name in PRICES[:5]
+            for name in COLUMNS[:5]
             if old[name][place] != new[name][place]
         ]
         if changes:

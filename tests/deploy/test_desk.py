@@ -11,9 +11,9 @@ import pytest
 
 from mtquant_jax.backtest.trading import backtest
 from mtquant_jax.deploy.desk import TradingDesk, open_desk
-from mtquant_jax.deploy.freshness import between
 from mtquant_jax.errors import UserError
 from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
+from mtquant_jax.market.bars.selection import between
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.storage.arrays import to_named_arrays

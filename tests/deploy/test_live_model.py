@@ -11,12 +11,12 @@ from mtquant_jax.cli import main
 from mtquant_jax.deploy import sources
 from mtquant_jax.deploy.broker import AccountState, BrokerUnavailable, Position
 from mtquant_jax.deploy.desk import TradingDesk
-from mtquant_jax.deploy.freshness import first_bars
 from mtquant_jax.deploy.history import MT5, desk_of
 from mtquant_jax.deploy.ledger import Ledger
 from mtquant_jax.deploy.live_model import LiveModel, trained_of
 from mtquant_jax.deploy.metatrader import MetaTraderBroker, MetaTraderOptions
 from mtquant_jax.deploy.paper import PaperTrader, about
+from mtquant_jax.market.bars.selection import first_bars
 from mtquant_jax.market.instruments import load_instruments
 from tests.deploy.fake_terminal import FakeTerminal, symbol
 

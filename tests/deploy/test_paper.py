@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import main
-from mtquant_jax.deploy.freshness import between, first_bars, settled
+from mtquant_jax.deploy.freshness import settled
 from mtquant_jax.deploy.history import desk_of, read_history
 from mtquant_jax.deploy.ledger import Event, Ledger, open_ledger, packed, unpacked
 from mtquant_jax.deploy.paper import PaperTrader, about
 from mtquant_jax.deploy.paper_report import DAYS, Gate, PaperReport, booked_bars, equity_of
 from mtquant_jax.deploy.session import replay, trade_on
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.selection import between, first_bars
 from mtquant_jax.market.periods import moment
 from mtquant_jax.types import Bars
 

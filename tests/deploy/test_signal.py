@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from mtquant_jax.cli import main
-from mtquant_jax.deploy.freshness import between, finished, freshness, usual
+from mtquant_jax.deploy.freshness import finished, freshness, usual
 from mtquant_jax.errors import UserError
+from mtquant_jax.market.bars.selection import between
 from mtquant_jax.market.periods import moment
 from tests.deploy.conftest import write_bars
 

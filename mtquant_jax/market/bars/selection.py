@@ -11,7 +11,8 @@ from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.bar_file import format_time
 from mtquant_jax.types import Bars
 
-_COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
+COLUMNS = ("open", "high", "low", "close", "spread", "volume", "tradable")
+"""Fields of `Bars` with a number for every path, bar and instrument."""
 
 
 def choose(bars: Bars, symbols: Sequence[str], start: str = "", end: str = "", beside: Sequence[str] = ()) -> Bars:
@@ -42,5 +43,16 @@ def choose(bars: Bars, symbols: Sequence[str], start: str = "", end: str = "", b
         )
     if kept.all() and (*symbols, *beside) == bars.symbols:
         return bars
-    picked = {name: getattr(bars, name)[:, kept][..., columns] for name in _COLUMNS}
+    picked = {name: getattr(bars, name)[:, kept][..., columns] for name in COLUMNS}
     return dataclasses.replace(bars, symbols=(*symbols, *beside), timestamps=bars.timestamps[kept], **picked)
+
+
+def first_bars(bars: Bars, count: int) -> Bars:
+    """The first ``count`` bars."""
+    return between(bars, 0, count)
+
+
+def between(bars: Bars, first: int, last: int) -> Bars:
+    """Bars ``first`` to before ``last``, by their places; views of the same arrays."""
+    cut = {name: getattr(bars, name)[:, first:last] for name in COLUMNS}
+    return dataclasses.replace(bars, timestamps=bars.timestamps[first:last], **cut)
