@@ -121,7 +121,11 @@ def settled(
     waits += [bars.symbols[place] for place, row in half if row == newest]
     if waits and now < int(bars.timestamps[-1]) + seconds + GRACE:
         return before, (f"the bar of {moment(int(bars.timestamps[-1]))} UTC is waited for: no {', '.join(waits)} yet",)
-    notes = [f"no bar of {', '.join(waits)}: the last price is carried"] if waits else []
+    notes = (
+        [f"no bar of {', '.join(waits)}: the last price is carried, and orders wait until there is one"]
+        if waits
+        else []
+    )
     return (_without(bars, half) if half else bars), tuple(notes)
 
 

@@ -9,6 +9,8 @@ from mtquant_jax.deploy.signal import InstrumentSignal, Signal
 from mtquant_jax.market.periods import moment
 from mtquant_jax.reports.wording import duration, percent_text
 
+_SHOWN = 5e-5  # weight from which the table shows more than 0.00 %
+
 
 def signal_lines(signal: Signal) -> Iterator[str]:
     """What to do first, then the table and what stands behind it."""
@@ -28,6 +30,9 @@ def signal_lines(signal: Signal) -> Iterator[str]:
     yield f"capital: {shares}; risk appetite {percent_text(signal.risk_appetite, 0)}"
     bound = ", ".join(f"{name.replace('_', ' ')} (-{percent_text(cut, 0)})" for name, cut in signal.risk_rules.items())
     yield f"risk rules that bound: {bound or 'none'}"
+    small = [found.symbol for found in signal.instruments if not found.lots and abs(found.permitted_weight) > _SHOWN]
+    if small:
+        yield f"wanted, but less than can be traded: {', '.join(small)}"
     if not orders:
         yield "orders: none; hold what is held"
         return

@@ -179,7 +179,7 @@ def test_a_bar_is_known_once_its_file_was_written_after_its_close(bars):
     found, notes = settled(part, written, 3600, close + 600, "NewYork+7")
     assert len(found.timestamps) == last + 1 and not found.tradable[0, -1, 0]
     assert found.close[0, -1, 0] == np.asarray(part.close)[0, -2, 0]
-    assert "EURUSD: the last price is carried" in notes[0]
+    assert "EURUSD: the last price is carried, and orders wait" in notes[0]
 
 
 def test_bars_are_traded_as_they_come(run, desk, bars, whole, tmp_path):
