@@ -32,12 +32,21 @@ from mtquant_jax.runs.trading_policy import TradingPolicy, load_policy
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.simulation.market_params import evaluation_params, portfolio_params
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
+from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.arrays import from_named_arrays
 from mtquant_jax.training import phases
 from mtquant_jax.types import Bars
 
 CHUNK = 256
 """Most bars that one call of the compiled program takes; fewer are padded, so that there is one program."""
+
+
+_CUT = 1e-6  # share of the exposure wanted under which a cut is float32 rounding
+
+
+def bound_rules(cuts: np.ndarray | jax.Array) -> dict[str, float]:
+    """Rules of the risk layer that bound -> share of the wanted exposure that each took away, of cuts ``[R]``."""
+    return {name: float(cut) for name, cut in zip(RULES, cuts, strict=True) if cut > _CUT}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +82,16 @@ class TradingDesk:
         )
         reward, own = config.portfolio_reward.objective, config.reward.objective
         self.desk = Desk(plan, universe, phases.portfolio_env(reward, own), trading.agent)
+
+    def capital(self, decision: Decision) -> dict[str, float]:
+        """Share of the equity that each class gets, and cash, by name."""
+        names = (*(asset_class.name for asset_class in self.desk.universe.classes), "cash")
+        return dict(zip(names, (float(share) for share in decision.allocation.capital), strict=True))
+
+    def by_symbol(self, values: np.ndarray | jax.Array) -> dict[str, float]:
+        """Numbers ``[N]`` of the universe's slots by the symbols that are traded."""
+        universe = self.desk.universe
+        return {symbol: float(values[slot]) for slot, symbol in zip(universe.slots, universe.symbols, strict=True)}
 
     @property
     def bar_seconds(self) -> int:

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mtquant_jax.deploy.decision import Decision, Outcome
-from mtquant_jax.deploy.desk import Following, TradingDesk
+from mtquant_jax.deploy.desk import Following, TradingDesk, bound_rules
 from mtquant_jax.deploy.ledger import Event, Ledger
 from mtquant_jax.deploy.watch import Watch, compared, prices_of
 from mtquant_jax.market.bars.selection import between
 from mtquant_jax.market.periods import moment
 from mtquant_jax.runs.manifest import contract_hash
 from mtquant_jax.runs.trained_run import TrainedRun
-from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.types import Bars
 
@@ -162,17 +161,16 @@ class PaperTrader:
         return np.zeros(size) if state is None else np.asarray(state.progress.state.book.account.units[0], np.float64)
 
     def _by_symbol(self, lots: np.ndarray) -> dict[str, float]:
-        universe = self.desk.desk.universe
-        rounded = {s: round(float(lots[slot]), 4) for slot, s in zip(universe.slots, universe.symbols, strict=True)}
+        """Lots ``[N]`` that are not zero, without the rounding of float32."""
+        rounded = {symbol: round(value, 4) for symbol, value in self.desk.by_symbol(lots).items()}
         return {symbol: value for symbol, value in rounded.items() if value}
 
     def _trading(self, time: int, outcome: Outcome, before: np.ndarray) -> dict[str, tuple[float, float]]:
         """Book what happened over a bar; returns its fills."""
-        row, universe = outcome.row, self.desk.desk.universe
+        row = outcome.row
         traded = self._by_symbol((np.asarray(row["detail"].units[0], np.float64) - before) / self._lot)
-        price = np.asarray(outcome.open, np.float64) + np.asarray(row["detail"].fill_offset[0], np.float64)
-        slots = dict(zip(universe.symbols, universe.slots, strict=True))
-        fills = {symbol: (lots, float(price[slots[symbol]])) for symbol, lots in traded.items()}
+        price = self.desk.by_symbol(np.asarray(outcome.open, np.float64) + np.asarray(row["detail"].fill_offset[0]))
+        fills = {symbol: (lots, price[symbol]) for symbol, lots in traded.items()}
         record = to_named_arrays(row)
         self.ledger.book_trading(
             time, float(row["equity"][0]), float(row["costs"][0]), float(row["turnover"][0]), record, fills
@@ -181,18 +179,12 @@ class PaperTrader:
 
     def _decision(self, time: int, now: int, decision: Decision) -> dict[str, float]:
         """Book a decision; returns its orders."""
-        universe = self.desk.desk.universe
-        classes = (*(c.name for c in universe.classes), "cash")
-
-        def weights(values: np.ndarray) -> dict[str, float]:
-            return {s: float(values[slot]) for slot, s in zip(universe.slots, universe.symbols, strict=True)}
-
         content = {
-            "wanted": weights(np.asarray(decision.target)),
-            "permitted": weights(np.asarray(decision.permitted)),
-            "capital": dict(zip(classes, (float(share) for share in decision.allocation.capital), strict=True)),
+            "wanted": self.desk.by_symbol(decision.target),
+            "permitted": self.desk.by_symbol(decision.permitted),
+            "capital": self.desk.capital(decision),
             "risk_appetite": float(decision.allocation.risk_appetite),
-            "risk_rules": {n: float(cut) for n, cut in zip(RULES, decision.cuts, strict=True) if cut > 1e-6},
+            "risk_rules": bound_rules(decision.cuts),
         }
         orders = self._by_symbol(np.asarray(decision.order, np.float64) / self._lot)
         self.ledger.book_decision(time, now, content, orders)

@@ -14,7 +14,7 @@ import numpy as np
 from mtquant_jax.deploy.account_file import account_from_json
 from mtquant_jax.deploy.broker import SMALLEST_LOTS, AccountState, Position, net_lots
 from mtquant_jax.deploy.decision import Decision, decide_order
-from mtquant_jax.deploy.desk import Following
+from mtquant_jax.deploy.desk import Following, bound_rules
 from mtquant_jax.deploy.freshness import Freshness, check_fresh
 from mtquant_jax.deploy.history import desk_of, finished_of, opening_bar, read_history
 from mtquant_jax.errors import UserError
@@ -24,7 +24,7 @@ from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account
 from mtquant_jax.simulation.market_env import Book
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
-from mtquant_jax.simulation.risk import RULES, start_risk
+from mtquant_jax.simulation.risk import start_risk
 from mtquant_jax.storage.records import JsonRecord
 
 SIMULATED = "simulated"
@@ -186,7 +186,6 @@ def signal(
     if bool(np.asarray(following.state.progress.terminated)[0]):
         notices = (*notices, "the simulated account was stopped out or ruined: nothing is wanted any more")
     desk = following.desk
-    universe, capital = desk.desk.universe, desk.config.simulation.initial_capital
     market = dataclasses.replace(following.market, table=following.state.rows)
     state = jax.tree.map(lambda leaf: leaf[0], following.state.progress.state)
     book: Book = state.book
@@ -195,25 +194,7 @@ def signal(
         notices = (*notices, *unknown)
     found = _orders(book, decision, state.path, state.bar, market, np.float32(capital_share))
     permitted, cuts, order, cost, equity = (np.asarray(value, np.float64) for value in found)
-    lot = np.asarray(market.contracts.contract_size, np.float64) / capital
-    names = [(c.name, symbol) for c in universe.classes for symbol in c.symbols]
-    held = np.asarray(book.account.units, np.float64) / lot
-    rows = tuple(
-        InstrumentSignal(
-            symbol=symbol,
-            asset_class=class_name,
-            wanted_weight=float(decision.target[slot]) * capital_share,
-            permitted_weight=float(permitted[slot]),
-            lots=_lots(held[slot] + order[slot] / lot[slot]),
-            held_lots=_lots(held[slot]),
-            order_lots=_lots(order[slot] / lot[slot]),
-            price=float(decision.quote.bid[slot]),
-            spread=float(decision.quote.spread[slot]),
-            cost=float(cost[slot] * capital),
-        )
-        for slot, (class_name, symbol) in zip(universe.slots, names, strict=True)
-    )
-    shares = [float(share) for share in decision.allocation.capital]
+    units = np.asarray(book.account.units, np.float64)
     return Signal(
         bar=following.last,
         bar_seconds=desk.bar_seconds,
@@ -221,13 +202,44 @@ def signal(
         run_id=run_id,
         account=SIMULATED if holding is None else holding.name,
         currency=desk.config.simulation.account_currency,
-        equity=float(equity * capital),
+        equity=float(equity * desk.config.simulation.initial_capital),
         capital_share=capital_share,
-        capital=dict(zip([*(c.name for c in universe.classes), "cash"], shares, strict=True)),
+        capital=desk.capital(decision),
         risk_appetite=float(decision.allocation.risk_appetite),
-        risk_rules={name: float(cut) for name, cut in zip(RULES, cuts, strict=True) if cut > 1e-6},
-        instruments=rows,
+        risk_rules=bound_rules(cuts),
+        instruments=_rows(following, decision, capital_share, permitted, units, order, cost),
         notices=notices,
+    )
+
+
+def _rows(
+    following: Following,
+    decision: Decision,
+    capital_share: float,
+    permitted: np.ndarray,
+    units: np.ndarray,
+    order: np.ndarray,
+    cost: np.ndarray,
+) -> tuple[InstrumentSignal, ...]:
+    """What is to be done in every instrument; weights, units held, units to trade and costs are ``[N]``."""
+    desk = following.desk
+    universe, capital = desk.desk.universe, desk.config.simulation.initial_capital
+    lot = np.asarray(following.market.contracts.contract_size, np.float64) / capital
+    names = [(c.name, symbol) for c in universe.classes for symbol in c.symbols]
+    return tuple(
+        InstrumentSignal(
+            symbol=symbol,
+            asset_class=class_name,
+            wanted_weight=float(decision.target[slot]) * capital_share,
+            permitted_weight=float(permitted[slot]),
+            lots=_lots((units[slot] + order[slot]) / lot[slot]),
+            held_lots=_lots(units[slot] / lot[slot]),
+            order_lots=_lots(order[slot] / lot[slot]),
+            price=float(decision.quote.bid[slot]),
+            spread=float(decision.quote.spread[slot]),
+            cost=float(cost[slot] * capital),
+        )
+        for slot, (class_name, symbol) in zip(universe.slots, names, strict=True)
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mtquant_jax import processes
 from mtquant_jax.errors import UserError
 from mtquant_jax.processes import joined
 from mtquant_jax.runs.run_record import FINISHED, read_record
@@ -130,4 +131,4 @@ def test_flags_of_several_processes_are_checked():
 )
 def test_a_process_alone_joins_nobody(environment):
     with joined("", 0, -1, 1, environment), joined("", 1, -1, 1, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}):
-        pass
+        assert processes.count() == 1 and processes.is_first()
