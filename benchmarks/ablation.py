@@ -55,7 +55,7 @@ from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.market_params import class_params, evaluation_params, scalar
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.folds import decided, fold_starts, train_without
+from mtquant_jax.training.folds import decided, fold_starts, mean_of, train_without
 from mtquant_jax.training.loop import Schedule, train
 from mtquant_jax.training.observer import Member, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
@@ -264,6 +264,8 @@ class Bench:
     compiler: Compiler = dataclasses.field(default_factory=Compiler)
     outcomes: dict[Any, Outcome] = dataclasses.field(default_factory=dict)
     """Of trainings so far, by all that they depend on."""
+    blind: dict[Any, list[list[Policy | None]]] = dataclasses.field(default_factory=dict)
+    """Of trainings without parts of the history, likewise."""
     markets: dict[Any, Market] = dataclasses.field(default_factory=dict)
     """For pretraining, by edge."""
     cells: dict[str, list[Cell]] = dataclasses.field(default_factory=dict)
@@ -313,26 +315,51 @@ class Bench:
             for index, copy in self._order(cell, remedy):
                 outcome = self.outcomes[_key(cell, remedy, index, copy)]
                 found.setdefault((cell.config.seed, index), []).append(outcome)
-        if remedy.folds:
+        if remedy.folds or remedy.averaged:
             each = len(members) // len(cells)
             for i, cell in enumerate(cells):
-                self._fold(cell, members[i * each : (i + 1) * each], schedule, found)
+                self._fold(cell, remedy, members[i * each : (i + 1) * each], schedule, found)
         return found
 
     def _order(self, cell: Cell, remedy: Remedy) -> list[tuple[int, int]]:
         """Class and copy of each training of a cell."""
         return [(index, copy) for index in self._indices(cell) for copy in range(remedy.policies)]
 
-    def _fold(self, cell: Cell, members: Sequence[Member], schedule: Schedule, found: dict[Any, list[Outcome]]) -> None:
-        """Cut the tilts of a cell to what trainings without parts of the history bear out."""
+    def _fold(
+        self,
+        cell: Cell,
+        remedy: Remedy,
+        members: Sequence[Member],
+        schedule: Schedule,
+        found: dict[Any, list[Outcome]],
+    ) -> None:
+        """Train without parts of the history, and cut the tilts of a cell to what that bears out or average with it."""
         config, market = cell.config, cell.market
         starts = fold_starts(config, market, config.evidence_folds)
-        none: list[list[Policy | None]] = [[] for _ in members]
-        blind = train_without(members, starts, config, market, schedule, self.compiler, bool) if starts else none
+        blind = self._without(cell, _key(cell, remedy, -1, 0), members, starts, schedule)
+        if remedy.averaged:
+            for index, without in zip(self._indices(cell), blind, strict=True):
+                (outcome,) = found[config.seed, index]
+                policies = [outcome.policy, *(policy for policy in without if policy is not None)]
+                if remedy.averaged == "weights":
+                    policies = [mean_of(policies)]
+                found[config.seed, index] = [dataclasses.replace(outcome, policy=policy) for policy in policies]
+            return
         days = Validator(config, market, self.compiler).days_per_year
         for index, member, without in zip(self._indices(cell), members, blind, strict=True):
             (outcome,) = found[config.seed, index]
             found[config.seed, index] = [decided(member, outcome, starts, without, days, config.trials)]
+
+    def _without(
+        self, cell: Cell, key: Any, members: Sequence[Member], starts: Sequence[int], schedule: Schedule
+    ) -> list[list[Policy | None]]:
+        """The policies of trainings without parts of the history, which several rows share."""
+        if not starts:
+            return [[] for _ in members]
+        if key not in self.blind:
+            found = train_without(members, starts, cell.config, cell.market, schedule, self.compiler, bool)
+            self.blind[key] = found
+        return self.blind[key]
 
     def _members(self, cell: Cell, remedy: Remedy) -> list[Member]:
         """The trainings of a cell: class by class, the policies of an ensemble next to each other."""
@@ -397,7 +424,7 @@ def _changed(cell: Cell, learner: str, remedy: Remedy) -> Cell:
 
 def _key(cell: Cell, remedy: Remedy, index: int, copy: int) -> Any:
     """All that a training depends on."""
-    alone = dataclasses.replace(remedy, policies=1, folds=False, learners=())
+    alone = dataclasses.replace(remedy, policies=1, folds=False, averaged="", learners=())
     return cell.name, cell.config.algorithm, cell.config.seed, index, copy, repr(alone)
 
 

@@ -44,6 +44,8 @@ class Remedy:
     """Policies whose actions are averaged."""
     folds: bool = False
     """Hand on what trainings without parts of the history bear out."""
+    averaged: str = ""
+    """Average it with the trainings without parts of the history: their ``actions`` or their ``weights``."""
     recent: bool = False
     """Begin episodes on newer bars more often."""
     costs: float = 1.0
@@ -56,6 +58,8 @@ REMEDIES = {
     "pretrained with a weak edge": Remedy(pretrained=0.06),
     "ensemble of three": Remedy(policies=3),
     "folds": Remedy(folds=True),
+    "mean action with its folds": Remedy(averaged="actions"),
+    "mean weights with its folds": Remedy(averaged="weights"),
     "twice the costs": Remedy(costs=2.0),
     "variance penalty": Remedy({"reward.objective": "mean_variance", "reward.risk_aversion": 0.1}),
     "entropy bonus": Remedy({"ppo.entropy_weight": 0.003}, ("ppo",)),

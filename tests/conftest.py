@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.cli import main, train_main
 from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.simulation.anchor import Anchor
@@ -37,6 +38,7 @@ from mtquant_jax.simulation.execution import AccountRules
 from mtquant_jax.simulation.market_env import MarketParams
 from mtquant_jax.simulation.reward import RewardParams
 from mtquant_jax.simulation.risk import NO_LIMIT, RiskRules
+from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.types import Contracts, MarketTable, Span
 
@@ -46,6 +48,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
 def f32(values) -> jnp.ndarray:
     """A float32 array on the device."""
     return jnp.asarray(values, jnp.float32)
+
+
+def same_bits(one: Policy, other: Policy) -> bool:
+    """Whether two policies are equal to the bit."""
+    left, right = to_named_arrays(one), to_named_arrays(other)
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def make_table(

@@ -72,6 +72,7 @@ class Evidence(JsonRecord):
     train: Reading | None  # of what is handed on, before its tilt was cut, on parts of the training split
     out_of_fold: Reading | None  # of the trainings that had not seen them, on the same bars; None without folds
     validation: Reading  # of what is handed on, before its tilt was cut
+    policies: int = 1  # whose weights what is handed on is the mean of
 
 
 def tilt_of(ratio: float, trials: int = 1) -> float:

@@ -25,7 +25,8 @@ def describe_evidence(found: Evidence, phase: int, anchor: str, last: int) -> li
     if phase == 1:
         where = f"{found.folds} folds and the validation split" if found.folds else "the validation split"
         lead = f"on unseen bars ({where}) {_ahead(found.ahead, whose)}"
-        return [f"{lead}: {_share(found.tilt, whose)}", _gap(found)]
+        mean = f" (the mean of {found.policies} policies)" if found.policies > 1 and found.tilt > 0.0 else ""
+        return [f"{lead}: {_share(found.tilt, whose)}{mean}", _gap(found)]
     usual = {0: "the starting point", last: "the last policy"}
     chosen = usual.get(found.timesteps, f"the policy after {found.timesteps:,} timesteps")
     return [f"{chosen} is handed on, on the validation split {_ahead(found.ahead, whose)}", _gap(found)]

@@ -158,7 +158,19 @@ class Checkpoints:
     def save(self, member: Member, saved: SavedTraining) -> Path:
         """Write it in the background, and then remove those that are no longer needed."""
         path = self.place(self.paths, member, saved.logbook.timesteps)
-        description = CheckpointDescription(
+        prune = functools.partial(self._prune, member, saved.logbook.best_timesteps)
+        save_checkpoint(self.writer, path, saved, self._description(member, saved.logbook), prune)
+        return path
+
+    def save_mean(self, member: Member, policy: Policy, logbook: Logbook) -> Path:
+        """Write a policy that is the mean of a finished training's last one and others, beside its last checkpoint."""
+        last = self.place(self.paths, member, logbook.timesteps)
+        path = last.with_name(f"{last.name}_mean")
+        self.writer.save(path, {_POLICY: _policy(policy)}, self._description(member, logbook).to_json())
+        return path
+
+    def _description(self, member: Member, logbook: Logbook) -> CheckpointDescription:
+        return CheckpointDescription(
             run_id=self.run_id,
             phase=member.phase,
             name=member.name,
@@ -166,11 +178,8 @@ class Checkpoints:
             identity=self.identity,
             versions=versions(),
             device=device(),
-            logbook=saved.logbook,
+            logbook=logbook,
         )
-        prune = functools.partial(self._prune, member, saved.logbook.best_timesteps)
-        save_checkpoint(self.writer, path, saved, description, prune)
-        return path
 
     def earlier(self, members: Sequence[Member], like: Sequence[TrainState]) -> list[SavedTraining] | None:
         """The newest training of all members after the same chunk that is intact; None: there is none.

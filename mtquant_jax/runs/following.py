@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mtquant_jax import processes
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.errors import UserError
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.runs.checkpoints import Origin, checkpoint_path, restore_checkpoint
+from mtquant_jax.runs.handover import restore_handed_on
 from mtquant_jax.runs.identity import Identity
 from mtquant_jax.runs.phase_results import handed_on, read_results, read_summary
 from mtquant_jax.runs.stopping import stop_requests
@@ -25,14 +27,18 @@ from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 
 
-def known_evidence(paths: RunPaths, run_id: str, member: Member) -> Evidence | None:
-    """What the results of phase 1 say of a member, where the run had them before."""
+def decided_before(paths: RunPaths, run_id: str, member: Member) -> tuple[Evidence, Policy] | None:
+    """What the results of phase 1 say of a member, where the run had them before, and its policy before the cut."""
     if member.phase != 1 or not paths.phase_results(1).is_file():
         return None
     results = read_results(paths, 1, "the training goes on")
     if results["run_id"] != run_id:
         return None
-    return handed_on(paths, 1, results["specialists"].get(member.name), member.name).evidence
+    report = results["specialists"].get(member.name)
+    evidence = handed_on(paths, 1, report, member.name).evidence
+    if evidence is None:
+        return None
+    return evidence, restore_handed_on(paths, 1, member.name, results, report, member.plan.start)
 
 
 class Follower(TrainingObserver):
@@ -53,9 +59,9 @@ class Follower(TrainingObserver):
         """Whether someone wants any process to stop."""
         return processes.in_any(self._stops())
 
-    def evidence_of(self, member: Member) -> Evidence | None:
-        """The evidence that the first process has read."""
-        return known_evidence(self._paths, self._run_id, member) if processes.from_first("") else None
+    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
+        """What the first process has read."""
+        return decided_before(self._paths, self._run_id, member) if processes.from_first("") else None
 
     def _restored(self, member: Member, timesteps: int, like: TrainState) -> SavedTraining:
         path = checkpoint_path(self._paths, member.phase, member.name, timesteps)

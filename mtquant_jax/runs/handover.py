@@ -228,12 +228,20 @@ def restore_portfolio(paths: RunPaths, results: dict[str, Any], specialists: Seq
     return _restored(paths, 3, PORTFOLIO, results, results.get(PORTFOLIO), like)
 
 
-def _restored(paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: Any, like: Policy) -> Policy:
-    """The policy of a checkpoint, once it is known to be the one that the results mean."""
+def restore_handed_on(
+    paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: Any, like: Policy
+) -> Policy:
+    """The policy that results mean, with all of its tilt, once its checkpoint is known to be the one that they name."""
     handed = handed_on(paths, phase, report, name)
     path = _inside(paths, handed.best_checkpoint, phase)
-    policy = restore_policy(path, Origin(results["run_id"], phase, name, handed.best_timesteps), like)
-    return with_tilt(policy, handed.evidence.tilt) if handed.evidence else policy
+    return restore_policy(path, Origin(results["run_id"], phase, name, handed.best_timesteps), like)
+
+
+def _restored(paths: RunPaths, phase: int, name: str, results: dict[str, Any], report: Any, like: Policy) -> Policy:
+    """The policy that results mean, with as much of its tilt as they say."""
+    policy = restore_handed_on(paths, phase, name, results, report, like)
+    evidence = handed_on(paths, phase, report, name).evidence
+    return with_tilt(policy, evidence.tilt) if evidence else policy
 
 
 def _inside(paths: RunPaths, checkpoint: str, phase: int) -> Path:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mtquant_jax import processes
+from mtquant_jax.agents.contract import Policy
 from mtquant_jax.backtest.evidence import Evidence
 from mtquant_jax.backtest.performance import Performance, describe
 from mtquant_jax.backtest.verdict import describe_evidence, evidence_numbers
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.runs.checkpoints import Checkpoints, checkpoint_path
 from mtquant_jax.runs.display import Display
-from mtquant_jax.runs.following import known_evidence
+from mtquant_jax.runs.following import decided_before
 from mtquant_jax.runs.progress import record_chunk, record_curriculum
 from mtquant_jax.runs.run_files import RunFiles, listed
 from mtquant_jax.storage.recorder import RunRecorder
@@ -25,7 +26,7 @@ from mtquant_jax.training.diagnosis import Finding, diagnose, diagnose_training
 from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
-from mtquant_jax.training.saved import SavedTraining
+from mtquant_jax.training.saved import Logbook, SavedTraining
 from mtquant_jax.training.trainer import META_CONTROLLER
 
 _TITLES = {
@@ -71,7 +72,7 @@ class RunObserver(TrainingObserver):
         self._reports: dict[str, dict[str, Any]] = {}
         self._findings: list[Finding] = []
         self._equal_allocation: Performance | None = None
-        self._saved: dict[tuple[int, str], tuple[Path, int]] = {}  # phase, member -> its last checkpoint
+        self._saved: dict[tuple[int, str], tuple[Path, Logbook]] = {}  # phase, member -> its last checkpoint
         self._began = (0.0, 0.0)
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
@@ -97,14 +98,13 @@ class RunObserver(TrainingObserver):
             done = f"{logbook.timesteps:>11,}/{logbook.total_timesteps:,}"
             self._recorder.info(f"  {member.name:<16} {done}  {_RESUMED[logbook.finished]}")
             self._display.resumed(member, logbook.timesteps, logbook.total_timesteps)
-            self._saved[member.phase, member.name] = self._checkpoint_path(member, logbook.timesteps), logbook.timesteps
+            self._saved[member.phase, member.name] = self._checkpoint_path(member, logbook.timesteps), logbook
         return found
 
     def checkpoint(self, member: Member, saved: SavedTraining) -> None:
         """Save it in the background."""
-        timesteps = saved.logbook.timesteps
-        self._saved[member.phase, member.name] = self._checkpoints.save(member, saved), timesteps
-        if timesteps == 0:
+        self._saved[member.phase, member.name] = self._checkpoints.save(member, saved), saved.logbook
+        if saved.logbook.timesteps == 0:
             found = saved.logbook.history[-1].performance
             self._recorder.info(f"  {'starting point':<28} validation {describe(found)}")
 
@@ -121,7 +121,7 @@ class RunObserver(TrainingObserver):
         saved = self._saved.get((error.phase, error.name))
         if saved is None:
             return "No checkpoint of it had been saved"
-        return f"Its last good checkpoint is {saved[0]} (after {saved[1]:,} timesteps)"
+        return f"Its last good checkpoint is {saved[0]} (after {saved[1].timesteps:,} timesteps)"
 
     def chunk(self, progress: Progress) -> None:
         """Write a row of metrics and a line, once the checkpoint before the chunk is on disk.
@@ -138,10 +138,10 @@ class RunObserver(TrainingObserver):
         """Write a line."""
         record_curriculum(self._recorder, member.name, curriculum, opened)
 
-    def evidence_of(self, member: Member) -> Evidence | None:
+    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
         """What the results of phase 1 say, where the run is resumed and had them."""
         files = self._files
-        found = known_evidence(files.paths, files.run_id, member) if self._checkpoints.resumes else None
+        found = decided_before(files.paths, files.run_id, member) if self._checkpoints.resumes else None
         processes.from_first("known" if found else "")
         return found
 
@@ -165,6 +165,10 @@ class RunObserver(TrainingObserver):
         self._write_models(member, outcome)
         continuous = member.validate(outcome.policy, whole_lots=False).performance
         checkpoint = self._checkpoint_path(member, outcome.best_timesteps)
+        if outcome.averaged is not None:
+            checkpoint = self._checkpoints.save_mean(
+                member, outcome.averaged, self._saved[member.phase, member.name][1]
+            )
         report = self._files.report(outcome, checkpoint, self._model_path(member), continuous)
         self._reports[member.name] = {**self._symbols(member), **report}
         self._findings += self._diagnose(member, outcome, continuous)

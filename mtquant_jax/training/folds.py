@@ -106,6 +106,10 @@ def decided(
 ) -> Outcome:
     """An outcome with the evidence for what is handed on, and its tilt cut to what that carries.
 
+    A last policy is handed on as the mean of it and of those that were trained without a part of the bars: all began
+    with the same weights, and what they differ in is rather what each has learnt by heart. The evidence is of them one
+    by one, and of their mean on the validation split.
+
     Args:
         member: whose training it is.
         outcome: of it.
@@ -115,7 +119,9 @@ def decided(
         days_per_year: with bars.
         trials: settings that were tried; None hands the whole tilt on.
     """
-    policy = outcome.policy
+    policies = [outcome.policy, *(policy for policy in without_them if policy is not None)]
+    averages = outcome.best_timesteps == outcome.timesteps and len(policies) > 1
+    policy = mean_of(policies) if averages else outcome.policy
 
     def look(one: tuple[Policy, int | None]) -> tuple[np.ndarray, np.ndarray]:
         found = member.validate(one[0], first=one[1])
@@ -138,14 +144,28 @@ def decided(
         train=Reading.of([returns for returns, _ in seen], days_per_year) if seen else None,
         out_of_fold=Reading.of([returns for returns, _ in unseen], days_per_year) if unseen else None,
         validation=Reading.of([validation], days_per_year),
+        policies=len(policies) if averages else 1,
     )
-    return with_evidence(member, outcome, evidence)
+    return with_evidence(member, outcome, evidence, policy)
 
 
-def with_evidence(member: Member, outcome: Outcome, evidence: Evidence) -> Outcome:
-    """An outcome whose tilt is cut to what the evidence carries."""
-    if evidence.tilt == 1.0:
+def mean_of(policies: Sequence[Policy]) -> Policy:
+    """The policy whose weights, and statistics of observations, are the means of those of others."""
+
+    def mean(*leaves: jax.Array) -> jax.Array:
+        return jax.device_put(np.mean([np.asarray(leaf) for leaf in leaves], axis=0, dtype=np.float32))
+
+    found: Policy = jax.tree.map(mean, *policies)
+    return found
+
+
+def with_evidence(member: Member, outcome: Outcome, evidence: Evidence, policy: Policy) -> Outcome:
+    """An outcome that hands on as much of a policy's tilt as the evidence for it carries."""
+    averaged = policy if evidence.policies > 1 else None
+    if evidence.tilt == 1.0 and averaged is None:
         return dataclasses.replace(outcome, evidence=evidence)
-    policy = with_tilt(outcome.policy, evidence.tilt)
+    policy = with_tilt(policy, evidence.tilt)
     performance = member.validate(policy).performance
-    return dataclasses.replace(outcome, policy=policy, best_validation=performance, evidence=evidence)
+    return dataclasses.replace(
+        outcome, policy=policy, best_validation=performance, evidence=evidence, averaged=averaged
+    )

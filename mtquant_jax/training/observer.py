@@ -85,8 +85,11 @@ class TrainingObserver:
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """A member's curriculum moves on to stages that it has not drawn before."""
 
-    def evidence_of(self, member: Member) -> Evidence | None:
-        """The evidence for what a member hands on that was gathered before the training was interrupted."""
+    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
+        """What was decided of what a member hands on before the training was interrupted.
+
+        The evidence, and the policy with all of its tilt.
+        """
         return None
 
     def trains_without(self, members: Sequence[Member], folds: int) -> None:

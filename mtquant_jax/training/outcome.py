@@ -33,6 +33,7 @@ class Outcome:
     chunk_rates: list[float]  # timesteps per second chunk by chunk
     training_metrics: dict[str, dict[str, float]]  # agent -> closing metrics of its last chunk
     evidence: Evidence | None = None  # for what is handed on; None where nothing is validated
+    averaged: Policy | None = None  # what is handed on with all of its tilt, where no checkpoint has it
 
     @property
     def validation(self) -> Performance:

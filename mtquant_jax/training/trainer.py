@@ -214,9 +214,10 @@ class _Trainer:
         What specialists are handed on with is decided by it; what comes after stands on them.
         """
         config, specialists = self.configs[0], group[0].phase == 1
-        known = [found for found in map(self.observer.evidence_of, group) if found is not None]
+        known = [found for found in map(self.observer.decided, group) if found is not None]
         if len(known) == len(group):
-            return [with_evidence(*found) for found in zip(group, outcomes, known, strict=True)]
+            pairs = zip(group, outcomes, known, strict=True)
+            return [with_evidence(member, outcome, *before) for member, outcome, before in pairs]
         starts = fold_starts(config, self.market, config.evidence_folds if specialists else 0)
         without: list[list[Policy | None]] = [[] for _ in group]
         if starts:

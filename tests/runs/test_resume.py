@@ -237,7 +237,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_with_the_command_that_goes_on(
 
 @pytest.mark.slow
 def test_evidence_outlives_an_interruption_after_phase_1(config, tmp_path, capsys):
-    settings = dataclasses.replace(config, tilt="evidence", evidence_folds=2, phases="1,2")
+    settings = dataclasses.replace(config, tilt="whole", evidence_folds=2, phases="1,2")
     with pytest.raises(Crash):
         run(settings, "test", on_chunk=at(2, "meta_controller", 250, crash))
     assert capsys.readouterr().out.count("is trained 2 times more") == 3
@@ -248,14 +248,17 @@ def test_evidence_outlives_an_interruption_after_phase_1(config, tmp_path, capsy
     whole = dataclasses.replace(settings, run_dir=str(tmp_path / "whole"))
     run(whole, "test")
     assert models(Path(settings.run_dir)) == models(Path(whole.run_dir))
-    evidence = [
+    resumed, straight = (
         {
-            name: report["evidence"]
+            name: (report["evidence"], report["best_checkpoint"])
             for name, report in read_sealed(RunPaths(Path(one.run_dir)).phase_results(1), "test")["specialists"].items()
         }
         for one in (settings, whole)
-    ]
-    assert evidence[0] == evidence[1] and all(found["folds"] == 2 for found in evidence[0].values())
+    )
+    assert resumed == straight and all(evidence["folds"] == 2 for evidence, _ in straight.values())
+    # Phase 2 went on with the mean of the policies, which is kept beside the last checkpoint.
+    means = [path.endswith(f"/checkpoint_1000/{name}_mean") for name, (found, path) in straight.items()]
+    assert means == [found["policies"] == 3 for found, _ in straight.values()] and any(means)
 
 
 @pytest.mark.slow

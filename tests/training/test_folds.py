@@ -19,12 +19,12 @@ from mtquant_jax.simulation.market_env import random_start
 from mtquant_jax.simulation.market_params import bars_between
 from mtquant_jax.training import phases
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.folds import fold_starts, train_without
+from mtquant_jax.training.folds import fold_starts, mean_of, train_without
 from mtquant_jax.training.loop import Schedule, _Training
 from mtquant_jax.training.observer import Member, Stopped, TrainingObserver
 from mtquant_jax.training.outcome import Candidate
 from mtquant_jax.training.trainer import train_phases
-from tests.conftest import make_params, make_table
+from tests.conftest import make_params, make_table, same_bits
 
 CONFIG = mt.load_config(quick_test=True, tilt="evidence", evidence_folds=2, phases="1", phase1_timesteps=500)
 
@@ -137,6 +137,39 @@ def test_the_whole_tilt_is_handed_on_where_that_is_asked_for(market):
     for outcome in trained.outcomes[1].values():
         assert outcome.evidence.tilt == 1.0 and outcome.evidence.folds == 0 and outcome.evidence.out_of_fold is None
         assert tilts(outcome.policy) and outcome.validation.mean_exposure > 0.0
+
+
+def test_the_mean_of_policies_is_that_of_their_weights_and_statistics():
+    def policy(weight, mean):
+        return Policy({"specialist": {"kernel": jnp.full((2, 3), weight)}}, {"specialist": jnp.float32(mean)})
+
+    found = mean_of([policy(1.0, 0.0), policy(2.0, 0.5), policy(6.0, 1.0)])
+    assert same_bits(found, policy(3.0, 0.5))
+
+
+@pytest.mark.slow
+def test_a_last_policy_is_handed_on_as_the_mean_of_it_and_of_its_folds(market):
+    """The evidence is of each of them, and of the mean on the validation split."""
+    without = []
+
+    def kept(*arguments):
+        without.extend(train_without(*arguments))
+        return without[-3:]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtquant_jax.training.trainer.train_without", kept)
+        config = dataclasses.replace(CONFIG, tilt="whole", parallel=True)
+        (trained,) = train_phases(config, market)
+    averaged = 0
+    for outcome, folds in zip(trained.outcomes[1].values(), without, strict=True):
+        if outcome.best_timesteps < outcome.timesteps:
+            assert outcome.averaged is None and outcome.evidence.policies == 1
+            continue
+        averaged += 1
+        assert outcome.evidence.policies == 3
+        assert same_bits(outcome.averaged, mean_of([outcome.last_policy, *folds]))
+        assert same_bits(outcome.policy, outcome.averaged) and not same_bits(outcome.policy, outcome.last_policy)
+    assert averaged
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from mtquant_jax.agents.contract import Policy
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import open_run, restore_all
@@ -27,6 +26,7 @@ from mtquant_jax.training.trainer import (
     train_hierarchies,
     train_phases,
 )
+from tests.conftest import same_bits
 
 CLASSES = ("forex", "commodities", "equity")
 
@@ -71,11 +71,6 @@ def watched(quick):
     diary = Diary()
     (trained,) = train_phases(*quick, observer=diary)
     return trained, diary
-
-
-def same_bits(one: Policy, other: Policy) -> bool:
-    left, right = to_named_arrays(one), to_named_arrays(other)
-    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def test_it_is_the_training_of_a_run_bit_for_bit(watched, quick, synthetic_run):
