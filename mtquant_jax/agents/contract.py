@@ -27,8 +27,15 @@ class Distribution(Protocol):
         """The most likely action ``[..., A, K]``."""
         ...
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """One draw ``[..., A, K]``."""
+    def noise(self, key: jax.Array, count: int) -> jax.Array:
+        """Random numbers ``[count, ...]`` that `sample` turns into as many draws; only shapes of the parameters count.
+
+        They may be `jax.ShapeDtypeStruct`.
+        """
+        ...
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """The draw ``[..., A, K]`` of one entry of `noise`."""
         ...
 
     def log_prob(self, action: jax.Array) -> jax.Array:

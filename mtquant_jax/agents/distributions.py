@@ -23,9 +23,12 @@ class DiagonalGaussian:
         """The mean ``[..., A, K]``, zero where padded."""
         return jnp.where(self.mask, self.mean, 0.0)
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """One draw ``[..., A, K]``, zero where padded."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+    def noise(self, key: jax.Array, count: int) -> jax.Array:
+        """Standard normals ``[count, ..., A, K]``."""
+        return jax.random.normal(key, (count, *self.mean.shape), self.mean.dtype)
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """The draw ``[..., A, K]`` of one entry of `noise`, zero where padded."""
         return jnp.where(self.mask, self.mean + jnp.exp(self.log_std) * noise, 0.0)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -58,15 +61,21 @@ class Categorical:
         """The likeliest choice ``[..., A, 1]`` int32, the first of several; zero for an agent without choices."""
         return jnp.argmax(self._log_probs(), axis=-1, keepdims=True).astype(jnp.int32)
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """One draw ``[..., A, 1]`` int32, zero for an agent without choices."""
-        drawn = jax.random.categorical(key, self._log_probs(), axis=-1).astype(jnp.int32)
+    def noise(self, key: jax.Array, count: int) -> jax.Array:
+        """Standard Gumbel numbers ``[count, ..., A, N]``."""
+        return jax.random.gumbel(key, (count, *self.logits.shape), self.logits.dtype)
+
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """The draw ``[..., A, 1]`` int32 of one entry of `noise`, zero for an agent without choices (Gumbel-max)."""
+        drawn = jnp.argmax(self._log_probs() + noise, axis=-1).astype(jnp.int32)
         return jnp.where(self._chooses(), drawn, 0)[..., None]
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Log-probability of each agent's choice ``[..., A]``; zero for an agent without choices."""
-        chosen = jnp.take_along_axis(self._log_probs(), action.astype(jnp.int32), axis=-1)[..., 0]
-        return jnp.where(self._chooses(), chosen, 0.0)
+        # A comparison with every choice, for the gradient of an index is a scatter, which CPUs are slow at.
+        chosen = jnp.arange(self.logits.shape[-1]) == action.astype(jnp.int32)
+        log_prob = jnp.sum(jnp.where(chosen, self._log_probs(), 0.0), axis=-1)
+        return jnp.where(self._chooses(), log_prob, 0.0)
 
     def entropy(self) -> jax.Array:
         """Entropy of each agent's choice ``[..., A]``, nats."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtquant_jax.agents.dense import Dense
 from mtquant_jax.settings.choices import register
 from mtquant_jax.settings.config import NetworkName
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
@@ -31,15 +32,15 @@ class SpecialistNetwork(nn.Module):
 
     def setup(self) -> None:
         """The layers."""
-        self.domain_encoder = nn.Dense(self.hidden_size)
-        self.instrument_encoder = nn.Dense(self.hidden_size)
-        self.trunk = nn.Dense(self.hidden_size)
-        self.policy_head = nn.Dense(self.num_instruments)
+        self.domain_encoder = Dense(self.hidden_size)
+        self.instrument_encoder = Dense(self.hidden_size)
+        self.trunk = Dense(self.hidden_size)
+        self.policy_head = Dense(self.num_instruments)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_instruments,))
         self.log_trade_scale = self.param("log_trade_scale", nn.initializers.zeros, (self.num_instruments,))
-        self.critic_encoder = nn.Dense(self.hidden_size)
-        self.critic_trunk = nn.Dense(self.hidden_size)
-        self.value_head = nn.Dense(1)
+        self.critic_encoder = Dense(self.hidden_size)
+        self.critic_trunk = Dense(self.hidden_size)
+        self.value_head = Dense(1)
 
     def __call__(self, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean ``[..., C]``, log standard deviation ``[C]`` and value ``[...]``."""
@@ -73,16 +74,16 @@ class MetaNetwork(nn.Module):
 
     def setup(self) -> None:
         """The layers."""
-        self.encoder = nn.Dense(self.hidden_size)
-        self.class_encoder = nn.Dense(self.hidden_size)
-        self.trunk = nn.Dense(self.hidden_size)
-        self.class_head = nn.Dense(1)
+        self.encoder = Dense(self.hidden_size)
+        self.class_encoder = Dense(self.hidden_size)
+        self.trunk = Dense(self.hidden_size)
+        self.class_head = Dense(1)
         self.class_bias = self.param("class_bias", nn.initializers.zeros, (self.num_classes,))
-        self.policy_head = nn.Dense(2)
+        self.policy_head = Dense(2)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_classes + 2,))
-        self.critic_encoder = nn.Dense(self.hidden_size)
-        self.critic_trunk = nn.Dense(self.hidden_size)
-        self.value_head = nn.Dense(1)
+        self.critic_encoder = Dense(self.hidden_size)
+        self.critic_trunk = Dense(self.hidden_size)
+        self.value_head = Dense(1)
 
     def __call__(self, portfolio: PortfolioInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean ``[..., S + 2]``, log standard deviation ``[S + 2]`` and value ``[...]``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -34,40 +33,49 @@ def start_environments(program: Program, env_params: Any, key: jax.Array) -> tup
     return observation, state.replace(time=elapsed)
 
 
-def drawn(distribution: Distribution, key: jax.Array) -> jax.Array:
-    """An action ``[E, A, K]`` at random: exploration."""
-    return distribution.sample(key)
-
-
-def likeliest(distribution: Distribution, key: jax.Array) -> jax.Array:
-    """The most likely action ``[E, A, K]``, as in evaluation."""
-    return distribution.mode()
-
-
 def collect(
-    program: Program, state: TrainState, env_params: Any, act: Callable[[Distribution, jax.Array], jax.Array] = drawn
+    program: Program, state: TrainState, env_params: Any, explores: bool = True
 ) -> tuple[TrainState, Trajectory]:
     """Act for L steps; returns the state with advanced environments and key, and the `Trajectory`.
 
-    ``act`` is `drawn` or `likeliest`.
+    An episode that ends is followed by a fresh one. All random numbers are drawn before the first step, many at a time,
+    since a draw in the loop costs as much as the step itself; there is one fresh start for each environment, so that
+    episodes of one environment that end within the same rollout are followed by the same one.
+
+    Args:
+        program: the static part.
+        state: before the rollout.
+        env_params: the market.
+        explores: whether actions are drawn at random; otherwise they are the most likely ones, as in evaluation.
     """
     env, agent, layout = program.env, program.agent, program.layout
+    length, num_envs = program.num_steps, program.num_envs
+    key, reset_key, noise_key, step_key = jax.random.split(state.key, 4)
+    fresh = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(reset_key, num_envs), env_params)
+    fresh = layout.divided(fresh)
 
-    def step(carry: tuple[Any, Any, jax.Array], _: None) -> tuple[tuple[Any, Any, jax.Array], Trajectory]:
-        env_state, observation, key = carry
-        key, action_key, step_key = jax.random.split(key, 3)
+    def policy(observation: Any) -> Distribution:
         inputs = agent.inputs(observation, env_params)
-        distribution = agent.policy(state.params, state.normalizers, inputs, env_params)
-        action = act(distribution, action_key)
-        step_keys = layout.divided(jax.random.split(step_key, program.num_envs))
-        following, env_state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+        return agent.policy(state.params, state.normalizers, inputs, env_params)
+
+    noise = jax.eval_shape(policy, state.observation).noise(noise_key, length) if explores else None
+    keys = jax.random.split(step_key, (length, num_envs))
+
+    def step(carry: tuple[Any, Any], random: tuple[jax.Array, jax.Array | None]) -> tuple[tuple[Any, Any], Trajectory]:
+        observation, env_state = carry
+        step_keys, drawn = layout.divided(random)
+        distribution = policy(observation)
+        likeliest = distribution.mode()
+        action = likeliest if drawn is None else distribution.sample(drawn)
+        following, env_state, reward, terminated, info = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
             step_keys, env_state, agent.env_action(action), env_params
         )
+        truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(env_state, env_params)
         record = Trajectory(
             observation=observation,
-            final_observation=info["final_observation"],
+            final_observation=following,
             action=action,
-            deviation=action - distribution.mode(),
+            deviation=action - likeliest,
             log_prob=distribution.log_prob(action),
             reward=agent.rewards(reward, info),
             terminated=terminated,
@@ -76,12 +84,21 @@ def collect(
             control=agent.control(info),
             metrics=agent.metrics(info),
         )
-        return (*layout.divided((env_state, following)), key), record
+        goes_on = _where(terminated | truncated, fresh, (following, env_state))
+        return layout.divided(goes_on), record
 
-    carry = (state.env_state, state.observation, state.key)
-    (env_state, observation, key), trajectory = jax.lax.scan(step, carry, length=program.num_steps)
-    state = dataclasses.replace(state, env_state=env_state, observation=observation, key=key)
-    return state, trajectory
+    carry, trajectory = jax.lax.scan(step, (state.observation, state.env_state), (keys, noise))
+    observation, env_state = carry
+    return dataclasses.replace(state, env_state=env_state, observation=observation, key=key), trajectory
+
+
+def _where(condition: jax.Array, yes: Any, no: Any) -> Any:
+    """``yes`` in environments ``[E]`` where a condition holds, else ``no``, leaf by leaf."""
+
+    def leaf(one: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+    return jax.tree.map(leaf, yes, no)
 
 
 def rollout_metrics(trajectory: Trajectory) -> Metrics:

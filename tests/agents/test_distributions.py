@@ -49,7 +49,7 @@ def test_kl_divergence_is_the_closed_form():
 
 def test_kl_divergence_is_the_expected_difference_of_log_probs():
     one, other = gaussian(2, batch=(), spread=0.3), gaussian(3, batch=(), spread=0.3)
-    draws = jax.vmap(one.sample)(jax.random.split(jax.random.key(0), 40_000))
+    draws = jax.vmap(one.sample)(one.noise(jax.random.key(0), 40_000))
     estimate = np.mean(np.asarray(jax.vmap(lambda a: one.log_prob(a) - other.log_prob(a))(draws)), axis=0)
     np.testing.assert_allclose(estimate, one.kl_to(other), rtol=0.05)
 
@@ -63,7 +63,7 @@ def test_kl_divergence_to_itself_is_zero_with_zero_gradient():
 
 def test_samples_have_the_mean_and_deviation_of_the_distribution():
     policy = gaussian(batch=())
-    draws = np.asarray(jax.vmap(policy.sample)(jax.random.split(jax.random.key(1), 20_000)))
+    draws = np.asarray(jax.vmap(policy.sample)(policy.noise(jax.random.key(1), 20_000)))
     deviation = np.exp(np.asarray(policy.log_std))
     mean = np.asarray(policy.mean)
     np.testing.assert_allclose(draws.mean(0)[MASK], mean[MASK], atol=float(4 * deviation.max() / np.sqrt(20_000)))
@@ -72,7 +72,7 @@ def test_samples_have_the_mean_and_deviation_of_the_distribution():
 
 def test_padded_actions_are_zero_in_samples_and_in_the_mode():
     policy = gaussian()
-    for action in (policy.sample(jax.random.key(0)), policy.mode()):
+    for action in (policy.sample(policy.noise(jax.random.key(0), 1)[0]), policy.mode()):
         assert not np.any(np.asarray(action)[:, 0, 2])
         assert np.all(np.asarray(action)[:, MASK] != 0.0)
     np.testing.assert_array_equal(np.asarray(policy.mode())[:, MASK], np.asarray(policy.mean)[:, MASK])
@@ -81,7 +81,7 @@ def test_padded_actions_are_zero_in_samples_and_in_the_mode():
 @pytest.mark.parametrize("rubbish", [1e6, np.inf, np.nan])
 def test_nothing_padded_enters_any_figure(rubbish):
     policy, other = gaussian(), gaussian(4)
-    action = policy.sample(jax.random.key(0))
+    action = policy.sample(policy.noise(jax.random.key(0), 1)[0])
     dirty = policy.replace(mean=policy.mean.at[:, 0, 2].set(rubbish))
     dirty = dirty.replace(log_std=policy.log_std.at[0, 2].set(rubbish))
     dirty_action = action.at[:, 0, 2].set(rubbish)
@@ -123,7 +123,7 @@ def test_categorical_figures_worked_by_hand():
 
 def test_categorical_draws_as_often_as_it_says():
     policy = categorical((0.5, 0.25, 0.25), (0.1, 0.2, 0.7))
-    draws = np.asarray(jax.vmap(policy.sample)(jax.random.split(jax.random.key(2), 20_000)))
+    draws = np.asarray(jax.vmap(policy.sample)(policy.noise(jax.random.key(2), 20_000)))
     assert draws.shape == (20_000, 2, 1)
     assert draws.dtype == np.int32
     frequencies = (draws == np.arange(3)).mean(0)
@@ -133,7 +133,7 @@ def test_categorical_draws_as_often_as_it_says():
 def test_choices_that_an_agent_lacks_are_never_drawn_and_never_counted():
     mask = [[True, True, False], [False, False, False]]  # the second agent has nothing to choose
     policy = categorical((0.1, 0.3, 0.6), (0.2, 0.3, 0.5), mask=mask)
-    draws = np.asarray(jax.vmap(policy.sample)(jax.random.split(jax.random.key(3), 4_000)))
+    draws = np.asarray(jax.vmap(policy.sample)(policy.noise(jax.random.key(3), 4_000)))
     np.testing.assert_allclose((draws[:, 0] == np.arange(3)).mean(0), [0.25, 0.75, 0.0], atol=0.03)
     assert not np.any(draws[:, 1])
     np.testing.assert_array_equal(policy.mode(), [[1], [0]])

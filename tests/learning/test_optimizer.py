@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtquant_jax.agents.contract import Group
-from mtquant_jax.learning.optimizer import apply_gradients, start_optimizer
+from mtquant_jax.learning.optimizer import Vectors, apply_gradients, start_optimizer
 from tests.learning import toys
 
 GROUP = (Group("toy"),)
@@ -59,3 +59,19 @@ def test_stacked_agents_decay_each_by_its_own_learning_rate():
 def test_a_group_that_does_not_learn_in_an_update_does_not_decay_either(update, moves):
     new, _, _ = step(weight_decay=5.0, update_interval={"toy": 5.0}, update=update)
     assert np.array_equal(new["toy"]["mean"]["kernel"], PARAMS["toy"]["mean"]["kernel"]) is not moves
+
+
+def test_vectors_of_parameters_and_back_are_the_parameters():
+    params = {
+        "alone": {
+            "dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.full(3, -1.0)},
+            "log_std": jnp.ones(2),
+        },
+        "stacked": {"kernel": jnp.arange(8.0).reshape(2, 2, 2), "bias": jnp.full((2, 2), 7.0)},
+    }
+    vectors = Vectors(params, (Group("alone"), Group("stacked", (0, 1), stacked=True)))
+    found = vectors.of(params)
+    assert {name: vector.shape for name, vector in found.items()} == {"alone": (11,), "stacked": (2, 6)}
+    jax.tree.map(np.testing.assert_array_equal, vectors.tree(found), params)
+    # Only kernels decay.
+    assert {name: int(decays.sum()) for name, decays in vectors.decays.items()} == {"alone": 6, "stacked": 4}

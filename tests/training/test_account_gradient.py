@@ -13,7 +13,7 @@ import pytest
 
 from mtquant_jax.learning.contract import Program, TrainState
 from mtquant_jax.learning.pathwise.learner import _differentiable, window_gradients
-from mtquant_jax.learning.rollout import collect, likeliest
+from mtquant_jax.learning.rollout import collect
 from mtquant_jax.market.prepare import prepare_market
 from mtquant_jax.settings.layers import override_config
 from mtquant_jax.simulation.market_params import class_params, portfolio_params
@@ -62,7 +62,7 @@ class Windows:
         moving = dataclasses.replace(program, env=_differentiable(program.env))
 
         def losses(params: Any, state: TrainState, market: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            _, done = collect(moving, dataclasses.replace(state, params=params), market, likeliest)
+            _, done = collect(moving, dataclasses.replace(state, params=params), market, explores=False)
             earned = jnp.mean(done.reward, axis=(0, 1))
             ends = {"terminated": done.terminated, "truncated": done.truncated}
             return jnp.stack([-jnp.sum(jnp.asarray(weights) * earned) for weights in streams]), done.metrics | ends

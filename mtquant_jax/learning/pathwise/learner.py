@@ -20,7 +20,7 @@ from mtquant_jax.agents.contract import Group
 from mtquant_jax.learning.contract import Metrics, Objective, Program, TrainState, Trajectory
 from mtquant_jax.learning.coordination import coordinate
 from mtquant_jax.learning.optimizer import StepHyper, apply_gradients, select
-from mtquant_jax.learning.rollout import collect, likeliest, rollout_metrics
+from mtquant_jax.learning.rollout import collect, rollout_metrics
 from mtquant_jax.learning.updates import StartsFresh, repeat
 
 CLOSING_METRICS = (
@@ -103,7 +103,7 @@ def window_gradients(
     program = dataclasses.replace(program, env=_differentiable(program.env))
 
     def losses(params: Any) -> tuple[jax.Array, tuple[TrainState, Trajectory]]:
-        after, trajectory = collect(program, dataclasses.replace(state, params=params), env_params, likeliest)
+        after, trajectory = collect(program, dataclasses.replace(state, params=params), env_params, explores=False)
         earned = jnp.mean(trajectory.reward, axis=(0, 1))
         return jnp.stack([-jnp.sum(jnp.asarray(weights) * earned) for weights in streams]), (after, trajectory)
 

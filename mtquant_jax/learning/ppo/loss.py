@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from mtquant_jax.learning.contract import Objective, Program
@@ -20,7 +22,7 @@ class Batch:
     action: jax.Array  # [B, A, K]
     log_prob: jax.Array  # [B, A]
     value: jax.Array  # [B, A]
-    advantage: jax.Array  # [B, A]
+    advantage: jax.Array  # [B, A] of each reward stream; in a minibatch [B, O, A], of O objectives
     target: jax.Array  # [B, A] value target
     decides: jax.Array  # [B, A]
 
@@ -47,7 +49,8 @@ def losses(
         held = agent.policy({**params, **reference}, normalizers, inputs, env_params)
         reference_kl = _mean(distribution.kl_to(held), batch.decides)
 
-    policy_losses = [_policy_loss(ratio, batch, objective, hyper) for objective in program.objectives]
+    objectives = range(len(program.objectives))
+    policy_losses = [_policy_loss(ratio, batch.advantage[:, i], batch.decides, hyper) for i in objectives]
     total = [
         _weighted(objective.policy, policy_loss - hyper.entropy_weight * entropy)
         + hyper.value_weight * _weighted(objective.value, value_loss)
@@ -68,19 +71,23 @@ def losses(
     return jnp.stack(total), metrics
 
 
+def objective_advantages(objectives: Sequence[Objective], batch: Batch) -> jax.Array:
+    """Advantages ``[..., B, O, A]`` that each agent follows in each objective, normalised over the samples ``B``."""
+    of_each = [batch.advantage[..., np.asarray(objective.streams)] for objective in objectives]
+    return jnp.stack([normalised_advantage(advantage, batch.decides) for advantage in of_each], axis=-2)
+
+
 def normalised_advantage(advantage: jax.Array, decides: jax.Array) -> jax.Array:
-    """Advantages ``[B, A]`` with zero mean and unit deviation per agent over the samples in which it decides."""
-    mean = _mean(advantage, decides)
-    variance = _mean((advantage - mean) ** 2, decides)
+    """Advantages ``[..., B, A]`` with zero mean and unit deviation per agent over the samples in which it decides."""
+    mean = _mean(advantage, decides)[..., None, :]
+    variance = _mean((advantage - mean) ** 2, decides)[..., None, :]
     return (advantage - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
-def _policy_loss(ratio: jax.Array, batch: Batch, objective: Objective, hyper: Hyper) -> jax.Array:
-    """Clipped surrogate ``[A]`` on the advantages of the objective's streams."""
-    advantage = batch.advantage[:, jnp.asarray(objective.streams)]
-    advantage = normalised_advantage(advantage, batch.decides)
+def _policy_loss(ratio: jax.Array, advantage: jax.Array, decides: jax.Array, hyper: Hyper) -> jax.Array:
+    """Clipped surrogate ``[A]`` on normalised advantages ``[B, A]``."""
     clipped = jnp.clip(ratio, 1.0 - hyper.clip_range, 1.0 + hyper.clip_range)
-    return -_mean(jnp.minimum(ratio * advantage, clipped * advantage), batch.decides)
+    return -_mean(jnp.minimum(ratio * advantage, clipped * advantage), decides)
 
 
 def _value_loss(value: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
@@ -92,8 +99,8 @@ def _value_loss(value: jax.Array, batch: Batch, hyper: Hyper) -> jax.Array:
 
 
 def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean over samples ``[B, A] -> [A]`` where an agent decides; 0 where it never does."""
-    return jnp.sum(values * weights, axis=0) / jnp.maximum(jnp.sum(weights, axis=0), 1.0)
+    """Mean over samples ``[..., B, A] -> [..., A]`` where an agent decides; 0 where it never does."""
+    return jnp.sum(values * weights, axis=-2) / jnp.maximum(jnp.sum(weights, axis=-2), 1.0)
 
 
 def _weighted(weights: tuple[float, ...], values: jax.Array) -> jax.Array:

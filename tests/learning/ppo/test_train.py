@@ -29,7 +29,8 @@ def test_a_constant_reward_truncated_at_five_steps_is_worth_one_over_one_minus_g
 @pytest.mark.parametrize("delay", [0, 1])
 def test_the_action_learns_to_equal_the_observation_even_when_paid_a_step_later(delay):
     prog, params = toys.program(), toys.ToyParams(max_steps_in_episode=50, reward_delay=delay, action_reward=1.0)
-    state, _ = train_chunk(prog, toys.start(prog, params), params, toys.hyper(300), jnp.int32(300))
+    hyper = toys.hyper(300, anneal_learning_rate=1.0)
+    state, _ = train_chunk(prog, toys.start(prog, params), params, hyper, jnp.int32(300))
     _, action, observation = values_and_actions(prog, state, params)
     np.testing.assert_allclose(action[1:-1, 0], observation[1:-1], atol=0.15)
 
