@@ -47,7 +47,7 @@ def _backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[
     on_cpu = jax.default_backend() == "cpu"
     first = jax.lax.optimization_barrier if on_cpu else lambda array: array
     if on_cpu and kernel.shape[1] < min(kernel.shape[0], _WIDE):  # the smaller one is transposed
-        of_kernel = (first(gradients.T) @ samples).T
+        of_kernel = first(first(gradients.T) @ samples).T
     else:
         of_kernel = first(samples.T) @ gradients
     return gradient @ kernel.T, of_kernel

@@ -172,9 +172,9 @@ def price_returns(table: MarketTable, path: jax.Array, bar: jax.Array) -> jax.Ar
     An account earns the move of the price, converted at the current rate, and not the move of the position's value: the
     value in dollars of a pair such as USDJPY never moves.
     """
-    close, conversion = table.close[path], table.conversion_close[path]
-    earned = (close[bar + 1] - close[bar]) * conversion[bar + 1]
-    return earned / (close[bar] * conversion[bar])
+    close, close_next = table.close[path, bar], table.close[path, bar + 1]
+    earned = (close_next - close) * table.conversion_close[path, bar + 1]
+    return earned / (close * table.conversion_close[path, bar])
 
 
 def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.Array]:
