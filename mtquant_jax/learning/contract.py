@@ -69,7 +69,7 @@ class Program:
     num_steps: int  # L
     learner: Learner  # how the policy learns from a rollout
     learn_normalizers: bool = True
-    coordinated_group: str = ""  # group whose first two objectives' gradients are coordinated
+    coordinated_group: str = ""  # group that the first two objectives move, whose gradients are coordinated
     layout: Layout = Layout()  # on which devices it runs
 
     @property

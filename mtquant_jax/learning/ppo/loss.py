@@ -29,11 +29,11 @@ class Batch:
 
 def losses(
     params: Any, program: Program, batch: Batch, normalizers: Any, reference: Any, env_params: Any, hyper: Hyper
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[list[jax.Array], dict[str, jax.Array]]:
     """One loss per objective, and what the update looked like.
 
     Returns:
-        Losses ``[number of objectives]``, and metrics with one entry per agent ``[A]``: ``policy_loss`` (summed
+        Losses ``[]`` of each objective, and metrics with one entry per agent ``[A]``: ``policy_loss`` (summed
         over objectives), ``value_loss``, ``entropy``, ``approximate_kl``, ``clip_fraction``,
         ``ratio_deviation`` (largest distance of the probability ratio from 1) and ``reference_kl``.
     """
@@ -51,12 +51,17 @@ def losses(
 
     objectives = range(len(program.objectives))
     policy_losses = [_policy_loss(ratio, batch.advantage[:, i], batch.decides, hyper) for i in objectives]
-    total = [
-        _weighted(objective.policy, policy_loss - hyper.entropy_weight * entropy)
-        + hyper.value_weight * _weighted(objective.value, value_loss)
-        + objective.leash * hyper.leash * jnp.sum(reference_kl)
-        for objective, policy_loss in zip(program.objectives, policy_losses, strict=True)
-    ]
+    total = []
+    for objective, policy_loss in zip(program.objectives, policy_losses, strict=True):
+        # What has no part in an objective is left out, for a gradient of zero takes as long as any other.
+        parts = [jnp.zeros(())]
+        if any(objective.policy):
+            parts.append(_weighted(objective.policy, policy_loss - hyper.entropy_weight * entropy))
+        if any(objective.value):
+            parts.append(hyper.value_weight * _weighted(objective.value, value_loss))
+        if objective.leash and reference:
+            parts.append(objective.leash * hyper.leash * jnp.sum(reference_kl))
+        total.append(sum(parts[1:], start=parts[0]))
     weighted = [jnp.asarray(o.policy) * loss for o, loss in zip(program.objectives, policy_losses, strict=True)]
     outside = (jnp.abs(ratio - 1.0) > hyper.clip_range).astype(ratio.dtype)
     metrics = {
@@ -68,7 +73,7 @@ def losses(
         "ratio_deviation": jnp.max(jnp.abs(ratio - 1.0) * batch.decides, axis=0),
         "reference_kl": reference_kl,
     }
-    return jnp.stack(total), metrics
+    return total, metrics
 
 
 def objective_advantages(objectives: Sequence[Objective], batch: Batch) -> jax.Array:

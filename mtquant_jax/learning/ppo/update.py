@@ -136,23 +136,30 @@ def _gradients(
 ) -> tuple[Any, Metrics]:
     """The gradient to step along: the sum over objectives, with the coordinated group's first two coordinated."""
 
-    def objectives(params: Any) -> tuple[jax.Array, Metrics]:
+    def objectives(params: Any) -> tuple[list[jax.Array], Metrics]:
         return losses(params, program, samples, state.normalizers, state.reference, env_params, hyper)
 
-    if len(program.objectives) == 1:
-        return jax.grad(lambda p: _first(objectives(p)), has_aux=True)(params)
-    jacobian, metrics = jax.jacrev(objectives, has_aux=True)(params)
     group = program.coordinated_group
-    own, shared = (jax.tree.map(lambda leaf, i=i: leaf[i], jacobian[group]) for i in (0, 1))
+    if not group:
+        return jax.grad(lambda p: _sum_of(objectives(p)), has_aux=True)(params)
+
+    def first_two(of_group: Any) -> jax.Array:
+        return jnp.stack(objectives({**params, group: of_group})[0][:2])
+
+    def others(params: Any) -> tuple[jax.Array, Metrics]:
+        found, metrics = objectives(params)
+        return _sum_of((found[2:], metrics))
+
+    # Apart from each other: three gradients of everything would be mostly of what they do not depend on.
+    jacobian = jax.jacrev(first_two)(params[group])
+    gradients, metrics = jax.grad(others, has_aux=True)(params)
+    own, shared = (jax.tree.map(lambda leaf, i=i: leaf[i], jacobian) for i in (0, 1))
     combined, coordination = coordinate(
         own, shared, hyper.individual_weight, hyper.coordination_weight, hyper.project_conflicts
     )
-    rest = jax.tree.map(lambda leaf: jnp.sum(leaf[2:], axis=0), jacobian[group])
-    gradients = {name: jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), part) for name, part in jacobian.items()}
-    gradients[group] = jax.tree.map(jnp.add, combined, rest)
-    return gradients, metrics | coordination
+    return {**gradients, group: jax.tree.map(jnp.add, combined, gradients[group])}, metrics | coordination
 
 
-def _first(result: tuple[jax.Array, Metrics]) -> tuple[jax.Array, Metrics]:
-    """The only loss as a scalar."""
-    return result[0][0], result[1]
+def _sum_of(result: tuple[list[jax.Array], Metrics]) -> tuple[jax.Array, Metrics]:
+    """The sum of the losses."""
+    return sum(result[0], start=jnp.zeros(())), result[1]
