@@ -200,9 +200,9 @@ class SimulationConfig:
 class RewardConfig:
     """The reward of a specialist per bar (phases 1 and 3)."""
 
-    objective: Annotated[ObjectiveName, Static("1 3")] = "log_growth"
+    objective: Annotated[ObjectiveName, Static("1 3")] = "mean_variance"
     """What the reward is: growth, return less its variance, or the effect of the bar on the Sharpe ratio."""
-    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 1.0
+    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 0.1
     """Gamma of the mean-variance objective."""
     sharpe_memory: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 100
     """Bars over which the moments of the differential Sharpe ratio decay."""
@@ -214,6 +214,8 @@ class PortfolioRewardConfig(RewardConfig):
 
     objective: Annotated[ObjectiveName, Static("2 3")] = "differential_sharpe"
     """What the reward is: growth, return less its variance, or the effect of the bar on the Sharpe ratio."""
+    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 1.0
+    """Gamma of the mean-variance objective."""
     sharpe_memory: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 400
     """Bars over which the moments of the differential Sharpe ratio decay."""
     var_weight: Annotated[float, Range("[0, inf)"), Traced] = 0.0
