@@ -169,7 +169,7 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
     starts = [start_control(agent, env, env_params, seed) for seed in seeds]
     params, normalizers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     keys, episode_keys = (jax.vmap(jax.random.key)(jnp.asarray(seeds) + base) for base in (0, _SEED_OF_EPISODES))
-    hyper = _hyper(setting)
+    hyper = hyper_of(setting)
     each_env_params, each_hyper = _repeat((env_params, hyper), arguments.seeds)
 
     def mean_return(params: Any, normalizers: Any, key: jax.Array) -> jax.Array:
@@ -196,7 +196,7 @@ def _ours(setting: Setting, arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def _hyper(setting: Setting) -> Hyper:
+def hyper_of(setting: Setting) -> Hyper:
     """Hyper-parameters of PPO; the weights that only coordinated training uses are one."""
     same = ("gamma", "gae_lambda", "clip_range", "value_weight", "entropy_weight", "max_grad_norm")
     off = ("anneal_learning_rate", "value_clip_range", "weight_decay", "target_kl", "leash", "project_conflicts")
