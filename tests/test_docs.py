@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,9 @@ def test_lines_are_short_and_links_lead_somewhere(page):
 def test_every_page_is_on_the_map():
     text = (ROOT / "docs" / "index.md").read_text()
     assert [page.name for page in PAGES if page.name != "index.md" and f"({page.name}" not in text] == []
+
+
+def test_the_tables_of_benchmarks_are_those_of_their_results():
+    script = Path(document_settings.__file__).parents[1] / "benchmarks" / "report.py"
+    found = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
