@@ -1,8 +1,9 @@
 """Bars per second of the environments alone, with random actions and automatic resets, without learning.
 
-    python benchmarks/environment.py [--runs 5] [--num-envs 100 1000]
+    python benchmarks/environment.py [--runs 5] [--num-envs 64 1024 4096]
 
 One bar is one step of one episode: risk layer, fills, costs, mark-to-market, observation, and a reset at its end.
+gymnax's Pendulum is measured for comparison.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import tyro
@@ -20,6 +22,7 @@ from recording import RESULTS, spread, store
 
 from mtquant_jax.jax_setup import prepare_jax
 from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.reference.gymnax_agent import traced_params
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, shipped
 from mtquant_jax.settings.yaml_text import read_yaml
@@ -33,7 +36,7 @@ class Arguments:
 
     runs: int = 5
     """Timed runs per setting."""
-    num_envs: tuple[int, ...] = (100, 1000)
+    num_envs: tuple[int, ...] = (64, 1024, 4096)
     """Parallel environments."""
     num_bars: int = 200_000
     """Minimum of bars per timed run."""
@@ -65,9 +68,11 @@ def main(arguments: Arguments) -> None:
     prepare_jax()
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     market = prepare_market(config)
-    cases = {
+    pendulum, _ = gymnax.make("Pendulum-v1")
+    cases: dict[str, tuple[Any, Any]] = {
         "specialist (forex)": (specialist_env(config.reward.objective), class_params(config, market, 0)),
         "portfolio (all classes)": (hierarchy_env(config), portfolio_params(config, market)),
+        "gymnax's Pendulum-v1": (pendulum, traced_params(pendulum)),
     }
     rows = []
     for name, (env, params) in cases.items():
