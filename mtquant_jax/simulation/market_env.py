@@ -13,6 +13,7 @@ from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.gymnax_contract import Environment
+from mtquant_jax.simulation.parts import computed_once
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, Permission, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
@@ -143,10 +144,17 @@ def trade(
         turnover, costs and swap as shares of equity, whether the account is in the market (1 or 0), and the cut of each
         risk rule (``risk/RULE``, share of the wanted gross exposure).
     """
-    table = params.table
-    permission = permitted(book, target, path, bar, params)
+    table, always = params.table, params.rules.leverage >= 0.0
+
+    def allowed(book: Book, target: jax.Array) -> Permission:
+        return permitted(book, target, path, bar, params)
+
+    def traded(account: Account, weights: jax.Array, limited: jax.Array) -> BarResult:
+        return bar_of_trading(account, weights, table, path, bar, params.contracts, params.rules, limited)
+
+    permission = computed_once(allowed, always, book, target)
     limited = jnp.abs(permission.weights) < jnp.abs(target)
-    result = bar_of_trading(book.account, permission.weights, table, path, bar, params.contracts, params.rules, limited)
+    result = computed_once(traded, always, book.account, permission.weights, limited)
     after = Book(
         account=result.account,
         equity=result.equity,

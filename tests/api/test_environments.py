@@ -36,7 +36,7 @@ def test_episodes_lie_in_their_split_under_the_settings_of_the_market(market):
     for split, bars in (("train", market.splits.train), ("test", market.splits.test)):
         env, params = mt.make_env(market, "forex", split=split)
         assert (int(params.span.first), int(params.span.last)) == bars
-    other = mt.load_config(quick_test=True, **{"simulation.leverage": 3.0, "reward.objective": "mean_variance"})
+    other = mt.load_config(quick_test=True, **{"simulation.leverage": 3.0, "reward.objective": "log_growth"})
     changed, params = mt.make_env(market, "forex", config=other)
     assert float(params.rules.leverage) == 3.0 and changed is not env
     assert isinstance(changed.env, SpecialistEnv)
