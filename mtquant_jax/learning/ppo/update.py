@@ -119,8 +119,9 @@ def permutations(key: jax.Array, count: int, size: int) -> jax.Array:
     """Random orders ``[count, size]`` of ``size`` rows, int32.
 
     Each is one sort of numbers whose upper bits are random and whose lower ones are the row; `jax.random.permutation`
-    sorts pairs, twice, which takes several times as long on a CPU. Rows whose random bits are equal keep their order:
-    of a million rows, on a share of 1 / 4,096 of the places at most.
+    sorts pairs, twice, which takes several times as long on a CPU. Rows whose random bits are equal keep their order
+    among each other: up to 65,536 rows hardly any, of a million groups of 256, which lie next to each other in one
+    minibatch in any order.
     """
     bits = max((size - 1).bit_length(), 1)
     if bits > _LARGEST_ORDER:
