@@ -77,7 +77,7 @@ def hidden_drift(base: TrainConfig, seed: int, num_paths: int, num_bars: int) ->
     """Build market E: three instruments, five trend features each, weights in [-1, 1], proportional costs."""
     bars, features = drift_market(jax.random.key(seed), num_paths, num_bars)
     size = len(bars.symbols)
-    config = _config(base, bars.symbols, leverage=float(size), impact=0.0, reward=RewardConfig())
+    config = _config(base, bars.symbols, leverage=float(size), impact=0.0, reward=RewardConfig("log_growth"))
     covariance = DRIFT_VOLATILITY**2 * np.eye(size)
     scale = float(1.0 / (DRIFT_VOLATILITY * np.sqrt(size)))
     return GroundTruth(config, _market(bars, features, covariance, scale, slippage=DRIFT_COST), None)
