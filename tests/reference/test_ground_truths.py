@@ -130,7 +130,7 @@ def test_the_reward_and_the_costs_match_the_problem():
     quadratic, drift = problem_of("C"), problem_of("E")
     assert quadratic.config.reward.objective == "mean_variance"
     assert quadratic.config.simulation.impact == quadratic.problem.cost
-    assert drift.config.reward == RewardConfig()
+    assert drift.config.reward == RewardConfig("log_growth")
     assert drift.config.simulation.impact == 0.0
     assert drift.config.simulation.leverage == 3.0  # weights of three instruments within one each
     np.testing.assert_allclose(drift.market.costs, DRIFT_COST * DRIFT_VOLATILITY)
