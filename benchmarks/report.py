@@ -72,7 +72,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _source(content: dict[str, Any], name: str, root: str) -> str:
     machine = content["machine"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['device'].split(':')[0].upper()}"
-    return f"\n\n[{name}.json]({root}benchmarks/results/{name}.json), {where}, {content['measured'][:10]}."
+    return f"\n\n[{name}.json]({root}benchmarks/results/{name}.json)\n({where}, {content['measured'][:10]})."
 
 
 def ppo_pairs(root: str) -> str:

@@ -21,14 +21,19 @@ from mtquant_jax.runs.stopping import stop_requests
 from mtquant_jax.runs.versions import versions
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
+from mtquant_jax.storage.checkpoints import Damaged
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.training.observer import Member, Stopped, TrainingObserver
 from mtquant_jax.training.saved import SavedTraining
 from mtquant_jax.training.trainer import HierarchyPolicies, train_phases
 
 
-def decided_before(paths: RunPaths, run_id: str, member: Member) -> tuple[Evidence, Policy] | None:
-    """What the results of phase 1 say of a member, where the run had them before, and its policy before the cut."""
+def decided_before(paths: RunPaths, run_id: str, member: Member) -> tuple[Evidence, Policy | None] | None:
+    """What the results of phase 1 say of a member, where the run had them before, and its policy before the cut.
+
+    A policy that is a checkpoint's is not read: the training, which goes on from it, has it. A mean of policies that is
+    damaged is made again, with its evidence.
+    """
     if member.phase != 1 or not paths.phase_results(1).is_file():
         return None
     results = read_results(paths, 1, "the training goes on")
@@ -38,7 +43,12 @@ def decided_before(paths: RunPaths, run_id: str, member: Member) -> tuple[Eviden
     evidence = handed_on(paths, 1, report, member.name).evidence
     if evidence is None:
         return None
-    return evidence, restore_handed_on(paths, 1, member.name, results, report, member.plan.start)
+    if evidence.policies == 1:
+        return evidence, None
+    try:
+        return evidence, restore_handed_on(paths, 1, member.name, results, report, member.plan.start)
+    except Damaged:
+        return None
 
 
 class Follower(TrainingObserver):
@@ -59,7 +69,7 @@ class Follower(TrainingObserver):
         """Whether someone wants any process to stop."""
         return processes.in_any(self._stops())
 
-    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
+    def decided(self, member: Member) -> tuple[Evidence, Policy | None] | None:
         """What the first process has read."""
         return decided_before(self._paths, self._run_id, member) if processes.from_first("") else None
 

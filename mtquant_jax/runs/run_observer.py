@@ -138,7 +138,7 @@ class RunObserver(TrainingObserver):
         """Write a line."""
         record_curriculum(self._recorder, member.name, curriculum, opened)
 
-    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
+    def decided(self, member: Member) -> tuple[Evidence, Policy | None] | None:
         """What the results of phase 1 say, where the run is resumed and had them."""
         files = self._files
         found = decided_before(files.paths, files.run_id, member) if self._checkpoints.resumes else None

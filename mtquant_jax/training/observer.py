@@ -85,10 +85,10 @@ class TrainingObserver:
     def curriculum_opens(self, member: Member, curriculum: Curriculum, opened: Sequence[str]) -> None:
         """A member's curriculum moves on to stages that it has not drawn before."""
 
-    def decided(self, member: Member) -> tuple[Evidence, Policy] | None:
+    def decided(self, member: Member) -> tuple[Evidence, Policy | None] | None:
         """What was decided of what a member hands on before the training was interrupted.
 
-        The evidence, and the policy with all of its tilt.
+        The evidence, and the policy with all of its tilt where it is not the outcome's own.
         """
         return None
 

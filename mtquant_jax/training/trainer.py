@@ -217,7 +217,10 @@ class _Trainer:
         known = [found for found in map(self.observer.decided, group) if found is not None]
         if len(known) == len(group):
             pairs = zip(group, outcomes, known, strict=True)
-            return [with_evidence(member, outcome, *before) for member, outcome, before in pairs]
+            return [
+                with_evidence(member, outcome, evidence, policy or outcome.policy)
+                for member, outcome, (evidence, policy) in pairs
+            ]
         starts = fold_starts(config, self.market, config.evidence_folds if specialists else 0)
         without: list[list[Policy | None]] = [[] for _ in group]
         if starts:
