@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmarks of a GPU in one command, within ten minutes; results are named by card.
+# The benchmarks of a GPU in one command, meant to take less than ten minutes; results are named by card.
 #
 #   bash benchmarks/gpu.sh
 #

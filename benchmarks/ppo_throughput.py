@@ -91,9 +91,12 @@ def main(arguments: Arguments) -> None:
 
 def _settings(env: str, arguments: Arguments) -> dict[str, Any]:
     sizes = [[int(part) for part in size.split("x")] for size in arguments.sizes]
-    setting = Setting(env, 0.0, 0, 0, 0, num_minibatches=4, gamma=0.99, reward_scale=1.0, num_epochs=6)
-    names = ("env", "num_minibatches", "num_epochs", "gamma", "learning_rate", "hidden_size", "max_grad_norm")
-    return {name: getattr(setting, name) for name in names} | {"sizes": sizes, "timesteps": arguments.timesteps}
+    return dataclasses.asdict(_setting(env)) | {"sizes": sizes, "timesteps": arguments.timesteps}
+
+
+def _setting(env: str) -> Setting:
+    """What all sizes have in common."""
+    return Setting(env, 0.0, 0, 0, 0, num_minibatches=4, gamma=0.99, reward_scale=1.0, num_epochs=6)
 
 
 def _run(command: list[str]) -> list[dict[str, float]]:
@@ -148,7 +151,7 @@ def _market() -> tuple[TrainConfig, Market]:
 
 def _control(settings: dict[str, Any]) -> Start:
     """Plain networks on an environment with a vector to observe."""
-    setting = Setting(settings["env"], 0.0, 0, 0, 0, num_minibatches=4, gamma=0.99, reward_scale=1.0, num_epochs=6)
+    setting = _setting(settings["env"])
     if setting.env == "forex":
         config, market = _market()
         env: Any = flat_specialist(specialist_env(config.reward.objective), 3)

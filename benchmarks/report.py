@@ -83,15 +83,13 @@ def ppo_pairs(root: str) -> str:
         ours = _range(row["ours"]["rate"], ",.0f")
         theirs = _range(row["rejax"]["rate"], ",.0f") if "rejax" in row else ""
         ratio = f"**{_range(row['ratio'], '.2f')}**" if "ratio" in row else ""
-        compiling = f"{row['ours']['compile_seconds']['median']:.1f}"
-        rows.append([row["env"], row["size"].replace("x", " x "), ours, theirs, ratio, compiling])
+        rows.append([row["env"], row["size"].replace("x", " x "), ours, theirs, ratio])
     head = [
         "environment",
         "environments x steps",
         "timesteps a second",
         "rejax 0.1.3",
         "ratio, pair by pair",
-        "compile, s",
     ]
     return _table(head, rows) + _source(content, "ppo_throughput", root)
 

@@ -39,6 +39,31 @@ class ScaledReward:
         return observation, state, self.factor * reward, done, info
 
 
+def algorithm_of(env: Any, env_params: Any, settings: dict[str, Any], evaluates: Any, **more: Any) -> PPO:
+    """The PPO of rejax with the settings of this package's; ``evaluates`` is called every ``evaluation_interval``."""
+    return PPO.create(
+        env=env,
+        env_params=env_params,
+        agent_kwargs={"hidden_layer_sizes": (settings["hidden_size"],) * 2, "activation": "tanh"},
+        total_timesteps=settings["timesteps"],
+        eval_freq=settings["evaluation_interval"],
+        num_envs=settings["num_envs"],
+        num_steps=settings["num_steps"],
+        num_minibatches=settings["num_minibatches"],
+        num_epochs=settings["num_epochs"],
+        learning_rate=settings["learning_rate"],
+        gamma=settings["gamma"],
+        gae_lambda=settings["gae_lambda"],
+        clip_eps=settings["clip_range"],
+        vf_coef=settings["value_weight"],
+        ent_coef=settings["entropy_weight"],
+        max_grad_norm=settings["max_grad_norm"],
+        normalize_observations=True,
+        normalize_rewards=False,
+        **more,
+    ).replace(eval_callback=evaluates)
+
+
 def main(settings: dict[str, Any]) -> dict[str, Any]:
     """Train and evaluate; returns ``[seeds][evaluations]`` and seconds."""
     env, env_params = create(settings["env"])
@@ -58,26 +83,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
         limit = env_params.max_steps_in_episode
         return evaluate(act, key, env, env_params, settings["episodes"], limit)[1].mean()
 
-    algorithm = PPO.create(
-        env=ScaledReward(env, settings["reward_scale"]),
-        env_params=env_params,
-        agent_kwargs={"hidden_layer_sizes": (settings["hidden_size"],) * 2, "activation": "tanh"},
-        total_timesteps=settings["timesteps"],
-        eval_freq=settings["evaluation_interval"],
-        num_envs=settings["num_envs"],
-        num_steps=settings["num_steps"],
-        num_minibatches=settings["num_minibatches"],
-        num_epochs=settings["num_epochs"],
-        learning_rate=settings["learning_rate"],
-        gamma=settings["gamma"],
-        gae_lambda=settings["gae_lambda"],
-        clip_eps=settings["clip_range"],
-        vf_coef=settings["value_weight"],
-        ent_coef=settings["entropy_weight"],
-        max_grad_norm=settings["max_grad_norm"],
-        normalize_observations=True,
-        normalize_rewards=False,
-    ).replace(eval_callback=mode_returns)
+    algorithm = algorithm_of(ScaledReward(env, settings["reward_scale"]), env_params, settings, mode_returns)
     keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(settings["seeds"]))
     start = time.perf_counter()
     train = jax.jit(jax.vmap(lambda key: algorithm.train(key)[1])).lower(keys).compile()

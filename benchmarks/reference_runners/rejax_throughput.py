@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from gymnax.environments.environment import Environment
-from rejax import PPO
 from rejax.compat import create
+from rejax_ppo import algorithm_of
 
 
 class FiveValues(Environment):
@@ -69,29 +69,18 @@ def forex() -> tuple[Any, Any]:
     return FiveValues(env, env_params), env_params
 
 
+def _no_evaluation(algorithm: Any, state: Any, key: Any) -> Any:
+    return jnp.zeros(())
+
+
 def main(settings: dict[str, Any]) -> dict[str, Any]:
     """Rates of every size."""
     env, env_params = forex() if settings["env"] == "forex" else create(settings["env"])
     rows = []
     for num_envs, num_steps in settings["sizes"]:
         total = -(-settings["timesteps"] // (num_envs * num_steps)) * num_envs * num_steps
-        algorithm = PPO.create(
-            env=env,
-            env_params=env_params,
-            agent_kwargs={"hidden_layer_sizes": (settings["hidden_size"],) * 2, "activation": "tanh"},
-            total_timesteps=total,
-            eval_freq=total,
-            num_envs=num_envs,
-            num_steps=num_steps,
-            num_minibatches=settings["num_minibatches"],
-            num_epochs=settings["num_epochs"],
-            learning_rate=settings["learning_rate"],
-            gamma=settings["gamma"],
-            max_grad_norm=settings["max_grad_norm"],
-            normalize_observations=True,
-            normalize_rewards=False,
-            skip_initial_evaluation=True,
-        ).replace(eval_callback=lambda algorithm, state, key: jnp.zeros(()))
+        sizes = {"num_envs": num_envs, "num_steps": num_steps, "timesteps": total, "evaluation_interval": total}
+        algorithm = algorithm_of(env, env_params, settings | sizes, _no_evaluation, skip_initial_evaluation=True)
         key = jax.random.PRNGKey(0)
         start = time.perf_counter()
         train = jax.jit(lambda algorithm, key: algorithm.train(key)).lower(algorithm, key).compile()

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 _WIDE = 16  # outputs from which the samples are transposed, and not the gradients
-
-
-class Dense(nn.Dense):
-    """`flax.linen.Dense`; only the order of operations in its gradient differs, and only on a CPU."""
-
-    dot_general: Any = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        """Multiply by `matmul` unless another product is given."""
-        if self.dot_general is None:
-            self.dot_general = _dot_general
-        super().__post_init__()
-
-
-def _dot_general(inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None) -> jax.Array:
-    """The product that a dense layer asks for: of the last axis of its inputs with the first of its kernel."""
-    return matmul(inputs, kernel)
 
 
 @jax.custom_vjp
@@ -54,3 +38,12 @@ def _backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[
 
 
 matmul.defvjp(_forward, _backward)
+
+
+def _dot_general(inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None) -> jax.Array:
+    """The product that a dense layer asks for: of the last axis of its inputs with the first of its kernel."""
+    return matmul(inputs, kernel)
+
+
+Dense = functools.partial(nn.Dense, dot_general=_dot_general)
+"""`flax.linen.Dense`; only the order of operations in its gradient differs, and only on a CPU."""

@@ -54,13 +54,13 @@ class Vectors:
         """``params`` are ``{group: parameters}``, of which only the shapes count."""
         self._stacked = {group.name: group.stacked for group in groups}
         self._unravel: dict[str, Callable[[jax.Array], Any]] = {}
-        self.decays: Mapping[str, jax.Array] = {}  # 1 where a group's vector is a kernel
+        self.decays: dict[str, jax.Array] = {}  # 1 where a group's vector is a kernel
         for name, stacked in self._stacked.items():
             one = jax.tree.map(lambda leaf: leaf[0], params[name]) if stacked else params[name]
             unravel = ravel_pytree(one)[1]
             self._unravel[name] = jax.vmap(unravel) if stacked else unravel
             kernels = jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.full_like(leaf, _is_kernel(path)), one)
-            self.decays = {**self.decays, name: ravel_pytree(kernels)[0]}
+            self.decays[name] = ravel_pytree(kernels)[0]
 
     def of(self, params: Any) -> dict[str, jax.Array]:
         """The vectors of parameters or gradients ``{group: ...}``."""
