@@ -86,7 +86,7 @@ class JointTrainingConfig:
     """Project a specialist's two gradients onto each other's normal plane where they conflict (PCGrad)."""
     specialist_update_interval: Annotated[int, Range("[1, inf)"), Unit("updates"), Traced] = 1
     """The meta-controller learns in every update, the specialists in every n-th."""
-    leash: Annotated[float, Range("[0, inf)"), Traced] = 0.01
+    leash: Annotated[float, Range("[0, inf)"), Traced] = 0.1
     """Weight of the KL divergence from the phase 1 policy in a specialist's loss."""
 
 

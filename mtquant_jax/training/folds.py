@@ -108,7 +108,8 @@ def decided(
 
     A last policy is handed on as the mean of it and of those that were trained without a part of the bars: all began
     with the same weights, and what they differ in is rather what each has learnt by heart. The evidence is of them one
-    by one, and of their mean on the validation split.
+    by one, and of their mean on the validation split. In phase 3, which goes on with policies that are good already,
+    the mean is that of its last policy and of those that it began with.
 
     Args:
         member: whose training it is.
@@ -119,7 +120,8 @@ def decided(
         days_per_year: with bars.
         trials: settings that were tried; None hands the whole tilt on.
     """
-    policies = [outcome.policy, *(policy for policy in without_them if policy is not None)]
+    others = [member.plan.start] if member.phase == 3 else without_them
+    policies = [outcome.policy, *(policy for policy in others if policy is not None)]
     averages = outcome.best_timesteps == outcome.timesteps and len(policies) > 1
     policy = mean_of(policies) if averages else outcome.policy
 

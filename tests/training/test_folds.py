@@ -172,6 +172,18 @@ def test_a_last_policy_is_handed_on_as_the_mean_of_it_and_of_its_folds(market):
     assert averaged
 
 
+@pytest.mark.slow
+def test_phase_3_hands_on_the_mean_of_where_it_began_and_ended(market):
+    """Its starting point is good already; half of the way from it is less noise and as much of what was learnt."""
+    config = dataclasses.replace(CONFIG, tilt="whole", evidence_folds=0, phases="1,2,3")
+    (trained,) = train_phases(config, market)
+    outcome, policies = trained.outcomes[3]["portfolio"], trained.policies
+    start = phases.hierarchy(phases.stacked_specialists(policies.specialists), policies.meta)
+    assert outcome.best_timesteps == outcome.timesteps and outcome.evidence.policies == 2
+    assert same_bits(outcome.policy, mean_of([outcome.last_policy, start]))
+    assert same_bits(policies.portfolio, outcome.policy) and not same_bits(outcome.policy, outcome.last_policy)
+
+
 @pytest.mark.parametrize(
     ("ahead_of_last", "handed_on"),
     [(np.full((50, 2), -0.01), 1000), (np.zeros((50, 2)), 1000), (None, 500)],
