@@ -45,6 +45,7 @@ from mtquant_jax.errors import Interrupted, UserError, with_flags
 from mtquant_jax.settings import layers
 from mtquant_jax.settings.flags import with_short_lines
 from mtquant_jax.version import __version__
+from mtquant_jax.whole_programs import this_is_the_command
 
 Run = Callable[[Sequence[str], str], int | None]
 
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit code: 0, what the command returns (1 where training would refuse the data that it checked), 2 for an input
         that the user can mend, 130 when interrupted, 143 when terminated, 141 when nobody reads the output any more.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _arguments(argv)
     return guarded(lambda: _dispatch(_PROGRAM, arguments, "mtquant-jax"))
 
 
@@ -215,8 +216,15 @@ def train_main(argv: Sequence[str] | None = None, phases: str | None = None, pro
     Returns:
         exit code, as that of `main`.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _arguments(argv)
     return guarded(lambda: train.run(arguments, prog or Path(sys.argv[0]).name, phases))
+
+
+def _arguments(argv: Sequence[str] | None) -> list[str]:
+    """Those given, or those of the process, which then is a command's and nothing else."""
+    if argv is None:
+        this_is_the_command()
+    return list(sys.argv[1:] if argv is None else argv)
 
 
 def _dispatch(command: _Command, arguments: Sequence[str], prog: str) -> int | None:

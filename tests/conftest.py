@@ -14,14 +14,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile much and compute little. Without fusion emitters XLA compiles more than twice as fast (a step of the
-# portfolio in 1.8 s instead of 4.5). Level 0 would be faster still, but rounds differently from row to row.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
+# portfolio in 1.8 s instead of 4.5). Level 0 would be faster still, but rounds differently from row to row. JAX 0.11.2
+# no longer has the second flag, and ends a process that is given it.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=1"
+    + " --xla_cpu_use_fusion_emitters=false" * (tuple(map(int, version("jax").split(".")[:3])) < (0, 11, 2)),
+)
 # Compiled programs are shared by the tests of a session and kept out of the user's own cache.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mtquant-jax-tests-"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mtquant_jax"
 
-GROUND = ("errors", "types", "time_zones", "jax_setup", "processes", "program_cache", "version")
+GROUND = ("errors", "types", "time_zones", "jax_setup", "processes", "program_cache", "whole_programs", "version")
 ROOMS = (
     "ground",
     "statistics",

@@ -35,6 +35,7 @@ from mtquant_jax.simulation.portfolio_env import PortfolioParams
 from mtquant_jax.simulation.risk import RULES
 from mtquant_jax.storage.arrays import from_named_arrays
 from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.types import Bars
 
 CHUNK = 256
@@ -163,7 +164,7 @@ class Following:
             raise ValueError("bars must come after those followed so far")
         seen = feature_bars(bars, self.desk.desk.plan, self.last)
         if self.state is None:
-            self.state = _start(self.desk.desk, _at(seen, 0), self.desk.trading.policy, self.market)
+            self.state = _called(_start, self.desk.desk, _at(seen, 0), self.desk.trading.policy, self.market)
         fresh = np.asarray(bars.timestamps) <= self.opens
         parts = []
         for begin in range(0, len(fresh), CHUNK):
@@ -176,9 +177,9 @@ class Following:
     def _follow(self, bars: Bar, opens: np.ndarray) -> tuple[Any, Any]:
         count = len(opens)
         padded = jax.tree.map(lambda leaf: np.resize(leaf, (CHUNK, *leaf.shape[1:])), (bars, opens))
-        self.state, found = _follow_chunk(
-            self.desk.desk, self.state, *padded, np.int32(count), self.desk.trading.policy, self.market
-        )
+        policy = self.desk.trading.policy
+        following = (self.desk.desk, self.state, *padded, np.int32(count), policy, self.market)
+        self.state, found = _called(_follow_chunk, *following)
         rows: tuple[Any, Any] = jax.tree.map(lambda leaf: leaf[:count], on_host(found))
         return rows
 
@@ -186,7 +187,8 @@ class Following:
         """What is decided at the close of the last bar."""
         assert self.state is not None
         market = dataclasses.replace(self.market, table=self.state.rows)
-        decision: Decision = on_host(_decide(self.desk.desk, self.state.progress, self.desk.trading.policy, market))
+        found = _called(_decide, self.desk.desk, self.state.progress, self.desk.trading.policy, market)
+        decision: Decision = on_host(found)
         return decision
 
     def record(self, followed: Followed) -> BacktestRecord:
@@ -195,6 +197,14 @@ class Following:
         rows = jax.tree.map(lambda leaf: leaf[followed.opened], followed.outcomes.row)
         record: BacktestRecord = on_host(recorded(self.market, self.state.progress, rows))
         return record
+
+
+_COMPILER = Compiler()
+
+
+def _called(function: Any, desk: Desk, *arguments: Any) -> Any:
+    """A compiled function of a desk, loaded where an earlier command left it."""
+    return _COMPILER(function, (desk,), *arguments)(*arguments)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,8 +7,8 @@ in part.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from mtquant_jax.settings.config import MarketConfig, TrainConfig
 from mtquant_jax.simulation.market_params import class_params, evaluation_params, portfolio_params
 from mtquant_jax.simulation.portfolio_env import PortfolioParams
 from mtquant_jax.training import phases
+from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.trainer import HierarchyPolicies
 from mtquant_jax.types import Splits
 
@@ -38,6 +39,9 @@ EQUAL = "equal allocation"
 AFTER = {2: "after phase 2", 3: "after phase 3"}
 COSTS = (0.0, 1.0, 2.0, 3.0)
 """Multiples of all costs and swaps that the last phase's policy is traded with."""
+
+COMPILER = Compiler()
+"""Keeps the programs of every evaluation of this process."""
 
 _STRESS_PATHS, _STRESS_BARS, _STRESS_SEED = 4, 1500, 7919
 _OTHER_COSTS = tuple(cost for cost in COSTS if cost != 1.0)
@@ -72,7 +76,8 @@ def trade_all(run: TrainedRun, judged: EvaluationBars, policies: HierarchyPolici
         variants = _Variants.of(run.config, judged, hierarchies)
         front = pool.submit(variants.trade, slice(None, variants.half))
         back = pool.submit(variants.trade, slice(variants.half, None))
-        rules = pool.submit(_trade_rules, run.config, judged, front, len(hierarchies) - 1)
+        like = len(hierarchies) - 1
+        rules = pool.submit(trade_baselines, run.config, judged, lambda: mean_turnover(front.result()[like]))
         alone = pool.submit(_trade_specialists, run.config, judged, policies.specialists)
         single = front.result() + back.result()
         portfolios = dict(zip(hierarchies, single, strict=False))
@@ -142,8 +147,8 @@ class _Variants:
         market = evaluation_params(portfolio_params(config, judged.market))
         variants = cls(policies, conditions, market, np.int32(judged.first), None)
         static = phases.hierarchy_env(config), phases.hierarchy_agent(config, judged.market), judged.num_steps
-        lowered = trade_variants.lower(*static, *variants._arguments(slice(None, variants.half)), detailed=True)
-        return dataclasses.replace(variants, program=lowered.compile())
+        arguments = variants._arguments(slice(None, variants.half))
+        return dataclasses.replace(variants, program=COMPILER(trade_variants, static, *arguments, detailed=True))
 
     def trade(self, part: slice) -> list[BacktestRecord]:
         """Trade one half, the first or the rest."""
@@ -166,25 +171,21 @@ def mean_turnover(record: BacktestRecord) -> float:
     return float(np.asarray(record.turnover, np.float64).mean())
 
 
-def trade_baselines(config: TrainConfig, judged: EvaluationBars, turnover: float) -> dict[str, BacktestRecord]:
+def trade_baselines(
+    config: TrainConfig, judged: EvaluationBars, turnover: Callable[[], float]
+) -> dict[str, BacktestRecord]:
     """The rules on all instruments, under equal allocation and the portfolio's costs and limits.
 
     Args:
         config: the settings.
         judged: the bars.
-        turnover: value traded / equity per bar that the random rule is to have, before limits and lot rounding.
+        turnover: asked once their program is compiled; value traded / equity per bar that the random rule is to have,
+            before limits and lot rounding.
     """
-    static, arguments = _of_baselines(config, judged, turnover)
-    return dict(zip(BASELINES, apart(trade_variants(*static, *arguments), len(BASELINES)), strict=True))
-
-
-def _trade_rules(
-    config: TrainConfig, judged: EvaluationBars, portfolios: Future[list[BacktestRecord]], like: int
-) -> dict[str, BacktestRecord]:
-    """The baselines, with the turnover of one of the portfolios; compiled while those are traded."""
     static, arguments = _of_baselines(config, judged, 0.0)
-    trade_variants.lower(*static, *arguments).compile()
-    return trade_baselines(config, judged, mean_turnover(portfolios.result()[like]))
+    program = COMPILER(trade_variants, static, *arguments)
+    _, arguments = _of_baselines(config, judged, turnover())
+    return dict(zip(BASELINES, apart(program(*arguments), len(BASELINES)), strict=True))
 
 
 def _of_baselines(
@@ -208,18 +209,15 @@ def _trade_specialists(
 ) -> dict[str, BacktestRecord]:
     market = judged.market
     num_classes = market.universe.num_classes
-    records = trade_variants(
-        phases.specialist_env(config.reward.objective),
-        phases.specialist_agent(config, market),
-        judged.num_steps,
+    static = phases.specialist_env(config.reward.objective), phases.specialist_agent(config, market), judged.num_steps
+    arguments = (
         stack([policy.params for policy in policies]),
         stack([policy.normalizers for policy in policies]),
         stack([evaluation_params(class_params(config, market, index)) for index in range(num_classes)]),
         np.int32(judged.first),
         Conditions.usual(num_classes),
-        detailed=True,
-        own_markets=True,
     )
+    records = COMPILER(trade_variants, static, *arguments, detailed=True, own_markets=True)(*arguments)
     names = [asset_class.name for asset_class in market.universe.classes]
     return dict(zip(names, apart(records, len(names)), strict=True))
 
@@ -242,16 +240,15 @@ def _trade_stress(run: TrainedRun, policy: Policy) -> dict[str, Any]:
     except UserError as error:
         return {"stress": None, "stress_day": None, "stress_notice": f"no stress scenarios: {error}"}
     stressed = dataclasses.replace(stressed, portfolio_scale=float(run.results[1]["scales"]["portfolio"]))
-    record = trade_variants(
-        phases.hierarchy_env(config),
-        phases.hierarchy_agent(config, stressed),
-        _STRESS_BARS - 1,
+    static = phases.hierarchy_env(config), phases.hierarchy_agent(config, stressed), _STRESS_BARS - 1
+    arguments = (
         stack([policy.params]),
         stack([policy.normalizers]),
         evaluation_params(portfolio_params(config, stressed)),
         np.int32(span[0]),
         Conditions.usual(1),
     )
+    record = COMPILER(trade_variants, static, *arguments)(*arguments)
     assert stressed.stages == STAGES
     return {"stress": apart(record, 1)[0], "stress_day": stressed.day[span[0] : span[1]], "stress_notice": ""}
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mtquant_jax.evaluation.evaluation import Evaluation, evaluate
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.evaluation.metrics import BarsDescription, TrialMetrics
 from mtquant_jax.runs.trained_run import TrainedRun
+from mtquant_jax.statistics.intervals import require_arch
 from mtquant_jax.statistics.significance import SharpeSample, deflated_sharpe_ratio
 from mtquant_jax.statistics.track_record import TrackRecord
 from mtquant_jax.storage.files import json_object, sealed, unsealed
@@ -64,7 +66,10 @@ def evaluate_as_trial(
     Raises:
         UserError: the trial cannot be recorded, or the extra eval is missing.
     """
-    evaluation = evaluate(run, judged, trade_all(run, judged, policies), draws)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(require_arch)  # imported while programs run
+        traded = trade_all(run, judged, policies)
+    evaluation = evaluate(run, judged, traded, draws)
     trials = record_trial(evaluation)
     warnings = (*evaluation.metrics.warnings, *damaged_trials(run.paths.run_dir.resolve().parent))
     counted = dataclasses.replace(evaluation.metrics, trials=trials, warnings=warnings)

@@ -17,7 +17,7 @@ from mtquant_jax.agents.contract import Policy
 from mtquant_jax.agents.hierarchy import stack
 from mtquant_jax.backtest.performance import Performance, performance
 from mtquant_jax.backtest.trading import BacktestRecord, Conditions, trade_variants
-from mtquant_jax.evaluation.backtests import AFTER, EQUAL, anchor_of, apart, mean_turnover, trade_baselines
+from mtquant_jax.evaluation.backtests import AFTER, COMPILER, EQUAL, anchor_of, apart, mean_turnover, trade_baselines
 from mtquant_jax.evaluation.evaluation_bars import EvaluationBars
 from mtquant_jax.learning.contract import TrainState
 from mtquant_jax.market.prepare import Market, resplit
@@ -183,23 +183,25 @@ def _judge(config: TrainConfig, market: Market, trained: Sequence[TrainedHierarc
         variants += [equal, phases.hierarchy(frozen, policies.meta), policies.portfolio]
     anchor = anchor_of(config, market, variants[0])
     variants += anchor.values()
-    records = trade_variants(
-        phases.hierarchy_env(config),
-        phases.hierarchy_agent(config, market),
-        judged.num_steps,
+    static = phases.hierarchy_env(config), phases.hierarchy_agent(config, market), judged.num_steps
+    arguments = (
         stack([policy.params for policy in variants]),
         stack([policy.normalizers for policy in variants]),
         evaluation_params(portfolio_params(config, market)),
         jnp.asarray(first, jnp.int32),
         Conditions.usual(len(variants)),
     )
+    records = COMPILER(trade_variants, static, *arguments)(*arguments)
     by_variant = apart(records, len(variants))
     found = {
         name: by_variant[index : len(PORTFOLIOS) * len(trained) : len(PORTFOLIOS)]
         for index, name in enumerate(PORTFOLIOS)
     }
     found |= {name: by_variant[-1:] for name in anchor}
-    turnover = float(np.mean([mean_turnover(record) for record in found[AFTER[3]]]))
+
+    def turnover() -> float:
+        return float(np.mean([mean_turnover(record) for record in found[AFTER[3]]]))
+
     found |= {name: [record] for name, record in trade_baselines(config, judged, turnover).items()}
     equities = {name: np.concatenate([_equity(record) for record in rs], axis=1) for name, rs in found.items()}
     return Fold(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,9 +138,9 @@ def load_instruments(path: Path | None = None) -> dict[str, Instrument]:
     Raises UserError, which names file, symbol and key, for an unknown or missing key, a wrong type, a value out of
     range or a name that two instruments of a file claim.
     """
-    known = _read(shipped("instruments.yaml"))
+    known = _shipped()
     if path is None:
-        return known
+        return dict(known)
     own = _read(Path(path))
     claimed = {name for instrument in own.values() for name in (instrument.symbol, *instrument.aliases)}
     kept = {
@@ -149,6 +150,11 @@ def load_instruments(path: Path | None = None) -> dict[str, Instrument]:
     }
     order = [symbol for symbol in known if symbol in kept or symbol in own]
     return {symbol: own.get(symbol) or kept[symbol] for symbol in dict.fromkeys([*order, *own])}
+
+
+@functools.cache
+def _shipped() -> dict[str, Instrument]:
+    return _read(shipped("instruments.yaml"))
 
 
 def _read(path: Path) -> dict[str, Instrument]:

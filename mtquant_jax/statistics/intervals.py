@@ -8,6 +8,7 @@ year of independent days; over 60 days they cover about 91 % instead of 95 %.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ CONFIDENCE = 0.95
 
 _NORMAL_QUANTILE = 1.96  # of the normal distribution, at `CONFIDENCE`
 _FEWEST_DRAWS = 100  # fewest draws that a user may set
+_NO_ARCH = "intervals need the package arch, which is not installed; pip install arch plotly (the extra eval)"
 _NO_RISK = 1e-7  # daily standard deviation under which a record is flat, as in `statistics.returns`
 
 
@@ -101,13 +103,14 @@ def check_draws(draws: int) -> None:
     Raises:
         UserError: too few ``draws`` for the ends of an interval, or ``arch`` is not installed.
     """
-    require_arch()
+    if importlib.util.find_spec("arch") is None:
+        raise UserError(_NO_ARCH)
     if draws < _FEWEST_DRAWS:
         raise UserError(f"`draws` {draws}: at least {_FEWEST_DRAWS} are required for meaningful ends of an interval")
 
 
 def require_arch() -> Any:
-    """Import the bootstrap of ``arch``.
+    """Import the bootstrap of ``arch``, which takes a second.
 
     Raises:
         UserError: the package is not installed.
@@ -115,9 +118,7 @@ def require_arch() -> Any:
     try:
         from arch import bootstrap
     except ImportError:
-        raise UserError(
-            "intervals need the package arch, which is not installed; pip install arch plotly (the extra eval)"
-        ) from None
+        raise UserError(_NO_ARCH) from None
     return bootstrap
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+
+from mtquant_jax import whole_programs
 
 
 class Compiler:
@@ -19,25 +22,33 @@ class Compiler:
     def __init__(self) -> None:
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.seconds = 0.0
-        self._one_at_a_time = threading.Lock()
+        self._changing = threading.Lock()
+        self._one_at_a_time: defaultdict[Any, threading.Lock] = defaultdict(threading.Lock)  # of each program
 
-    def __call__(self, function: Any, static: tuple[Any, ...], *arguments: Any) -> Callable[..., Any]:
+    def __call__(
+        self, function: Any, static: tuple[Any, ...], *arguments: Any, **static_keywords: Any
+    ) -> Callable[..., Any]:
         """The executable of ``function(*static, *arguments)``; call it with arguments of the same shapes.
 
         Args:
             function: from `jax.jit`, with its static arguments first.
             static: those, hashable.
             arguments: arrays or `jax.ShapeDtypeStruct` pytrees.
+            static_keywords: static arguments by name.
         """
         leaves, structure = jax.tree.flatten(arguments)
-        key = (function, static, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-        with self._one_at_a_time:
+        named = tuple(sorted(static_keywords.items()))
+        key = (function, static, named, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+        with self._changing:
+            compiling = self._one_at_a_time[key]
+        with compiling:
             if key not in self._compiled:
                 start = time.perf_counter()
-                compiled = function.lower(*static, *arguments).compile(compiler_options=_options())
-                self.seconds += time.perf_counter() - start
+                compiled = whole_programs.compiled(function, static, arguments, _options(), **static_keywords)
+                with self._changing:
+                    self.seconds += time.perf_counter() - start
+                    Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
                 self._compiled[key] = compiled
-                Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
             return self._compiled[key]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax import struct
-from scipy import special
 
 from mtquant_jax.market.instruments import Instrument
 from mtquant_jax.market.synthetic.scenarios import scheduled_events
@@ -157,6 +156,8 @@ def tail_factors(dof: np.ndarray, normals: np.ndarray) -> np.ndarray:
     the normal, for any dof above 2. It increases with the normal, is cut at 12, beyond which returns are implausible,
     and is scaled to unit mean square.
     """
+    from scipy import special  # takes as long as reading bar files, whose readers import this module
+
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     lower = special.ndtr(-np.concatenate([normals, nodes]))
     chi_square = 2.0 * special.gammaincinv(0.5 * dof[:, None], lower[None])
