@@ -202,7 +202,7 @@ class RewardConfig:
 
     objective: Annotated[ObjectiveName, Static("1 3")] = "mean_variance"
     """What the reward is: growth, return less its variance, or the effect of the bar on the Sharpe ratio."""
-    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 0.1
+    risk_aversion: Annotated[float, Range("[0, inf)"), Traced] = 0.05
     """Gamma of the mean-variance objective."""
     sharpe_memory: Annotated[int, Range("[1, inf)"), Unit("bars"), Traced] = 100
     """Bars over which the moments of the differential Sharpe ratio decay."""
