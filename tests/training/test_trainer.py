@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import jax
 import numpy as np
 import pytest
 
-from mtquant_jax.market.prepare import prepare_market
+from mtquant_jax.market.prepare import prepare_market, resplit
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import open_run, restore_all
 from mtquant_jax.settings.dotted import with_values
@@ -26,6 +27,7 @@ from mtquant_jax.training.trainer import (
     train_hierarchies,
     train_phases,
 )
+from mtquant_jax.types import Splits
 from tests.conftest import same_bits
 
 CLASSES = ("forex", "commodities", "equity")
@@ -136,6 +138,22 @@ def test_settings_side_by_side_are_the_trainings_of_each_setting(watched, quick)
     assert same_bits(changed.policies.specialists[0], alone.policies.specialists[0])
     assert not same_bits(changed.policies.specialists[0], usual.policies.specialists[0])
     assert changed.outcomes[1]["commodities"].history == alone.outcomes[1]["commodities"].history
+
+
+@pytest.mark.slow
+def test_classes_folds_seeds_trials_and_other_bars_share_their_programs(quick):
+    config, market = dataclasses.replace(quick[0], evidence_folds=2), quick[1]
+    compiler = Compiler()
+    train_phases(config, market, seeds=(0, 1), compiler=compiler)
+    names = Counter(function.__name__ for function, *_ in compiler._compiled)
+    # Of each phase the start and the chunk; and a validation of specialists, and one of portfolios.
+    assert names == {"start_training": 3, "_chunk": 3, "trade_through": 2}
+    # A trial of a sweep, and a fold of a walk-forward, which has as many bars elsewhere.
+    (first, last), validation, test = dataclasses.astuple(market.splits)
+    later = resplit(market, config, Splits((first + 50, last + 20), validation, test))
+    trial = with_values(config, {"ppo.gamma": 0.9, "reward.risk_aversion": 3.0, "seed": 7}, "")
+    train_phases(trial, later, compiler=compiler)
+    assert Counter(function.__name__ for function, *_ in compiler._compiled) == names
 
 
 @pytest.mark.slow
