@@ -103,7 +103,7 @@ def _run(command: WalkForwardCommand, source: str) -> None:
     elif before.state == FINISHED:
         print(f"the walk-forward in {paths.run_dir} is finished; nothing is left to resume")
         return
-    config, compiler = command.settings, Compiler()
+    config, compiler = command.settings, Compiler.of(command.settings)
     market, folds = _folds(command)
     notices = _same_training(before, config, market, paths)
     configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]

@@ -136,8 +136,8 @@ class _Session:
         on_chunk: Callable[[Progress], None] | None,
     ) -> dict[str, Any]:
         """Train, write everything, and return the summary."""
-        files, compiler = self.files, Compiler()
-        paths, config = files.paths, files.config
+        files = self.files
+        paths, config, compiler = files.paths, files.config, Compiler.of(files.config)
         display, show = _display(self.output, config, self.wanted)
         recording = RunRecorder(paths, self.start, self.output.level, self.output.as_json, show)
         with recording as recorder, CheckpointWriter() as writer, stop_requests() as request, display:

@@ -12,18 +12,31 @@ from typing import Any, ClassVar
 import jax
 
 from mtquant_jax import whole_programs
+from mtquant_jax.settings.config import TrainConfig
+
+_FEW_TIMESTEPS = 5000  # of a phase, which take under a second even so
 
 
 class Compiler:
-    """Compiles jitted functions once per static arguments and shapes, and counts the seconds; threads may share it."""
+    """Compiles jitted functions once per static arguments and shapes; threads may share it.
+
+    It counts the seconds for which somebody waited for a program.
+    """
 
     largest_bytes: ClassVar[int] = 0  # arguments, results and scratch of the largest program of this process
 
-    def __init__(self) -> None:
+    def __init__(self, quick: bool = False) -> None:
+        """``quick`` compiles in half of the time what then runs at a sixth of the speed: for a few updates."""
+        self._quick = quick
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.seconds = 0.0
         self._changing = threading.Lock()
         self._one_at_a_time: defaultdict[Any, threading.Lock] = defaultdict(threading.Lock)  # of each program
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Compiler:
+        """One that suits a training: quick for a quick test, unless it was given more timesteps."""
+        return cls(quick=config.quick_test and max(map(config.timesteps, (1, 2, 3))) <= _FEW_TIMESTEPS)
 
     def __call__(
         self, function: Any, static: tuple[Any, ...], *arguments: Any, **static_keywords: Any
@@ -39,23 +52,34 @@ class Compiler:
         leaves, structure = jax.tree.flatten(arguments)
         named = tuple(sorted(static_keywords.items()))
         key = (function, static, named, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+        if key in self._compiled:
+            return self._compiled[key]
+        start = time.perf_counter()
         with self._changing:
             compiling = self._one_at_a_time[key]
         with compiling:
             if key not in self._compiled:
-                start = time.perf_counter()
-                compiled = whole_programs.compiled(function, static, arguments, _options(), **static_keywords)
-                with self._changing:
-                    self.seconds += time.perf_counter() - start
-                    Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
+                options = compiler_options(self._quick)
+                compiled = whole_programs.compiled(function, static, arguments, options, **static_keywords)
+                Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
                 self._compiled[key] = compiled
-            return self._compiled[key]
+        with self._changing:
+            self.seconds += time.perf_counter() - start
+        return self._compiled[key]
 
 
-def _options() -> dict[str, Any]:
-    """For XLA: on a CPU, LLVM's first level instead of its third, which compiles a sixth sooner and runs as fast."""
-    asked = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
-    return {} if asked or jax.default_backend() != "cpu" else {"xla_backend_optimization_level": 1}
+def compiler_options(quick: bool) -> dict[str, Any]:
+    """For XLA: on a CPU, LLVM's first level instead of its third, which compiles a sixth sooner and runs as fast.
+
+    ``quick`` takes its lowest level, and leaves out the emitters of fused loops, where this JAX can: they are made by a
+    compiler of their own.
+    """
+    if "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "") or jax.default_backend() != "cpu":
+        return {}
+    if not quick:
+        return {"xla_backend_optimization_level": 1}
+    without_emitters = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11, 2) else {}
+    return {"xla_backend_optimization_level": 0, **without_emitters}
 
 
 def _bytes_of(compiled: Any) -> int:

@@ -148,7 +148,7 @@ def train_hierarchies(
         market=market,
         classes=[index for index, name in enumerate(names) if name in (classes or names)],
         observer=observer or TrainingObserver(),
-        compiler=compiler or Compiler(),
+        compiler=compiler or Compiler.of(configs[0]),
         validate=validate,
         evidence=evidence and validate,
     )
