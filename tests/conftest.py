@@ -38,6 +38,8 @@ import pytest
 
 from mtquant_jax.agents.contract import Policy
 from mtquant_jax.cli import main, train_main
+from mtquant_jax.deploy import desk
+from mtquant_jax.evaluation import backtests
 from mtquant_jax.learning.ppo import learner as ppo
 from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules
@@ -239,12 +241,14 @@ def shared_programs(closed_network: None) -> Iterator[dict[Any, Any]]:
 
     usual_start = Compiler.__init__
 
-    def start(compiler: Compiler) -> None:
-        usual_start(compiler)
+    def start(compiler: Compiler, quick: bool = False) -> None:
+        usual_start(compiler, quick)
         compiler._compiled = programs
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Compiler, "__init__", start)
+        for compiler in (backtests.COMPILER, desk._COMPILER):
+            patch.setattr(compiler, "_compiled", programs)
         yield programs
 
 

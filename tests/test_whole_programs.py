@@ -97,6 +97,7 @@ def test_a_training_goes_on_as_if_it_had_been_traced(folder: Path, caplog: pytes
 
     def trained() -> Any:
         compiler, one = Compiler(), jnp.ones((), jnp.int32)
+        compiler._compiled = {}  # not those of the session
         state = compiler(start_training, (plan.program,), *plan.start_arguments)(*plan.start_arguments)
         arguments = (state, plan.env_params, plan.hyper, one)
         return compiler(train_chunk, (plan.program,), *arguments)(*arguments)

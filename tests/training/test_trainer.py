@@ -144,6 +144,7 @@ def test_settings_side_by_side_are_the_trainings_of_each_setting(watched, quick)
 def test_classes_folds_seeds_trials_and_other_bars_share_their_programs(quick):
     config, market = dataclasses.replace(quick[0], evidence_folds=2), quick[1]
     compiler = Compiler()
+    compiler._compiled = {}  # not those of the session
     train_phases(config, market, seeds=(0, 1), compiler=compiler)
     names = Counter(function.__name__ for function, *_ in compiler._compiled)
     # Of each phase the start and the chunk; and a validation of specialists, and one of portfolios.
