@@ -85,5 +85,5 @@ def sweep(
     study = Study(storage, name, searched, plan.method, config.seed, plan.purpose(market))
     study.recover()
     told = on_trial or (lambda finished: None)
-    result = run_sweep(plan, study, Markets.with_one(market, config), Compiler(), told=told)
+    result = run_sweep(plan, study, Markets.with_one(market, config), Compiler.of(config), told=told)
     return result.to_frame()

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         print(f"{market.description}; {config.phase1_timesteps:,} timesteps by {config.algorithm_of(1)}", flush=True)
         print(f"\n{'market':<10} {'class':<14} {'Sharpe':>16} {'return':>10} {'before costs':>13} {'exposure':>9}")
         with working("training on three markets"):
-            for row in run_controls(config, market, Compiler()):
+            for row in run_controls(config, market, Compiler.of(config)):
                 found.append(row)
                 figures = row.performance
                 sharpe, error = figures.sharpe or 0.0, figures.sharpe_standard_error or 0.0

@@ -123,7 +123,7 @@ def _run(command: SweepCommand, source: str, again: str) -> None:
         def search(shown: SweepDisplay) -> SweepResult:
             if executor is None:
                 hooks = shown.begins, shown.told, shown.chunk
-                return run_sweep(plan, study, markets, Compiler(), request.is_made, *hooks)
+                return run_sweep(plan, study, markets, Compiler.of(plan.config), request.is_made, *hooks)
             return run_workers(plan, study, market, executor, url, request.is_made, shown.told, shown.notice)
 
         result = _searched(plan, study, search, request, again)

@@ -68,7 +68,7 @@ def work(job: Job, stops: Callable[[], bool]) -> None:
     purpose = plan.purpose(markets.of(plan.config))
     study = Study(job.url, plan.name, plan.space, plan.method, plan.config.seed, purpose, job.owner)
     try:
-        run_sweep(plan, study, markets, Compiler(), stops)
+        run_sweep(plan, study, markets, Compiler.of(plan.config), stops)
     except Stopped:
         return
 
