@@ -21,7 +21,7 @@ from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
 
 taken = threading.local()
-"""``entry``: what this thread has last read from the cache, as JAX wrote it."""
+"""``asked``: whether this thread has asked the cache; ``entry``: what it has last read, as JAX wrote it."""
 
 _MARK = b"mtquant-jax program 1\n"
 
@@ -37,6 +37,7 @@ class CheckedCache(CacheInterface):
 
     def get(self, key: str) -> bytes | None:
         """An entry as it was written; None where there is none, or it is damaged."""
+        taken.asked = True
         entry = self._inner.get(key + self._suffix)
         if entry is None:
             return None

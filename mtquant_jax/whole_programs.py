@@ -63,9 +63,10 @@ def compiled(
         return lowered.compile(compiler_options=options or {})
     from mtquant_jax.program_cache import taken
 
-    taken.entry = None
+    taken.asked, taken.entry = False, None
     program = lowered.compile(compiler_options=options or {})
-    _keep(key, program, taken.entry)
+    if taken.asked:  # otherwise JAX had it in memory, from where it is not known
+        _keep(key, program, taken.entry)
     return program
 
 

@@ -91,6 +91,13 @@ def test_what_jax_had_in_its_cache_is_kept_as_well_as_what_was_compiled(folder: 
     assert same_bits(grow(), first) and traced == [0.5, 0.5]
 
 
+def test_what_jax_has_in_memory_is_not_kept(folder: Path) -> None:
+    """It may have been read from a cache, in a form that cannot be written again."""
+    grown.lower(0.5, MONEY, BARS).compile()
+    compiled(grown, (0.5,), (MONEY, BARS))
+    assert not kept(folder)
+
+
 def test_a_training_goes_on_as_if_it_had_been_traced(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = mt.load_config(quick_test=True)
     plan = plan_specialist(config, prepare_market(config), 0)
@@ -102,6 +109,7 @@ def test_a_training_goes_on_as_if_it_had_been_traced(folder: Path, caplog: pytes
         arguments = (state, plan.env_params, plan.hyper, one)
         return compiler(train_chunk, (plan.program,), *arguments)(*arguments)
 
+    jax.clear_caches()  # which may have come from another cache
     first = trained()
     assert len(kept(folder)) == 2
     jax.clear_caches()
