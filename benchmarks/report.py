@@ -77,9 +77,9 @@ def _source(content: dict[str, Any], name: str, root: str) -> str:
 
 def ppo_pairs(root: str) -> str:
     """PPO beside rejax, by environment and size."""
-    content = _read("ppo_throughput")
+    files = {name: _read(name) for name in ("ppo_throughput", "ppo_throughput_forex")}
     rows = []
-    for row in content["rows"]:
+    for row in (row for content in files.values() for row in content["rows"]):
         ours = _range(row["ours"]["rate"], ",.0f")
         theirs = _range(row["rejax"]["rate"], ",.0f") if "rejax" in row else ""
         ratio = f"**{_range(row['ratio'], '.2f')}**" if "ratio" in row else ""
@@ -91,7 +91,7 @@ def ppo_pairs(root: str) -> str:
         "rejax 0.1.3",
         "ratio, pair by pair",
     ]
-    return _table(head, rows) + _source(content, "ppo_throughput", root)
+    return _table(head, rows) + "".join(_source(content, name, root) for name, content in files.items())
 
 
 def pipeline(root: str) -> str:
