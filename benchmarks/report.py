@@ -119,7 +119,25 @@ def environment(root: str) -> str:
     return _table(["environment", "in parallel", "bars a second"], rows) + _source(content, "environment", root)
 
 
-TABLES: dict[str, Callable[[str], str]] = {"ppo-pairs": ppo_pairs, "pipeline": pipeline, "environment": environment}
+def learners(root: str) -> str:
+    """Both learners in every phase."""
+    content = _read("pathwise_throughput")
+    rows = [
+        [row["phase"], *(_range(row[name]["rate"], ",.0f") for name in ("ppo", "pathwise"))]
+        + [_range(row["pathwise_to_ppo"], ".2f")]
+        for row in content["rows"]
+    ]
+    return _table(["", "`ppo`", "`pathwise`", "ratio, chunk by chunk"], rows) + _source(
+        content, "pathwise_throughput", root
+    )
+
+
+TABLES: dict[str, Callable[[str], str]] = {
+    "ppo-pairs": ppo_pairs,
+    "learners": learners,
+    "pipeline": pipeline,
+    "environment": environment,
+}
 
 
 if __name__ == "__main__":
