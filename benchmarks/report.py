@@ -122,11 +122,10 @@ def environment(root: str) -> str:
 def learners(root: str) -> str:
     """Both learners in every phase."""
     content = _read("pathwise_throughput")
-    rows = [
-        [row["phase"], *(_range(row[name]["rate"], ",.0f") for name in ("ppo", "pathwise"))]
-        + [_range(row["pathwise_to_ppo"], ".2f")]
-        for row in content["rows"]
-    ]
+    rows = []
+    for row in content["rows"]:
+        rates = [_range(row[name]["rate"], ",.0f") for name in ("ppo", "pathwise")]
+        rows.append([row["phase"], *rates, _range(row["pathwise_to_ppo"], ".2f")])
     return _table(["", "`ppo`", "`pathwise`", "ratio, chunk by chunk"], rows) + _source(
         content, "pathwise_throughput", root
     )
