@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,10 @@ def _worker(what: str, size: int, runs: int, timesteps: int) -> dict[str, Any]:
         config = _with_envs(config, size)
     elif what == "width":
         config = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, hidden_size=size))
-    elif what in ("instruments", "bars"):
-        config, bars = _walks(*((size, 10_000) if what == "instruments" else (3, size)))
-    market = mt.prepare(config, bars)
+    with tempfile.TemporaryDirectory() as scratch:  # of the contracts, which are read twice
+        if what in ("instruments", "bars"):
+            config, bars = _walks(Path(scratch), *((size, 10_000) if what == "instruments" else (3, size)))
+        market = mt.prepare(config, bars)
     seeds = range(size if what == "seeds" else 1)
     plans = [plan_specialist(dataclasses.replace(config, seed=seed), market, 0) for seed in seeds]
     timed = Timed(plans, size if what == "timesteps" else timesteps)
@@ -106,17 +107,14 @@ def _with_envs(config: Any, num_envs: int) -> Any:
     return dataclasses.replace(config, num_envs=num_envs, specialists=specialists, **others)
 
 
-def _walks(num_instruments: int, num_bars: int) -> tuple[Any, Any]:
+def _walks(scratch: Path, num_instruments: int, num_bars: int) -> tuple[Any, Any]:
     """Settings of one class of so many instruments, and bars of random walks."""
-    import tempfile
-
     import pandas as pd
 
     import mtquant_jax as mt
 
     symbols = [f"WALK{number:03d}" for number in range(num_instruments)]
-    handle, file = tempfile.mkstemp(suffix=".yaml")
-    os.close(handle)
+    file = str(scratch / "instruments.yaml")
     Path(file).write_text("".join(f"{symbol}: {_CONTRACT}\n" for symbol in symbols), encoding="utf-8")
     minutes = np.arange(-(-num_bars // 7200) + 1)[:, None] * 10_080 + np.arange(7200)  # of five days in each week
     index = pd.Timestamp("2005-01-03") + pd.to_timedelta(minutes.ravel()[:num_bars], unit="min")

@@ -120,6 +120,13 @@ def evidence(tilt=1.0, folds=4, per_year=0.174, timesteps=1000, out_of_fold=True
             "the last policy is handed on, on the validation split ahead of buy and hold by 17.4 ± 1.9 % a year",
         ),
         (
+            evidence(policies=2),
+            3,
+            "flat",
+            "the mean of the starting point and the last policy is handed on, on the validation split ahead of a flat "
+            "account by 17.4 ± 1.9 % a year",
+        ),
+        (
             evidence(timesteps=0),
             2,
             "inverse_volatility",
