@@ -17,6 +17,7 @@ from flax import struct
 
 from mtquant_jax.simulation import account as accounts
 from mtquant_jax.simulation.account import Account, Flows, Quote
+from mtquant_jax.simulation.parts import product
 from mtquant_jax.types import Contracts, MarketTable
 
 _STEP_TOLERANCE = 1e-3  # share of a lot step; float32 may be slightly below a whole number of steps
@@ -232,7 +233,7 @@ def _impact(trade: jax.Array, equity: jax.Array, quote: Quote, covariance: jax.A
     """
     solvent = jnp.maximum(equity, _SMALLEST_EQUITY)
     change = trade * quote.bid * quote.conversion / solvent
-    return 0.5 * rules.impact * rules.cost_multiplier * change * jnp.sum(covariance * change, axis=-1) * solvent
+    return 0.5 * rules.impact * rules.cost_multiplier * change * product(covariance, change) * solvent
 
 
 def _settle_at_next_open(

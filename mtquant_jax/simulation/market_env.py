@@ -13,7 +13,7 @@ from mtquant_jax.simulation.account import Account, Flows
 from mtquant_jax.simulation.anchor import Anchor
 from mtquant_jax.simulation.execution import AccountRules, BarResult, bar_of_trading, current_weights
 from mtquant_jax.simulation.gymnax_contract import Environment
-from mtquant_jax.simulation.parts import computed_once
+from mtquant_jax.simulation.parts import computed_once, quadratic_form
 from mtquant_jax.simulation.reward import RewardFunction, RewardInputs, RewardParams
 from mtquant_jax.simulation.risk import RULES, Permission, RiskRules, RiskState, next_risk, permit, start_risk
 from mtquant_jax.types import Contracts, MarketTable, Span
@@ -203,11 +203,6 @@ def random_start(key: jax.Array, params: MarketParams) -> tuple[jax.Array, jax.A
     touched = jnp.maximum(jnp.minimum(params.hole.last, end) - touching, 0) * (params.hole.last > params.hole.first)
     bar = jax.random.randint(bar_key, (), first, jnp.maximum(end - touched, first + 1))
     return path, jnp.where(bar >= touching, bar + touched, bar)
-
-
-def quadratic_form(weights: jax.Array, matrix: jax.Array) -> jax.Array:
-    """``w' M w`` for ``[..., N]`` and ``[..., N, N]``; no matrix product, which GPUs round to a few digits."""
-    return jnp.sum(weights * jnp.sum(matrix * weights[..., None, :], axis=-1), axis=-1)
 
 
 def reward_inputs(result: BarResult, equity: jax.Array, covariance: jax.Array) -> RewardInputs:

@@ -18,10 +18,10 @@ from mtquant_jax.simulation.market_env import (
     StepInfo,
     open_book,
     price_returns,
-    quadratic_form,
     reward_inputs,
     trade,
 )
+from mtquant_jax.simulation.parts import quadratic_form
 from mtquant_jax.simulation.reward import (
     RewardFunction,
     RewardInputs,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mtquant_jax.simulation.parts import quadratic_form
 from mtquant_jax.types import Contracts
 
 RULES = (
@@ -134,7 +135,7 @@ def permit(
 
 def value_at_risk(weights: jax.Array, covariance: jax.Array, rules: RiskRules) -> jax.Array:
     """Parametric value at risk of a day ``[]``, share of equity: z sqrt(w' Sigma w x bars per day)."""
-    variance = jnp.sum(weights * jnp.sum(covariance * weights, axis=-1))  # a matrix product is rounded on GPUs
+    variance = quadratic_form(weights, covariance)
     return rules.var_z * jnp.sqrt(jnp.maximum(variance, _TINY**2) * rules.bars_per_day)
 
 
