@@ -28,7 +28,7 @@ def describe_evidence(found: Evidence, phase: int, anchor: str, last: int) -> li
         mean = f" (the mean of {found.policies} policies)" if found.policies > 1 and found.tilt > 0.0 else ""
         return [f"{lead}: {_share(found.tilt, whose)}{mean}", _gap(found)]
     mean = "the mean of the starting point and the last policy" if found.policies > 1 else "the last policy"
-    usual = {0: "the starting point", last: mean}
+    usual = {last: mean, 0: "the starting point"}
     chosen = usual.get(found.timesteps, f"the policy after {found.timesteps:,} timesteps")
     return [f"{chosen} is handed on, on the validation split {_ahead(found.ahead, whose)}", _gap(found)]
 

@@ -81,6 +81,8 @@ class RunObserver(TrainingObserver):
         self._reports, self._findings = {}, []
         self._recorder.info(f"phase {phase}: {_TITLES[phase]}", {"event": "phase", "phase": phase})
         self._display.phase_begins(phase, members)
+        if all(member.plan.total_updates == 0 for member in members):
+            self._recorder.info("  nothing to learn: no specialist has evidence, and the anchor is a flat account")
         if phase == 2:
             (member,) = members
             self._equal_allocation = member.validate(phases.equal_allocation(member.plan.start)).performance

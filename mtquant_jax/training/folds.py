@@ -120,7 +120,9 @@ def decided(
         days_per_year: with bars.
         trials: settings that were tried; None hands the whole tilt on.
     """
-    others = [member.plan.start] if member.phase == 3 else without_them
+    others: Sequence[Policy | None] = without_them
+    if member.phase == 3:
+        others = [member.plan.start] if outcome.timesteps else []
     policies = [outcome.policy, *(policy for policy in others if policy is not None)]
     averages = outcome.best_timesteps == outcome.timesteps and len(policies) > 1
     policy = mean_of(policies) if averages else outcome.policy

@@ -50,7 +50,7 @@ class Schedule:
 def train(
     members: Sequence[Member], schedule: Schedule, observer: TrainingObserver, compiler: Compiler
 ) -> list[Outcome]:
-    """Train one member, or several of one program side by side.
+    """Train one member, or several of one program and of equally many updates side by side.
 
     Returns:
         One `Outcome` per member.
@@ -308,9 +308,9 @@ class _Training:
                     history=self._history[i],
                     timesteps=self._done,
                     seconds=seconds,
-                    timesteps_per_second=self._done * len(self._members) / self._runner.seconds,
+                    timesteps_per_second=self._done * len(self._members) / max(self._runner.seconds, 1e-9),
                     chunk_rates=self._rates,
-                    training_metrics=closing_metrics(self._first[i], self._last[i], member),
+                    training_metrics=closing_metrics(self._first[i], self._last[i], member) if self._last else {},
                 )
             )
         return outcomes

@@ -55,7 +55,7 @@ class Plan:
     hyper: Any  # of the program's learner, see `training.learners`
     start: Policy
     reference: Any  # {group: parameters} of policies on a leash
-    total_updates: int
+    total_updates: int  # 0 where there is nothing to learn
     key: jax.Array
     agents: tuple[str, ...]  # names of the A agents, for metrics
 
@@ -105,6 +105,11 @@ def rollout_of(config: TrainConfig, phase: int) -> tuple[int, int]:
 def updates_for(config: TrainConfig, phase: int) -> int:
     """Updates that give at least the decisions that a phase is asked for; a rollout is never cut."""
     return math.ceil(config.timesteps(phase) / math.prod(rollout_of(config, phase)))
+
+
+def holds_anything(config: TrainConfig, specialists: Policy) -> bool:
+    """Whether a portfolio of stacked specialists ever holds anything: not where none has a tilt over a flat anchor."""
+    return config.anchor != "flat" or bool(np.any(tilts(specialists)))
 
 
 def start_specialist(config: TrainConfig, market: Market, index: int) -> Policy:
@@ -182,7 +187,10 @@ def plan_specialist(config: TrainConfig, market: Market, index: int, env_params:
 
 
 def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]) -> Plan:
-    """Phase 2: on the portfolio's profit, over frozen specialists, decision by decision."""
+    """Phase 2: on the portfolio's profit, over frozen specialists, decision by decision.
+
+    There are no updates where the portfolio never holds a position, whatever capital it is given.
+    """
     frozen = stacked_specialists(specialists)
     interval = config.meta_controller.interval
     kind, (num_envs, num_steps) = LEARNERS[config.algorithm_of(2)], rollout_of(config, 2)
@@ -209,14 +217,17 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
         hyper=kind.hyper(config, Assignment(2, (META,), total_updates, interval=interval)),
         start=start_meta(config, market),
         reference={},
-        total_updates=total_updates,
+        total_updates=total_updates if holds_anything(config, frozen) else 0,
         key=_key(config, 2, 0),
         agents=("meta_controller",),
     )
 
 
 def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy], meta: Policy) -> Plan:
-    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated."""
+    """Phase 3: all agents bar by bar; specialists follow their own and the portfolio's profit, coordinated.
+
+    There are no updates where the portfolio never holds a position.
+    """
     joint, num_classes = config.joint_training, market.universe.num_classes
     start = hierarchy(stacked_specialists(specialists), meta)
     kind, (num_envs, num_steps) = LEARNERS[config.algorithm_of(3)], rollout_of(config, 3)
@@ -252,7 +263,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
         start=start,
         # A copy: the training donates its state, in which parameters and reference must be buffers of their own.
         reference={SPECIALISTS: jax.tree.map(jnp.copy, start.params[SPECIALISTS])},
-        total_updates=total_updates,
+        total_updates=total_updates if holds_anything(config, start) else 0,
         key=_key(config, 3, 0),
         agents=(*(c.name for c in market.universe.classes), "meta_controller"),
     )

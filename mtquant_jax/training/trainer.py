@@ -163,6 +163,14 @@ def _untraced_differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [key for key in differences(one, other) if key != "seed" and not setting_of(key).traced]
 
 
+def _of_equal_length(members: Sequence[Member]) -> list[list[Member]]:
+    """Members that are trained side by side: those with something to learn, and those without."""
+    groups: dict[int, list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.plan.total_updates, []).append(member)
+    return list(groups.values())
+
+
 @dataclasses.dataclass
 class _Trainer:
     """Trains the hierarchies phase by phase."""
@@ -183,7 +191,8 @@ class _Trainer:
 
     def run(self, phase: int) -> None:
         """Plan a phase for all hierarchies, train it and keep what it hands on."""
-        groups = {1: self._specialists, 2: self._metas, 3: self._portfolios}[phase]()
+        planned = {1: self._specialists, 2: self._metas, 3: self._portfolios}[phase]()
+        groups = [group for members in planned for group in _of_equal_length(members)]
         self.observer.phase_begins(phase, [member for group in groups for member in group])
         curriculum = self._curriculum(all_open=phase == 3)
         config = self.configs[0]

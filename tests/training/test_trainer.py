@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from mtquant_jax.agents.tilt import with_tilt
 from mtquant_jax.market.prepare import prepare_market, resplit
 from mtquant_jax.runs.trading_policy import load_policy
 from mtquant_jax.runs.trained_run import open_run, restore_all
@@ -18,12 +20,13 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import TrainingObserver
-from mtquant_jax.training.phases import plan_specialist
+from mtquant_jax.training.phases import plan_joint, plan_meta, plan_specialist, start_meta
 from mtquant_jax.training.runner import runner_of
 from mtquant_jax.training.trainer import (
     META_CONTROLLER,
     PORTFOLIO,
     HierarchyPolicies,
+    _of_equal_length,
     train_hierarchies,
     train_phases,
 )
@@ -121,6 +124,32 @@ def test_a_phase_goes_on_from_what_earlier_ones_hand_on(watched, quick):
 
 
 @pytest.mark.slow
+def test_a_portfolio_that_never_holds_anything_learns_nothing(watched, quick):
+    """No specialist has a tilt and the anchor is flat; over another anchor there is capital to divide."""
+    config, market = quick
+    flat = tuple(with_tilt(specialist, 0.0) for specialist in watched[0].policies.specialists)
+    diary = Diary()
+    (trained,) = train_phases(config, market, phases=(2, 3), start=HierarchyPolicies(flat), observer=diary)
+    for phase, name in ((2, META_CONTROLLER), (3, PORTFOLIO)):
+        outcome = trained.outcomes[phase][name]
+        assert (outcome.timesteps, outcome.best_timesteps, outcome.chunk_rates) == (0, 0, [])
+        assert outcome.evidence.policies == 1 and outcome.validation.sharpe is None
+    assert not [line for line in diary.lines if line[0] == "chunk"]
+    assert same_bits(trained.policies.meta, start_meta(config, market))
+    assert same_bits(trained.policies.agents[0], flat)
+    assert plan_meta(config, market, flat).total_updates == 0
+    one_tilts = (watched[0].policies.specialists[0], *flat[1:])
+    assert plan_meta(config, market, one_tilts).total_updates > 0
+    anchored = dataclasses.replace(config, anchor="inverse_volatility")
+    assert plan_meta(anchored, market, flat).total_updates > 0
+    assert plan_joint(anchored, market, flat, trained.policies.meta).total_updates > 0
+
+
+def test_members_with_nothing_to_learn_are_apart_from_the_others():
+    members = [SimpleNamespace(plan=SimpleNamespace(total_updates=updates)) for updates in (8, 0, 8)]
+    assert [len(group) for group in _of_equal_length(members)] == [2, 1]
+
+
 def test_seeds_side_by_side_are_the_trainings_of_each_seed(watched, quick):
     trained, _ = watched
     one, other = train_phases(*quick, seeds=(0, 7), phases=(1,))
