@@ -46,25 +46,26 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command = parsed(EvaluateCommand, arguments, prog)
-    prepare_jax()
     began = time.perf_counter()
-    from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
-    from mtquant_jax.evaluation.trials import evaluate_as_trial
-    from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
-    from mtquant_jax.reports.html.evaluation import write_report
-    from mtquant_jax.reports.html.page import require_plotly
-    from mtquant_jax.reports.terminal import summary_lines
-    from mtquant_jax.runs.memory import memory_advice
-    from mtquant_jax.runs.trained_run import open_run, restore_all
-    from mtquant_jax.statistics.intervals import check_draws
-    from mtquant_jax.storage.paths import evaluation_dir
+    with working("reading the bars and the models"):  # and importing JAX, which takes as long
+        prepare_jax()
+        from mtquant_jax.evaluation.evaluation_bars import prepare_evaluation_bars
+        from mtquant_jax.evaluation.trials import evaluate_as_trial
+        from mtquant_jax.reports.csv_files import check_writable, other_period, write_files
+        from mtquant_jax.reports.html.evaluation import write_report
+        from mtquant_jax.reports.html.page import require_plotly
+        from mtquant_jax.reports.terminal import summary_lines
+        from mtquant_jax.runs.memory import memory_advice
+        from mtquant_jax.runs.trained_run import open_run, restore_all
+        from mtquant_jax.statistics.intervals import check_draws
+        from mtquant_jax.storage.paths import evaluation_dir
 
-    trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
-    check_draws(command.draws)
-    require_plotly()
-    with working("reading the bars and the models"), memory_advice(trained.config, ("the number of bars",)):
-        judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
-        policies = restore_all(trained, judged.market)
+        trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
+        check_draws(command.draws)
+        require_plotly()
+        with memory_advice(trained.config, ("the number of bars",)):
+            judged = prepare_evaluation_bars(trained, command.data_dir, command.split)
+            policies = restore_all(trained, judged.market)
     folder = Path(command.output) if command.output else evaluation_dir(trained.paths)
     check_writable(folder)
     print(f"{judged.market.description}; trading {judged.num_steps:,} bars of the {judged.part} split", flush=True)

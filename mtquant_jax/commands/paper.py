@@ -60,29 +60,29 @@ def run(arguments: Sequence[str], prog: str) -> None:
     pause = _seconds_per_bar(command.speed)
     if command.bars is not None and command.bars < 1:
         raise UserError(f"`bars` {command.bars} must be at least 1")
-    prepare_jax()
-    from mtquant_jax.deploy.clock import time_of
-    from mtquant_jax.deploy.history import desk_of, read_history
-    from mtquant_jax.deploy.ledger import Ledger
-    from mtquant_jax.deploy.paper import PaperTrader, about, paper_ledger
-    from mtquant_jax.deploy.session import WallClock, replay, trade_on
-    from mtquant_jax.deploy.sources import source_of
-    from mtquant_jax.runs.trained_run import open_run
+    with working("reading the training and its bars"):
+        prepare_jax()
+        from mtquant_jax.deploy.clock import time_of
+        from mtquant_jax.deploy.history import desk_of, read_history
+        from mtquant_jax.deploy.ledger import Ledger
+        from mtquant_jax.deploy.paper import PaperTrader, about, paper_ledger
+        from mtquant_jax.deploy.session import WallClock, replay, trade_on
+        from mtquant_jax.deploy.sources import source_of
+        from mtquant_jax.runs.trained_run import open_run
 
-    trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
-    usual = paper_ledger(trained)
-    path = Path(command.ledger) if command.ledger else usual
+        trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
+        usual = paper_ledger(trained)
+        path = Path(command.ledger) if command.ledger else usual
+        first, last = (time_of(text, "replay") for text in command.replay or (None, None))
+        desk = desk_of(trained, command.source or None)
     clock = WallClock()
     if command.replay is not None:
-        first, last = (time_of(text, "replay") for text in command.replay)
         path = path if command.ledger else usual.with_name("replay.sqlite")
-        desk = desk_of(trained, command.source or None)
         what = about(trained, desk) | {"replay": " to ".join(command.replay)}
         with Ledger(path, what, durable=False) as ledger:
             bars = read_history(desk)
             _print(replay(PaperTrader(desk, ledger), bars, first, last, clock, pause), command, desk.config, path)
         return
-    desk = desk_of(trained, command.source or None)
     source = source_of(desk, command.source, command.names)
     with Ledger(path, about(trained, desk)) as ledger:
         trader = PaperTrader(desk, ledger)

@@ -64,13 +64,13 @@ def run(arguments: Sequence[str], prog: str) -> None:
         raise UserError("`capital_share` and `magic` are of a broker's account: give its `account`")
     if command.missing_bars < 0:
         raise UserError(f"`missing_bars` {command.missing_bars} must be at least 0")
-    prepare_jax()
-    from mtquant_jax.deploy.clock import time_of
-    from mtquant_jax.deploy.signal import signal_of_run
-    from mtquant_jax.runs.trained_run import open_run
-
-    trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
     with working("reading the bars and deciding"):
+        prepare_jax()
+        from mtquant_jax.deploy.clock import time_of
+        from mtquant_jax.deploy.signal import signal_of_run
+        from mtquant_jax.runs.trained_run import open_run
+
+        trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
         found = signal_of_run(
             trained,
             command.data_dir,

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtquant_jax.commands.working import working
 from mtquant_jax.jax_setup import device, prepare_jax
 from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.layers import WithSettings, load_command
@@ -63,9 +64,10 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command, source = load_command(WalkForwardCommand, arguments, prog)
-    prepare_jax(command.settings.devices)
-    from mtquant_jax.market.traded import with_symbols
-    from mtquant_jax.runs.memory import memory_advice
+    with working("importing JAX"):
+        prepare_jax(command.settings.devices)
+        from mtquant_jax.market.traded import with_symbols
+        from mtquant_jax.runs.memory import memory_advice
 
     command = dataclasses.replace(command, settings=with_symbols(command.settings))
     with memory_advice(command.settings):
@@ -104,7 +106,8 @@ def _run(command: WalkForwardCommand, source: str) -> None:
         print(f"the walk-forward in {paths.run_dir} is finished; nothing is left to resume")
         return
     config, compiler = command.settings, Compiler.of(command.settings)
-    market, folds = _folds(command)
+    with working("reading the bars"):
+        market, folds = _folds(command)
     notices = _same_training(before, config, market, paths)
     configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(command.num_seeds)]
     folder = paths.run_dir
