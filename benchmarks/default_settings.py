@@ -50,6 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "trade decay 0.2": {"simulation": {"trade_decay": 0.2}},
     "hidden size 32": {"ppo": {"hidden_size": 32}},
     "hidden size 128": {"ppo": {"hidden_size": 128}},
+    "bfloat16": {"ppo": {"precision": "bfloat16"}},
     "minibatch 250": {"batch_size": 250},
     "minibatch 1000": {"batch_size": 1000},
     "gradient norm 0.5": {"ppo": {"max_grad_norm": 0.5}},

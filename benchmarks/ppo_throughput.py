@@ -1,7 +1,7 @@
-"""Timesteps per second of PPO, learning included: beside rejax's, process by process in turn, on the same settings.
+"""Timesteps per second of PPO, learning included: beside another trainer's, process by process, on the same settings.
 
     bash benchmarks/reference_runners/environment.sh rejax /tmp/rejax
-    python benchmarks/ppo_throughput.py --rejax-python /tmp/rejax/bin/python
+    python benchmarks/ppo_throughput.py --against rejax --python /tmp/rejax/bin/python
 
 A pair is one process of each, one after the other; each compiles, trains once to warm up, and is timed the second time.
 Ratios are of pairs, so that what else the machine does counts for both. Both have two networks of two tanh layers, 4
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.phases import plan_specialist, specialist_env
 
-RUNNER = Path(__file__).resolve().parent / "reference_runners" / "rejax_throughput.py"
+RUNNERS = Path(__file__).resolve().parent / "reference_runners"
 OWN = "forex, own network"
 ENVIRONMENTS = ("Pendulum-v1", "CartPole-v1", "forex", OWN)
 Start = Callable[[int, int], tuple[Program, Any, Any, Any, Any]]  # sizes -> what `start_training` and a chunk take
@@ -50,8 +50,10 @@ Start = Callable[[int, int], tuple[Program, Any, Any, Any, Any]]  # sizes -> wha
 class Arguments:
     """Measure PPO's throughput."""
 
-    rejax_python: Path | None = None
-    """Interpreter of an environment with rejax and gymnax below 1; None measures this package alone."""
+    against: Literal["nothing", "rejax", "sb3"] = "nothing"
+    """Which trainer to compare with; sb3 is stable-baselines3, which has no forex."""
+    python: Path = Path("python")
+    """Interpreter of an environment with it, from reference_runners/environment.sh."""
     envs: tuple[str, ...] = ENVIRONMENTS
     """Which environments."""
     sizes: tuple[str, ...] = ("128x16", "512x16", "1024x32", "2048x32")
@@ -77,15 +79,16 @@ def main(arguments: Arguments) -> None:
     rows: list[dict[str, Any]] = []
     for env in arguments.envs:
         settings = _settings(env, arguments)
-        theirs_too = arguments.rejax_python is not None and env != OWN
+        theirs_too = arguments.against != "nothing" and env != OWN
         found: list[tuple[list[Any], list[Any]]] = []
         for pair in range(arguments.pairs):
             task = [json.dumps(settings)]
             ours = _run([sys.executable, __file__, "--worker", *task])
-            theirs = _run([str(arguments.rejax_python), str(RUNNER), *task]) if theirs_too else []
+            runner = RUNNERS / f"{arguments.against}_throughput.py"
+            theirs = _run([str(arguments.python), str(runner), *task]) if theirs_too else []
             found.append((ours, theirs))
             print(f"{env}, pair {pair + 1}: {_rates(ours)} and {_rates(theirs)}", file=sys.stderr, flush=True)
-        rows += [_row(env, size, i, found) for i, size in enumerate(arguments.sizes)]
+        rows += [_row(env, size, i, found, arguments.against) for i, size in enumerate(arguments.sizes)]
     store(arguments.name, {"rows": rows}, arguments.results)
 
 
@@ -109,15 +112,15 @@ def _rates(rows: list[dict[str, float]]) -> str:
     return ", ".join(f"{row['rate']:,.0f}" for row in rows) or "none"
 
 
-def _row(env: str, size: str, index: int, found: list[tuple[list[Any], list[Any]]]) -> dict[str, Any]:
+def _row(env: str, size: str, index: int, found: list[tuple[list[Any], list[Any]]], other: str) -> dict[str, Any]:
     """Figures of one size over pairs."""
     row: dict[str, Any] = {"env": env, "size": size}
     ours = [pair[0][index] for pair in found]
     row["ours"] = {key: spread([one[key] for one in ours]) for key in ("rate", "compile_seconds")}
     if found[0][1]:
         theirs = [pair[1][index] for pair in found]
-        row["rejax"] = {key: spread([one[key] for one in theirs]) for key in ("rate", "compile_seconds")}
-        row["ratio"] = spread([one["rate"] / other["rate"] for one, other in zip(ours, theirs, strict=True)])
+        row[other] = {key: spread([one[key] for one in theirs]) for key in ("rate", "compile_seconds")}
+        row["ratio"] = spread([one["rate"] / its["rate"] for one, its in zip(ours, theirs, strict=True)])
     return row
 
 

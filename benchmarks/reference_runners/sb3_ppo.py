@@ -32,16 +32,10 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _curve(settings: dict[str, Any], seed: int) -> list[float]:
-    """Mean returns at every evaluation of one training."""
-
-    def make() -> gymnasium.Env:
-        env, scale = gymnasium.make(settings["env"], disable_env_checker=True), settings["reward_scale"]
-        return env if scale == 1.0 else gymnasium.wrappers.TransformReward(env, lambda reward: scale * reward)
-
-    envs = VecNormalize(DummyVecEnv([make] * settings["num_envs"]), norm_obs=True, norm_reward=False, clip_obs=10.0)
+def model_of(settings: dict[str, Any], envs: VecNormalize, seed: int) -> PPO:
+    """A learner with two networks of two tanh layers."""
     size = settings["hidden_size"]
-    model = PPO(
+    return PPO(
         "MlpPolicy",
         envs,
         learning_rate=settings["learning_rate"],
@@ -58,6 +52,17 @@ def _curve(settings: dict[str, Any], seed: int) -> list[float]:
         seed=seed,
         device="cpu",
     )
+
+
+def _curve(settings: dict[str, Any], seed: int) -> list[float]:
+    """Mean returns at every evaluation of one training."""
+
+    def make() -> gymnasium.Env:
+        env, scale = gymnasium.make(settings["env"], disable_env_checker=True), settings["reward_scale"]
+        return env if scale == 1.0 else gymnasium.wrappers.TransformReward(env, lambda reward: scale * reward)
+
+    envs = VecNormalize(DummyVecEnv([make] * settings["num_envs"]), norm_obs=True, norm_reward=False, clip_obs=10.0)
+    model = model_of(settings, envs, seed)
     returns = [_mean_return(model, envs, settings, seed)]
     for _ in range(settings["timesteps"] // settings["evaluation_interval"]):
         model.learn(settings["evaluation_interval"], reset_num_timesteps=False)

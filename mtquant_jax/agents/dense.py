@@ -7,43 +7,56 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 _WIDE = 16  # outputs from which the samples are transposed, and not the gradients
 
 
-@jax.custom_vjp
-def matmul(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
-    """``[..., I] @ [I, O] -> [..., O]``.
+def product(left: jax.Array, right: jax.Array, half: bool) -> jax.Array:
+    """``[..., I] @ [I, O] -> [..., O]``, summed in float32; ``half`` rounds the factors to bfloat16."""
+    if not half:
+        return left @ right
+    rounded = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jnp.matmul(*rounded, preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(inputs: jax.Array, kernel: jax.Array, half: bool = False) -> jax.Array:
+    """``[..., I] @ [I, O] -> [..., O]``, as `product`.
 
     The gradient of the kernel sums over all samples. As the compiler writes it, with the transposition inside the
     product, XLA leaves it to a slow routine on a CPU; with the transposition done before, it takes two thirds of that.
     """
-    return inputs @ kernel
+    return product(inputs, kernel, half)
 
 
-def _forward(inputs: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return inputs @ kernel, (inputs, kernel)
+def _forward(inputs: jax.Array, kernel: jax.Array, half: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(inputs, kernel, half), (inputs, kernel)
 
 
-def _backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(half: bool, saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     inputs, kernel = saved
     samples, gradients = (array.reshape(-1, array.shape[-1]) for array in (inputs, gradient))
     on_cpu = jax.default_backend() == "cpu"
     first = jax.lax.optimization_barrier if on_cpu else lambda array: array
     if on_cpu and kernel.shape[1] < min(kernel.shape[0], _WIDE):  # the smaller one is transposed
-        of_kernel = first(first(gradients.T) @ samples).T
+        of_kernel = first(product(first(gradients.T), samples, half)).T
     else:
-        of_kernel = first(samples.T) @ gradients
-    return gradient @ kernel.T, of_kernel
+        of_kernel = product(first(samples.T), gradients, half)
+    return product(gradient, kernel.T, half), of_kernel
 
 
 matmul.defvjp(_forward, _backward)
 
 
-def _dot_general(inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None) -> jax.Array:
+def _product(half: bool, inputs: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None) -> jax.Array:
     """The product that a dense layer asks for: of the last axis of its inputs with the first of its kernel."""
-    return matmul(inputs, kernel)
+    return matmul(inputs, kernel, half)
 
 
-Dense = functools.partial(nn.Dense, dot_general=_dot_general)
-"""`flax.linen.Dense`; only the order of operations in its gradient differs, and only on a CPU."""
+_PRODUCTS = {half: functools.partial(_product, half) for half in (False, True)}  # made once: layers compare them
+
+
+def dense_layer(features: int, half: bool = False) -> nn.Dense:
+    """`flax.linen.Dense` whose products are those of `matmul`: on a CPU, their gradients are in another order."""
+    return nn.Dense(features, dot_general=_PRODUCTS[half])

@@ -6,6 +6,7 @@ Initialisation runs on the host, outside any compiled program (batched LAPACK in
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtquant_jax.agents.dense import Dense
+from mtquant_jax.agents.dense import dense_layer
 from mtquant_jax.settings.choices import register
 from mtquant_jax.settings.config import NetworkName
 from mtquant_jax.simulation.portfolio_inputs import PortfolioInputs
@@ -29,18 +30,20 @@ class SpecialistNetwork(nn.Module):
     num_instruments: int  # C
     hidden_size: int
     initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
+    half: bool = False  # products of factors rounded to bfloat16
 
     def setup(self) -> None:
         """The layers."""
-        self.domain_encoder = Dense(self.hidden_size)
-        self.instrument_encoder = Dense(self.hidden_size)
-        self.trunk = Dense(self.hidden_size)
-        self.policy_head = Dense(self.num_instruments)
+        layer = functools.partial(dense_layer, half=self.half)
+        self.domain_encoder = layer(self.hidden_size)
+        self.instrument_encoder = layer(self.hidden_size)
+        self.trunk = layer(self.hidden_size)
+        self.policy_head = layer(self.num_instruments)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_instruments,))
         self.log_trade_scale = self.param("log_trade_scale", nn.initializers.zeros, (self.num_instruments,))
-        self.critic_encoder = Dense(self.hidden_size)
-        self.critic_trunk = Dense(self.hidden_size)
-        self.value_head = Dense(1)
+        self.critic_encoder = layer(self.hidden_size)
+        self.critic_trunk = layer(self.hidden_size)
+        self.value_head = layer(1)
 
     def __call__(self, inputs: SpecialistInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean ``[..., C]``, log standard deviation ``[C]`` and value ``[...]``."""
@@ -71,19 +74,21 @@ class MetaNetwork(nn.Module):
     num_classes: int  # S
     hidden_size: int
     initial_log_std: float = dataclasses.field(compare=False)  # of new parameters; compiled programs do without
+    half: bool = False  # products of factors rounded to bfloat16
 
     def setup(self) -> None:
         """The layers."""
-        self.encoder = Dense(self.hidden_size)
-        self.class_encoder = Dense(self.hidden_size)
-        self.trunk = Dense(self.hidden_size)
-        self.class_head = Dense(1)
+        layer = functools.partial(dense_layer, half=self.half)
+        self.encoder = layer(self.hidden_size)
+        self.class_encoder = layer(self.hidden_size)
+        self.trunk = layer(self.hidden_size)
+        self.class_head = layer(1)
         self.class_bias = self.param("class_bias", nn.initializers.zeros, (self.num_classes,))
-        self.policy_head = Dense(2)
+        self.policy_head = layer(2)
         self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_classes + 2,))
-        self.critic_encoder = Dense(self.hidden_size)
-        self.critic_trunk = Dense(self.hidden_size)
-        self.value_head = Dense(1)
+        self.critic_encoder = layer(self.hidden_size)
+        self.critic_trunk = layer(self.hidden_size)
+        self.value_head = layer(1)
 
     def __call__(self, portfolio: PortfolioInputs) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean ``[..., S + 2]``, log standard deviation ``[S + 2]`` and value ``[...]``."""

@@ -16,7 +16,7 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 
 from mtquant_jax.agents.contract import Distribution, Group
-from mtquant_jax.agents.dense import Dense
+from mtquant_jax.agents.dense import dense_layer
 from mtquant_jax.agents.distributions import Categorical, DiagonalGaussian
 from mtquant_jax.agents.networks import initialise
 from mtquant_jax.agents.normalizer import start_normalizer
@@ -34,14 +34,14 @@ class ControlNetwork(nn.Module):
 
     def setup(self) -> None:
         """Create the layers."""
-        self.encoder = Dense(self.hidden_size)
-        self.trunk = Dense(self.hidden_size)
-        self.policy_head = Dense(self.num_outputs)
+        self.encoder = dense_layer(self.hidden_size)
+        self.trunk = dense_layer(self.hidden_size)
+        self.policy_head = dense_layer(self.num_outputs)
         if self.continuous:
             self.log_std = self.param("log_std", nn.initializers.constant(self.initial_log_std), (self.num_outputs,))
-        self.critic_encoder = Dense(self.hidden_size)
-        self.critic_trunk = Dense(self.hidden_size)
-        self.value_head = Dense(1)
+        self.critic_encoder = dense_layer(self.hidden_size)
+        self.critic_trunk = dense_layer(self.hidden_size)
+        self.value_head = dense_layer(1)
 
     def __call__(self, observation: jax.Array) -> tuple[Distribution, jax.Array]:
         """Policy of one agent and value ``[...]`` of observations ``[..., D]``."""

@@ -28,6 +28,7 @@ NetworkName = Literal["dense"]
 AlgorithmName = Literal["ppo", "pathwise", "pathwise_ppo"]
 PhaseAlgorithmName = Literal["same", "ppo", "pathwise", "pathwise_ppo"]
 AnchorName = Literal["flat", "equal_weight", "inverse_volatility", "buy_and_hold"]
+PrecisionName = Literal["float32", "bfloat16"]
 TiltName = Literal["evidence", "whole"]
 TrackerName = Literal["none", "mlflow", "wandb"]
 Timeframe = Literal["files", "M1", "M5", "M15", "M30", "H1", "H4", "D1"]
@@ -124,6 +125,8 @@ class PPOConfig:
     """Networks of all agents; Python can register others (docs/extending.md)."""
     hidden_size: Annotated[int, Range("[1, inf)"), Unit("units"), Static("1 2 3")] = 64
     """Width of the hidden layers."""
+    precision: Annotated[PrecisionName, Static("1 2 3")] = "float32"
+    """Of the factors that networks multiply in training; what is handed on, evaluated and exported is float32."""
 
 
 @dataclasses.dataclass(frozen=True)

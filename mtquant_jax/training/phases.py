@@ -65,28 +65,30 @@ class Plan:
         return self.start.params, self.start.normalizers, self.reference, self.env_params, self.key
 
 
-def specialist_network(config: TrainConfig, market: Market) -> SpecialistNetwork:
-    """The network that all specialists share the shape of."""
+def specialist_network(config: TrainConfig, market: Market, trains: bool = False) -> SpecialistNetwork:
+    """The network that all specialists share the shape of; one that trains is of ``ppo.precision``."""
     network = NETWORKS[config.ppo.network].specialist
-    return network(market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std)
+    sizes = market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std
+    return network(*sizes, half=trains and config.ppo.precision == "bfloat16")
 
 
-def meta_network(config: TrainConfig, market: Market) -> MetaNetwork:
+def meta_network(config: TrainConfig, market: Market, trains: bool = False) -> MetaNetwork:
     """The meta-controller's network."""
     network = NETWORKS[config.ppo.network].meta
-    return network(market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std)
+    sizes = market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std
+    return network(*sizes, half=trains and config.ppo.precision == "bfloat16")
 
 
-def specialist_agent(config: TrainConfig, market: Market) -> SpecialistAgent:
-    """The agent of phase 1."""
-    return SpecialistAgent(specialist_network(config, market))
+def specialist_agent(config: TrainConfig, market: Market, trains: bool = False) -> SpecialistAgent:
+    """The agent of phase 1, and of every evaluation of a specialist alone."""
+    return SpecialistAgent(specialist_network(config, market, trains))
 
 
-def hierarchy_agent(config: TrainConfig, market: Market) -> HierarchyAgent:
+def hierarchy_agent(config: TrainConfig, market: Market, trains: bool = False) -> HierarchyAgent:
     """The agent of phase 3, and of every evaluation of a portfolio."""
     return HierarchyAgent(
-        specialist_network(config, market),
-        meta_network(config, market),
+        specialist_network(config, market, trains),
+        meta_network(config, market, trains),
         market.universe.slots,
         market.universe.num_classes,
     )
@@ -167,7 +169,7 @@ def plan_specialist(config: TrainConfig, market: Market, index: int, env_params:
     total_updates, name = updates_for(config, 1), market.universe.classes[index].name
     program = Program(
         env=specialist_env(config.reward.objective),
-        agent=specialist_agent(config, market),
+        agent=specialist_agent(config, market, trains=True),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=num_envs,
         num_steps=num_steps,
@@ -198,7 +200,7 @@ def plan_meta(config: TrainConfig, market: Market, specialists: Sequence[Policy]
     act = FrozenSpecialists(specialist_network(config, market))
     program = Program(
         env=allocation_env(config.portfolio_reward.objective, act, interval),
-        agent=MetaAgent(meta_network(config, market), market.universe.slots),
+        agent=MetaAgent(meta_network(config, market, trains=True), market.universe.slots),
         objectives=(Objective(streams=(0,), policy=(1.0,), value=(1.0,)),),
         num_envs=num_envs,
         num_steps=num_steps,
@@ -237,7 +239,7 @@ def plan_joint(config: TrainConfig, market: Market, specialists: Sequence[Policy
     nobody, everybody = (0.0,) * (num_classes + 1), (1.0,) * (num_classes + 1)
     program = Program(
         env=hierarchy_env(config),
-        agent=hierarchy_agent(config, market),
+        agent=hierarchy_agent(config, market, trains=True),
         objectives=(
             Objective(streams=(*own, num_classes), policy=only_specialists, value=nobody),
             Objective(streams=(*portfolio, num_classes), policy=only_specialists, value=nobody),

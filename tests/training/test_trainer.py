@@ -20,7 +20,7 @@ from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.observer import TrainingObserver
-from mtquant_jax.training.phases import plan_joint, plan_meta, plan_specialist, start_meta
+from mtquant_jax.training.phases import hierarchy_agent, plan_joint, plan_meta, plan_specialist, start_meta
 from mtquant_jax.training.runner import runner_of
 from mtquant_jax.training.trainer import (
     META_CONTROLLER,
@@ -233,6 +233,24 @@ def test_trainings_side_by_side_differ_in_traced_settings_alone(quick):
         train_hierarchies([config], market, classes=["forex"])
     with pytest.raises(ValueError, match="give some of forex, commodities, equity"):
         train_hierarchies([config], market, phases=(1,), classes=["crypto"])
+
+
+def test_half_precision_is_of_trainings_and_not_of_what_they_are_judged_by(watched, quick):
+    config, market = quick
+    halved = dataclasses.replace(config, ppo=dataclasses.replace(config.ppo, precision="bfloat16"))
+    specialists = watched[0].policies.specialists
+    plans = [plan_specialist(halved, market, 0), plan_meta(halved, market, specialists)]
+    plans.append(plan_joint(halved, market, specialists, watched[0].policies.meta))
+    assert all(plan.program.agent.network.half for plan in plans[:2])
+    assert not plans[1].program.env.act.network.half  # the frozen specialists
+    assert plans[2].program.agent.specialist.half and plans[2].program.agent.meta.half
+    judge = hierarchy_agent(halved, market)
+    assert not judge.specialist.half and not judge.meta.half
+    (trained,) = train_hierarchies([halved], market, phases=(1,), classes=("forex",), validate=False)
+    found, exact = trained.policies.specialists[0].params, specialists[0].params
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    assert not same_bits(found, exact)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=0.1), found, exact)
 
 
 def test_without_validation_the_last_policy_is_handed_on(quick):
