@@ -30,6 +30,9 @@ from mtquant_jax.settings.yaml_files import apply, shipped
 from mtquant_jax.settings.yaml_text import read_yaml
 
 
+_WEEKS_BACK = 520  # ten years from 2018 on would reach into the future, which is refused
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Time the evaluation of a long history, and a walk-forward."""
@@ -79,6 +82,7 @@ def write_history(folder: Path, num_bars: int) -> None:
     config = apply(TrainConfig(), read_yaml(shipped("agents.yaml")), "agents.yaml")
     symbols = [symbol for specialist in config.specialists.values() for symbol in specialist.symbols]
     bars = generate(jax.random.key(0), 1, num_bars, 0.05, None, symbols, load_instruments())
+    bars = dataclasses.replace(bars, timestamps=bars.timestamps - _WEEKS_BACK * 7 * 86_400)
     folder.mkdir()
     for index, symbol in enumerate(symbols):
         write_parquet(bars, index, folder / f"{symbol}.parquet")

@@ -111,6 +111,12 @@ class LocalTimes:
 
 
 @functools.cache
+def available_zones() -> frozenset[str]:
+    """Names of all zones of the time zone database, which are read from hundreds of files."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+@functools.cache
 def read_zone(name: str, setting: str = "broker_timezone") -> Zone:
     """The zone of a name; UserError names similar ones for an unknown name."""
     text = name.strip()
@@ -120,7 +126,7 @@ def read_zone(name: str, setting: str = "broker_timezone") -> Zone:
         if abs(hours) > 14:
             raise UserError(f"`{setting}` {name}: {hours} hours from New York are too many; brokers use NewYork+7")
         return Zone(f"NewYork{hours:+d}", zoneinfo.ZoneInfo("America/New_York"), hours * 3600)
-    known = zoneinfo.available_timezones()
+    known = available_zones()
     exact = next((zone for zone in known if zone.lower() == text.lower()), None)
     if exact is not None:
         return Zone(exact, zoneinfo.ZoneInfo(exact))

@@ -100,6 +100,7 @@ def test_flags_in_the_pages_exist():
         "--rejax-python",
         "--sb3-python",
         "--keep",
+        "--against",
         "--markets",
         "--name",
         "--only",

@@ -90,53 +90,63 @@ def _of_instrument(
 ) -> list[Trade]:
     """The trades of one instrument on one path; ``side`` and ``lots`` are ``[L]``, flows account currency ``[L]``."""
     before = np.concatenate([[0.0], side[:-1]])
-    starts = np.flatnonzero((side != 0.0) & (side != before))
+    begins = (side != 0.0) & (side != before)
+    starts = np.flatnonzero(begins)
     ends = np.flatnonzero((before != 0.0) & (side != before))  # the step in which a position ended
-    filled = np.diff(np.concatenate([[0.0], side * lots])) != 0.0
+    if not len(starts):
+        return []
+    last = np.append(ends, np.full(len(starts) - len(ends), len(side) - 1))
+    from_flip, to_flip = before[starts] != 0.0, side[last] != 0.0
+    to_flip[len(ends) :] = False
     # Sums over [start, end] are differences of these.
     total = {name: np.concatenate([[0.0], np.cumsum(values)]) for name, values in flows.items()}
+    money = {name: sums[last + 1] - sums[starts] for name, sums in total.items()}
+    for name, values in opened.items():
+        money[name] -= np.where(from_flip, flows[name][starts] - values[starts], 0.0)
+        money[name] -= np.where(to_flip, values[last], 0.0)
+    filled = np.diff(np.concatenate([[0.0], side * lots])) != 0.0
     fills = np.concatenate([[0], np.cumsum(filled)])
-    result = []
-    for index, start in enumerate(starts):
-        end = int(ends[index]) if index < len(ends) else None
-        last = len(side) - 1 if end is None else end
-        from_flip, to_flip = before[start] != 0.0, end is not None and side[end] != 0.0
-        money = {name: float(sums[last + 1] - sums[start]) for name, sums in total.items()}
-        for name, values in opened.items():
-            if from_flip:
-                money[name] -= float(flows[name][start] - values[start])
-            if to_flip:
-                money[name] -= float(values[last])
-        volume, open_price, close_price = _fills(lots, int(start), end, price)
-        result.append(
-            Trade(
-                symbol=symbol,
-                path=path,
-                direction="long" if side[start] > 0.0 else "short",
-                opened=int(start),
-                closed=end,
-                lots=volume,
-                open_price=open_price,
-                close_price=close_price,
-                max_lots=float(lots[start : last + (end is None)].max()),
-                fills=int(fills[last + 1] - fills[start]),
-                **money,
-            )
-        )
-    return result
+    held = np.flatnonzero(side != 0.0)
+    volumes, open_prices, close_prices = _fills(lots, begins, held, ends, price)
+    columns = {
+        "opened": starts.tolist(),
+        "closed": [*ends.tolist(), *[None] * (len(starts) - len(ends))],
+        "direction": np.where(side[starts] > 0.0, "long", "short").tolist(),
+        "lots": volumes.tolist(),
+        "open_price": open_prices.tolist(),
+        "close_price": [*close_prices.tolist(), *[None] * (len(starts) - len(ends))],
+        "max_lots": np.maximum.reduceat(lots[held], np.searchsorted(held, starts)).tolist(),
+        "fills": (fills[last + 1] - fills[starts]).tolist(),
+        **{name: values.tolist() for name, values in money.items()},
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [Trade(symbol=symbol, path=path, **dict(zip(columns, row, strict=True))) for row in rows]
 
 
-def _fills(lots: np.ndarray, start: int, end: int | None, price: np.ndarray) -> tuple[float, float, float | None]:
-    """Lots that were opened, and the mean prices at which they were opened and closed."""
-    steps = slice(start, len(lots) if end is None else end + 1)
-    held = lots[steps].copy()
-    if end is not None:
-        held[-1] = 0.0  # a flip closes all of it
-    change = np.diff(held, prepend=0.0)
+def _fills(
+    lots: np.ndarray, begins: np.ndarray, held: np.ndarray, ends: np.ndarray, price: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lots that were opened by K trades, and the mean prices ``[K]`` at which they were; of those that ended, closed.
+
+    Args:
+        lots: ``[L]`` held at the end of each step.
+        begins: ``[L]`` whether a trade begins in it, also at a flip.
+        held: the steps at whose end a position is held.
+        ends: the steps in which trades ended, which may be one trade fewer.
+        price: ``[L]`` of the fills.
+    """
+    trade = (np.cumsum(begins) - 1)[held]  # whose position it is
+    change = np.where(begins, lots, np.diff(lots, prepend=0.0))[held]
     added, removed = np.maximum(change, 0.0), np.maximum(-change, 0.0)
-    volume = float(added.sum())
-    closed = None if end is None else float(removed @ price[steps]) / float(removed.sum())
-    return volume, float(added @ price[steps]) / volume, closed
+
+    def per_trade(values: np.ndarray) -> np.ndarray:
+        return np.bincount(trade, values)
+
+    volume = per_trade(added)
+    closing = lots[ends - 1]  # in the last step, whatever follows
+    ended = per_trade(removed)[: len(ends)] + closing
+    closed = (per_trade(removed * price[held])[: len(ends)] + closing * price[ends]) / ended
+    return volume, per_trade(added * price[held]) / volume, closed
 
 
 @dataclasses.dataclass(frozen=True)

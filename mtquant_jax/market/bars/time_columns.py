@@ -14,7 +14,7 @@ import pyarrow as pa
 from mtquant_jax.errors import UserError
 from mtquant_jax.market.bars.stamp_forms import BUDDHIST, DAY, Form
 from mtquant_jax.market.bars.stamps import Stamps, read_stamps
-from mtquant_jax.time_zones import Zone, read_zone
+from mtquant_jax.time_zones import Zone, available_zones, read_zone
 
 # Names of columns of times, without clock, blanks and punctuation; the first one that fits is used.
 _NAMES = (
@@ -241,5 +241,5 @@ def _zone(text: str) -> Zone | None:
 @functools.cache
 def _places() -> dict[str, str]:
     """Zones by their name and by that of their city, in lower case."""
-    known = [zone for zone in sorted(zoneinfo.available_timezones()) if "/" in zone and not zone.startswith("Etc/")]
+    known = [zone for zone in sorted(available_zones()) if "/" in zone and not zone.startswith("Etc/")]
     return {zone.lower().rpartition("/")[2]: zone for zone in known} | {zone.lower(): zone for zone in known}
