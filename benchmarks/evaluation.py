@@ -29,7 +29,6 @@ from mtquant_jax.settings.config import TrainConfig
 from mtquant_jax.settings.yaml_files import apply, shipped
 from mtquant_jax.settings.yaml_text import read_yaml
 
-
 _WEEKS_BACK = 520  # ten years from 2018 on would reach into the future, which is refused
 
 

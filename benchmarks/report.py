@@ -100,7 +100,7 @@ def sb3_pairs(root: str) -> str:
     rows = []
     for row in content["rows"]:
         rates = [_range(row[who]["rate"], ",.0f") for who in ("ours", "sb3")]
-        rows.append([row["env"], row["size"].replace("x", " x "), *rates, f"**{_range(row['ratio'], '.0f')}**"])
+        rows.append([row["env"], row["size"].replace("x", " x "), *rates, f"**{_range(row['ratio'], '.1f')}**"])
     head = ["environment", "environments x steps", "timesteps a second", "stable-baselines3", "ratio, pair by pair"]
     return _table(head, rows) + _source(content, "ppo_throughput_sb3", root)
 
@@ -109,16 +109,10 @@ def scaling(root: str) -> str:
     """A specialist's training by its sizes."""
     content = _read("scaling")
     rows = [
-        [
-            row["what"],
-            f"{row['size']:,}",
-            _range(row["rate"], ",.0f"),
-            f"{row['compile_seconds']:.0f}",
-            f"{row['peak_bytes'] / 2**30:.1f}",
-        ]
+        [row["what"], f"{row['size']:,}", _range(row["rate"], ",.0f"), f"{row['peak_bytes'] / 2**30:.1f}"]
         for row in content["rows"]
     ]
-    head = ["what is changed", "to", "timesteps a second", "compiling, s", "peak of memory, GiB"]
+    head = ["what is changed", "to", "timesteps a second", "peak of memory, GiB"]
     return _table(head, rows) + _source(content, "scaling", root)
 
 
@@ -161,7 +155,7 @@ def learners(root: str) -> str:
 
 TABLES: dict[str, Callable[[str], str]] = {
     "ppo-pairs": ppo_pairs,
-    "sb3-pairs": sb3_pairs,
+    "baselines-pairs": sb3_pairs,
     "scaling": scaling,
     "learners": learners,
     "pipeline": pipeline,
