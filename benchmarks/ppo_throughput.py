@@ -42,6 +42,7 @@ from mtquant_jax.training.phases import plan_specialist, specialist_env
 
 RUNNERS = Path(__file__).resolve().parent / "reference_runners"
 OWN = "forex, own network"
+_NOT_OF = {"sb3": ("forex",)}
 ENVIRONMENTS = ("Pendulum-v1", "CartPole-v1", "forex", OWN)
 Start = Callable[[int, int], tuple[Program, Any, Any, Any, Any]]  # sizes -> what `start_training` and a chunk take
 
@@ -79,7 +80,7 @@ def main(arguments: Arguments) -> None:
     rows: list[dict[str, Any]] = []
     for env in arguments.envs:
         settings = _settings(env, arguments)
-        theirs_too = arguments.against != "nothing" and env != OWN
+        theirs_too = arguments.against != "nothing" and env not in (OWN, *_NOT_OF.get(arguments.against, ()))
         found: list[tuple[list[Any], list[Any]]] = []
         for pair in range(arguments.pairs):
             task = [json.dumps(settings)]

@@ -79,7 +79,7 @@ def _progress(progress: Sequence[Progress]) -> Iterator[tuple[str, str]]:
 def _how_far(found: Progress) -> str:
     if found.total_timesteps is None:
         return "no checkpoint yet"
-    text = f"{found.timesteps:,}/{found.total_timesteps:,} timesteps"
+    text = f"{found.timesteps:,}/{found.total_timesteps:,} timesteps" if found.total_timesteps else "nothing to learn"
     if found.best_timesteps is None or found.validation is None:
         return text
     return f"{text}; best {_after(found.best_timesteps)}: validation {_validation(found.validation)}"

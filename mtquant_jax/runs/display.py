@@ -56,6 +56,7 @@ class _Row:
     validation: Performance | None = None
     entropy: float | None = None
     kl: float | None = None  # nats
+    idle: bool = False  # there is nothing to learn
 
 
 class LiveDisplay(Display):
@@ -99,7 +100,9 @@ class LiveDisplay(Display):
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
         """Draw the trainings of this phase from now on."""
         self._phase = phase
-        self._rows = {member.name: _Row(member.name, self._timesteps.get(phase, 0)) for member in members}
+        asked = self._timesteps.get(phase, 0)
+        totals = {member.name: asked if member.plan.total_updates else 0 for member in members}
+        self._rows = {name: _Row(name, total, idle=total < asked) for name, total in totals.items()}
 
     def resumed(self, member: Member, timesteps: int, total: int) -> None:
         """Show where it goes on."""
@@ -157,7 +160,7 @@ class LiveDisplay(Display):
             style: dict[str, Any] = {"complete_style": "cyan", "finished_style": "green"}
             bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=24, **style)
             begun = "starting" if self._parallel or row is unfinished else "waiting"  # the first one compiles
-            speed = f"{row.rate:,.0f}/s" if row.rate else begun
+            speed = f"{row.rate:,.0f}/s" if row.rate else "nothing to learn" if row.idle else begun
             total = f"{row.total:,}"
             table.add_row(f"  {row.name}", bar, f"{row.done:>{len(total)},}/{total}", f"{speed:>9}")
         return table

@@ -97,8 +97,9 @@ class RunObserver(TrainingObserver):
                 self._recorder.keep_metrics(member.phase, member.name, found[index].logbook.timesteps if found else 0)
         for member, saved in zip(members, found or (), strict=False):
             logbook = saved.logbook
-            done = f"{logbook.timesteps:>11,}/{logbook.total_timesteps:,}"
-            self._recorder.info(f"  {member.name:<16} {done}  {_RESUMED[logbook.finished]}")
+            if logbook.total_timesteps:
+                done = f"{logbook.timesteps:>11,}/{logbook.total_timesteps:,}"
+                self._recorder.info(f"  {member.name:<16} {done}  {_RESUMED[logbook.finished]}")
             self._display.resumed(member, logbook.timesteps, logbook.total_timesteps)
             self._saved[member.phase, member.name] = self._checkpoint_path(member, logbook.timesteps), logbook
         return found

@@ -111,6 +111,8 @@ class _Training:
             self._save()
         if self._done < self._total:
             self._runner.prepare()
+        elif self._total == 0 and self._observer.stops():  # what has no chunk is asked once
+            raise Stopped
         passed = 0
         for updates, saves in chunks(plan.total_updates, per_update, schedule.save_freq):
             passed += updates * per_update

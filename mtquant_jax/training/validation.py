@@ -56,7 +56,7 @@ class Validator:
         whole_lots: bool = True,
         first: int | None = None,
     ) -> Validated:
-        """Trade the ``symbols`` of one class by its specialist alone, under the market and the agent of its plan.
+        """Trade the ``symbols`` of one class by its specialist alone, under the market of its plan.
 
         Args:
             plan: of its training.
@@ -66,8 +66,9 @@ class Validator:
             first: bar of the first decision; None: the validation split's. As many bars are traded as that has.
         """
         env_params = evaluation_params(plan.env_params, whole_lots)
+        agent = phases.specialist_agent(self.config, self.market)  # not the plan's, which may be of less precision
         anchor = functools.partial(untilted, policy)
-        return self._traded(plan.program.env, plan.program.agent, policy, env_params, symbols, anchor, first)
+        return self._traded(plan.program.env, agent, policy, env_params, symbols, anchor, first)
 
     def portfolio(self, policy: Policy, whole_lots: bool = True, first: int | None = None) -> Validated:
         """Trade all classes by a whole hierarchy; arguments as for `specialist`."""

@@ -40,6 +40,10 @@ def test_only_a_terminal_that_can_move_its_cursor_is_drawn_in(monkeypatch):
     assert not shows_live(terminal)
 
 
+def member(name: str, total_updates: int = 8) -> SimpleNamespace:
+    return SimpleNamespace(name=name, plan=SimpleNamespace(total_updates=total_updates))
+
+
 def progress(name: str, timesteps: int, sharpe: float | None) -> SimpleNamespace:
     validation = SimpleNamespace(sharpe=sharpe, max_drawdown=0.0123, turnover_per_day=0.9)
     return SimpleNamespace(
@@ -55,7 +59,7 @@ def progress(name: str, timesteps: int, sharpe: float | None) -> SimpleNamespace
 def test_the_table_says_how_far_how_fast_and_how_well_in_80_columns():
     display = LiveDisplay(io.StringIO(), (1, 2, 3), {1: 100_000, 2: 50_000, 3: 50_000})
     assert display._draw() == "preparing"
-    members = [SimpleNamespace(name=name) for name in ("forex", "commodities", "equity")]
+    members = [member(name) for name in ("forex", "commodities", "equity")]
     display.phase_begins(1, members)
     display.resumed(members[0], 60_000, 100_000)
     for timesteps, sharpe in ((80_000, -1.0), (100_000, 1.09)):
@@ -84,7 +88,7 @@ def test_the_table_says_how_far_how_fast_and_how_well_in_80_columns():
 @pytest.mark.parametrize(("parallel", "states"), [(False, ["starting", "waiting"]), (True, ["starting", "starting"])])
 def test_what_compiles_is_starting_and_what_comes_later_waits(parallel, states):
     display = LiveDisplay(io.StringIO(), (1,), {1: 100_000}, parallel)
-    display.phase_begins(1, [SimpleNamespace(name=name) for name in ("forex", "equity")])
+    display.phase_begins(1, [member(name) for name in ("forex", "equity")])
 
     def last_words() -> list[str]:
         console = Console(width=80, file=io.StringIO(), record=True, highlight=False)
@@ -161,3 +165,14 @@ def test_a_training_outlives_who_read_its_lines(tmp_path):
     assert process.returncode == 0
     (log,) = (tmp_path / "logs/e2e_training").glob("*.log")
     assert "line 4999" in log.read_text()
+
+
+def test_a_training_with_nothing_to_learn_says_so_and_is_not_waited_for():
+    display = LiveDisplay(io.StringIO(), (1, 2), {1: 100_000, 2: 50_000})
+    display.phase_begins(1, [member("forex")])
+    display.chunk(progress("forex", 100_000, 1.0))
+    display.phase_begins(2, [member("meta_controller", total_updates=0)])
+    console = Console(width=80, file=io.StringIO(), record=True, highlight=False)
+    console.print(display._draw())
+    assert console.export_text().splitlines()[2].endswith("nothing to learn")
+    assert display._left() == (None, None)

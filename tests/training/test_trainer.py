@@ -19,7 +19,7 @@ from mtquant_jax.settings.layers import load_config, override_config
 from mtquant_jax.simulation.market_params import class_params
 from mtquant_jax.storage.arrays import to_named_arrays
 from mtquant_jax.training.compiling import Compiler
-from mtquant_jax.training.observer import TrainingObserver
+from mtquant_jax.training.observer import Stopped, TrainingObserver
 from mtquant_jax.training.phases import hierarchy_agent, plan_joint, plan_meta, plan_specialist, start_meta
 from mtquant_jax.training.runner import runner_of
 from mtquant_jax.training.trainer import (
@@ -30,6 +30,7 @@ from mtquant_jax.training.trainer import (
     train_hierarchies,
     train_phases,
 )
+from mtquant_jax.training.validation import Validator
 from mtquant_jax.types import Splits
 from tests.conftest import same_bits
 
@@ -123,7 +124,6 @@ def test_a_phase_goes_on_from_what_earlier_ones_hand_on(watched, quick):
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(start))
 
 
-@pytest.mark.slow
 def test_a_portfolio_that_never_holds_anything_learns_nothing(watched, quick):
     """No specialist has a tilt and the anchor is flat; over another anchor there is capital to divide."""
     config, market = quick
@@ -135,6 +135,9 @@ def test_a_portfolio_that_never_holds_anything_learns_nothing(watched, quick):
         assert (outcome.timesteps, outcome.best_timesteps, outcome.chunk_rates) == (0, 0, [])
         assert outcome.evidence.policies == 1 and outcome.validation.sharpe is None
     assert not [line for line in diary.lines if line[0] == "chunk"]
+    diary.stops = lambda: True
+    with pytest.raises(Stopped):
+        train_phases(config, market, phases=(2,), start=HierarchyPolicies(flat), observer=diary)
     assert same_bits(trained.policies.meta, start_meta(config, market))
     assert same_bits(trained.policies.agents[0], flat)
     assert plan_meta(config, market, flat).total_updates == 0
@@ -150,6 +153,7 @@ def test_members_with_nothing_to_learn_are_apart_from_the_others():
     assert [len(group) for group in _of_equal_length(members)] == [2, 1]
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_are_the_trainings_of_each_seed(watched, quick):
     trained, _ = watched
     one, other = train_phases(*quick, seeds=(0, 7), phases=(1,))
@@ -246,6 +250,11 @@ def test_half_precision_is_of_trainings_and_not_of_what_they_are_judged_by(watch
     assert plans[2].program.agent.specialist.half and plans[2].program.agent.meta.half
     judge = hierarchy_agent(halved, market)
     assert not judge.specialist.half and not judge.meta.half
+    judged_by = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validator, "_traded", lambda _, env, agent, *others: judged_by.append(agent))
+        Validator(halved, market, Compiler()).specialist(plans[0], ("EURUSD",), specialists[0])
+    assert [agent.network.half for agent in judged_by] == [False]
     (trained,) = train_hierarchies([halved], market, phases=(1,), classes=("forex",), validate=False)
     found, exact = trained.policies.specialists[0].params, specialists[0].params
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
