@@ -1,7 +1,7 @@
 """Timesteps per second of PPO, learning included: beside another trainer's, process by process, on the same settings.
 
     bash benchmarks/reference_runners/environment.sh rejax /tmp/rejax
-    python benchmarks/ppo_throughput.py --against rejax --python /tmp/rejax/bin/python
+    python benchmarks/ppo_throughput.py --rejax-python /tmp/rejax/bin/python
 
 A pair is one process of each, one after the other; each compiles, trains once to warm up, and is timed the second time.
 Ratios are of pairs, so that what else the machine does counts for both. Both have two networks of two tanh layers, 4
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ from mtquant_jax.training.phases import plan_specialist, specialist_env
 
 RUNNERS = Path(__file__).resolve().parent / "reference_runners"
 OWN = "forex, own network"
-_NOT_OF = {"sb3": ("forex",)}
+_LACKS = {"rejax": (OWN,), "sb3": ("forex", OWN)}  # trainer -> environments that it cannot train on
 ENVIRONMENTS = ("Pendulum-v1", "CartPole-v1", "forex", OWN)
 Start = Callable[[int, int], tuple[Program, Any, Any, Any, Any]]  # sizes -> what `start_training` and a chunk take
 
@@ -51,10 +51,10 @@ Start = Callable[[int, int], tuple[Program, Any, Any, Any, Any]]  # sizes -> wha
 class Arguments:
     """Measure PPO's throughput."""
 
-    against: Literal["nothing", "rejax", "sb3"] = "nothing"
-    """Which trainer to compare with; sb3 is stable-baselines3, which has no forex."""
-    python: Path = Path("python")
-    """Interpreter of an environment with it, from reference_runners/environment.sh."""
+    rejax_python: Path | None = None
+    """Interpreter of an environment with rejax and gymnax below 1; compares with it."""
+    sb3_python: Path | None = None
+    """Interpreter of an environment with stable-baselines3, which has no forex; compares with it instead."""
     envs: tuple[str, ...] = ENVIRONMENTS
     """Which environments."""
     sizes: tuple[str, ...] = ("128x16", "512x16", "1024x32", "2048x32")
@@ -76,20 +76,22 @@ def main(arguments: Arguments) -> None:
     if arguments.worker:
         print(json.dumps(_worker(json.loads(arguments.worker))))
         return
+    if arguments.rejax_python and arguments.sb3_python:
+        raise SystemExit("give --rejax-python or --sb3-python: pairs are of two")
     prepare_jax()
+    other, python = ("sb3", arguments.sb3_python) if arguments.sb3_python else ("rejax", arguments.rejax_python)
     rows: list[dict[str, Any]] = []
     for env in arguments.envs:
         settings = _settings(env, arguments)
-        theirs_too = arguments.against != "nothing" and env not in (OWN, *_NOT_OF.get(arguments.against, ()))
+        theirs_too = python is not None and env not in _LACKS[other]
         found: list[tuple[list[Any], list[Any]]] = []
         for pair in range(arguments.pairs):
             task = [json.dumps(settings)]
             ours = _run([sys.executable, __file__, "--worker", *task])
-            runner = RUNNERS / f"{arguments.against}_throughput.py"
-            theirs = _run([str(arguments.python), str(runner), *task]) if theirs_too else []
+            theirs = _run([str(python), str(RUNNERS / f"{other}_throughput.py"), *task]) if theirs_too else []
             found.append((ours, theirs))
             print(f"{env}, pair {pair + 1}: {_rates(ours)} and {_rates(theirs)}", file=sys.stderr, flush=True)
-        rows += [_row(env, size, i, found, arguments.against) for i, size in enumerate(arguments.sizes)]
+        rows += [_row(env, size, i, found, other) for i, size in enumerate(arguments.sizes)]
     store(arguments.name, {"rows": rows}, arguments.results)
 
 
