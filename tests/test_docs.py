@@ -100,8 +100,6 @@ def test_flags_in_the_pages_exist():
         "--rejax-python",
         "--sb3-python",
         "--keep",
-        "--against",
-        "--python",
         "--envs",
         "--sizes",
         "--markets",

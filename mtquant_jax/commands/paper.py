@@ -73,7 +73,8 @@ def run(arguments: Sequence[str], prog: str) -> None:
         trained = open_run(Path(command.run_dir)).on_account(command.initial_capital, command.account_currency)
         usual = paper_ledger(trained)
         path = Path(command.ledger) if command.ledger else usual
-        first, last = (time_of(text, "replay") for text in command.replay or (None, None))
+        if command.replay is not None:
+            first, last = (time_of(text, "replay") for text in command.replay)
         desk = desk_of(trained, command.source or None)
     clock = WallClock()
     if command.replay is not None:

@@ -64,7 +64,7 @@ def run(arguments: Sequence[str], prog: str) -> None:
         SystemExit: help was asked for (0) or a flag is wrong (2).
     """
     command, source = load_command(WalkForwardCommand, arguments, prog)
-    with working("importing JAX"):
+    with working("starting"):
         prepare_jax(command.settings.devices)
         from mtquant_jax.market.traded import with_symbols
         from mtquant_jax.runs.memory import memory_advice

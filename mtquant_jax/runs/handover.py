@@ -123,9 +123,6 @@ def check_same_market(
     return notices
 
 
-_UNKNOWN = "which ones is no longer known, or they are new in this version of the package"
-
-
 def check_same_training(before: RunRecord, config: TrainConfig, market: Market, paths: RunPaths) -> list[str]:
     """Refuse to go on with a training on another market, other splits or other settings.
 
@@ -137,7 +134,8 @@ def check_same_training(before: RunRecord, config: TrainConfig, market: Market, 
     """
     mine, advice = Identity.of(config, market), "resume it as it began, or train into another `run_dir`"
     if before.identity.settings != mine.settings:
-        changed = _changed(config, paths, before.identity) or _UNKNOWN
+        unknown = "which ones is no longer known, or they are new in this version of the package"
+        changed = _changed(config, paths, before.identity) or unknown
         raise UserError(f"`run_dir` {paths.run_dir} was trained with other settings: {changed}; {advice}")
     if before.identity.market != mine.market:
         raise UserError(

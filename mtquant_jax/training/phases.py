@@ -69,14 +69,14 @@ def specialist_network(config: TrainConfig, market: Market, trains: bool = False
     """The network that all specialists share the shape of; one that trains is of ``ppo.precision``."""
     network = NETWORKS[config.ppo.network].specialist
     sizes = market.universe.width, config.ppo.hidden_size, config.ppo.initial_log_std
-    return network(*sizes, half=trains and config.ppo.precision == "bfloat16")
+    return network(*sizes, half=trains and _half(config))
 
 
 def meta_network(config: TrainConfig, market: Market, trains: bool = False) -> MetaNetwork:
     """The meta-controller's network."""
     network = NETWORKS[config.ppo.network].meta
     sizes = market.universe.num_classes, config.ppo.hidden_size, config.ppo.initial_log_std
-    return network(*sizes, half=trains and config.ppo.precision == "bfloat16")
+    return network(*sizes, half=trains and _half(config))
 
 
 def specialist_agent(config: TrainConfig, market: Market, trains: bool = False) -> SpecialistAgent:
@@ -319,6 +319,11 @@ def equal_allocation(meta: Policy) -> Policy:
     for name in ("class_head", "class_bias", "policy_head"):
         params[name] = jax.tree.map(lambda leaf: scalar(np.zeros(leaf.shape)), params[name])
     return Policy({META: params}, meta.normalizers)
+
+
+def _half(config: TrainConfig) -> bool:
+    """Whether networks multiply factors of bfloat16 while they are trained."""
+    return config.ppo.precision == "bfloat16"
 
 
 def _is_rate_of(path: tuple[Any, ...], group: str) -> bool:
