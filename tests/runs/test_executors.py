@@ -49,6 +49,18 @@ def study_of(plan: SweepPlan, url: str, name: str = "main", market=None) -> Stud
     return Study(url, plan.name, plan.space, plan.method, 0, purpose, owner_named(name))
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """A study that waits for the lock of an SQLite file for a second."""
+
+    def opened(plan: SweepPlan, url: str, market) -> Study:
+        with monkeypatch.context() as patch:
+            patch.setattr("mtquant_jax.runs.sweep.study._SECONDS_OF_LOCK", 1.0)
+            return study_of(plan, url, market=market)
+
+    return opened
+
+
 def states_of(url: str, name: str) -> list[str]:
     return [trial.state.name for trial in optuna.load_study(study_name=name, storage=url).get_trials()]
 
@@ -59,17 +71,27 @@ def by_values(result) -> dict:
 
 @contextlib.contextmanager
 def killed_in_the_middle(study: Study, process_of):
-    """Kill a worker in the middle of a trial; one must have been found when the block ends."""
+    """Kill a worker in the middle of a trial; one must have been found when the block ends.
+
+    `study` is one that does not wait long for the lock of its file: a process may be stopped while it holds it, and
+    must go on for the file to be read.
+    """
     killed: list[str] = []
     over = threading.Event()
 
+    def owners() -> set[str]:
+        try:
+            return study.owners()
+        except optuna.exceptions.StorageInternalError:
+            return set()
+
     def watch() -> None:
         while not (killed or over.wait(0.05)):
-            for owner in study.owners():
+            for owner in owners():
                 if killed or (process := process_of(owner)) is None:
                     continue
                 os.kill(process, signal.SIGSTOP)  # so that its trial does not end between the look and the kill
-                if owner in study.owners():
+                if owner in owners():
                     os.kill(process, signal.SIGKILL)
                     killed.append(owner)
                 else:
@@ -87,7 +109,7 @@ def killed_in_the_middle(study: Study, process_of):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
-def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path, storage):
+def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path, storage, impatient):
     plan, market, result = plain
     url = url_of(storage, tmp_path)
     study, executor = study_of(plan, url, market=market), Processes(2)
@@ -100,7 +122,7 @@ def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path,
     def told(one) -> None:
         lines.append(one.trial.number)
 
-    with killed_in_the_middle(study_of(plan, url, market=market), process_of):
+    with killed_in_the_middle(impatient(plan, url, market), process_of):
         found = run_workers(plan, study, market, executor, url, told=told, notice=notices.append)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
     assert notices == ["a worker ended by signal SIGKILL; what it trained is tried again"]
@@ -110,7 +132,7 @@ def test_a_killed_process_is_replaced_and_no_trial_counts_twice(plain, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # the command connects before JAX computes
-def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_path, monkeypatch):
+def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_path, monkeypatch, impatient):
     ray = pytest.importorskip("ray")
     from mtquant_jax.runs.sweep.executors import RayCluster
 
@@ -122,7 +144,7 @@ def test_a_killed_ray_worker_is_replaced_and_no_trial_counts_twice(plain, tmp_pa
     def process_of(owner: str) -> int | None:
         return ray.get(executor.workers[owner].actor.process.remote()) if owner in executor.workers else None
 
-    with killed_in_the_middle(study_of(plan, url, market=market), process_of):
+    with killed_in_the_middle(impatient(plan, url, market), process_of):
         found = run_workers(plan, study, market, executor, url)
     assert by_values(found) == by_values(result) and len(found.finished) == 6
     assert study.owners() == set() and not ray.is_initialized()
