@@ -59,7 +59,7 @@ def test_the_page_has_every_setting_with_all_that_its_field_says():
     assert sorted(rows) == sorted(setting.key for setting in fields_of(TrainConfig))
     assert rows["ppo.gamma"] == ["number (0, 1]", "0.98", "per bar", "Discount per bar.", "traced", "-"]
     assert rows["specialists.NAME.symbols"][:2] == ["list", ""]
-    assert rows["parallel"][:2] == ["true/false", "false"]
+    assert rows["parallel"][:2] == ["true/false", "true"]
     assert rows["num_envs"] == [
         "whole number [1, inf)",
         "125",
@@ -115,7 +115,9 @@ def test_flags_in_the_pages_exist():
     of_runs = (*deployed, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
     for command in (*commands, *of_runs, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
-    known |= {flag.replace(".project-", ".no-project-") for flag in known}  # how a true/false is switched off
+    known |= {flag.replace(".project-", ".no-project-") for flag in known} | {
+        "--no-parallel"
+    }  # how a true/false is switched off
     for page in PAGES:
         text = page.read_text()
         for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", text):

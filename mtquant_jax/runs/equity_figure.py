@@ -1,7 +1,7 @@
 """The equity of a validation -> the pixels of a figure.
 
-It is drawn between two chunks of a training, so it has no axes: matplotlib takes four times as long over them as over
-the lines and the few words that are needed.
+It is drawn while a training goes on, so it has no axes: matplotlib takes four times as long over them as over the lines
+and the few words that are needed.
 """
 
 from __future__ import annotations

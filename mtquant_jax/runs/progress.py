@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def record_chunk(recorder: RunRecorder, progress: Progress, label: str) -> None:
 
 def record_picture(recorder: RunRecorder, phase: int, label: str, timesteps: int, found: Picture) -> None:
     """The equity figure of a validation, and histograms of what was decided."""
-    recorder.image(phase, label, timesteps, "equity", equity_figure(found))
+    recorder.image(phase, label, timesteps, "equity", functools.partial(equity_figure, found))
     histograms = {f"wanted_weight/{symbol}": spread for symbol, spread in found.weights.items()}
     histograms |= {f"capital/{place}": spread for place, spread in found.capital.items()}
     if found.risk_appetite is not None:

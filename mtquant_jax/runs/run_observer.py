@@ -150,8 +150,9 @@ class RunObserver(TrainingObserver):
 
     def trains_without(self, members: Sequence[Member], folds: int) -> None:
         """Write a line: it takes as long as so many trainings."""
-        names = ", ".join(dict.fromkeys(member.name for member in members))
-        self._recorder.info(f"  {names:<16} is trained {folds} times more, each without a part of the bars")
+        names = list(dict.fromkeys(member.name for member in members))
+        who, verb = f"{', '.join(names):<16}", "are" if len(names) > 1 else "is"
+        self._recorder.info(f"  {who} {verb} trained {folds} times more, each time without a part of the bars")
 
     def trained(self, member: Member, outcome: Outcome) -> None:
         """Write the models that a member's training hands on, and keep its report.

@@ -165,9 +165,6 @@ def _check_batch_sizes(config: TrainConfig) -> None:
     if all(config.algorithm_of(phase) == "pathwise" for phase in (1, 2, 3)):
         return  # nothing has batches
     sizes = {f"specialists.{name}": specialist.batch_size for name, specialist in config.specialists.items()}
-    if config.parallel and "1" in config.phases and len(set(sizes.values())) > 1:
-        shown = ", ".join(f"{name.partition('.')[2]} {size}" for name, size in sizes.items())
-        raise UserError(f"`parallel`: one program trains all specialists and needs one batch size, not {shown}")
     sizes["meta_controller"] = config.meta_controller.batch_size
     sizes["joint_training"] = config.joint_training.batch_size
     rollout = config.num_envs * config.num_steps

@@ -298,8 +298,9 @@ class TrainConfig:
     """Decisions of the meta-controller in phase 2, in whole updates."""
     phase3_timesteps: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 50_000
     """Decisions of the hierarchy in phase 3, in whole updates."""
-    parallel: Annotated[bool, Static("1")] = False
-    """Train the specialists of phase 1 side by side: on all cores of a CPU, as one vmapped program elsewhere."""
+    parallel: Annotated[bool, Static("1")] = True
+    """Train the specialists of phase 1 side by side: on all cores of a CPU, as one vmapped program elsewhere. Those
+    whose batch sizes differ are trained one after the other."""
     curriculum: Annotated[bool, Data("1 2 3 m")] = False
     """Synthetic market: train on all stress scenarios, easy ones first and those that go badly more often."""
     save_freq: Annotated[int, Range("[1, inf)"), Unit("timesteps"), Host] = 10_000

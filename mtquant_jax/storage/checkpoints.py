@@ -49,14 +49,14 @@ def _checkpointer() -> ocp.Checkpointer:
 
 
 class CheckpointWriter:
-    """Writes checkpoints in the background, one after the other; the end of the ``with`` block waits for the last.
+    """Writes checkpoints in the background, one after the other; the end of the ``with`` block waits for all.
 
     A checkpoint appears under its name only when it is complete, and replaces an older one of that name.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
-        self._last: Future[None] | None = None
+        self._pending: list[Future[None]] = []
 
     def __enter__(self) -> CheckpointWriter:
         return self
@@ -79,8 +79,8 @@ class CheckpointWriter:
     ) -> None:
         """Copy pytrees to the host and start writing them to the directory `path`.
 
-        The arrays may be donated or overwritten once this returns. It waits for the previous save, and raises its
-        error.
+        The arrays may be donated or overwritten once this returns. Copies wait for their turn in memory: of one state
+        of each training, where `wait` is called before the next.
 
         Args:
             path: directory of the checkpoint.
@@ -89,15 +89,16 @@ class CheckpointWriter:
             then: called in the background once the checkpoint is on disk.
 
         Raises:
-            UserError: the previous checkpoint could not be written.
+            UserError: an earlier checkpoint could not be written.
         """
-        self.wait()
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()
         # Orbax refuses arrays without elements; `restore` creates them again.
         arrays = {
             name: {key: array for key, array in to_named_arrays(tree).items() if array.size}
             for name, tree in trees.items()
         }
-        self._last = self._thread.submit(_write, path.absolute(), arrays, dict(description), then)
+        self._pending.append(self._thread.submit(_write, path.absolute(), arrays, dict(description), then))
 
     def wait(self) -> None:
         """Wait until everything is on disk.
@@ -105,9 +106,9 @@ class CheckpointWriter:
         Raises:
             UserError: a checkpoint could not be written.
         """
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
+        pending, self._pending = self._pending, []
+        for one in pending:
+            one.result()
 
 
 def _write(

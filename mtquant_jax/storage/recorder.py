@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +79,8 @@ class RunRecorder:
         self._settings = ""
         self._tracker: Tracker | None = None
         self._continued: dict[int, list[str]] = {}  # phase -> columns of the file of an earlier process
+        self._drawing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
+        self._images: list[Future[None]] = []
 
     def __enter__(self) -> RunRecorder:
         try:
@@ -107,8 +110,12 @@ class RunRecorder:
             text = with_flags(str(error)) if expected else str(error)
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
         try:
+            self._drawing.shutdown()  # waits
             if self._tracker is not None:
                 self._tracker.close(finished=error is None)
+            if error is None:
+                for image in self._images:
+                    image.result()
         finally:
             self._resources.close()
 
@@ -218,10 +225,22 @@ class RunRecorder:
             global_step=int(timesteps),
         )
 
-    def image(self, phase: int, agent: str, timesteps: int, name: str, pixels: np.ndarray) -> None:
-        """Show an image in TensorBoard; ``pixels`` are ``[height, width, 3]`` uint8."""
-        tag = f"{_group(name)}/{name}"
-        self._tensorboard(phase, agent).add_image(tag, pixels, int(timesteps), dataformats="HWC")
+    def image(self, phase: int, agent: str, timesteps: int, name: str, draw: Callable[[], np.ndarray]) -> None:
+        """Show an image in TensorBoard, drawn in the background; an error of that is raised at the end of the block.
+
+        Args:
+            phase: 1, 2 or 3.
+            agent: name of the agent.
+            timesteps: decisions taken in training so far.
+            name: of the image.
+            draw: gives pixels ``[height, width, 3]`` uint8; images are drawn one after the other.
+        """
+        writer, tag = self._tensorboard(phase, agent), f"{_group(name)}/{name}"
+
+        def show() -> None:
+            writer.add_image(tag, draw(), int(timesteps), dataformats="HWC")
+
+        self._images.append(self._drawing.submit(show))
 
     def settings(self, text: str) -> None:
         """Show the settings of the run, YAML, beside its curves."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from flax import struct
 
 from mtquant_jax.agents.contract import Policy
+from mtquant_jax.learning.contract import Program
 from mtquant_jax.market.prepare import Market
 from mtquant_jax.settings.checks import parse_phases
 from mtquant_jax.settings.config import TrainConfig
@@ -77,8 +78,8 @@ def train_phases(
 ) -> tuple[TrainedHierarchy, ...]:
     """Train phases on a market, one hierarchy per seed, side by side.
 
-    Phase 1 trains the classes one after the other by one compiled program, or all of them side by side where
-    ``config.parallel`` says so.
+    Phase 1 trains the classes side by side by one compiled program, or one after the other where ``config.parallel``
+    says so.
 
     Args:
         config: the settings.
@@ -163,11 +164,11 @@ def _untraced_differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [key for key in differences(one, other) if key != "seed" and not setting_of(key).traced]
 
 
-def _of_equal_length(members: Sequence[Member]) -> list[list[Member]]:
-    """Members that are trained side by side: those with something to learn, and those without."""
-    groups: dict[int, list[Member]] = {}
+def _side_by_side(members: Sequence[Member]) -> list[list[Member]]:
+    """Members that are trained together: those of one program, with something to learn and without it."""
+    groups: dict[tuple[Program, int], list[Member]] = {}
     for member in members:
-        groups.setdefault(member.plan.total_updates, []).append(member)
+        groups.setdefault((member.plan.program, member.plan.total_updates), []).append(member)
     return list(groups.values())
 
 
@@ -192,7 +193,7 @@ class _Trainer:
     def run(self, phase: int) -> None:
         """Plan a phase for all hierarchies, train it and keep what it hands on."""
         planned = {1: self._specialists, 2: self._metas, 3: self._portfolios}[phase]()
-        groups = [group for members in planned for group in _of_equal_length(members)]
+        groups = [group for members in planned for group in _side_by_side(members)]
         self.observer.phase_begins(phase, [member for group in groups for member in group])
         curriculum = self._curriculum(all_open=phase == 3)
         config = self.configs[0]
@@ -205,8 +206,9 @@ class _Trainer:
             for member, outcome in zip(group, found, strict=True):
                 outcomes[member.hierarchy][member.name] = outcome
                 self.observer.trained(member, outcome)
-        for hierarchy, of_phase in zip(self.trained, outcomes, strict=True):
-            hierarchy.outcomes[phase] = of_phase
+        names = list(dict.fromkeys(member.name for members in planned for member in members))  # not by groups
+        for hierarchy, found_by_name in zip(self.trained, outcomes, strict=True):
+            of_phase = hierarchy.outcomes[phase] = {name: found_by_name[name] for name in names}
             hierarchy.policies = self._handed_on(hierarchy.policies, phase, of_phase)
         self.observer.phase_ends(phase)
 
@@ -252,7 +254,7 @@ class _Trainer:
         return dataclasses.replace(before, portfolio=outcomes[PORTFOLIO].policy)
 
     def _specialists(self) -> list[list[Member]]:
-        """Phase 1: all hierarchies' specialists of a class side by side, or all of all classes."""
+        """Phase 1: all hierarchies' specialists of all classes side by side, or class by class."""
         classes = self.market.universe.classes
         # Made once each: what is one array in all members is there once.
         markets = {index: class_params(self.configs[0], self.market, index) for index in self.classes}

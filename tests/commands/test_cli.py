@@ -42,7 +42,7 @@ def test_the_defaults_of_the_issue(runs: Runs) -> None:
     assert main(["train"]) == 0
     config, source = runs[0]
     assert (config.phase1_timesteps, config.phase2_timesteps, config.phase3_timesteps) == (100_000, 50_000, 50_000)
-    assert (config.parallel, config.save_freq, config.phases) == (False, 10_000, "1,2,3")
+    assert (config.parallel, config.save_freq, config.phases) == (True, 10_000, "1,2,3")
     assert not config.curriculum
     assert (config.data_dir, config.run_dir, config.quick_test) == ("", ".", False)
     assert list(config.specialists) == ["forex", "commodities", "equity"]
@@ -70,12 +70,10 @@ def test_agents_yaml_of_the_current_directory_is_the_default(runs: Runs, tmp_pat
 
 
 def test_nested_flags_and_underscores(runs: Runs) -> None:
-    flags = (
-        "--parallel --curriculum --num_envs 250 --specialists.forex.symbols EURUSD AUDUSD --ppo.no-anneal-learning-rate"
-    )
-    assert main(["train", *flags.split(), "--market.gap_bars=9"]) == 0
+    flags = "--no-parallel --curriculum --num_envs 250 --specialists.forex.symbols EURUSD AUDUSD --market.gap_bars=9"
+    assert main(["train", *flags.split(), "--ppo.no-anneal-learning-rate"]) == 0
     config = runs[0][0]
-    assert config.parallel and config.curriculum and not config.ppo.anneal_learning_rate
+    assert not config.parallel and config.curriculum and not config.ppo.anneal_learning_rate
     assert (config.num_envs, config.market.gap_bars) == (250, 9)
     assert config.specialists["forex"].symbols == ("EURUSD", "AUDUSD")
 

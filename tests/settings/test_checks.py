@@ -142,17 +142,6 @@ def test_wrong_classes_are_named(specialists: dict[str, SpecialistConfig], messa
     assert str(error.value) == message
 
 
-def test_parallel_training_needs_one_batch_size() -> None:
-    specialists = {"a": EUR, "b": SpecialistConfig(symbols=("US30",), batch_size=250)}
-    validate(configured(specialists=specialists))
-    validate(configured(specialists=specialists, parallel=True, phases="2,3"))
-    with pytest.raises(UserError) as error:
-        validate(configured(specialists=specialists, parallel=True))
-    assert str(error.value) == (
-        "`parallel`: one program trains all specialists and needs one batch size, not a 500, b 250"
-    )
-
-
 def test_phases_are_read_in_order() -> None:
     assert parse_phases("1,2,3") == (1, 2, 3)
     assert parse_phases(" 1, 3 ") == (1, 3)

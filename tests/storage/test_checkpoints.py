@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,12 +203,30 @@ def test_what_follows_runs_once_the_checkpoint_is_there(tmp_path: Path) -> None:
     assert seen == [True]
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_the_next_save(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_of_a_later_call(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = r"checkpoint .*/file/a cannot be written: Not a directory"
-    with pytest.raises(UserError, match=message), CheckpointWriter() as writer:
+    with CheckpointWriter() as writer:
         writer.save(tmp_path / "file" / "a", {"tree": jnp.zeros(2)}, {})
-        writer.save(tmp_path / "b", {"tree": jnp.zeros(2)}, {})
+        with pytest.raises(UserError, match=message):
+            writer.wait()
+        writer.save(tmp_path / "file" / "a", {"tree": jnp.zeros(2)}, {})
+        while not writer._pending[0].done():
+            time.sleep(0.01)
+        with pytest.raises(UserError, match=message):
+            writer.save(tmp_path / "b", {"tree": jnp.zeros(2)}, {})
+    assert not (tmp_path / "b").exists()
+
+
+def test_several_wait_for_their_turn(tmp_path: Path) -> None:
+    done: list[int] = []
+    with CheckpointWriter() as writer:
+        for index in range(4):
+            writer.save(tmp_path / f"{index}", {"tree": jnp.full(2, index)}, {}, functools.partial(done.append, index))
+        writer.wait()
+        assert done == [0, 1, 2, 3]
+    like = jax.eval_shape(lambda: jnp.zeros(2, jnp.int32))
+    assert [int(restore(tmp_path / f"{index}", "tree", like)[0]) for index in range(4)] == [0, 1, 2, 3]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_histograms_and_images_reach_tensorboard(tmp_path: Path) -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     with RunRecorder(RunPaths(tmp_path), START) as recorder:
         recorder.histogram(3, "portfolio", 500, "wanted_weight/EURUSD", spread)
-        recorder.image(3, "portfolio", 500, "equity", pixels)
+        recorder.image(3, "portfolio", 500, "equity", lambda: pixels)
     (folder,) = RunPaths(tmp_path).tensorboard.glob("*/*")
     found = {tag: (step, value) for tag, step, value in read_events(folder)}
     step, value = found["7_decisions/wanted_weight/EURUSD"]
@@ -194,6 +194,19 @@ def test_histograms_and_images_reach_tensorboard(tmp_path: Path) -> None:
     step, value = found["1_overview/equity"]
     assert (step, value.image.width, value.image.height) == (500, 4, 2)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string))), pixels)
+
+
+def test_an_image_that_cannot_be_drawn_is_an_error_of_the_block_and_not_of_what_comes_next(tmp_path: Path) -> None:
+    def draw() -> np.ndarray:
+        raise ValueError("no ink")
+
+    with pytest.raises(ValueError, match="no ink"), RunRecorder(RunPaths(tmp_path), START) as recorder:
+        recorder.image(3, "portfolio", 500, "equity", draw)
+        recorder.image(3, "portfolio", 600, "equity", lambda: np.zeros((2, 4, 3), np.uint8))
+        recorder.metrics(3, "portfolio", 500, {"reward": 1.0})
+    with pytest.raises(RuntimeError, match="of the training"), RunRecorder(RunPaths(tmp_path), START) as recorder:
+        recorder.image(3, "portfolio", 700, "equity", draw)
+        raise RuntimeError("of the training")
 
 
 def test_json_is_strict(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ specialists:
 def flags(tmp_path):
     """The curriculum, specialists side by side, of four classes."""
     (tmp_path / "four.yaml").write_text(FOUR_CLASSES, encoding="utf-8")
-    return "--curriculum", "--parallel", "--config", str(tmp_path / "four.yaml")
+    return "--curriculum", "--config", str(tmp_path / "four.yaml")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from mtquant_jax.training.trainer import (
     META_CONTROLLER,
     PORTFOLIO,
     HierarchyPolicies,
-    _of_equal_length,
+    _side_by_side,
     train_hierarchies,
     train_phases,
 )
@@ -93,11 +93,10 @@ def test_it_is_the_training_of_a_run_bit_for_bit(watched, quick, synthetic_run):
 def test_an_observer_sees_every_phase_chunk_and_checkpoint_in_order(watched):
     trained, diary = watched
     expected = [("begins", 1, tuple((0, name) for name in CLASSES))]
-    for name in CLASSES:
-        for timesteps in (250, 500, 750, 1000):
-            expected += [("chunk", 0, name, timesteps)]
-            expected += [("checkpoint", 0, name, timesteps)] * (timesteps % 500 == 0)
-        expected += [("trained", 0, name, 1000)]
+    for timesteps in (250, 500, 750, 1000):
+        expected += [("chunk", 0, name, timesteps) for name in CLASSES]
+        expected += [("checkpoint", 0, name, timesteps) for name in CLASSES if timesteps % 500 == 0]
+    expected += [("trained", 0, name, 1000) for name in CLASSES]
     expected += [("ends", 1)]
     for phase, name in ((2, META_CONTROLLER), (3, PORTFOLIO)):
         expected += [("begins", phase, ((0, name),)), ("checkpoint", 0, name, 0), ("chunk", 0, name, 250)]
@@ -148,9 +147,23 @@ def test_a_portfolio_that_never_holds_anything_learns_nothing(watched, quick):
     assert plan_joint(anchored, market, flat, trained.policies.meta).total_updates > 0
 
 
-def test_members_with_nothing_to_learn_are_apart_from_the_others():
-    members = [SimpleNamespace(plan=SimpleNamespace(total_updates=updates)) for updates in (8, 0, 8)]
-    assert [len(group) for group in _of_equal_length(members)] == [2, 1]
+def test_members_of_other_programs_and_with_nothing_to_learn_are_apart():
+    plans = [SimpleNamespace(program=name, total_updates=updates) for name, updates in (("a", 8), ("a", 0), ("b", 8))]
+    members = [SimpleNamespace(plan=plan) for plan in (*plans, *plans[:1])]
+    assert _side_by_side(members) == [[members[0], members[3]], [members[1]], [members[2]]]
+
+
+def test_classes_of_other_batch_sizes_take_turns_and_are_handed_on_in_their_order(quick, watched):
+    config, market = quick
+    other = with_values(config, {"specialists.commodities.batch_size": 50}, "")
+    diary = Diary()
+    (trained,) = train_phases(other, market, phases=(1,), observer=diary)
+    assert [line[2] for line in diary.lines if line[0] == "trained"] == ["forex", "equity", "commodities"]
+    assert [*trained.outcomes[1]] == [*CLASSES]
+    same = [
+        same_bits(*pair) for pair in zip(trained.policies.specialists, watched[0].policies.specialists, strict=True)
+    ]
+    assert same == [True, False, True]
 
 
 @pytest.mark.slow
@@ -271,7 +284,7 @@ def test_without_validation_the_last_policy_is_handed_on(quick):
     assert outcome.history == [] and outcome.best_timesteps == 1000
     assert same_bits(outcome.policy, outcome.last_policy)
     last = to_named_arrays(trained.policies.specialists[0].params)
-    assert all(np.array_equal(last[name], diary.states[1][name]) for name in last)
+    assert all(np.array_equal(last[name], diary.states[3][name]) for name in last)
     with pytest.raises(ValueError, match="validated nothing"):
         _ = outcome.validation
 
