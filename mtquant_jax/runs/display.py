@@ -43,6 +43,12 @@ class Display:
     def chunk(self, progress: Progress) -> None:
         """A chunk is done."""
 
+    def trains_without(self, members: Sequence[Member], folds: int) -> None:
+        """Members are trained as many times more, each time without a part of the bars."""
+
+    def trained_without(self, share: float) -> None:
+        """So much of that, of 1, is done."""
+
 
 @dataclasses.dataclass
 class _Row:
@@ -57,6 +63,15 @@ class _Row:
     entropy: float | None = None
     kl: float | None = None  # nats
     idle: bool = False  # there is nothing to learn
+
+
+@dataclasses.dataclass
+class _Again:
+    """Trainings that are repeated without parts of the bars."""
+
+    folds: int
+    timesteps: int  # of all
+    share: float = 0.0  # that is done
 
 
 class LiveDisplay(Display):
@@ -78,6 +93,7 @@ class LiveDisplay(Display):
 
         self._phases, self._timesteps = tuple(phases), timesteps
         self._phase, self._rows, self._parallel = 0, dict[str, _Row](), parallel
+        self._again: _Again | None = None
         self._began = time.perf_counter()
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._live = Live(console=self.console, get_renderable=self._draw, refresh_per_second=4, transient=True)
@@ -99,7 +115,7 @@ class LiveDisplay(Display):
 
     def phase_begins(self, phase: int, members: Sequence[Member]) -> None:
         """Draw the trainings of this phase from now on."""
-        self._phase = phase
+        self._phase, self._again = phase, None
         asked = self._timesteps.get(phase, 0)
         totals = {member.name: asked if member.plan.total_updates else 0 for member in members}
         self._rows = {name: _Row(name, total, idle=total < asked) for name, total in totals.items()}
@@ -111,12 +127,22 @@ class LiveDisplay(Display):
 
     def chunk(self, progress: Progress) -> None:
         """Take up its numbers."""
+        self._again = None
         row = self._rows[progress.member.name]
         row.done, row.total, row.rate = progress.timesteps, progress.total_timesteps, progress.timesteps_per_second
         row.entropy, row.kl = (_mean(progress.metrics.get(name)) for name in ("entropy", "approximate_kl"))
         if progress.validation is not None:
             row.validation = progress.validation
             row.sharpe.append(float("nan") if progress.validation.sharpe is None else progress.validation.sharpe)
+
+    def trains_without(self, members: Sequence[Member], folds: int) -> None:
+        """Draw how far that is, too."""
+        self._again = _Again(folds, folds * sum(self._rows[member.name].total for member in members))
+
+    def trained_without(self, share: float) -> None:
+        """Take it up."""
+        if self._again is not None:
+            self._again.share = share
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -144,7 +170,8 @@ class LiveDisplay(Display):
         rate = rate or max((row.rate for row in self._rows.values()), default=0.0)
         if not rate:
             return None, None
-        left = sum(row.total - row.done for row in self._rows.values())
+        left = float(sum(row.total - row.done for row in self._rows.values()))
+        left += self._again.timesteps * (1.0 - self._again.share) if self._again else 0.0
         later = sum(self._timesteps[phase] for phase in self._phases if phase > self._phase)
         return left / rate, (left + later) / rate
 
@@ -155,14 +182,17 @@ class LiveDisplay(Display):
         table = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right"):
             table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        style: dict[str, Any] = {"complete_style": "cyan", "finished_style": "green"}
         unfinished = next((row for row in self._rows.values() if row.done < row.total), None)
         for row in self._rows.values():
-            style: dict[str, Any] = {"complete_style": "cyan", "finished_style": "green"}
             bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=24, **style)
             begun = "starting" if self._parallel or row is unfinished else "waiting"  # the first one compiles
             speed = f"{row.rate:,.0f}/s" if row.rate else "nothing to learn" if row.idle else begun
             total = f"{row.total:,}"
             table.add_row(f"  {row.name}", bar, f"{row.done:>{len(total)},}/{total}", f"{speed:>9}")
+        if self._again is not None:
+            bar = ProgressBar(total=1.0, completed=self._again.share, width=24, **style)
+            table.add_row(f"  {self._again.folds} times more", bar, f"{self._again.share:.0%}", "")
         return table
 
     def _validations(self) -> RenderableType:

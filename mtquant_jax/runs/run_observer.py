@@ -153,6 +153,11 @@ class RunObserver(TrainingObserver):
         names = list(dict.fromkeys(member.name for member in members))
         who, verb = f"{', '.join(names):<16}", "are" if len(names) > 1 else "is"
         self._recorder.info(f"  {who} {verb} trained {folds} times more, each time without a part of the bars")
+        self._display.trains_without(members, folds)
+
+    def trained_without(self, share: float) -> None:
+        """Show it."""
+        self._display.trained_without(share)
 
     def trained(self, member: Member, outcome: Outcome) -> None:
         """Write the models that a member's training hands on, and keep its report.

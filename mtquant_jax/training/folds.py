@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from mtquant_jax.simulation.market_params import bars_between
 from mtquant_jax.training.compiling import Compiler
 from mtquant_jax.training.divergence import Diverged
 from mtquant_jax.training.loop import Schedule, train
-from mtquant_jax.training.observer import Member, TrainingObserver
+from mtquant_jax.training.observer import Member, Progress, TrainingObserver
 from mtquant_jax.training.outcome import Outcome
 from mtquant_jax.training.runner import side_by_side
 
@@ -26,10 +26,19 @@ WINDOWS = 4
 
 
 class _Unseen(TrainingObserver):
-    """Trains without a trace, and stops when the training that it belongs to does."""
+    """Leaves no trace but the share that is done, and stops when the training that it belongs to does."""
 
-    def __init__(self, stops: Callable[[], bool]) -> None:
-        self.stops = stops  # type: ignore[method-assign]
+    def __init__(self, observer: TrainingObserver, total: int) -> None:
+        """``total`` are the timesteps of all repetitions."""
+        self._observer, self._total = observer, total
+        self._done: dict[int, int] = {}  # repetition -> its timesteps so far
+
+    def stops(self) -> bool:
+        return self._observer.stops()
+
+    def chunk(self, progress: Progress) -> None:
+        self._done[id(progress.member)] = progress.timesteps
+        self._observer.trained_without(sum(self._done.values()) / self._total)
 
 
 def fold_starts(config: TrainConfig, market: Market, count: int) -> list[int]:
@@ -67,7 +76,7 @@ def train_without(
     market: Market,
     schedule: Schedule,
     compiler: Compiler,
-    stops: Callable[[], bool],
+    observer: TrainingObserver,
 ) -> list[list[Policy | None]]:
     """The last policies of each member's training without each of the parts that begin at ``starts``.
 
@@ -75,6 +84,10 @@ def train_without(
     """
     holes = [bars_between(*_hole(config, market, start)) for start in starts]
     blind = dataclasses.replace(schedule, validate=False, save_freq=config.phase1_timesteps)
+
+    plan = members[0].plan
+    timesteps = plan.total_updates * plan.program.timesteps_per_update
+    unseen = _Unseen(observer, len(starts) * len(members) * timesteps)
 
     def again(member: Member, index: int) -> Member:
         plan = member.plan
@@ -84,7 +97,7 @@ def train_without(
 
     def trained(batch: Sequence[Member]) -> list[Policy | None]:
         try:
-            return [outcome.last_policy for outcome in train(batch, blind, _Unseen(stops), compiler)]
+            return [outcome.last_policy for outcome in train(batch, blind, unseen, compiler)]
         except Diverged:
             # Of several, the others may do better alone.
             return [None] if len(batch) == 1 else [found for one in batch for found in trained([one])]

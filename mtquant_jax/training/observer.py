@@ -95,6 +95,9 @@ class TrainingObserver:
     def trains_without(self, members: Sequence[Member], folds: int) -> None:
         """Trainings of members are repeated without parts of the bars, to see how they do on those."""
 
+    def trained_without(self, share: float) -> None:
+        """So much of these repetitions, of 1, is done."""
+
     def trained(self, member: Member, outcome: Outcome) -> None:
         """A member is trained."""
 

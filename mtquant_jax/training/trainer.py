@@ -236,7 +236,7 @@ class _Trainer:
         without: list[list[Policy | None]] = [[] for _ in group]
         if starts:
             self.observer.trains_without(group, len(starts))
-            without = train_without(group, starts, config, self.market, schedule, self.compiler, self.observer.stops)
+            without = train_without(group, starts, config, self.market, schedule, self.compiler, self.observer)
         found = []
         for member, outcome, blind in zip(group, outcomes, without, strict=True):
             trials = self.configs[member.hierarchy].trials if specialists and config.tilt == "evidence" else None

@@ -85,6 +85,24 @@ def test_the_table_says_how_far_how_fast_and_how_well_in_80_columns():
     ]
 
 
+def test_what_is_trained_again_is_shown_and_counts_in_the_time_left():
+    display = LiveDisplay(io.StringIO(), (1,), {1: 100_000}, parallel=True)
+    members = [member(name) for name in ("forex", "equity")]
+    display.phase_begins(1, members)
+    for one in members:
+        display.chunk(progress(one.name, 100_000, 1.0))
+    display.trains_without(members, 4)
+    display.trained_without(0.25)
+    console = Console(width=80, file=io.StringIO(), record=True, highlight=False)
+    console.print(display._draw())
+    lines = console.export_text().splitlines()
+    assert "0:30 left of the phase" in lines[0]  # 600,000 timesteps at 20,000 per second
+    assert [word for word in lines[4].split() if not word.startswith(("━", "╸", "╺"))] == ["4", "times", "more", "25%"]
+    display.phase_begins(2, [member("meta_controller")])
+    console.print(display._draw())
+    assert "times more" not in console.export_text()
+
+
 @pytest.mark.parametrize(("parallel", "states"), [(False, ["starting", "waiting"]), (True, ["starting", "starting"])])
 def test_what_compiles_is_starting_and_what_comes_later_waits(parallel, states):
     display = LiveDisplay(io.StringIO(), (1,), {1: 100_000}, parallel)

@@ -111,15 +111,20 @@ def test_a_market_without_an_edge_hands_on_the_anchor(parallel):
     config = dataclasses.replace(
         CONFIG, parallel=parallel, phases="1,2,3", market=dataclasses.replace(CONFIG.market, edge=0.0)
     )
-    told = []
+    told, shares = [], []
 
     class Watching(TrainingObserver):
         def trains_without(self, members, folds):
             told.append(([member.name for member in members], folds))
+            shares.append([])
+
+        def trained_without(self, share):
+            shares[-1].append(share)
 
     (trained,) = train_phases(config, prepare_market(config), observer=Watching())
     names = ["forex", "commodities", "equity"]
     assert told == ([(names, 2)] if parallel else [([name], 2) for name in names])
+    assert all(found == sorted(found) and found[-1] == 1.0 and len(found) > 2 for found in shares)
     for outcome in trained.outcomes[1].values():
         assert outcome.evidence.tilt == 0.0 and outcome.evidence.folds == 2
         assert outcome.evidence.ahead.ratio < 1.9
