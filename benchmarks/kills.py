@@ -32,8 +32,8 @@ _SAVE_FREQ = 500
 _QUICK = ["--quick-test", "--save-freq", str(_SAVE_FREQ), "--phase1-timesteps", "2000", "--phase2-timesteps", "1000"]
 _QUICK += ["--phase3-timesteps", "1000"]
 _KINDS = {
-    "sequential": ["train", *_QUICK, "--verbose"],  # a line per chunk, to know what is lost
-    "parallel": ["train", *_QUICK, "--verbose", "--parallel"],
+    "sequential": ["train", *_QUICK, "--verbose", "--no-parallel"],  # a line per chunk, to know what is lost
+    "parallel": ["train", *_QUICK, "--verbose"],
     "walk-forward": ["walk-forward", *_QUICK, "--folds", "2", "--num-seeds", "2", "--draws", "100"],
 }
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

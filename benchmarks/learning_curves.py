@@ -54,6 +54,7 @@ def main(arguments: Arguments) -> None:
     found: dict[str, Any] = {}
     for algorithm in arguments.algorithms:
         settings = {"algorithm": algorithm, "phase1_timesteps": arguments.timesteps, "save_freq": 10_000}
+        settings["parallel"] = False  # for rates of each class
         config = override_config(None, settings)
         trained = train_phases(
             config, prepare_market(config), seeds=range(arguments.seeds), phases=(1,), compiler=Compiler()

@@ -171,7 +171,8 @@ class LiveDisplay(Display):
         if not rate:
             return None, None
         left = float(sum(row.total - row.done for row in self._rows.values()))
-        left += self._again.timesteps * (1.0 - self._again.share) if self._again else 0.0
+        if (again := self._again) is not None:  # read once: drawing is another thread's
+            left += again.timesteps * (1.0 - again.share)
         later = sum(self._timesteps[phase] for phase in self._phases if phase > self._phase)
         return left / rate, (left + later) / rate
 
@@ -190,9 +191,9 @@ class LiveDisplay(Display):
             speed = f"{row.rate:,.0f}/s" if row.rate else "nothing to learn" if row.idle else begun
             total = f"{row.total:,}"
             table.add_row(f"  {row.name}", bar, f"{row.done:>{len(total)},}/{total}", f"{speed:>9}")
-        if self._again is not None:
-            bar = ProgressBar(total=1.0, completed=self._again.share, width=24, **style)
-            table.add_row(f"  {self._again.folds} times more", bar, f"{self._again.share:.0%}", "")
+        if (again := self._again) is not None:
+            bar = ProgressBar(total=1.0, completed=again.share, width=24, **style)
+            table.add_row(f"  {again.folds} times more", bar, f"{again.share:.0%}", "")
         return table
 
     def _validations(self) -> RenderableType:

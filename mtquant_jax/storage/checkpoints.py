@@ -107,8 +107,9 @@ class CheckpointWriter:
             UserError: a checkpoint could not be written.
         """
         pending, self._pending = self._pending, []
-        for one in pending:
-            one.result()
+        errors = [error for one in pending if (error := one.exception()) is not None]  # waits for each
+        if errors:
+            raise errors[0]
 
 
 def _write(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import jax
@@ -20,7 +21,7 @@ _FEW_TIMESTEPS = 5000  # of a phase, which take under a second even so
 class Compiler:
     """Compiles jitted functions once per static arguments and shapes; threads may share it.
 
-    It counts the seconds for which somebody waited for a program.
+    It counts the seconds for which somebody waited for a program, once however many waited.
     """
 
     largest_bytes: ClassVar[int] = 0  # arguments, results and scratch of the largest program of this process
@@ -30,6 +31,7 @@ class Compiler:
         self._quick = quick
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.seconds = 0.0
+        self._waiting, self._since = 0, 0.0  # threads, and since when there is one
         self._changing = threading.Lock()
         self._one_at_a_time: defaultdict[Any, threading.Lock] = defaultdict(threading.Lock)  # of each program
 
@@ -54,18 +56,28 @@ class Compiler:
         key = (function, static, named, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
         if key in self._compiled:
             return self._compiled[key]
-        start = time.perf_counter()
-        with self._changing:
-            compiling = self._one_at_a_time[key]
-        with compiling:
+        with self._counted(), self._one_at_a_time[key]:
             if key not in self._compiled:
                 options = compiler_options(self._quick)
                 compiled = whole_programs.compiled(function, static, arguments, options, **static_keywords)
                 Compiler.largest_bytes = max(Compiler.largest_bytes, _bytes_of(compiled))
                 self._compiled[key] = compiled
-        with self._changing:
-            self.seconds += time.perf_counter() - start
         return self._compiled[key]
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """The seconds of the block count, unless another thread is in it already."""
+        with self._changing:
+            if self._waiting == 0:
+                self._since = time.perf_counter()
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._waiting -= 1
+                if self._waiting == 0:
+                    self.seconds += time.perf_counter() - self._since
 
 
 def compiler_options(quick: bool) -> dict[str, Any]:

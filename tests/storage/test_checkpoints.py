@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,15 +207,20 @@ def test_what_follows_runs_once_the_checkpoint_is_there(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error_of_a_later_call(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = r"checkpoint .*/file/a cannot be written: Not a directory"
+    tree, gate = {"tree": jnp.zeros(2)}, threading.Event()
     with CheckpointWriter() as writer:
-        writer.save(tmp_path / "file" / "a", {"tree": jnp.zeros(2)}, {})
+        writer.save(tmp_path / "before", tree, {}, lambda: gate.wait(60.0) and None)
+        writer.save(tmp_path / "file" / "a", tree, {})
+        writer.save(tmp_path / "behind", tree, {})
+        gate.set()
         with pytest.raises(UserError, match=message):
             writer.wait()
-        writer.save(tmp_path / "file" / "a", {"tree": jnp.zeros(2)}, {})
+        assert (tmp_path / "behind").is_dir()  # all are waited for
+        writer.save(tmp_path / "file" / "a", tree, {})
         while not writer._pending[0].done():
             time.sleep(0.01)
         with pytest.raises(UserError, match=message):
-            writer.save(tmp_path / "b", {"tree": jnp.zeros(2)}, {})
+            writer.save(tmp_path / "b", tree, {})
     assert not (tmp_path / "b").exists()
 
 

@@ -106,7 +106,8 @@ class BatchTrainer:
             yield from ((trial, TrialResult(state="failed", reason=str(error))) for trial, _ in group)
             return
         watch = _Watch(self, [trial for trial, _ in group])
-        configs = dict(group)
+        # Class by class: as many are side by side as the batch says, which is enough for all cores.
+        configs = {trial: dataclasses.replace(config, parallel=False) for trial, config in group}
         while configs:
             watch.trials = list(configs)
             try:

@@ -133,13 +133,14 @@ class SweepPlan:
     def purpose(self, market: Market) -> dict[str, Any]:
         """What its trials have in common, by which they can be compared."""
         swept = {key: None for dimension in self.space.dimensions for key in dimension.keys}
+        apart = dataclasses.replace(self.config, parallel=False)  # which learns the same
         return {
             "objective": self.objective,
             "seeds": list(self.seeds),
             "phases": list(self.phases),
             "classes": list(self.classes),
             "market": market.fingerprint,
-            "settings": settings_hash(_without(as_mapping(self.config), swept)),
+            "settings": settings_hash(_without(as_mapping(apart), swept)),
             "halving": self.halving,
         }
 
