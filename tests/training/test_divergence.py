@@ -178,7 +178,7 @@ def test_the_update_that_diverged_is_found_inside_a_chunk(monkeypatch):
     """The first chunk is of three updates here, and the learning rate only ruins the policy in the last of them."""
     from mtquant_jax.training import divergence, loop
 
-    config = mt.load_config(quick_test=True, phases="1", phase1_timesteps=750, save_freq=10_000)
+    config = mt.load_config(quick_test=True, phases="1", phase1_timesteps=750, save_freq=10_000, parallel=False)
     monkeypatch.setattr(loop, "_CHUNKS_PER_TRAINING", 1)
     healthy, calls = divergence.symptom, []
 

@@ -94,15 +94,19 @@ def test_a_training_without_bars_never_sees_them(market):
     schedule, compiler = Schedule(500), Compiler()
     for start, plan_with in zip(starts, poisoned, strict=True):
         one = dataclasses.replace(member, plan=plan_with)
-        ((found,),) = train_without([one], [start], CONFIG, market, schedule, compiler, lambda: False)
+        ((found,),) = train_without([one], [start], CONFIG, market, schedule, compiler, TrainingObserver())
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found.params, found.normalizers)))
 
 
 @pytest.mark.slow
 def test_it_stops_when_the_training_that_it_belongs_to_does(market):
+    class Stopping(TrainingObserver):
+        def stops(self):
+            return True
+
     member = Member(1, 0, 0, "forex", phases.plan_specialist(CONFIG, market, 0), validate=None)
     with pytest.raises(Stopped):
-        train_without([member], [300], CONFIG, market, Schedule(500), Compiler(), lambda: True)
+        train_without([member], [300], CONFIG, market, Schedule(500), Compiler(), Stopping())
 
 
 @pytest.mark.slow
