@@ -23,7 +23,7 @@ from mtquant_jax.processes import joined
 from mtquant_jax.runs.run_record import FINISHED, read_record
 from mtquant_jax.storage.paths import RunPaths
 
-SETTINGS = "--quick-test --phases 1 --symbols EURUSD --market.num-paths 2 --market.num-bars 2000 --num-envs 8"
+SETTINGS = "--quick-test --phases 1 --symbols EURUSD,XAUUSD --market.num-paths 2 --market.num-bars 2000 --num-envs 8"
 SETTINGS += " --meta-controller.batch-size 100 --joint-training.batch-size 100"
 SETTINGS += "".join(f" --specialists.{name}.batch-size 100" for name in ("forex", "commodities", "equity"))
 SETTINGS += " --phase1-timesteps 3000 --save-freq 200"
