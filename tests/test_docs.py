@@ -115,9 +115,8 @@ def test_flags_in_the_pages_exist():
     of_runs = (*deployed, RunsListCommand, RunsCompareCommand, RunsTagCommand, RunsPruneCommand)
     for command in (*commands, *of_runs, PlotCommand, SweepCommand):
         known |= {"--" + field.name.replace("_", "-") for field in dataclasses.fields(command)}
-    known |= {flag.replace(".project-", ".no-project-") for flag in known} | {
-        "--no-parallel"
-    }  # how a true/false is switched off
+    # How a true/false is switched off.
+    known |= {flag.replace(".project-", ".no-project-") for flag in known} | {"--no-parallel"}
     for page in PAGES:
         text = page.read_text()
         for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", text):

@@ -7,17 +7,18 @@ every file; it appears under its name only when all of it is on disk.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mtquant_jax.errors import UserError
 from mtquant_jax.storage.arrays import empty_arrays, from_named_arrays, to_named_arrays
+from mtquant_jax.storage.background import Background
 from mtquant_jax.storage.files import read_sealed, write_sealed
 
 if TYPE_CHECKING:  # Orbax takes a third of a second to import, and is not needed before the first checkpoint
@@ -55,8 +56,7 @@ class CheckpointWriter:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
-        self._pending: list[Future[None]] = []
+        self._background = Background("checkpoints")
 
     def __enter__(self) -> CheckpointWriter:
         return self
@@ -68,7 +68,7 @@ class CheckpointWriter:
             if error is None:
                 self.wait()
         finally:
-            self._thread.shutdown()  # waits, too
+            self._background.close()  # waits, too
 
     def save(
         self,
@@ -91,14 +91,12 @@ class CheckpointWriter:
         Raises:
             UserError: an earlier checkpoint could not be written.
         """
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()
         # Orbax refuses arrays without elements; `restore` creates them again.
         arrays = {
             name: {key: array for key, array in to_named_arrays(tree).items() if array.size}
             for name, tree in trees.items()
         }
-        self._pending.append(self._thread.submit(_write, path.absolute(), arrays, dict(description), then))
+        self._background.do(functools.partial(_write, path.absolute(), arrays, dict(description), then))
 
     def wait(self) -> None:
         """Wait until everything is on disk.
@@ -106,10 +104,7 @@ class CheckpointWriter:
         Raises:
             UserError: a checkpoint could not be written.
         """
-        pending, self._pending = self._pending, []
-        errors = [error for one in pending if (error := one.exception()) is not None]  # waits for each
-        if errors:
-            raise errors[0]
+        self._background.wait()
 
 
 def _write(

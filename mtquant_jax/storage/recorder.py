@@ -9,7 +9,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mtquant_jax.errors import UserError, with_flags
+from mtquant_jax.storage.background import Background
 from mtquant_jax.storage.files import json_line, replacing
 from mtquant_jax.storage.paths import RunPaths
 from mtquant_jax.storage.trackers import Tracker, finite
@@ -79,8 +79,7 @@ class RunRecorder:
         self._settings = ""
         self._tracker: Tracker | None = None
         self._continued: dict[int, list[str]] = {}  # phase -> columns of the file of an earlier process
-        self._drawing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
-        self._images: list[Future[None]] = []
+        self._drawing = Background("images")
 
     def __enter__(self) -> RunRecorder:
         try:
@@ -110,12 +109,11 @@ class RunRecorder:
             text = with_flags(str(error)) if expected else str(error)
             self._logger.error("%s", text or type(error).__name__, exc_info=None if expected else error)
         try:
-            self._drawing.shutdown()  # waits
+            self._drawing.close()  # waits
             if self._tracker is not None:
                 self._tracker.close(finished=error is None)
             if error is None:
-                for image in self._images:
-                    image.result()
+                self._drawing.wait()
         finally:
             self._resources.close()
 
@@ -226,7 +224,7 @@ class RunRecorder:
         )
 
     def image(self, phase: int, agent: str, timesteps: int, name: str, draw: Callable[[], np.ndarray]) -> None:
-        """Show an image in TensorBoard, drawn in the background; an error of that is raised at the end of the block.
+        """Show an image in TensorBoard, drawn in the background; an error of that is raised by a later call.
 
         Args:
             phase: 1, 2 or 3.
@@ -240,7 +238,7 @@ class RunRecorder:
         def show() -> None:
             writer.add_image(tag, draw(), int(timesteps), dataformats="HWC")
 
-        self._images.append(self._drawing.submit(show))
+        self._drawing.do(show)
 
     def settings(self, text: str) -> None:
         """Show the settings of the run, YAML, beside its curves."""

@@ -85,8 +85,8 @@ def train_without(
     holes = [bars_between(*_hole(config, market, start)) for start in starts]
     blind = dataclasses.replace(schedule, validate=False, save_freq=config.phase1_timesteps)
 
-    plan = members[0].plan
-    timesteps = plan.total_updates * plan.program.timesteps_per_update
+    first = members[0].plan
+    timesteps = first.total_updates * first.program.timesteps_per_update
     unseen = _Unseen(observer, len(starts) * len(members) * timesteps)
 
     def again(member: Member, index: int) -> Member:

@@ -103,7 +103,9 @@ def test_stops_and_crashes_in_every_phase_change_nothing(config, synthetic_run, 
 
     with pytest.raises(Crash):
         run(config, "test", on_chunk=at(3, "portfolio", 500, crash), resume=True)
+    capsys.readouterr()
     summary = run(config, "test", resume=True)
+    assert "commodities            1,000/1,000  trained before" in capsys.readouterr().out
     assert (summary["run_id"], summary["sessions"]) == (record.run_id, 5)
     assert models(paths.run_dir) == models(synthetic_run)
     assert metrics(paths.run_dir) == metrics(synthetic_run)

@@ -217,7 +217,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_a_later_call(tmp_path: P
             writer.wait()
         assert (tmp_path / "behind").is_dir()  # all are waited for
         writer.save(tmp_path / "file" / "a", tree, {})
-        while not writer._pending[0].done():
+        while not writer._background._pending[0].done():
             time.sleep(0.01)
         with pytest.raises(UserError, match=message):
             writer.save(tmp_path / "b", tree, {})
